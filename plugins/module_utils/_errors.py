@@ -1,0 +1,58 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The one exception that every layer raises and only ``main()`` turns into a module result."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+
+class StatefulError(Exception):
+    """Something that an admin has to read, with the four things needed at night.
+
+    Every failure result of every module carries the same keys, so the exception
+    does too: ``msg`` (what happened), ``state`` (where the data is now, in words),
+    ``copies`` (each copy of the data: ``role``, ``path``, ``moment``, ...),
+    ``safe_to_rerun`` and ``next_command``.
+
+    ``state`` defaults to the most common case: the error was found before
+    anything was touched.
+    """
+
+    NOTHING_CHANGED = "nothing was changed"
+
+    def __init__(
+        self,
+        msg: str,
+        *,
+        state: str = NOTHING_CHANGED,
+        copies: Sequence[dict[str, Any]] = (),
+        safe_to_rerun: bool = True,
+        next_command: str = "run the same task again once the cause is removed",
+        **facts: Any,
+    ) -> None:
+        super().__init__(msg)
+        self.msg = msg
+        self.state = state
+        self.copies = list(copies)
+        self.safe_to_rerun = safe_to_rerun
+        self.next_command = next_command
+        self.facts = facts
+
+    def as_result(self) -> dict[str, Any]:
+        """Return the keyword arguments for ``AnsibleModule.fail_json``."""
+        return {
+            **self.facts,
+            "msg": self.msg,
+            "state": self.state,
+            "copies": self.copies,
+            "safe_to_rerun": self.safe_to_rerun,
+            "next_command": self.next_command,
+        }
+
+
+class InvalidInput(StatefulError):
+    """The request itself cannot be carried out as written; nothing was changed."""
