@@ -1,0 +1,88 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The seam to a Docker engine: what the collection asks of it, and nothing more.
+
+``Engine`` is the contract. ``docker.DockerEngine`` meets it with the Docker SDK;
+the tests meet it in memory and run one contract suite over both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Optional, Protocol
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import (
+    Container,
+    EngineInfo,
+    ExecResult,
+    Helper,
+    Image,
+    RestartPolicy,
+    Volume,
+)
+
+
+class Engine(Protocol):
+    """Questions change nothing; verbs change one thing each and return when it is so."""
+
+    def info(self) -> EngineInfo: ...
+
+    def containers(self, *, labels: Optional[Mapping[str, str]] = None, volume: str = "") -> list[Container]:
+        """Return all containers, stopped ones too, that carry all ``labels`` and mount ``volume``."""
+
+    def container(self, container_id: str) -> Optional[Container]: ...
+
+    def image(self, reference: str) -> Optional[Image]: ...
+
+    def volume(self, name: str) -> Optional[Volume]: ...
+
+    def volumes(self) -> list[Volume]: ...
+
+    def volumes_in_use(self) -> frozenset[str]:
+        """Return the names of the volumes that any container, also a stopped one, refers to."""
+
+    def stop(self, container_id: str, *, signal: str, timeout: float) -> Container:
+        """Send ``signal`` and wait; a container that still runs after ``timeout`` seconds is an error, never killed."""
+
+    def start(self, container_id: str) -> None: ...
+
+    def set_restart_policy(self, container_id: str, policy: RestartPolicy) -> None: ...
+
+    def rename(self, container_id: str, name: str) -> None: ...
+
+    def remove_container(self, container_id: str, *, force: bool = False) -> None:
+        """Remove the container and never its volumes; one that is gone already is no error."""
+
+    def create_volume(self, name: str, *, labels: Mapping[str, str]) -> Volume: ...
+
+    def remove_volume(self, name: str) -> None: ...
+
+    def tag(self, image_id: str, repository: str, tag: str) -> None: ...
+
+    def untag(self, reference: str) -> None: ...
+
+    def execute(
+        self,
+        container_id: str,
+        argv: tuple[str, ...],
+        *,
+        environment: Optional[Mapping[str, str]] = None,
+        user: str = "",
+        stdin: Optional[bytes] = None,
+    ) -> ExecResult: ...
+
+    def create_helper(self, helper: Helper, *, start: bool = True) -> str:
+        """Create (and start) a labelled helper container and return its id."""
+
+    def wait(self, container_id: str, *, timeout: float) -> int:
+        """Wait until the container has ended and return its exit code."""
+
+    def logs(self, container_id: str, *, tail: int = 50) -> str: ...
+
+    def archive(self, container_id: str, path: str) -> Iterator[bytes]:
+        """Stream a tar of ``path`` out of a container, also of a stopped one."""
+
+    def put_archive(self, container_id: str, path: str, chunks: Iterator[bytes]) -> None:
+        """Unpack a tar stream at ``path`` in a container, also in one that never ran."""

@@ -1,0 +1,417 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The Docker engine through the Docker SDK for Python."""
+
+from __future__ import annotations
+
+import socket as socketlib
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Optional
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import (
+    OPERATION_LABEL,
+    ROLE_LABEL,
+    Container,
+    EngineInfo,
+    EngineMount,
+    ExecResult,
+    Helper,
+    Image,
+    RestartPolicy,
+    Volume,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
+
+try:
+    import docker
+    import docker.errors
+    import docker.tls
+    import docker.types
+    import requests.exceptions
+    from docker.utils.socket import demux_adaptor, frames_iter
+
+    DOCKER_IMPORT_ERROR: Optional[ImportError] = None
+except ImportError as missing:  # pragma: no cover - met by re-executing in the virtual environment
+    DOCKER_IMPORT_ERROR = missing
+
+
+class EngineUnreachable(StatefulError):
+    """The engine does not answer, or does not let us in."""
+
+
+class EngineRefused(StatefulError):
+    """The engine answered, and the answer is no."""
+
+
+@dataclass(frozen=True)
+class Connection:
+    """How the engine is reached; the options are named as in community.docker."""
+
+    docker_host: str = ""
+    tls: bool = False
+    validate_certs: bool = False
+    ca_path: str = ""
+    client_cert: str = ""
+    client_key: str = ""
+    tls_hostname: str = ""
+    timeout: int = 120
+
+
+DEFAULT_HOST = "unix:///var/run/docker.sock"
+
+
+def connect(connection: Connection) -> DockerEngine:
+    """Open a connection and prove that it answers; raises :class:`EngineUnreachable`."""
+    host = connection.docker_host or DEFAULT_HOST
+    tls: Any = False
+    if connection.tls or connection.validate_certs:
+        pair = (connection.client_cert, connection.client_key) if connection.client_cert else None
+        tls = docker.tls.TLSConfig(
+            client_cert=pair,
+            ca_cert=connection.ca_path or None,
+            verify=connection.validate_certs,
+        )
+    try:
+        client = docker.APIClient(base_url=host, version="auto", timeout=connection.timeout, tls=tls)
+    except (docker.errors.DockerException, requests.exceptions.RequestException, OSError) as error:
+        raise EngineUnreachable(_unreachable(host, str(error)), next_command="docker info") from error
+    return DockerEngine(client)
+
+
+def _unreachable(host: str, detail: str) -> str:
+    if "ermission denied" in detail:
+        return f"The Docker engine at {host} refuses this user (permission denied): run the task with become: true."
+    if "No such file" in detail or "refused" in detail:
+        return f"No Docker engine answers at {host}: is it installed and started?"
+    return f"The Docker engine at {host} could not be reached: {detail}"
+
+
+class DockerEngine:
+    """Meets ``api.Engine`` with the SDK's low-level client, one API call a question."""
+
+    def __init__(self, client: docker.APIClient) -> None:
+        self._client = client
+
+    # -- questions ---------------------------------------------------------
+
+    def info(self) -> EngineInfo:
+        raw = self._client.info()
+        version = self._client.version()
+        components = ", ".join(c.get("Name", "") for c in version.get("Components") or [])
+        return EngineInfo(
+            version=raw.get("ServerVersion", ""),
+            name=raw.get("Name", ""),
+            root_dir=raw.get("DockerRootDir", ""),
+            operating_system=raw.get("OperatingSystem", ""),
+            security_options=tuple(raw.get("SecurityOptions") or ()),
+            product=components or (version.get("Platform") or {}).get("Name", ""),
+            storage_driver=raw.get("Driver", ""),
+        )
+
+    def containers(self, *, labels: Optional[Mapping[str, str]] = None, volume: str = "") -> list[Container]:
+        filters: dict[str, Any] = {}
+        if labels:
+            filters["label"] = [f"{key}={value}" if value else key for key, value in labels.items()]
+        if volume:
+            filters["volume"] = [volume]
+        found = self._client.containers(all=True, filters=filters)
+        inspected = (self.container(entry["Id"]) for entry in found)
+        return [container for container in inspected if container is not None]
+
+    def container(self, container_id: str) -> Optional[Container]:
+        try:
+            return _container(self._client.inspect_container(container_id))
+        except docker.errors.NotFound:
+            return None
+
+    def image(self, reference: str) -> Optional[Image]:
+        try:
+            return _image(self._client.inspect_image(reference))
+        except docker.errors.NotFound:
+            return None
+
+    def volume(self, name: str) -> Optional[Volume]:
+        try:
+            return _volume(self._client.inspect_volume(name))
+        except docker.errors.NotFound:
+            return None
+
+    def volumes(self) -> list[Volume]:
+        return [_volume(raw) for raw in self._client.volumes().get("Volumes") or []]
+
+    def volumes_in_use(self) -> frozenset[str]:
+        mounts = (mount for entry in self._client.containers(all=True) for mount in entry.get("Mounts") or [])
+        return frozenset(mount.get("Name", "") for mount in mounts if mount.get("Type") == "volume")
+
+    def logs(self, container_id: str, *, tail: int = 50) -> str:
+        raw: bytes = self._client.logs(container_id, stdout=True, stderr=True, tail=tail)
+        return raw.decode("utf-8", "replace")
+
+    # -- verbs -------------------------------------------------------------
+
+    def stop(self, container_id: str, *, signal: str, timeout: float) -> Container:
+        # The stop API would SIGKILL at the end of its grace; a database that is
+        # still writing its checkpoint is never killed by us.
+        try:
+            self._client.kill(container_id, signal=signal)
+        except docker.errors.APIError as error:
+            if error.status_code not in (404, 409):
+                raise _refused("stop", container_id, error) from error
+        deadline = time.monotonic() + timeout
+        container = self.container(container_id)
+        while container is not None and container.running and time.monotonic() < deadline:
+            try:
+                self._client.wait(container_id, timeout=max(0.1, deadline - time.monotonic()))
+            except (requests.exceptions.RequestException, docker.errors.APIError):
+                pass  # the deadline passed or the container went: the inspection below tells which
+            container = self.container(container_id)
+        if container is None:
+            raise EngineRefused(f"The container {container_id[:12]} disappeared while it was being stopped.")
+        if container.running:
+            raise EngineRefused(
+                f"The container {container.name} still runs {timeout:.0f} s after {signal}; it was not killed.",
+                next_command=f"docker logs --tail 50 {container.name}",
+            )
+        return container
+
+    def start(self, container_id: str) -> None:
+        self._verb("start", container_id, lambda: self._client.start(container_id))
+
+    def set_restart_policy(self, container_id: str, policy: RestartPolicy) -> None:
+        wanted: dict[str, Any] = {"Name": policy.name or "no"}
+        if policy.name == "on-failure":
+            wanted["MaximumRetryCount"] = policy.maximum_retries
+        self._verb(
+            "set the restart policy of",
+            container_id,
+            lambda: self._client.update_container(container_id, restart_policy=wanted),
+        )
+
+    def rename(self, container_id: str, name: str) -> None:
+        self._verb("rename", container_id, lambda: self._client.rename(container_id, name))
+
+    def remove_container(self, container_id: str, *, force: bool = False) -> None:
+        try:
+            self._client.remove_container(container_id, v=False, force=force)
+        except docker.errors.NotFound:
+            return
+        except docker.errors.APIError as error:
+            if error.status_code != 409 or "already in progress" not in str(error):
+                raise _refused("remove", container_id, error) from error
+
+    def create_volume(self, name: str, *, labels: Mapping[str, str]) -> Volume:
+        return _volume(self._client.create_volume(name=name, labels=dict(labels)))
+
+    def remove_volume(self, name: str) -> None:
+        try:
+            self._client.remove_volume(name)
+        except docker.errors.NotFound:
+            return
+        except docker.errors.APIError as error:
+            raise _refused("remove the volume", name, error) from error
+
+    def tag(self, image_id: str, repository: str, tag: str) -> None:
+        self._verb("tag", image_id, lambda: self._client.tag(image_id, repository, tag))
+
+    def untag(self, reference: str) -> None:
+        try:
+            self._client.remove_image(reference, noprune=True)
+        except docker.errors.NotFound:
+            return
+        except docker.errors.APIError as error:
+            raise _refused("untag", reference, error) from error
+
+    def execute(
+        self,
+        container_id: str,
+        argv: tuple[str, ...],
+        *,
+        environment: Optional[Mapping[str, str]] = None,
+        user: str = "",
+        stdin: Optional[bytes] = None,
+    ) -> ExecResult:
+        try:
+            made = self._client.exec_create(
+                container_id,
+                list(argv),
+                environment=dict(environment or {}),
+                user=user,
+                stdin=stdin is not None,
+            )
+            if stdin is None:
+                out, err = self._client.exec_start(made["Id"], demux=True)
+            else:
+                out, err = self._exec_with_stdin(made["Id"], stdin)
+            rc = self._client.exec_inspect(made["Id"])["ExitCode"]
+        except docker.errors.APIError as error:
+            raise _refused(f"run {argv[0]} in", container_id, error) from error
+        return ExecResult(argv=argv, rc=int(rc if rc is not None else -1), stdout=out or b"", stderr=err or b"")
+
+    def _exec_with_stdin(self, exec_id: str, stdin: bytes) -> tuple[bytes, bytes]:
+        stream = self._client.exec_start(exec_id, socket=True)
+        raw = getattr(stream, "_sock", stream)
+        out, err = bytearray(), bytearray()
+        try:
+            raw.sendall(stdin)
+            raw.shutdown(socketlib.SHUT_WR)
+            for frame in frames_iter(stream, tty=False):
+                first, second = demux_adaptor(*frame)
+                out += first or b""
+                err += second or b""
+        finally:
+            stream.close()
+        return bytes(out), bytes(err)
+
+    def create_helper(self, helper: Helper, *, start: bool = True) -> str:
+        host_config = self._client.create_host_config(
+            mounts=[
+                docker.types.Mount(bind.target, bind.source, type="bind", read_only=bind.read_only)
+                for bind in helper.binds
+            ],
+            network_mode=helper.network_mode,
+            shm_size=helper.shm_bytes,
+            tmpfs={path: "" for path in helper.tmpfs},
+        )
+        labels = {**helper.labels, OPERATION_LABEL: helper.operation, ROLE_LABEL: helper.role}
+        try:
+            made = self._client.create_container(
+                helper.image_id,
+                entrypoint=[helper.argv[0]],
+                command=list(helper.argv[1:]),
+                user=helper.user or None,
+                environment=dict(helper.environment),
+                labels=labels,
+                volumes=list(helper.volumes),
+                stop_signal=helper.stop_signal,
+                host_config=host_config,
+                healthcheck={"test": ["NONE"]},
+            )
+            if start:
+                self._client.start(made["Id"])
+        except docker.errors.APIError as error:
+            raise _refused("start a helper from", helper.image_id, error) from error
+        return str(made["Id"])
+
+    def wait(self, container_id: str, *, timeout: float) -> int:
+        try:
+            return int(self._client.wait(container_id, timeout=timeout)["StatusCode"])
+        except requests.exceptions.RequestException as error:
+            raise EngineRefused(
+                f"The helper {container_id[:12]} has not ended within {timeout:.0f} s.",
+            ) from error
+
+    def archive(self, container_id: str, path: str) -> Iterator[bytes]:
+        try:
+            chunks, _stat = self._client.get_archive(container_id, path, chunk_size=1 << 20)
+        except docker.errors.APIError as error:
+            raise _refused(f"read {path} of", container_id, error) from error
+        yield from chunks
+
+    def put_archive(self, container_id: str, path: str, chunks: Iterator[bytes]) -> None:
+        self._verb(f"write {path} of", container_id, lambda: self._client.put_archive(container_id, path, chunks))
+
+    def _verb(self, verb: str, what: str, call: Any) -> None:
+        try:
+            call()
+        except docker.errors.APIError as error:
+            raise _refused(verb, what, error) from error
+        except requests.exceptions.RequestException as error:
+            raise EngineUnreachable(f"The engine broke off while asked to {verb} {what[:19]}: {error}") from error
+
+
+def _refused(verb: str, what: str, error: Exception) -> EngineRefused:
+    explanation = getattr(error, "explanation", None) or str(error)
+    if isinstance(explanation, bytes):
+        explanation = explanation.decode("utf-8", "replace")
+    return EngineRefused(f"The engine could not {verb} {what[:19]}: {explanation}")
+
+
+def environment_of(pairs: Optional[list[str]]) -> dict[str, str]:
+    """Turn the engine's ``["KEY=value", "BARE"]`` into a mapping."""
+    return {key: value for key, _eq, value in (entry.partition("=") for entry in pairs or [])}
+
+
+def _argv(value: Any) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    return (value,) if isinstance(value, str) else tuple(value)
+
+
+def _container(raw: dict[str, Any]) -> Container:
+    config, host, state = raw["Config"], raw["HostConfig"], raw["State"]
+    policy = host.get("RestartPolicy") or {}
+    graph = (raw.get("GraphDriver") or {}).get("Data") or {}
+    mounts = tuple(
+        EngineMount(
+            type=mount.get("Type", ""),
+            source=mount.get("Source", ""),
+            destination=mount.get("Destination", ""),
+            rw=bool(mount.get("RW")),
+            name=mount.get("Name", "") or "",
+            driver=mount.get("Driver", "") or "",
+        )
+        for mount in raw.get("Mounts") or []
+    )
+    ports = (raw.get("NetworkSettings") or {}).get("Ports") or {}
+    bindings = host.get("PortBindings") or ports
+    return Container(
+        id=raw["Id"],
+        name=raw["Name"].lstrip("/"),
+        image_id=raw["Image"],
+        image_ref=config.get("Image", ""),
+        status=state.get("Status", ""),
+        pid=int(state.get("Pid") or 0),
+        labels=config.get("Labels") or {},
+        env=environment_of(config.get("Env")),
+        entrypoint=_argv(config.get("Entrypoint")),
+        command=_argv(config.get("Cmd")),
+        user=config.get("User") or "",
+        mounts=mounts,
+        tmpfs=tuple(host.get("Tmpfs") or {}),
+        network_mode=host.get("NetworkMode", ""),
+        restart=RestartPolicy(policy.get("Name") or "no", int(policy.get("MaximumRetryCount") or 0)),
+        stop_signal=config.get("StopSignal") or "SIGTERM",
+        stop_timeout=config.get("StopTimeout"),
+        health=(state.get("Health") or {}).get("Status", ""),
+        exit_code=int(state.get("ExitCode") or 0),
+        started_at=state.get("StartedAt", ""),
+        finished_at=state.get("FinishedAt", ""),
+        layers={key: value for key, value in graph.items() if isinstance(value, str)},
+        published=tuple(
+            f"{entry.get('HostIp') or '0.0.0.0'}:{entry.get('HostPort')}->{port}"
+            for port, entries in bindings.items()
+            for entry in entries or []
+        ),
+    )
+
+
+def _image(raw: dict[str, Any]) -> Image:
+    config = raw.get("Config") or {}
+    return Image(
+        id=raw["Id"],
+        tags=tuple(raw.get("RepoTags") or ()),
+        digests=tuple(raw.get("RepoDigests") or ()),
+        env=environment_of(config.get("Env")),
+        volumes=tuple(config.get("Volumes") or {}),
+        user=config.get("User") or "",
+        stop_signal=config.get("StopSignal") or "SIGTERM",
+        created=raw.get("Created", ""),
+        labels=config.get("Labels") or {},
+    )
+
+
+def _volume(raw: dict[str, Any]) -> Volume:
+    return Volume(
+        name=raw["Name"],
+        driver=raw.get("Driver", ""),
+        mountpoint=raw.get("Mountpoint", ""),
+        options=raw.get("Options") or {},
+        labels=raw.get("Labels") or {},
+        created_at=raw.get("CreatedAt", ""),
+    )
+
+
