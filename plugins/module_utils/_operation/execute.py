@@ -1,0 +1,206 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Runs a plan, step by step, and undoes it: the only loop that changes the world.
+
+On resume every step is asked again, with evidence or without, because evidence
+ages: an engine may have restarted, an admin may have typed something.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, Optional, Protocol, TypeVar
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import (
+    DONE,
+    PHASES,
+    ROLLED_BACK,
+    RUNNING,
+    SWITCH,
+    Step,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import Operation
+
+W = TypeVar("W")
+Evidence = Mapping[str, Any]
+
+
+@dataclass
+class Context(Generic[W]):
+    """What a handler works with: the world, the journal's evidence so far, and a progress line."""
+
+    world: W
+    operation: Operation
+    evidence: dict[str, Evidence] = field(default_factory=dict)
+    report: Callable[[int, int], None] = lambda done, total: None
+
+
+class Handler(Protocol[W]):
+    """One kind of step.
+
+    ``is_done`` must hold in every later state of the same plan too (a service
+    that runs on its new mount has been stopped on the old one), so that a
+    resumed run walks the plan from its beginning without going back.
+    """
+
+    def is_done(self, step: Step, context: Context[W]) -> Optional[Evidence]:
+        """Return evidence if the world is already so, else None. Changes nothing."""
+
+    def apply(self, step: Step, context: Context[W]) -> Evidence:
+        """Do it, and return the evidence. May be called again after a kill at any point inside."""
+
+    def verify(self, step: Step, context: Context[W], evidence: Evidence) -> None:
+        """Observe that it is so; raises StatefulError."""
+
+    def undo(self, step: Step, context: Context[W]) -> Evidence:
+        """Reverse it, also half done, also twice; afterwards the state before ``apply`` holds."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended; ``phases`` and ``steps`` are seconds by name."""
+
+    state: str
+    changed: bool
+    phases: Mapping[str, float]
+    steps: Mapping[str, float]
+    stopped_before: str = ""
+
+
+class UndoneFailure(StatefulError):
+    """The operation failed and was undone: everything is as it was before."""
+
+
+class ProvedFailure(StatefulError):
+    """The goal is reached and proved; something after it failed, and the next run goes on there."""
+
+
+class UndoFailure(StatefulError):
+    """The undo itself failed: nothing more is touched."""
+
+
+Handlers = Mapping[str, Handler[W]]
+
+
+def run(operation: Operation, handlers: Handlers[W], world: W, *, stop_before: str = "") -> Outcome:
+    """Run or resume ``operation`` to its end, or to the phase ``stop_before``.
+
+    Raises :class:`UndoneFailure`, :class:`ProvedFailure` or :class:`UndoFailure`.
+    """
+    history = operation.history()
+    context = Context(world=world, operation=operation, evidence=dict(history.evidence))
+    journal = operation.journal
+    if history.undoing:
+        undo(operation, handlers, world, reason=history.failure)
+        return Outcome(state=ROLLED_BACK, changed=True, phases={}, steps={})
+    if history.state != RUNNING:
+        journal.state(RUNNING)
+    proved, changed = False, False
+    seconds: dict[str, float] = {}
+    for step in operation.plan.steps:
+        if stop_before and PHASES.index(step.phase) >= PHASES.index(stop_before):
+            return Outcome(RUNNING, changed, _phases(operation, seconds), seconds, stopped_before=stop_before)
+        started = time.monotonic()
+        try:
+            changed = _run_step(step, handlers[step.kind], context) or changed
+        except Exception as error:
+            failure = as_stateful(error)
+            journal.failure(step.name, failure.msg)
+            if proved:
+                raise _proved(operation, step, failure) from error
+            undo(operation, handlers, world, reason=failure.msg)
+            raise _undone(operation, step, failure) from error
+        seconds[step.name] = time.monotonic() - started
+        proved = proved or step.proves
+    journal.state(DONE)
+    return Outcome(DONE, changed, _phases(operation, seconds), seconds)
+
+
+def _run_step(step: Step, handler: Handler[W], context: Context[W]) -> bool:
+    journal = context.operation.journal
+    context.report = lambda done, total: journal.progress(step.phase, step.name, done, total)
+    already = handler.is_done(step, context)
+    if already is not None:
+        context.evidence[step.name] = {**context.evidence.get(step.name, {}), **already}
+        journal.evidence(step.name, context.evidence[step.name])
+        return False
+    journal.intent(step.name)
+    evidence = dict(handler.apply(step, context))
+    handler.verify(step, context, evidence)
+    context.evidence[step.name] = evidence
+    journal.evidence(step.name, evidence, durable=step.proves)
+    return True
+
+
+def undo(operation: Operation, handlers: Handlers[W], world: W, *, reason: str) -> None:
+    """Undo every step that has an intent, newest first; ends in ``rolled_back``."""
+    history = operation.history()
+    journal = operation.journal
+    context = Context(world=world, operation=operation, evidence=dict(history.evidence))
+    if not history.undoing:
+        journal.undoing(reason)
+    for step in reversed(operation.plan.steps):
+        if step.name not in history.intents:
+            continue
+        try:
+            journal.undone(step.name, handlers[step.kind].undo(step, context))
+        except Exception as error:
+            failure = as_stateful(error)
+            journal.failure(step.name, failure.msg)
+            raise UndoFailure(
+                f"{reason} Undoing the step '{step.name}' then failed too: {failure.msg}",
+                state=(
+                    f"{failure.state}; nothing more was touched after that, and what was done so far is in "
+                    f"{journal.path}"
+                ),
+                copies=[copy.as_dict() for copy in history.copies()] or failure.copies,
+                safe_to_rerun=True,
+                next_command=(
+                    "remove the cause and run the same task again: it goes on undoing where it stopped"
+                ),
+                operation=operation.id,
+            ) from error
+    journal.state(ROLLED_BACK)
+
+
+def as_stateful(error: Exception) -> StatefulError:
+    """Return ``error`` if it is one of ours, else one that says that it was not foreseen."""
+    if isinstance(error, StatefulError):
+        return error
+    return StatefulError(f"Unexpected {type(error).__name__}: {error}", state="unknown to this step")
+
+
+def _undone(operation: Operation, step: Step, failure: StatefulError) -> UndoneFailure:
+    downtime = "the services run on the old state again" if step.phase == SWITCH else "the services were not stopped"
+    return UndoneFailure(
+        f"{failure.msg} (step '{step.name}')",
+        state=f"everything was undone: {downtime}, and the data is where it was",
+        copies=[copy.as_dict() for copy in operation.history().copies()],
+        safe_to_rerun=True,
+        next_command=failure.next_command,
+        **{**failure.facts, "operation": operation.id, "failed_step": step.name},
+    )
+
+
+def _proved(operation: Operation, step: Step, failure: StatefulError) -> ProvedFailure:
+    return ProvedFailure(
+        f"{failure.msg} (step '{step.name}', after the change was made and proved)",
+        state="the change is made and proved, and the services run on it; only what follows is unfinished",
+        copies=[copy.as_dict() for copy in operation.history().copies()],
+        safe_to_rerun=True,
+        next_command="run the same task again: it goes on at this step",
+        **{**failure.facts, "operation": operation.id, "failed_step": step.name},
+    )
+
+
+def _phases(operation: Operation, seconds: Mapping[str, float]) -> dict[str, float]:
+    totals: dict[str, float] = {}
+    for step in operation.plan.steps:
+        if step.name in seconds:
+            totals[step.phase] = totals.get(step.phase, 0.0) + seconds[step.name]
+    return totals
