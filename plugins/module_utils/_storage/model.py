@@ -1,0 +1,126 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Where a service's data lives, and what is asked of it. Pure data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Optional
+
+BIND = "bind"
+NAMED = "named"
+ANONYMOUS = "anonymous"
+LAYER = "layer"
+TMPFS = "tmpfs"
+OTHER = "other"
+
+AUTO = "auto"
+RENAME = "rename"
+CLONE = "clone"
+REPLICA = "replica"
+COPY = "copy"
+STRATEGIES = (RENAME, CLONE, REPLICA, COPY)
+"""Fastest first; ``auto`` takes the first whose conditions hold."""
+
+POSTGRESQL = "postgresql"
+REDIS = "redis"
+FILES = "files"
+
+
+@dataclass(frozen=True)
+class MountRequest:
+    """One wanted bind mount; ``target`` is empty where the data is to be found, ``source`` is absolute."""
+
+    service: str
+    source: str
+    target: str = ""
+
+
+@dataclass(frozen=True)
+class StoreFacts:
+    """What a store says of itself before anything is planned.
+
+    ``against``: per strategy the reason why it cannot be used. ``identity`` is
+    what must be equal after the move; it can be read from files alone.
+    """
+
+    kind: str
+    version: str
+    data_path: str
+    identity: Mapping[str, Any] = field(default_factory=dict)
+    against: Mapping[str, str] = field(default_factory=dict)
+    blockers: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class DataPath:
+    """One path of one service, and where the engine keeps it now.
+
+    ``host_path`` is the directory on the host (empty for tmpfs), ``mount`` the
+    engine's own keys. ``subpath`` is where the store's data directory lies below
+    the mount (18's layout has it two levels down).
+    """
+
+    service: str
+    target: str
+    kind: str
+    host_path: str
+    store: str
+    volume: str = ""
+    driver: str = ""
+    volume_options: Mapping[str, str] = field(default_factory=dict)
+    mount: Mapping[str, Any] = field(default_factory=dict)
+    container: str = ""
+    running: bool = False
+    declared: bool = False
+    subpath: str = ""
+    size_bytes: int = 0
+    files: int = 0
+    inode: int = 0
+    device: int = 0
+    owner: str = ""
+    mode: str = ""
+    filesystem: str = ""
+    facts: Optional[StoreFacts] = None
+
+    @property
+    def ephemeral(self) -> str:
+        """Return why a ``down`` or a prune would lose this data, or an empty string."""
+        if self.kind == ANONYMOUS:
+            return "an anonymous volume: 'down' leaves it without a name, and 'volume prune' then deletes it"
+        if self.kind == LAYER:
+            return "the container's own layer: recreating the container deletes it"
+        if self.kind == TMPFS:
+            return "memory: it is gone when the container stops"
+        return ""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A directory that is to be filled, and the file system below it."""
+
+    path: str
+    exists: bool
+    empty: bool
+    filesystem: str
+    device: int
+    mount_point: str
+    free_bytes: int
+    volatile: bool
+    occupied_by: str = ""
+
+
+@dataclass(frozen=True)
+class Move:
+    """One wanted move, with what stands for and against each strategy."""
+
+    data: DataPath
+    source: str
+    place: Place
+    against: Mapping[str, str]
+    how: Mapping[str, str] = field(default_factory=dict)

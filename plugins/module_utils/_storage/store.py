@@ -1,0 +1,74 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a kind of store (Postgres, Redis, plain files) has to answer so that its data can be moved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Copy
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import StoreFacts
+
+Report = Callable[[int, int], None]
+Identity = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class BackupRequest:
+    """``destination`` is a directory that does not exist yet; ``mode`` is auto, physical or logical."""
+
+    operation: str
+    service: str
+    host_path: str
+    destination: str
+    mode: str
+
+
+class Store(Protocol):
+    """One kind of store. Questions change nothing; ``host_path`` is the data directory on the host."""
+
+    kind: str
+
+    def recognises(self, container: Container, host_path_of: Callable[[str], str]) -> str:
+        """Return the data directory inside the container, or an empty string if it is not this kind."""
+
+    def observe(self, engine: Engine, container: Container, data_path: str, host_path: str) -> StoreFacts: ...
+
+    def backup(
+        self, engine: Engine, container: Container, facts: StoreFacts, request: BackupRequest, report: Report
+    ) -> Copy:
+        """Take a consistent copy and prove it. Live data is only read."""
+
+    def arrange_stop(self, engine: Engine, container: Container, facts: StoreFacts) -> Mapping[str, Any]:
+        """Make the coming stop quick and complete (a checkpoint, save points), while the store still serves."""
+
+    def unarrange_stop(self, engine: Engine, container: Container, arranged: Mapping[str, Any]) -> None: ...
+
+    def stop(self, engine: Engine, container: Container, timeout: float) -> None:
+        """Stop the store cleanly, and never by SIGKILL."""
+
+    def prove_stopped(self, host_path: str, facts: StoreFacts) -> Identity:
+        """Return the identity read from the files, and raise unless they are shut down cleanly and complete."""
+
+    def differences(self, wanted: Identity, found: Identity) -> list[str]:
+        """Return in words how two identities differ; empty where they are of the same data."""
+
+    def identity(self, host_path: str) -> Identity:
+        """Return the identity read from the files alone; raises where there is no such store."""
+
+    def wait_ready(self, engine: Engine, container_id: str, facts: StoreFacts, timeout: float) -> None:
+        """Return when the store answers as the same store; raises at once when it cannot any more."""
+
+    def took_writes(self, host_path: str, since: Identity) -> str:
+        """Return in words what was written since ``since``, or an empty string. Asked of a stopped store."""
+
+    def counts(self, engine: Engine, container: Container, facts: StoreFacts) -> Mapping[str, Any]:
+        """Return what can be counted and compared by :meth:`compare_counts`."""
+
+    def compare_counts(self, before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]: ...
