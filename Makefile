@@ -1,0 +1,70 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+
+# Every target does the set-up that it needs. ARGS goes to the tool behind a single
+# stage, e.g. make unit ARGS="-k journal".
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules
+
+VENV := .venv
+READY := $(VENV)/.ready
+CI := $(VENV)/bin/python -m tests.tools.ci
+STAGES := sanity unit integration molecule docs build
+
+.PHONY: help venv lint test test-matrix test-faults bench demo demo-clean clean $(STAGES)
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+
+venv: $(READY) ## The tool chain in .venv, with the best Python of this machine
+
+$(READY): tests/tools/make_venv.sh $(wildcard requirements/*.txt)
+	@bash tests/tools/make_venv.sh $(VENV) requirements/dev.txt
+	@touch $@
+
+lint: $(READY) ## ruff, mypy, ansible-lint, documentation and changelog
+	@$(CI) ruff mypy ansible-lint docs changelog
+
+sanity: $(READY) ## ansible-test sanity on a copy of the tree
+	@$(CI) sanity -- $(ARGS)
+
+unit: $(READY) ## pytest tests/unit
+	@$(CI) unit -- $(ARGS)
+
+integration: $(READY) ## pytest tests/integration on the sandbox's engine
+	@$(CI) integration -- $(ARGS)
+
+molecule: $(READY) ## The molecule scenario: a server in a container, reached over ssh
+	@$(CI) molecule -- $(ARGS)
+
+docs: $(READY) ## Check the modules' and roles' documentation
+	@$(CI) docs -- $(ARGS)
+
+build: $(READY) ## Build the tarball, install it into build/installed and run from there
+	@$(CI) build -- $(ARGS)
+
+test: $(READY) ## Everything that CI runs
+	@$(CI)
+
+test-matrix: $(READY) ## Every supported ansible-core and Python (long)
+	@$(VENV)/bin/python -m tests.tools.matrix $(ARGS)
+
+test-faults: $(READY) ## Every step x every strategy, killed before, in and after (long)
+	@$(CI) faults -- $(ARGS)
+
+bench: $(READY) ## Downtime per strategy beside the manual procedure
+	@$(VENV)/bin/python -m tests.bench $(ARGS)
+
+demo: $(READY) ## See a Mastodon's data move into bind mounts
+	@$(VENV)/bin/python -m tests.demo $(ARGS)
+
+demo-clean: $(READY) ## Remove all that the demo left
+	@$(VENV)/bin/python -m tests.demo clean
+
+clean: ## Remove build products; the virtual environment and the image cache stay
+	@rm -rf build/ansible-test build/ci build/dist build/installed build/matrix build/smoke build/tree
+	@rm -rf .mypy_cache .pytest_cache .ruff_cache tests/output

@@ -1,0 +1,13 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Make ``ansible_collections.selfhost.stateful`` importable for a plain ``pytest``."""
+
+from __future__ import annotations
+
+from tests.tools import tree
+
+# Under ansible-test, and in an installed collection, the loader of ansible does it.
+if tree.ROOT.parts[-3:] != tree.PACKAGE.parts:
+    tree.link()

@@ -1,0 +1,238 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Run the stages of CI: ``python -m tests.tools.ci [STAGE ...] [-- ARGUMENT ...]``.
+
+Without names all of them run, as many at a time as there are processors, with their
+output in build/ci/<stage>.log and, where one fails, on the terminal. The last line
+counts in pytest's words: its tests, and one check for each stage without tests.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+import time
+import xml.etree.ElementTree as ET
+from collections.abc import Collection, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tests.tools import stages, tree
+from tests.tools.stages import Stage
+
+TAIL = 200
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a stage."""
+
+    stage: Stage
+    seconds: float
+    passed: int
+    failed: int
+    skipped: int
+    note: str = ""
+
+
+class Processes:
+    """The process groups that run now, so that an interrupted run leaves none behind."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._groups: set[int] = set()
+
+    def run(self, argv: Sequence[str], env: dict[str, str], log: Path | None, limit: float) -> int:
+        """Run one command to its end, its output in ``log`` or, without, on the terminal."""
+        with open(log or os.devnull, "ab") as output:
+            out = output if log else None
+            with subprocess.Popen(
+                argv,
+                cwd=tree.ROOT,
+                env=env,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT if log else None,
+                start_new_session=True,
+            ) as process:
+                with self._lock:
+                    self._groups.add(process.pid)
+                try:
+                    return process.wait(timeout=limit)
+                except subprocess.TimeoutExpired:
+                    os.killpg(process.pid, signal.SIGKILL)
+                    output.write(f"\nstill running after {limit:.0f} s: killed\n".encode())
+                    return 124
+                finally:
+                    with self._lock:
+                        self._groups.discard(process.pid)
+
+    def stop(self) -> None:
+        """End what runs."""
+        with self._lock:
+            for group in self._groups:
+                os.killpg(group, signal.SIGTERM)
+
+
+def selection(names: Collection[str]) -> list[Stage]:
+    """Return the stages to run: all, or those named and what they need."""
+    known = {stage.name: stage for stage in stages.STAGES}
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise SystemExit(f"no such stage: {', '.join(unknown)}; there are: {', '.join(known)}")
+    if not names:
+        return [stage for stage in stages.STAGES if not stage.on_request]
+    wanted = set(names)
+    while needed := {need for name in wanted for need in known[name].after} - wanted:
+        wanted |= needed
+    return [stage for stage in stages.STAGES if stage.name in wanted]
+
+
+def engine_env() -> dict[str, str]:
+    """Ask the sandbox which engine its users talk to."""
+    done = subprocess.run(
+        [stages.PYTHON, "-m", "tests.sandbox", "env"], cwd=tree.ROOT, check=True, stdout=subprocess.PIPE, text=True
+    )
+    words = (word for line in done.stdout.splitlines() for word in shlex.split(line, comments=True))
+    return dict(word.split("=", 1) for word in words if "=" in word)
+
+
+def run_stage(stage: Stage, processes: Processes, log: Path | None) -> Outcome:
+    """Run a stage's commands until one fails; count its tests."""
+    began = time.monotonic()
+    if stage.junit:
+        Path(stage.junit).unlink(missing_ok=True)
+    env = {**stages.base_env(), **(engine_env() if "images" in stage.after else {}), **stage.env}
+    code = 0
+    for argv in stage.commands:
+        code = processes.run(argv, env, log, stage.limit)
+        if code:
+            break
+    seconds = time.monotonic() - began
+    if stage.junit and Path(stage.junit).exists():
+        passed, failed, skipped = junit_counts(Path(stage.junit))
+        # pytest can fail without a failed test: nothing collected, an error in its own set-up.
+        return Outcome(stage, seconds, passed, failed or int(code != 0), skipped, f"exit code {code}" if code else "")
+    return Outcome(stage, seconds, int(code == 0), int(code != 0), 0, f"exit code {code}" if code else "")
+
+
+def junit_counts(path: Path) -> tuple[int, int, int]:
+    """Return the passed, failed and skipped tests of a JUnit file."""
+    suites = ET.parse(path).getroot().iter("testsuite")
+    total = failed = skipped = 0
+    for suite in suites:
+        total += int(suite.get("tests", 0))
+        failed += int(suite.get("failures", 0)) + int(suite.get("errors", 0))
+        skipped += int(suite.get("skipped", 0))
+    return max(total - failed - skipped, 0), failed, skipped
+
+
+def ready(waiting: Sequence[Stage], running: Collection[Stage], done: Collection[str]) -> Stage | None:
+    """Return the next stage that may start beside those that run."""
+    busy = any(stage.engine for stage in running)
+    return next(
+        (stage for stage in waiting if set(stage.after) <= set(done) and not (busy and stage.engine)),
+        None,
+    )
+
+
+def run_all(chosen: Sequence[Stage], processes: Processes) -> list[Outcome]:
+    """Run the stages, each when what it needs has passed, on all processors."""
+    waiting = list(chosen)
+    outcomes: dict[str, Outcome] = {}
+    running: dict[Future[Outcome], Stage] = {}
+    slots = max(os.cpu_count() or 1, 2)
+    # Logs of an earlier run would be taken for this one's.
+    stages.CI.mkdir(parents=True, exist_ok=True)
+    for stage in chosen:
+        (stages.CI / f"{stage.name}.log").unlink(missing_ok=True)
+    with ThreadPoolExecutor(slots) as pool:
+        try:
+            while waiting or running:
+                passed = {name for name, outcome in outcomes.items() if not outcome.failed}
+                for stage in [each for each in waiting if any(_failed(outcomes, need) for need in each.after)]:
+                    waiting.remove(stage)
+                    outcomes[stage.name] = Outcome(stage, 0, 0, 1, 0, f"not run: needs {', '.join(stage.after)}")
+                while len(running) < slots and (stage_now := ready(waiting, running.values(), passed)):
+                    waiting.remove(stage_now)
+                    log = stages.CI / f"{stage_now.name}.log"
+                    running[pool.submit(run_stage, stage_now, processes, log)] = stage_now
+                finished, _ = wait(running, return_when=FIRST_COMPLETED)
+                for future in finished:
+                    stage = running.pop(future)
+                    outcomes[stage.name] = future.result()
+                    report(outcomes[stage.name])
+        except BaseException:
+            processes.stop()
+            raise
+    return [outcomes[stage.name] for stage in chosen]
+
+
+def _failed(outcomes: dict[str, Outcome], name: str) -> bool:
+    return name in outcomes and bool(outcomes[name].failed)
+
+
+def report(outcome: Outcome) -> None:
+    """Print a line for a stage that passed, the end of its log for one that failed."""
+    print(f"{outcome.stage.name:14}{'FAILED' if outcome.failed else 'passed':8}{outcome.seconds:7.1f} s", flush=True)
+    log = stages.CI / f"{outcome.stage.name}.log"
+    if outcome.failed and log.exists():
+        lines = log.read_text(errors="replace").splitlines()
+        cut = f"[... {len(lines) - TAIL} lines above, see {log.relative_to(tree.ROOT)}]" if len(lines) > TAIL else ""
+        print("\n".join([f"---- {outcome.stage.name}: {outcome.note}", cut, *lines[-TAIL:], "----"]), flush=True)
+
+
+def summary(outcomes: Sequence[Outcome], seconds: float) -> str:
+    """Return the table of the stages and, last, one line in pytest's words."""
+    rows = [f"{'stage':14}{'passed':>8}{'failed':>8}{'skipped':>8}{'seconds':>9}"]
+    rows += [
+        f"{each.stage.name:14}{each.passed:8}{each.failed:8}{each.skipped:8}{each.seconds:9.1f}  {each.note}".rstrip()
+        for each in outcomes
+    ]
+    counts = {word: sum(getattr(each, word) for each in outcomes) for word in ("failed", "passed", "skipped")}
+    words = ", ".join(f"{count} {word}" for word, count in counts.items() if count) or "no tests ran"
+    return "\n".join(["", *rows, "", f"=== {words} in {seconds:.2f}s ==="])
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run what is named; one stage alone writes to the terminal as it goes."""
+    names, _, extra = (list(part) for part in _split(argv))
+    tree.link()
+    began = time.monotonic()
+    processes = Processes()
+    # A terminated run ends like an interrupted one.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    chosen = selection(names)
+    if len(names) == 1:
+        *needs, last = chosen if chosen[-1].name == names[0] else sorted(chosen, key=lambda each: each.name == names[0])
+        outcomes = run_all(needs, processes)
+        if any(outcome.failed for outcome in outcomes):
+            return 1
+        stages.CI.mkdir(parents=True, exist_ok=True)
+        commands = (*last.commands[:-1], (*last.commands[-1], *extra))
+        try:
+            return 1 if run_stage(replace(last, commands=commands), processes, None).failed else 0
+        except BaseException:
+            processes.stop()
+            raise
+    outcomes = run_all(chosen, processes)
+    print(summary(outcomes, time.monotonic() - began))
+    return 1 if any(outcome.failed for outcome in outcomes) else 0
+
+
+def _split(argv: Sequence[str]) -> tuple[Sequence[str], Sequence[str], Sequence[str]]:
+    if "--" not in argv:
+        return argv, (), ()
+    at = list(argv).index("--")
+    return argv[:at], ("--",), argv[at + 1 :]
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

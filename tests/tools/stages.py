@@ -1,0 +1,102 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The stages of ``make test``, as data."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass, field
+
+from tests.tools import tree
+
+PYTHON = sys.executable
+PYTEST = (PYTHON, "-m", "pytest")
+CI = tree.BUILD / "ci"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Commands that run one after the other; the stage fails with the first that does."""
+
+    name: str
+    commands: tuple[tuple[str, ...], ...]
+    after: tuple[str, ...] = ()
+    # Needs the engine to itself: two such stages never run at the same time.
+    engine: bool = False
+    # Named here only, not part of the default run.
+    on_request: bool = False
+    env: dict[str, str] = field(default_factory=dict)
+    # Seconds; a stage that hangs must not take the whole run with it.
+    limit: float = 900
+
+    @property
+    def junit(self) -> str | None:
+        """Return where pytest writes the stage's counts; None where the stage itself is the one check."""
+        prefix = "--junitxml="
+        options = (word for command in self.commands for word in command)
+        return next((word[len(prefix) :] for word in options if word.startswith(prefix)), None)
+
+
+def _pytest(name: str, *arguments: str) -> tuple[str, ...]:
+    return (*PYTEST, *arguments, f"--junitxml={CI / name}.xml")
+
+
+# In the order of their worth: where two could start, the upper one does.
+STAGES = (
+    Stage("ruff", ((PYTHON, "-m", "ruff", "check", "."), (PYTHON, "-m", "ruff", "format", "--check", "."))),
+    Stage("images", ((PYTHON, "-m", "tests.sandbox", "up"), (PYTHON, "-m", "tests.sandbox", "images"))),
+    Stage("unit", (_pytest("unit", "tests/unit"),)),
+    Stage("mypy", ((PYTHON, "-m", "mypy"),)),
+    Stage(
+        "build",
+        ((PYTHON, "-m", "tests.tools.collection"),),
+    ),
+    Stage(
+        "integration",
+        (_pytest("integration", "tests/integration", "-m", "not faults", "--timeout=600"),),
+        after=("images",),
+        engine=True,
+        limit=1200,
+    ),
+    Stage("sanity", ((PYTHON, "-m", "tests.tools.ansible_test", "sanity", "--local"),)),
+    Stage(
+        "molecule",
+        ((PYTHON, "-m", "molecule", "test", "--scenario-name", "default"),),
+        after=("images", "build"),
+        engine=True,
+        env={"ANSIBLE_COLLECTIONS_PATH": str(tree.BUILD / "installed")},
+    ),
+    Stage(
+        "ansible-lint",
+        ((PYTHON, "-m", "ansiblelint", "--profile", "production", "--offline", "--nocolor"),),
+        env={"ANSIBLE_COLLECTIONS_PATH": str(tree.BUILD / "tree")},
+    ),
+    Stage(
+        "docs",
+        (("antsibull-docs", "lint-collection-docs", "--plugin-docs", str(tree.ROOT)),),
+        env={"ANSIBLE_COLLECTIONS_PATH": str(tree.BUILD / "tree")},
+    ),
+    Stage("changelog", (("antsibull-changelog", "lint"),)),
+    Stage("units", ((PYTHON, "-m", "tests.tools.ansible_test", "units", "--local", "--python", "default"),)),
+    Stage(
+        "faults",
+        (_pytest("faults", "tests/integration", "-m", "faults", "--timeout=1800"),),
+        after=("images",),
+        engine=True,
+        on_request=True,
+        limit=6 * 3600,
+    ),
+)
+
+
+def base_env() -> dict[str, str]:
+    """Return the environment of every stage: the tools of the virtual environment come first."""
+    return {
+        **os.environ,
+        "PATH": os.pathsep.join([os.path.dirname(PYTHON), os.environ.get("PATH", os.defpath)]),
+        "VIRTUAL_ENV": sys.prefix,
+        "PYTHONUNBUFFERED": "1",
+    }
