@@ -43,8 +43,11 @@ class Engine(Protocol):
     def volumes_in_use(self) -> frozenset[str]:
         """Return the names of the volumes that any container, also a stopped one, refers to."""
 
-    def stop(self, container_id: str, *, signal: str, timeout: float) -> Container:
-        """Send ``signal`` and wait; a container that still runs after ``timeout`` seconds is an error, never killed."""
+    def stop(self, container_id: str, *, signal: str, timeout: float, kill: bool = False) -> Container:
+        """Send ``signal`` and wait; a container that still runs after ``timeout`` seconds is an error.
+
+        Only with ``kill`` is it killed then: never for anything that has data.
+        """
 
     def start(self, container_id: str) -> None: ...
 

@@ -153,7 +153,7 @@ class DockerEngine:
 
     # -- verbs -------------------------------------------------------------
 
-    def stop(self, container_id: str, *, signal: str, timeout: float) -> Container:
+    def stop(self, container_id: str, *, signal: str, timeout: float, kill: bool = False) -> Container:
         # The stop API would SIGKILL at the end of its grace; a database that is
         # still writing its checkpoint is never killed by us.
         try:
@@ -171,6 +171,8 @@ class DockerEngine:
             container = self.container(container_id)
         if container is None:
             raise EngineRefused(f"The container {container_id[:12]} disappeared while it was being stopped.")
+        if container.running and kill:
+            return self.stop(container_id, signal="SIGKILL", timeout=timeout)
         if container.running:
             raise EngineRefused(
                 f"The container {container.name} still runs {timeout:.0f} s after {signal}; it was not killed.",

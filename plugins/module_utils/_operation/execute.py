@@ -84,13 +84,18 @@ class UndoFailure(StatefulError):
     """The undo itself failed: nothing more is touched."""
 
 
+class UndoRefused(StatefulError):
+    """Raised by a handler's ``undo`` where going back would lose what was written since: the way is forward."""
+
+
 Handlers = Mapping[str, Handler[W]]
 
 
 def run(operation: Operation, handlers: Handlers[W], world: W, *, stop_before: str = "") -> Outcome:
     """Run or resume ``operation`` to its end, or to the phase ``stop_before``.
 
-    Raises :class:`UndoneFailure`, :class:`ProvedFailure` or :class:`UndoFailure`.
+    Raises :class:`UndoneFailure`, :class:`ProvedFailure`, :class:`UndoRefused`
+    or :class:`UndoFailure`.
     """
     history = operation.history()
     context = Context(world=world, operation=operation, evidence=dict(history.evidence))
@@ -100,9 +105,12 @@ def run(operation: Operation, handlers: Handlers[W], world: W, *, stop_before: s
         return Outcome(state=ROLLED_BACK, changed=True, phases={}, steps={})
     if history.state != RUNNING:
         journal.state(RUNNING)
-    proved, changed = False, False
+    # A proof that still holds covers every step before it: asking those again
+    # would stop what was started since.
+    first = _after_proof(operation, handlers, context) if history.proved else 0
+    proved, changed = history.proved, False
     seconds: dict[str, float] = {}
-    for step in operation.plan.steps:
+    for step in operation.plan.steps[first:]:
         if stop_before and PHASES.index(step.phase) >= PHASES.index(stop_before):
             return Outcome(RUNNING, changed, _phases(operation, seconds), seconds, stopped_before=stop_before)
         started = time.monotonic()
@@ -119,6 +127,14 @@ def run(operation: Operation, handlers: Handlers[W], world: W, *, stop_before: s
         proved = proved or step.proves
     journal.state(DONE)
     return Outcome(DONE, changed, _phases(operation, seconds), seconds)
+
+
+def _after_proof(operation: Operation, handlers: Handlers[W], context: Context[W]) -> int:
+    steps = operation.plan.steps
+    for index in range(len(steps) - 1, -1, -1):
+        if steps[index].proves and handlers[steps[index].kind].is_done(steps[index], context) is not None:
+            return index + 1
+    return 0
 
 
 def _run_step(step: Step, handler: Handler[W], context: Context[W]) -> bool:
@@ -149,6 +165,15 @@ def undo(operation: Operation, handlers: Handlers[W], world: W, *, reason: str) 
             continue
         try:
             journal.undone(step.name, handlers[step.kind].undo(step, context))
+        except UndoRefused as refusal:
+            journal.undo_refused(refusal.msg)
+            raise UndoRefused(
+                f"{reason} {refusal.msg}",
+                state=refusal.state,
+                copies=[copy.as_dict() for copy in history.copies()],
+                next_command=refusal.next_command,
+                operation=operation.id,
+            ) from refusal
         except Exception as error:
             failure = as_stateful(error)
             journal.failure(step.name, failure.msg)

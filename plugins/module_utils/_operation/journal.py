@@ -90,6 +90,9 @@ class Journal:
     def undoing(self, reason: str) -> None:
         self._append("undoing", data={"reason": reason}, durable=True)
 
+    def undo_refused(self, reason: str) -> None:
+        self._append("undo-refused", data={"reason": reason}, durable=True)
+
     def undone(self, step: str, data: Mapping[str, Any]) -> None:
         self._append("undone", step, data, durable=True)
 

@@ -244,6 +244,9 @@ def fold(records: Sequence[Record], proving: frozenset[str] = frozenset()) -> Hi
         elif record.what == "undoing":
             undoing = True
             failure = record.data.get("reason", failure)
+        elif record.what == "undo-refused":
+            undoing = False
+            failure = record.data.get("reason", failure)
         elif record.what == "undone":
             undone.append(record.step)
         elif record.what == "failure":

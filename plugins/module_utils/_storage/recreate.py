@@ -1,0 +1,110 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Create a service's container on a given location, without starting it.
+
+Going to a bind mount is what compose does by itself once its file says so. Going
+back to an anonymous volume is not: with the old file alone compose carries the
+bind mount over, or makes a new and empty volume. It needs one run with an extra
+file that mounts the old volume by name, and then one with the old file alone,
+in which compose inherits it, and goes on inheriting it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import ANONYMOUS
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.transfer import Location, Transfer
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import (
+    World,
+    holds,
+    services_of,
+    the_container,
+)
+
+
+def create_containers(
+    world: World,
+    transfers: Sequence[Transfer],
+    locations: Mapping[str, Location],
+    *,
+    directory: str,
+    pins: Mapping[str, str],
+    file_is_theirs: bool = False,
+) -> None:
+    """Create the containers of ``transfers`` on ``locations`` (by transfer name) and prove their mounts.
+
+    ``pins``: image ids by service, for images whose tag means something else by
+    now. ``directory``: where extra files go, 0700. ``file_is_theirs``: the
+    compose file is not ours to change and may name another place for the data.
+    """
+    services = services_of(transfers)
+    extra = [_pin_file(directory, pins)] if any(service in pins for service in services) else []
+    carried = [t for t in transfers if _needs_carrying(locations[t.name], file_is_theirs)]
+    if carried:
+        carry = _carry_file(directory, carried, locations)
+        world.compose.up(
+            services, extra_files=[*extra, carry], no_deps=True, no_start=True, force_recreate=world.compose.is_v1
+        )
+        if not file_is_theirs and not world.compose.is_v1:
+            world.compose.up(services, extra_files=extra, no_deps=True, no_start=True)
+    else:
+        world.compose.up(
+            services, extra_files=extra, no_deps=True, no_start=True, force_recreate=world.compose.is_v1
+        )
+    for transfer in transfers:
+        prove_mount(world, transfer, locations[transfer.name])
+
+
+def prove_mount(world: World, transfer: Transfer, location: Location) -> dict[str, object]:
+    """Return the mount that the engine reports for the transfer's target; raises unless it is ``location``."""
+    container = the_container(world, transfer)
+    mount = container.mount_at(transfer.target)
+    if not holds(container, transfer.target, location):
+        found = mount.as_inspect() if mount else "the container's own layer"
+        raise StatefulError(
+            f"The engine reports {found} for {transfer.target} of {container.name}, not {location.shown()}.",
+            state="the container was created and not started",
+            next_command=f"docker inspect --format '{{{{json .Mounts}}}}' {container.name}",
+        )
+    if container.image_id != transfer.image_id:
+        raise StatefulError(
+            f"{container.name} was created from the image {container.image_id[:19]}, not from"
+            f" {transfer.image_id[:19]}, which the service ran.",
+            state="the container was created and not started",
+        )
+    return mount.as_inspect() if mount else {}
+
+
+def _needs_carrying(location: Location, file_is_theirs: bool) -> bool:
+    return location.is_volume and (location.kind == ANONYMOUS or file_is_theirs)
+
+
+def _pin_file(directory: str, pins: Mapping[str, str]) -> str:
+    services = {service: {"image": image_id} for service, image_id in pins.items()}
+    return _write(directory, "pinned-images.json", {"services": services})
+
+
+def _carry_file(directory: str, transfers: Sequence[Transfer], locations: Mapping[str, Location]) -> str:
+    services: dict[str, dict[str, list[dict[str, str]]]] = {}
+    volumes = {}
+    for number, transfer in enumerate(transfers):
+        key = f"selfhost-stateful-{number}"
+        volumes[key] = {"external": True, "name": locations[transfer.name].volume}
+        entry = {"type": "volume", "source": key, "target": transfer.target}
+        services.setdefault(transfer.service, {"volumes": []})["volumes"].append(entry)
+    return _write(directory, "carried-volumes.json", {"services": services, "volumes": volumes})
+
+
+def _write(directory: str, name: str, content: Mapping[str, object]) -> str:
+    """Write an extra compose file (JSON is YAML, and needs no quoting rules of ours)."""
+    path = os.path.join(directory, name)
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(handle, "w", encoding="utf-8") as stream:
+        json.dump(content, stream, indent=1)
+    return path

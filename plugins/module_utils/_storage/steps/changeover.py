@@ -1,0 +1,165 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""From the moved data to the running service: create, start, prove."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Optional
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import RestartPolicy
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import (
+    Context,
+    Evidence,
+    UndoRefused,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Step
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import RENAME
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.recreate import (
+    create_containers,
+    prove_mount,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.base import NothingToUndo, SelfProving
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.downtime import running_on
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.transfer import Transfer
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import (
+    World,
+    holds,
+    in_parallel,
+    the_container,
+    transfers_of,
+)
+
+
+class CreateContainers(NothingToUndo):
+    """New containers on the goal, not started yet, so that the mounts are proved before anything can be written.
+
+    args: ``transfers``, ``pins``, ``file_is_theirs``. Nothing to undo: the stop's
+    undo makes containers on the origin again if these are in its place.
+    """
+
+    def is_done(self, step: Step, context: Context[World]) -> Optional[Evidence]:
+        world = context.world
+        for transfer in transfers_of(step):
+            containers = world.containers_of(transfer.service)
+            if len(containers) != 1 or not holds(containers[0], transfer.target, transfer.goal):
+                return None
+            if containers[0].image_id != transfer.image_id:
+                return None
+        return {"mounts": self._mounts(step, world)}
+
+    def apply(self, step: Step, context: Context[World]) -> Evidence:
+        world, transfers = context.world, transfers_of(step)
+        for transfer in transfers:
+            # Whatever happened before: a service is never started on a directory
+            # without its data, where its image would initialise an empty one.
+            world.store(transfer).identity(transfer.data_in(transfer.goal.path))
+        create_containers(
+            world,
+            transfers,
+            {t.name: t.goal for t in transfers},
+            directory=context.operation.directory,
+            pins=step.args["pins"],
+            file_is_theirs=step.args["file_is_theirs"],
+        )
+        return {"mounts": self._mounts(step, world)}
+
+    @staticmethod
+    def _mounts(step: Step, world: World) -> dict[str, Any]:
+        return {t.name: prove_mount(world, t, t.goal) for t in transfers_of(step)}
+
+
+class StartStores(SelfProving):
+    """The stores start on the goal. args: ``transfers``, ``stopped_by``: name of the step with the identities."""
+
+    def is_done(self, step: Step, context: Context[World]) -> Optional[Evidence]:
+        waiting = [t for t in self._wanted(step) if not running_on(context.world, t, t.goal)]
+        return {} if not waiting else None
+
+    def apply(self, step: Step, context: Context[World]) -> Evidence:
+        world = context.world
+        waiting = [t for t in self._wanted(step) if not running_on(world, t, t.goal)]
+        in_parallel(lambda transfer: world.engine.start(the_container(world, transfer).id), waiting)
+        return {"starting_at": time.time()}
+
+    def undo(self, step: Step, context: Context[World]) -> Evidence:
+        world = context.world
+        for transfer in self._wanted(step):
+            for container in running_on(world, transfer, transfer.goal):
+                # A signal that is not the container's own stop signal does not
+                # count as a stop by hand: the policy would start it again.
+                world.engine.set_restart_policy(container.id, RestartPolicy("no"))
+                world.store(transfer).stop(world.engine, container, world.stop_timeout)
+        wrote = self._writes_on_the_goal(step, context)
+        if wrote:
+            in_parallel(lambda t: world.engine.start(the_container(world, t).id), self._wanted(step))
+            raise UndoRefused(
+                f"The new location has taken writes already ({wrote}), so nothing is undone: going back to the"
+                " original as it was would lose them.",
+                state="the services were started on the new location, which holds all data",
+                next_command="look at the service's log, then run the same task again: it goes on from here",
+            )
+        return {}
+
+    def _writes_on_the_goal(self, step: Step, context: Context[World]) -> str:
+        """Return what was written since the stop to a goal that is a copy; a renamed directory goes back whole."""
+        identities = context.evidence.get(step.args["stopped_by"], {}).get("identities", {})
+        found = []
+        for transfer in self._wanted(step):
+            if transfer.strategy == RENAME or transfer.name not in identities:
+                continue
+            path = transfer.data_in(transfer.goal.path)
+            wrote = context.world.store(transfer).took_writes(path, identities[transfer.name])
+            if wrote:
+                found.append(f"{transfer.service}: {wrote}")
+        return "; ".join(found)
+
+    @staticmethod
+    def _wanted(step: Step) -> list[Transfer]:
+        return [transfer for transfer in transfers_of(step) if transfer.running]
+
+
+class ProveGoal(NothingToUndo):
+    """The stores answer, on the wanted mounts, as the same stores. The downtime ends here.
+
+    args: ``transfers``, ``stopped_by``.
+    """
+
+    def is_done(self, step: Step, context: Context[World]) -> Optional[Evidence]:
+        try:
+            evidence = self.apply(step, context) if self._all_up(step, context.world) else None
+        except StatefulError:
+            return None
+        known = context.evidence.get(step.name)
+        return known if known and evidence is not None else evidence
+
+    def apply(self, step: Step, context: Context[World]) -> Evidence:
+        world, transfers = context.world, transfers_of(step)
+        in_parallel(lambda t: self._ready(world, t), [t for t in transfers if t.running])
+        ready_at = time.time()
+        identities = context.evidence.get(step.args["stopped_by"], {}).get("identities", {})
+        mounts, verification = {}, {}
+        for transfer in transfers:
+            mounts[transfer.name] = prove_mount(world, transfer, transfer.goal)
+            found = world.store(transfer).identity(transfer.data_in(transfer.goal.path))
+            differences = world.store(transfer).differences(identities.get(transfer.name, found), found)
+            if differences:
+                raise StatefulError(f"{transfer.goal.shown()} holds other data: {'; '.join(differences)}.")
+            verification[transfer.name] = {"identity": dict(found), "identity_equal": True}
+        return {"ready_at": ready_at, "mounts": mounts, "verification": verification}
+
+    @staticmethod
+    def _ready(world: World, transfer: Transfer) -> None:
+        container = the_container(world, transfer)
+        world.store(transfer).wait_ready(world.engine, container.id, transfer.store_facts, world.ready_timeout)
+
+    @staticmethod
+    def _all_up(step: Step, world: World) -> bool:
+        for transfer in transfers_of(step):
+            containers = world.containers_of(transfer.service)
+            if len(containers) != 1 or (transfer.running and not containers[0].running):
+                return False
+        return True

@@ -1,0 +1,177 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The copies of the data: the backup before, the counts around, the original that is kept after."""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime, timezone
+from typing import Any, Optional
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Helper
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Evidence
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Copy, Step
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.base import NothingToUndo
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.store import BackupRequest
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.transfer import Transfer
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import links, scan
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import rename as renaming
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import (
+    World,
+    the_container,
+    transfer_of,
+    transfers_of,
+)
+
+KEEPER = "keeper"
+
+
+class Backup(NothingToUndo):
+    """A consistent, proved copy before anything else is touched. args: ``transfer``, ``destination``, ``mode``.
+
+    A backup that is finished stays, also when the operation is undone.
+    """
+
+    def is_done(self, step: Step, context: Context[World]) -> Optional[Evidence]:
+        known = context.evidence.get(step.name)
+        return known if known and os.path.exists(step.args["destination"]) else None
+
+    def apply(self, step: Step, context: Context[World]) -> Evidence:
+        transfer, world = transfer_of(step), context.world
+        copy = world.store(transfer).backup(
+            world.engine,
+            the_container(world, transfer),
+            transfer.store_facts,
+            BackupRequest(
+                operation=context.operation.id,
+                service=transfer.service,
+                host_path=transfer.origin.path,
+                destination=step.args["destination"],
+                mode=step.args["mode"],
+            ),
+            context.report,
+        )
+        return {"copies": [copy.as_dict()]}
+
+
+class CountBefore(NothingToUndo):
+    """What the store holds, counted while it runs. args: ``transfers``."""
+
+    def is_done(self, step: Step, context: Context[World]) -> Optional[Evidence]:
+        return context.evidence.get(step.name)
+
+    def apply(self, step: Step, context: Context[World]) -> Evidence:
+        return {"counts": counts(step, context.world)}
+
+
+class CompareCounts(NothingToUndo):
+    """Count again, outside the downtime, and say what is less than before. args: ``transfers``, ``before``.
+
+    Fewer rows are reported and are no failure: the service has been working
+    since, and deleting rows is what services do.
+    """
+
+    def is_done(self, step: Step, context: Context[World]) -> Optional[Evidence]:
+        return context.evidence.get(step.name)
+
+    def apply(self, step: Step, context: Context[World]) -> Evidence:
+        before = context.evidence.get(step.args["before"], {}).get("counts", {})
+        after = counts(step, context.world)
+        fewer = []
+        for transfer in transfers_of(step):
+            if transfer.name in before and transfer.name in after:
+                fewer += context.world.store(transfer).compare_counts(before[transfer.name], after[transfer.name])
+        return {"before": before, "after": after, "fewer": fewer}
+
+
+def counts(step: Step, world: World) -> dict[str, Any]:
+    found = {}
+    for transfer in transfers_of(step):
+        if transfer.running:
+            container = the_container(world, transfer)
+            found[transfer.name] = dict(world.store(transfer).counts(world.engine, container, transfer.store_facts))
+    return found
+
+
+class Retain(NothingToUndo):
+    """Keep the original from every prune. args: ``transfer``.
+
+    It is renamed out of the engine's own directory where both are on one file
+    system; else a container that is never started holds the volume.
+    """
+
+    def is_done(self, step: Step, context: Context[World]) -> Optional[Evidence]:
+        transfer = transfer_of(step)
+        if os.path.isdir(transfer.retained):
+            return self._renamed(transfer)
+        held = [c for c in context.world.engine.containers(volume=transfer.origin.volume) if not c.running]
+        return self._held(transfer) if any(KEEPER in c.labels.values() for c in held) else None
+
+    def apply(self, step: Step, context: Context[World]) -> Evidence:
+        transfer, world = transfer_of(step), context.world
+        os.makedirs(os.path.dirname(transfer.retained), mode=0o700, exist_ok=True)
+        possible = renaming.can_rename(transfer.origin.path, os.path.dirname(transfer.retained))
+        if possible.yes:
+            status = os.stat(transfer.origin.path)
+            renaming.rename_directory(transfer.origin.path, transfer.retained)
+            # The engine expects its directory to be there when the volume is looked at or removed.
+            os.mkdir(transfer.origin.path, status.st_mode & 0o7777)
+            return self._renamed(transfer)
+        world.engine.create_helper(
+            Helper(
+                operation=context.operation.id,
+                role=KEEPER,
+                image_id=transfer.image_id,
+                argv=("true",),
+                volumes=(transfer.origin.volume,),
+            ),
+            start=False,
+        )
+        return self._held(transfer)
+
+    def _renamed(self, transfer: Transfer) -> Evidence:
+        return {"copies": [original(transfer, transfer.retained, "out of the engine's directory").as_dict()]}
+
+    def _held(self, transfer: Transfer) -> Evidence:
+        return {"copies": [original(transfer, transfer.origin.path, "held by a stopped container").as_dict()]}
+
+
+def original(transfer: Transfer, path: str, protected: str) -> Copy:
+    """Describe a retained original, with what its removal will compare."""
+    status = os.stat(path)
+    size = scan.tree_size(path)
+    return Copy(
+        role="original",
+        service=transfer.service,
+        path=path,
+        moment=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        size_bytes=size.bytes_allocated,
+        protected=protected,
+        proof="the very directory that was in use until the move",
+        device=status.st_dev,
+        inode=status.st_ino,
+    )
+
+
+class KeepLayer(NothingToUndo):
+    """Keep the inodes of data in a container's layer alive by hard links, before the container goes.
+
+    args: ``transfer``. Costs no space and no time worth naming, at any size.
+    """
+
+    def is_done(self, step: Step, context: Context[World]) -> Optional[Evidence]:
+        transfer = transfer_of(step)
+        return context.evidence.get(step.name) if os.path.isdir(transfer.retained) else None
+
+    def apply(self, step: Step, context: Context[World]) -> Evidence:
+        transfer = transfer_of(step)
+        container = context.world.engine.container(transfer.containers[0])
+        upper = container.layers.get("UpperDir", "") if container else ""
+        if not upper:
+            raise StatefulError(f"The layer of {transfer.service}'s container cannot be found any more.")
+        os.makedirs(os.path.dirname(transfer.retained), mode=0o700, exist_ok=True)
+        links.hardlink_tree(os.path.join(upper, transfer.target.lstrip("/")), transfer.retained)
+        return {"copies": [original(transfer, transfer.retained, "hard links to the layer's files").as_dict()]}

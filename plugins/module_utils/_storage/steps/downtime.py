@@ -1,0 +1,249 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Stopping and starting: the steps that the users of the service notice."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any, Optional
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container, RestartPolicy
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Evidence
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Step
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.recreate import (
+    create_containers,
+    prove_mount,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.base import NothingToUndo, SelfProving
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.transfer import Location, Transfer
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import (
+    World,
+    holds,
+    in_parallel,
+    the_container,
+    transfers_of,
+)
+
+NO_RESTART = RestartPolicy("no")
+
+
+class HoldRestarts(SelfProving):
+    """Nothing that we stop may come back by itself when the engine restarts in between.
+
+    args: ``containers``: {container id: {"name": ..., "maximum_retries": ...}}, their policies now.
+    """
+
+    def is_done(self, step: Step, context: Context[World]) -> Optional[Evidence]:
+        present = self._present(step, context.world)
+        return {} if all(container.restart == NO_RESTART for container in present) else None
+
+    def apply(self, step: Step, context: Context[World]) -> Evidence:
+        for container in self._present(step, context.world):
+            context.world.engine.set_restart_policy(container.id, NO_RESTART)
+        return {"restart_policies": dict(step.args["containers"])}
+
+    def verify(self, step: Step, context: Context[World], evidence: Evidence) -> None:
+        if self.is_done(step, context) is None:
+            raise StatefulError("The engine did not keep the changed restart policies.")
+
+    def undo(self, step: Step, context: Context[World]) -> Evidence:
+        return restore_policies(step.args["containers"], context.world)
+
+    @staticmethod
+    def _present(step: Step, world: World) -> list[Container]:
+        found = (world.engine.container(container_id) for container_id in step.args["containers"])
+        return [container for container in found if container is not None]
+
+
+def restore_policies(policies: Mapping[str, Mapping[str, Any]], world: World) -> Evidence:
+    """Give the containers that still exist the restart policies that they had."""
+    for container_id, policy in policies.items():
+        wanted = RestartPolicy(policy["name"], policy["maximum_retries"])
+        container = world.engine.container(container_id)
+        if container is not None and container.restart != wanted:
+            world.engine.set_restart_policy(container_id, wanted)
+    return {}
+
+
+class RestoreRestarts(NothingToUndo):
+    """The containers that were only stopped get their restart policies back. args as for HoldRestarts."""
+
+    def is_done(self, step: Step, context: Context[World]) -> Optional[Evidence]:
+        for container_id, policy in step.args["containers"].items():
+            container = context.world.engine.container(container_id)
+            wanted = RestartPolicy(policy["name"], policy["maximum_retries"])
+            if container is not None and container.restart != wanted:
+                return None
+        return {}
+
+    def apply(self, step: Step, context: Context[World]) -> Evidence:
+        return restore_policies(step.args["containers"], context.world)
+
+
+class ArrangeStop(SelfProving):
+    """A checkpoint, or save points: what makes the coming stop quick and complete. args: ``transfers``."""
+
+    def is_done(self, step: Step, context: Context[World]) -> Optional[Evidence]:
+        running = [t for t in transfers_of(step) if running_on(context.world, t, t.origin)]
+        return context.evidence.get(step.name, {}) if not running else None
+
+    def apply(self, step: Step, context: Context[World]) -> Evidence:
+        world, arranged = context.world, {}
+        for transfer in transfers_of(step):
+            for container in running_on(world, transfer, transfer.origin):
+                arranged[transfer.name] = dict(
+                    world.store(transfer).arrange_stop(world.engine, container, transfer.store_facts)
+                )
+        return {"arranged": arranged}
+
+    def undo(self, step: Step, context: Context[World]) -> Evidence:
+        world = context.world
+        arranged = context.evidence.get(step.name, {}).get("arranged", {})
+        for transfer in transfers_of(step):
+            for container in running_on(world, transfer, transfer.origin):
+                if transfer.name in arranged:
+                    world.store(transfer).unarrange_stop(world.engine, container, arranged[transfer.name])
+        return {}
+
+
+class StopDependents(SelfProving):
+    """What uses the stores stops first. args: ``order``: lists of container ids, stopped list after list."""
+
+    def is_done(self, step: Step, context: Context[World]) -> Optional[Evidence]:
+        ids = [container_id for group in step.args["order"] for container_id in group]
+        containers = [context.world.engine.container(container_id) for container_id in ids]
+        return {} if not any(c is not None and c.running for c in containers) else None
+
+    def apply(self, step: Step, context: Context[World]) -> Evidence:
+        began = time.time()
+        for group in step.args["order"]:
+            in_parallel(lambda container_id: self._stop(context.world, container_id), group)
+        return {"stopping_at": began}
+
+    def undo(self, step: Step, context: Context[World]) -> Evidence:
+        return start_in_order(context.world, reversed(step.args["order"]))
+
+    @staticmethod
+    def _stop(world: World, container_id: str) -> None:
+        # An application has no data of its own here: after its grace it is
+        # killed, as 'docker compose stop' would do.
+        container = world.engine.container(container_id)
+        if container is not None and container.running:
+            grace = float(container.stop_timeout or 10)
+            world.engine.stop(container.id, signal=container.stop_signal, timeout=grace, kill=True)
+
+
+class StartDependents(NothingToUndo):
+    """The dependents that ran run again. args: ``order`` as for StopDependents."""
+
+    def is_done(self, step: Step, context: Context[World]) -> Optional[Evidence]:
+        ids = [container_id for group in step.args["order"] for container_id in group]
+        containers = [context.world.engine.container(container_id) for container_id in ids]
+        return {} if all(c is None or c.running for c in containers) else None
+
+    def apply(self, step: Step, context: Context[World]) -> Evidence:
+        return start_in_order(context.world, reversed(step.args["order"]))
+
+
+def start_in_order(world: World, groups: Any) -> Evidence:
+    """Start the containers of each group; one that an admin removed meanwhile is named, not made anew."""
+    started, gone = [], []
+    for group in groups:
+        for container_id in group:
+            container = world.engine.container(container_id)
+            if container is None:
+                gone.append(container_id[:12])
+            elif not container.running:
+                world.engine.start(container_id)
+                started.append(container.name)
+    return {"started": started, "gone": gone, "started_at": time.time()}
+
+
+class StopStores(SelfProving):
+    """The stores stop cleanly, and their files prove it. args: ``transfers``, ``pins``, ``file_is_theirs``."""
+
+    def is_done(self, step: Step, context: Context[World]) -> Optional[Evidence]:
+        world = context.world
+        if any(running_on(world, t, t.origin) for t in transfers_of(step)):
+            return None
+        known = context.evidence.get(step.name)
+        if known is not None:
+            return known
+        try:
+            return {"identities": self._identities(step, world), "stopping_at": time.time()}
+        except StatefulError:
+            return None  # stopped, but not cleanly: apply starts it once more and stops it well
+
+    def apply(self, step: Step, context: Context[World]) -> Evidence:
+        world = context.world
+        for transfer in transfers_of(step):
+            if not running_on(world, transfer, transfer.origin):
+                self._recover(world, transfer)
+        began = time.time()
+        in_parallel(lambda transfer: self._stop(world, transfer), transfers_of(step))
+        return {"identities": self._identities(step, world), "stopping_at": began, "stopped_at": time.time()}
+
+    def undo(self, step: Step, context: Context[World]) -> Evidence:
+        """Have the services run on their origins again, on the old containers or on new ones."""
+        world, transfers = context.world, transfers_of(step)
+        astray = [t for t in transfers if not self._has_container_on_origin(world, t)]
+        if astray:
+            create_containers(
+                world,
+                astray,
+                {t.name: t.origin for t in astray},
+                directory=context.operation.directory,
+                pins=step.args["pins"],
+                file_is_theirs=step.args["file_is_theirs"],
+            )
+        in_parallel(lambda transfer: self._start_again(world, transfer), [t for t in transfers if t.running])
+        return {"running_on": [t.origin.shown() for t in transfers], "ready_at": time.time()}
+
+    @staticmethod
+    def _stop(world: World, transfer: Transfer) -> None:
+        for container in running_on(world, transfer, transfer.origin):
+            world.store(transfer).stop(world.engine, container, world.stop_timeout)
+
+    @staticmethod
+    def _identities(step: Step, world: World) -> dict[str, Any]:
+        found = {}
+        for transfer in transfers_of(step):
+            path = transfer.data_in(transfer.origin.path)
+            found[transfer.name] = dict(world.store(transfer).prove_stopped(path, transfer.store_facts))
+        return found
+
+    @staticmethod
+    def _recover(world: World, transfer: Transfer) -> None:
+        """Let a store that was killed recover, so that it can be stopped cleanly."""
+        store = world.store(transfer)
+        try:
+            store.prove_stopped(transfer.data_in(transfer.origin.path), transfer.store_facts)
+        except StatefulError:
+            container = the_container(world, transfer)
+            world.engine.start(container.id)
+            store.wait_ready(world.engine, container.id, transfer.store_facts, world.ready_timeout)
+            store.arrange_stop(world.engine, the_container(world, transfer), transfer.store_facts)
+
+    @staticmethod
+    def _has_container_on_origin(world: World, transfer: Transfer) -> bool:
+        containers = world.containers_of(transfer.service)
+        return len(containers) == 1 and holds(containers[0], transfer.target, transfer.origin)
+
+    @staticmethod
+    def _start_again(world: World, transfer: Transfer) -> None:
+        store = world.store(transfer)
+        prove_mount(world, transfer, transfer.origin)
+        store.identity(transfer.data_in(transfer.origin.path))  # never start a service on a directory without data
+        container = the_container(world, transfer)
+        if not container.running:
+            world.engine.start(container.id)
+        store.wait_ready(world.engine, container.id, transfer.store_facts, world.ready_timeout)
+
+
+def running_on(world: World, transfer: Transfer, location: Location) -> list[Container]:
+    """Return the running containers that could write to ``location``."""
+    return [container for container in world.on_location(transfer, location) if container.running]

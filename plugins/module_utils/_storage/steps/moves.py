@@ -1,0 +1,230 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The ways to move a directory, as steps: rename, clone, and the two halves of a copy.
+
+Every way but rename builds the data up in a staging directory beside the goal
+and gives it its final name last, in one rename: the final name never bears
+anything but the whole data.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from typing import Optional
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import ANONYMOUS_LABEL
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Evidence
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Step
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.layer import layer_view
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import ANONYMOUS
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.base import SelfProving
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.downtime import running_on
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.transfer import Location, Transfer
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import clone, compare, copy, durable
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import rename as renaming
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import settle as settling
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World, transfer_of
+
+
+class Rename(SelfProving):
+    """The origin's directory itself becomes the goal's: one rename(2), at any size. args: ``transfer``."""
+
+    def is_done(self, step: Step, context: Context[World]) -> Optional[Evidence]:
+        transfer = transfer_of(step)
+        return self._evidence(transfer) if is_same_directory(transfer.goal.path, transfer) else None
+
+    def apply(self, step: Step, context: Context[World]) -> Evidence:
+        transfer = transfer_of(step)
+        if not is_same_directory(transfer.origin.path, transfer):
+            raise StatefulError(
+                f"{transfer.origin.path} is no longer the directory that the plan was made for.",
+                state=f"the data is in {transfer.origin.shown()} or in {transfer.goal.path}; nothing was moved now",
+            )
+        stop_if_in_use(context.world, transfer, transfer.origin)
+        make_room(context.world, transfer.goal)
+        renaming.rename_directory(transfer.origin.path, transfer.goal.path)
+        return self._evidence(transfer)
+
+    def verify(self, step: Step, context: Context[World], evidence: Evidence) -> None:
+        if self.is_done(step, context) is None:
+            raise StatefulError("The renamed directory is not the one that was at the origin.")
+
+    def undo(self, step: Step, context: Context[World]) -> Evidence:
+        transfer = transfer_of(step)
+        if is_same_directory(transfer.goal.path, transfer):
+            stop_if_in_use(context.world, transfer, transfer.goal)
+            make_room(context.world, transfer.origin)
+            renaming.rename_directory(transfer.goal.path, transfer.origin.path)
+        return {"path": transfer.origin.path}
+
+    @staticmethod
+    def _evidence(transfer: Transfer) -> Evidence:
+        return {"path": transfer.goal.path, "inode": transfer.inode, "bytes_copied": 0}
+
+
+class StagedMove(SelfProving):
+    """What clone, copy and replica share: ``fill`` brings the staging directory to the origin's final state."""
+
+    def fill(self, transfer: Transfer, step: Step, context: Context[World]) -> Evidence:
+        raise NotImplementedError
+
+    def is_done(self, step: Step, context: Context[World]) -> Optional[Evidence]:
+        transfer = transfer_of(step)
+        known = context.evidence.get(step.name)
+        if known is None or not os.path.isdir(transfer.goal.path) or os.path.exists(transfer.staging):
+            return None
+        ran_at_origin = started_since(context.world, transfer, transfer.origin, known["settled_at"])
+        ran_at_goal = started_since(context.world, transfer, transfer.goal, known["settled_at"])
+        if ran_at_origin and ran_at_goal:
+            raise StatefulError(
+                f"The service {transfer.service} ran on {transfer.origin.shown()} and on {transfer.goal.path} since"
+                " the data was moved: both may hold writes that the other lacks.",
+                state=f"both are kept as they are: {transfer.origin.path} and {transfer.goal.path}",
+                safe_to_rerun=False,
+                next_command="compare the two by hand and remove the one that is not wanted",
+            )
+        return None if ran_at_origin else known
+
+    def apply(self, step: Step, context: Context[World]) -> Evidence:
+        transfer = transfer_of(step)
+        stop_if_in_use(context.world, transfer, transfer.origin)
+        if not os.path.exists(transfer.staging) and os.path.isdir(transfer.goal.path):
+            # Moved before, and the origin ran since: what lies at the goal is
+            # our own copy, and is brought up to date like any other.
+            if context.evidence.get(step.name) and not _is_empty(transfer.goal.path):
+                os.rename(transfer.goal.path, transfer.staging)
+        filled = dict(self.fill(transfer, step, context))
+        store = context.world.store(transfer)
+        wanted = store.identity(transfer.data_in(self.origin_path(transfer, context)))
+        differences = store.differences(wanted, store.identity(transfer.data_in(transfer.staging)))
+        if differences:
+            raise StatefulError(f"The copy in {transfer.staging} differs: {'; '.join(differences)}.")
+        make_room(context.world, transfer.goal)
+        renaming.rename_directory(transfer.staging, transfer.goal.path)
+        return {**filled, "path": transfer.goal.path, "settled_at": time.time()}
+
+    def origin_path(self, transfer: Transfer, context: Context[World]) -> str:
+        return transfer.origin.path
+
+    def undo(self, step: Step, context: Context[World]) -> Evidence:
+        """Take our copy away; the origin was never changed."""
+        transfer = transfer_of(step)
+        for path in (transfer.staging, transfer.goal.path):
+            stop_if_in_use(context.world, transfer, Location("bind", path))
+        if os.path.isdir(transfer.goal.path) and not _is_empty(transfer.goal.path):
+            if os.path.exists(transfer.staging):
+                raise StatefulError(f"Both {transfer.staging} and {transfer.goal.path} hold data; neither is removed.")
+            os.rename(transfer.goal.path, transfer.staging)
+        remove_staging(transfer)
+        return {"removed": transfer.staging}
+
+
+class Clone(StagedMove):
+    """Share the blocks of every file (reflink); both sides then change independently."""
+
+    def fill(self, transfer: Transfer, step: Step, context: Context[World]) -> Evidence:
+        clone.clone_tree(transfer.origin.path, transfer.staging)
+        return {"bytes_copied": 0}
+
+
+class Settle(StagedMove):
+    """Bring the warm copy to the state in which the origin was stopped, and prove what was written again."""
+
+    def fill(self, transfer: Transfer, step: Step, context: Context[World]) -> Evidence:
+        record = record_path(context, transfer)
+        with layer_view(context.world.engine, transfer) as origin:
+            settled = settling.settle(origin, transfer.staging, record=record, progress=context.report)
+            settling.prove_settled(origin, transfer.staging, record=record)
+        return {"bytes_copied": settled.bytes_written, "files_rewritten": settled.files_rewritten}
+
+
+class WarmCopy(SelfProving):
+    """Copy while the service runs, and prove the copy against what was read. args: ``transfer``."""
+
+    def is_done(self, step: Step, context: Context[World]) -> Optional[Evidence]:
+        transfer = transfer_of(step)
+        known = context.evidence.get(step.name)
+        if known is None:
+            return None
+        return known if os.path.isdir(transfer.staging) or os.path.isdir(transfer.goal.path) else None
+
+    def apply(self, step: Step, context: Context[World]) -> Evidence:
+        transfer, record = transfer_of(step), record_path(context, transfer_of(step))
+        os.makedirs(os.path.dirname(transfer.staging), exist_ok=True)
+        with layer_view(context.world.engine, transfer) as origin:
+            copied = copy.warm_copy(origin, transfer.staging, record=record, progress=context.report)
+            compare.prove_warm(origin, transfer.staging, record=record)
+        return {"bytes_copied": copied.bytes_written, "copy_seconds": copied.copy_seconds}
+
+    def undo(self, step: Step, context: Context[World]) -> Evidence:
+        remove_staging(transfer_of(step))
+        return {"removed": transfer_of(step).staging}
+
+
+def record_path(context: Context[World], transfer: Transfer) -> str:
+    name = f"{transfer.service}{transfer.target}".replace("/", "_")
+    return os.path.join(context.operation.directory, f"{name}.copy.sqlite")
+
+
+def is_same_directory(path: str, transfer: Transfer) -> bool:
+    """Tell whether ``path`` is the very directory that the plan was made for."""
+    try:
+        status = os.lstat(path)
+    except FileNotFoundError:
+        return False
+    return (status.st_ino, status.st_dev) == (transfer.inode, transfer.device)
+
+
+def stop_if_in_use(world: World, transfer: Transfer, location: Location) -> None:
+    """Raise where a container runs on ``location``: its data must not be moved under it."""
+    users = running_on(world, transfer, location)
+    if users:
+        names = ", ".join(container.name for container in users)
+        raise StatefulError(
+            f"{names} runs on {location.shown()}, which was about to be moved.",
+            state="nothing was moved: the data is where that container has it",
+            next_command=f"find out who started it: docker inspect {users[0].name}",
+        )
+
+
+def started_since(world: World, transfer: Transfer, location: Location, moment: float) -> bool:
+    """Tell whether any container started on ``location`` after ``moment`` (seconds since the epoch)."""
+    return any(epoch(c.started_at) > moment for c in world.on_location(transfer, location))
+
+
+def epoch(stamp: str) -> float:
+    """Return the engine's RFC 3339 stamp in seconds since the epoch; 0 for 'never'."""
+    if not stamp or stamp.startswith("0001-"):
+        return 0.0
+    whole, _dot, rest = stamp.partition(".")
+    fraction = "".join(char for char in rest if char.isdigit())
+    seconds = time.mktime(time.strptime(whole.rstrip("Z"), "%Y-%m-%dT%H:%M:%S")) - time.timezone
+    return seconds + (float(f"0.{fraction}") if fraction else 0.0)
+
+
+def make_room(world: World, location: Location) -> None:
+    """Make sure that ``location`` can take a directory: its parent is there, and nothing but an empty one in it."""
+    if location.is_volume and world.engine.volume(location.volume) is None:
+        labels = {ANONYMOUS_LABEL: ""} if location.kind == ANONYMOUS else {}
+        world.engine.create_volume(location.volume, labels=labels)
+    os.makedirs(os.path.dirname(location.path), exist_ok=True)
+    if os.path.isdir(location.path):
+        os.rmdir(location.path)  # fails, as it must, unless it is empty
+
+
+def remove_staging(transfer: Transfer) -> None:
+    """Remove our own partial copy, and only that: the name is one that only we give."""
+    if os.path.exists(transfer.staging):
+        if not durable.is_staging_path(transfer.staging):
+            raise StatefulError(f"{transfer.staging} is not a partial copy of ours; it is not removed.")
+        shutil.rmtree(transfer.staging)
+
+
+def _is_empty(path: str) -> bool:
+    with os.scandir(path) as entries:
+        return next(entries, None) is None

@@ -1,0 +1,102 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the steps of a storage operation work with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.cli import ComposeCli
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Step
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.store import Store
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.transfer import Location, Transfer
+
+PROJECT_LABEL = "com.docker.compose.project"
+SERVICE_LABEL = "com.docker.compose.service"
+ONE_OFF_LABEL = "com.docker.compose.oneoff"
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class World:
+    """The seams, and the time limits in seconds of this run (they are no part of the goal)."""
+
+    engine: Engine
+    compose: ComposeCli
+    project: str
+    stores: Mapping[str, Store]
+    stop_timeout: float = 120.0
+    ready_timeout: float = 120.0
+
+    def store(self, transfer: Transfer) -> Store:
+        return self.stores[transfer.store]
+
+    def containers_of(self, service: str) -> list[Container]:
+        """Return the service's containers as they are now, without those of ``compose run``."""
+        found = self.engine.containers(labels={PROJECT_LABEL: self.project, SERVICE_LABEL: service})
+        return [c for c in found if c.labels.get(ONE_OFF_LABEL, "False").lower() != "true"]
+
+    def on_location(self, transfer: Transfer, location: Location) -> list[Container]:
+        """Return the containers, of whatever service, that have ``location`` as their data now."""
+        if location.is_volume:
+            return self.engine.containers(volume=location.volume)
+        return [c for c in self.containers_of(transfer.service) if holds(c, transfer.target, location)]
+
+
+def holds(container: Container, target: str, location: Location) -> bool:
+    """Tell whether ``container`` has ``location`` mounted read-write at exactly ``target``."""
+    mount = container.mount_at(target)
+    if location.kind == "layer":
+        return mount is None
+    if mount is None or mount.destination.rstrip("/") != target.rstrip("/") or not mount.rw:
+        return False
+    if location.is_volume:
+        return mount.type == "volume" and mount.name == location.volume
+    return mount.type == "bind" and mount.source.rstrip("/") == location.path.rstrip("/")
+
+
+def transfers_of(step: Step) -> list[Transfer]:
+    return [Transfer.from_dict(raw) for raw in step.args["transfers"]]
+
+
+def transfer_of(step: Step) -> Transfer:
+    return Transfer.from_dict(step.args["transfer"])
+
+
+def in_parallel(call: Callable[[T], R], items: Iterable[T]) -> list[R]:
+    """Call ``call`` for all items at once: inside the downtime one store must not wait for another."""
+    listed = list(items)
+    if len(listed) < 2:
+        return [call(item) for item in listed]
+    with ThreadPoolExecutor(max_workers=len(listed)) as pool:
+        return list(pool.map(call, listed))
+
+
+def services_of(transfers: Iterable[Transfer]) -> list[str]:
+    return list(dict.fromkeys(transfer.service for transfer in transfers))
+
+
+def the_container(world: World, transfer: Transfer) -> Container:
+    """Return the one container of the transfer's service; raises where there is none or more than one."""
+    found = world.containers_of(transfer.service)
+    if len(found) != 1:
+        raise StatefulError(
+            f"The service {transfer.service} has {len(found)} containers now; exactly one was expected.",
+            state="unknown to this step",
+            next_command=f"docker ps -a --filter label={SERVICE_LABEL}={transfer.service}",
+        )
+    return found[0]
+
+
+def shown(value: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key}={value[key]}" for key in sorted(value))
