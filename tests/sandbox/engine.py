@@ -1,0 +1,312 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""One Docker engine for everybody: the one that answers, or one of the sandbox's own."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import apt
+from ._base import IMAGE_PREFIX, LABEL, PROJECT_PREFIX, RUN_DIR, STATE_DIR, SandboxError, locked, run, wait_for
+
+SOCKET = RUN_DIR / "docker.sock"
+PID_FILE = RUN_DIR / "docker.pid"
+DATA_ROOT = STATE_DIR / "engine"
+DEFAULT_HOST = "unix:///var/run/docker.sock"
+NO_ENGINE = (
+    "No Docker engine answers here and none can be installed: start Docker (or set DOCKER_HOST), "
+    "or run this as root on Debian or Ubuntu."
+)
+
+
+@dataclass(frozen=True)
+class Engine:
+    """An engine that answers: its address, whether the sandbox started it, and the client to use."""
+
+    host: str
+    ours: bool
+    client: str
+
+    @property
+    def env(self) -> dict[str, str]:
+        """Environment variables that make every Docker client talk to this engine."""
+        return {"DOCKER_HOST": self.host}
+
+    def docker(self, *args: str, check: bool = True, input: str | None = None) -> str:
+        """Run the Docker client against this engine and return what it printed."""
+        return run([self.client, *args], check=check, env=self.env, input=input).stdout.strip()
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: str, timeout: float) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+def answers(host: str, *, timeout: float = 3.0) -> bool:
+    """Tell whether an engine answers at ``host``."""
+    if not host.startswith("unix://"):
+        client = shutil.which("docker")
+        return client is not None and run([client, "-H", host, "version"], check=False, timeout=20).returncode == 0
+    connection = _UnixConnection(host.removeprefix("unix://"), timeout)
+    try:
+        connection.request("GET", "/_ping")
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def find() -> Engine | None:
+    """Return the engine that answers: the one DOCKER_HOST names, the sandbox's own, the machine's."""
+    own = f"unix://{SOCKET}"
+    named = os.environ.get("DOCKER_HOST")
+    for host in [named] if named else [own, _context_host()]:
+        if answers(host):
+            return Engine(host=host, ours=host == own, client=_client())
+    return None
+
+
+def up() -> Engine:
+    """Return an engine that answers, starting one of the sandbox's own where there is none."""
+    named = os.environ.get("DOCKER_HOST")
+    with _start_lock():
+        engine = find()
+        if engine is None and named not in (None, f"unix://{SOCKET}"):
+            raise SandboxError(f"DOCKER_HOST is {named}, but no engine answers there.")
+        if engine is None:
+            _start_own()
+            engine = find()
+    if engine is None:
+        raise SandboxError(f"the engine was started but does not answer; its log is {RUN_DIR / 'dockerd.log'}")
+    return engine
+
+
+def env_lines(engine: Engine) -> list[str]:
+    """Return the shell lines that select this engine and a client with compose v2."""
+    lines = [f"export DOCKER_HOST={engine.host}"]
+    if shutil.which("docker") != engine.client:
+        lines.append(f'export PATH={Path(engine.client).parent}:"$PATH"')
+    return lines
+
+
+def down() -> bool:
+    """Stop the engine that the sandbox started; an engine of the user's is left alone."""
+    with _start_lock():
+        pid = own_pid()
+        if pid is None:
+            return False
+        stop_dockerd(pid)
+        return True
+
+
+def clean() -> list[str]:
+    """Remove every container, volume, network and image of the sandbox; return what was removed."""
+    engine = find()
+    removed = remove_labelled(engine) if engine else []
+    if down():
+        removed.append("engine")
+    if DATA_ROOT.exists():
+        unmount_below(DATA_ROOT, RUN_DIR)
+        shutil.rmtree(DATA_ROOT)
+        removed.append(str(DATA_ROOT))
+    shutil.rmtree(RUN_DIR, ignore_errors=True)
+    return removed
+
+
+def remove_labelled(engine: Engine) -> list[str]:
+    """Remove what carries the sandbox's label (containers inherit it from their image) or its project prefix."""
+    removed = []
+    for container in engine.docker("ps", "-aq", "--filter", f"label={LABEL}").split():
+        engine.docker("rm", "-fv", container, check=False)
+        removed.append(f"container {container}")
+    for kind in ("network", "volume"):
+        names = engine.docker(kind, "ls", "-q", "--filter", f"label={LABEL}").split()
+        listed = engine.docker(
+            kind, "ls", "--filter", "label=com.docker.compose.project",
+            "--format", '{{.Name}} {{.Label "com.docker.compose.project"}}',
+        )  # fmt: skip
+        names += [
+            name for name, project in (line.split() for line in listed.splitlines())
+            if project.startswith(PROJECT_PREFIX)
+        ]  # fmt: skip
+        for name in dict.fromkeys(names):
+            engine.docker(kind, "rm", name, check=False)
+            removed.append(f"{kind} {name}")
+    images = engine.docker("images", "--filter", f"label={LABEL}", "--format", "{{.Repository}}:{{.Tag}}\t{{.ID}}")
+    for line in images.splitlines():
+        name, image_id = line.split("\t")
+        ref = name if name.startswith(f"{IMAGE_PREFIX}/") else image_id
+        engine.docker("rmi", "-f", ref, check=False)
+        removed.append(f"image {ref}")
+    return removed
+
+
+def own_pid() -> int | None:
+    """Return the process id of the engine that the sandbox started, if that process lives."""
+    return pid_of(PID_FILE, str(SOCKET))
+
+
+def pid_of(pid_file: Path, socket_path: str) -> int | None:
+    """Return the pid in ``pid_file`` if it is a dockerd on ``socket_path`` (a pid may have been reused)."""
+    try:
+        pid = int(pid_file.read_text())
+        cmdline = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
+    except (OSError, ValueError):
+        return None
+    return pid if f"unix://{socket_path}" in cmdline else None
+
+
+def start_dockerd(argv: list[str], host: str, log: Path) -> int:
+    """Start a dockerd detached from this session, wait until it answers at ``host`` and return its pid."""
+    with log.open("ab") as sink:
+        process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, start_new_session=True)
+
+    def ready() -> bool:
+        if process.poll() is not None:
+            tail = "\n".join(log.read_text(errors="replace").splitlines()[-5:])
+            raise SandboxError(f"dockerd ended with {process.returncode} while starting: {tail}")
+        return answers(host)
+
+    wait_for(ready, f"dockerd answers at {host}")
+    return process.pid
+
+
+def stop_dockerd(pid: int, *, sig: signal.Signals = signal.SIGTERM, timeout: float = 60.0) -> None:
+    """Signal a dockerd that the sandbox started and wait until it is gone."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, sig)
+    wait_for(lambda: not alive(pid), f"dockerd {pid} ends", timeout=timeout)
+
+
+def alive(pid: int) -> bool:
+    """Tell whether process ``pid`` runs (a zombie, reaped here if it is our child, does not)."""
+    with contextlib.suppress(ChildProcessError):
+        if os.waitpid(pid, os.WNOHANG)[0] == pid:
+            return False
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def unmount_below(*roots: Path) -> None:
+    """Unmount what an engine left mounted below ``roots``, deepest first."""
+    points = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    for point in sorted(points, key=len, reverse=True):
+        path = point.encode().decode("unicode_escape")
+        if any(path.startswith(f"{root}/") for root in roots):
+            run(["umount", "-l", path], check=False)
+
+
+def dockerd_argv(*, data_root: Path, run_dir: Path, socket_path: Path, extra: tuple[str, ...] = ()) -> list[str]:
+    """Return the command line of a dockerd that shares no file with an engine of the machine's."""
+    run_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    data_root.mkdir(parents=True, exist_ok=True, mode=0o711)
+    # An empty configuration file of our own: /etc/docker/daemon.json belongs to the machine's engine.
+    config = run_dir / "daemon.json"
+    config.write_text(json.dumps({}))
+    return [
+        _dockerd(), "--config-file", str(config),
+        "--data-root", str(data_root), "--exec-root", str(run_dir / "exec"),
+        "--pidfile", str(run_dir / "docker.pid"), "--host", f"unix://{socket_path}",
+        "--storage-driver", "overlay2", *extra,
+    ]  # fmt: skip
+
+
+def _start_own() -> None:
+    if not Path("/proc/self/ns/net").exists() or os.geteuid() != 0:
+        raise SandboxError(NO_ENGINE)
+    other = _dockerd_in_this_namespace()
+    if other is not None:
+        # Two engines in one network namespace take each other's bridge and firewall rules away.
+        raise SandboxError(f"A Docker engine (pid {other}) runs here but answers nowhere; set DOCKER_HOST to it.")
+    if not _installed():
+        if not apt.can_install():
+            raise SandboxError(NO_ENGINE)
+        apt.install_engine()
+    # Many small projects run side by side: the default pools end after about thirty networks.
+    pools = ("--default-address-pool", "base=10.213.0.0/16,size=26")
+    argv = dockerd_argv(data_root=DATA_ROOT, run_dir=RUN_DIR, socket_path=SOCKET, extra=pools)
+    start_dockerd(argv, f"unix://{SOCKET}", RUN_DIR / "dockerd.log")
+
+
+def _installed() -> bool:
+    return shutil.which("dockerd", path=_wide_path()) is not None and _compose_client() is not None
+
+
+def _dockerd() -> str:
+    path = shutil.which("dockerd", path=_wide_path())
+    if path is None:
+        raise SandboxError(NO_ENGINE)
+    return path
+
+
+def _client() -> str:
+    client = _compose_client()
+    if client is None and apt.can_install():
+        apt.install_engine()
+        client = _compose_client()
+    if client is None:
+        raise SandboxError("A Docker engine answers, but no docker client with compose v2 is installed.")
+    return client
+
+
+def _compose_client() -> str | None:
+    """Return the first ``docker`` on PATH, then the distribution's, whose ``docker compose`` is v2."""
+    candidates = dict.fromkeys(filter(None, [shutil.which("docker"), shutil.which("docker", path="/usr/bin")]))
+    for client in candidates:
+        done = run([client, "compose", "version", "--short"], check=False)
+        if done.returncode == 0 and done.stdout.strip().lstrip("v").startswith(("2.", "3.", "4.", "5.")):
+            return client
+    return None
+
+
+def _context_host() -> str:
+    client = shutil.which("docker")
+    if client is None:
+        return DEFAULT_HOST
+    shown = run([client, "context", "inspect", "--format", "{{.Endpoints.docker.Host}}"], check=False)
+    return shown.stdout.strip() or DEFAULT_HOST
+
+
+def _dockerd_in_this_namespace() -> int | None:
+    here = os.stat("/proc/self/ns/net").st_ino
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            same = os.stat(process / "ns/net").st_ino == here
+            if same and (process / "comm").read_text().strip() == "dockerd":
+                return int(process.name)
+    return None
+
+
+def _wide_path() -> str:
+    return os.environ.get("PATH", "") + ":/usr/local/sbin:/usr/sbin:/sbin"
+
+
+@contextlib.contextmanager
+def _start_lock() -> Iterator[None]:
+    """Two callers at once must not start two engines; without root there is nothing to start."""
+    if os.geteuid() != 0:
+        yield
+        return
+    with locked(STATE_DIR / "engine.lock"):
+        yield
