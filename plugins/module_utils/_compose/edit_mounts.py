@@ -1,0 +1,348 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Put bind mounts into a compose file's text; all that is not concerned stays byte for byte."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Collection, Iterator, Sequence
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.document import Document, Node, parse
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_comments import without_comment
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_entries import (
+    Entry,
+    Mount,
+    check_mount,
+    long_form,
+    may_be_target,
+    needs_long_form,
+    normal_target,
+    quoted,
+    read_entry,
+    same_target,
+    short_form,
+    written_source,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_hunks import Edited, edited
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_service import (
+    CannotEditInPlace,
+    find_service,
+    merged,
+    require_own,
+    require_unshared,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_text import (
+    apply,
+    dash_of,
+    flow_item,
+    insert_lines,
+    item_lines,
+    item_style,
+    put_value,
+    remove_pair,
+    splice,
+    volumes_style,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_volumes import drop_unused_volumes
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, StatefulError
+
+ALREADY_THERE = "already there"
+
+
+def set_bind_mounts(
+    text: str, mounts: Sequence[Mount], *, project_dir: str | None = None, volumes_elsewhere: Collection[str] = ()
+) -> Edited:
+    """Make each of ``mounts`` what its service mounts at that container path.
+
+    :param project_dir: what relative sources count from, to recognise the same
+        place written in another way.
+    :param volumes_elsewhere: names of volumes that the project's other files
+        refer to (see ``volumes_used``): their declarations stay.
+    :raises CannotEditInPlace: when an override file is the way.
+    :raises InvalidInput: when the file or the request cannot be worked with.
+    """
+    seen: set[tuple[str, str]] = set()
+    for mount in mounts:
+        check_mount(mount)
+        if (mount.service, normal_target(mount.target)) in seen:
+            raise InvalidInput(f"two mounts are asked for at {mount.target} of service '{mount.service}'")
+        seen.add((mount.service, normal_target(mount.target)))
+    result, ways, replaced = text, [], []
+    for mount in mounts:
+        document = parse(result)
+        replaced.extend(_named_volumes_at(document, mount))
+        result, how = _set_one(document, mount, project_dir)
+        if how not in ways:
+            ways.append(how)
+    result = drop_unused_volumes(result, replaced, volumes_elsewhere)
+    changes = [how for how in ways if how != ALREADY_THERE]
+    return edited(text, result, ", ".join(changes))
+
+
+def _set_one(document: Document, mount: Mount, project_dir: str | None) -> tuple[str, str]:
+    key, service = find_service(document, mount.service)
+    _refuse_tmpfs(document, service, mount)
+    match = _match(document, service, mount)
+    if match is not None and _is_there(match, mount, project_dir):
+        return document.text, ALREADY_THERE
+    for how, candidate in _candidates(document, (key, service), match, mount):
+        if _proved(document, candidate, mount):
+            return candidate, how
+    raise CannotEditInPlace(
+        f"line {document.line(key.start)}: no edit of service '{mount.service}' was found "
+        f"that changes the mount at {mount.target} and nothing else"
+    )
+
+
+def _candidates(
+    document: Document, service: tuple[Node, Node], match: Node | None, mount: Mount
+) -> Iterator[tuple[str, str]]:
+    """Ways to write the mount, best first. A comment that looks like a mount may be none: the caller proves each."""
+    volumes = service[1].pair("volumes")
+    if match is not None:
+        yield "replaced", _replaced(document, match, mount, _list_flow(volumes))
+        return
+    if volumes is None or volumes[1].is_null:
+        style = volumes_style(document, service[1])
+        column = document.column(service[1].children[0].start)
+        header = volumes is None
+        if not service[1].flow:
+            at = column if header else column + style.offset
+            yield from _from_comment(document, service, mount, column=at, header=header)
+        yield "added volumes key", _with_volumes_key(document, service[1], mount)
+        return
+    last = volumes[1].children[-1] if volumes[1].children else None
+    dash = dash_of(document, last) if last is not None and not volumes[1].flow else None
+    if dash is not None:
+        yield from _from_comment(document, service, mount, column=document.column(dash), header=False)
+    yield "appended", _appended(document, volumes, mount)
+
+
+def _from_comment(
+    document: Document, service: tuple[Node, Node], mount: Mount, *, column: int, header: bool
+) -> Iterator[tuple[str, str]]:
+    for text in without_comment(document, service, mount.target, column=column, header=header):
+        try:
+            uncommented = parse(text)
+            match = _match(uncommented, find_service(uncommented, mount.service)[1], mount)
+        except InvalidInput:
+            continue
+        if match is not None:
+            same = _is_there(match, mount, None)
+            yield "uncommented", text if same else _replaced(uncommented, match, mount, flow=False)
+
+
+def _match(document: Document, service: Node, mount: Mount) -> Node | None:
+    """The one item of the service's list for this container path."""
+    volumes = service.get("volumes")
+    if volumes is None or volumes.is_null:
+        require_own(document, mount.service, service, "volumes")
+        return None
+    require_unshared(document, mount.service, volumes, "the 'volumes'")
+    line = document.line(volumes.start)
+    if volumes.kind != "sequence":
+        raise InvalidInput(f"line {line}: the 'volumes' of service '{mount.service}' are not a list")
+    matches = []
+    for item in volumes.children:
+        entry = read_entry(item)
+        if entry is None or may_be_target(entry, mount.target):
+            raise CannotEditInPlace(
+                f"line {document.line(item.start)}: whether this entry of service '{mount.service}' "
+                f"mounts {mount.target} depends on variables"
+            )
+        if same_target(entry, mount.target):
+            matches.append(item)
+    if len(matches) > 1:
+        lines = " and ".join(str(document.line(item.start)) for item in matches)
+        raise InvalidInput(f"lines {lines}: service '{mount.service}' has two entries for {mount.target}")
+    if not matches:
+        if service.get("extends") is not None:
+            require_own(document, mount.service, service, "volumes")
+        return None
+    if matches[0].kind == "alias" or matches[0].anchor is not None or matches[0].tag is not None:
+        raise CannotEditInPlace(f"line {document.line(matches[0].start)}: the entry for {mount.target} is an anchor's")
+    return matches[0]
+
+
+def _is_there(item: Node, mount: Mount, project_dir: str | None) -> bool:
+    entry = read_entry(item)
+    if entry is None or entry.kind != "bind" or (mount.read_only and "ro" not in entry.options):
+        return False
+    return _place(entry.source, project_dir) == _place(written_source(mount.source), project_dir)
+
+
+def _place(source: str, project_dir: str | None) -> str:
+    if source.startswith("~") or project_dir is None:
+        return posixpath.normpath(source)
+    return posixpath.normpath(posixpath.join(project_dir.replace("$", "$$"), source))
+
+
+def _replaced(document: Document, item: Node, mount: Mount, flow: bool) -> str:
+    entry = read_entry(item)
+    assert entry is not None
+    if item.kind == "mapping":
+        return _replaced_long(document, item, entry, mount)
+    if flow:
+        new = flow_item(mount, item.style, entry.options)
+    elif needs_long_form(mount):
+        inner = document.eol + " " * document.column(item.start)
+        new = inner.join(f"{key}: {value}" for key, value in long_form(mount, entry.options).items())
+    else:
+        new = quoted(short_form(mount, entry.options), item.style)
+    return splice(document.text, item.start, item.end, new)
+
+
+def _replaced_long(document: Document, item: Node, entry: Entry, mount: Mount) -> str:
+    """Change type and source of a long-form entry where they stand; what only a volume or a tmpfs has goes."""
+    for unwanted in ("volume", "tmpfs"):
+        pair = item.pair(unwanted)
+        if pair is not None:
+            return _replaced_again(document, remove_pair(document, item, *pair), mount)
+    like = '"' if item.flow else None
+    wanted = long_form(mount, entry.options, like)
+    changes, missing = [], []
+    for key in ("type", "source", "read_only"):
+        if key not in wanted:
+            continue
+        value = item.get(key)
+        if value is None:
+            missing.append(key)
+        elif value.kind != "scalar" or value.anchor is not None:
+            raise CannotEditInPlace(f"line {document.line(value.start)}: '{key}' of this entry is an anchor's")
+        elif key != "type" or value.value != "bind":
+            new = quoted(_raw(mount, key), value.style or like)
+            changes.append(put_value(document, value, new if key != "read_only" else "true"))
+    if missing:
+        first_key, first_value = next(item.pairs())
+        if item.flow:
+            json_like = '"' if first_key.style == '"' else ""
+            added = "".join(f", {json_like}{key}{json_like}: {wanted[key]}" for key in missing)
+            changes.append((first_value.end, first_value.end, added))
+        else:
+            indent = " " * document.column(first_key.start)
+            added = "".join(f"{document.eol}{indent}{key}: {wanted[key]}" for key in missing)
+            changes.append((*[_content_line_end(document, first_value.end)] * 2, added))
+    return apply(document.text, changes)
+
+
+def _replaced_again(document: Document, text: str, mount: Mount) -> str:
+    smaller = parse(text)
+    match = _match(smaller, find_service(smaller, mount.service)[1], mount)
+    assert match is not None
+    return _replaced(smaller, match, mount, flow=False)
+
+
+def _raw(mount: Mount, key: str) -> str:
+    return {"type": "bind", "source": written_source(mount.source), "read_only": "true"}[key]
+
+
+def _content_line_end(document: Document, offset: int) -> int:
+    """The end of the line that holds ``offset``, before its line end."""
+    end = document.text.find("\n", offset)
+    end = len(document.text) if end < 0 else end
+    return end - 1 if document.text[end - 1 : end] == "\r" else end
+
+
+def _appended(document: Document, volumes: tuple[Node, Node], mount: Mount) -> str:
+    sequence = volumes[1]
+    if not sequence.flow:
+        style = item_style(document, *volumes)
+        if style is None:
+            raise CannotEditInPlace(
+                f"line {document.line(sequence.start)}: the list cannot be told apart from comments"
+            )
+        column = document.column(volumes[0].start) + style.offset
+        return insert_lines(document, sequence.end, item_lines(mount, column, style))
+    if not sequence.children:
+        return splice(document.text, sequence.end - 1, sequence.end - 1, flow_item(mount, None))
+    last = sequence.children[-1]
+    start = document.line_start(last.start)
+    own_line = not document.text[start : last.start].strip()
+    separator = "," + (document.eol + document.text[start : last.start] if own_line else " ")
+    new = flow_item(mount, last.style, long=last.kind == "mapping")
+    return splice(document.text, last.end, last.end, separator + new)
+
+
+def _with_volumes_key(document: Document, service: Node, mount: Mount) -> str:
+    pair = service.pair("volumes")
+    if service.flow or (pair is not None and pair[1].end > pair[1].start):
+        return _with_flow_list(document, service, pair, mount)
+    if not service.children:
+        raise InvalidInput(f"line {document.line(service.start)}: the service '{mount.service}' is empty")
+    style = volumes_style(document, service)
+    column = document.column(service.children[0].start)
+    items = item_lines(mount, column + style.offset, style)
+    if pair is not None:
+        return insert_lines(document, pair[1].end, items)
+    return insert_lines(document, service.end, [" " * column + "volumes:", *items])
+
+
+def _with_flow_list(document: Document, service: Node, pair: tuple[Node, Node] | None, mount: Mount) -> str:
+    new = f"[{flow_item(mount, None)}]"
+    if pair is not None:
+        return apply(document.text, [put_value(document, pair[1], new)])
+    if not service.children:
+        raise InvalidInput(f"line {document.line(service.start)}: the service '{mount.service}' is empty")
+    quote = '"' if service.children[0].style == '"' else ""
+    return splice(document.text, service.children[-1].end, service.children[-1].end, f", {quote}volumes{quote}: {new}")
+
+
+def _list_flow(volumes: tuple[Node, Node] | None) -> bool:
+    return volumes is not None and volumes[1].flow
+
+
+def _refuse_tmpfs(document: Document, service: Node, mount: Mount) -> None:
+    tmpfs = service.get("tmpfs")
+    if tmpfs is None:
+        return
+    items = tmpfs.resolved.children if tmpfs.resolved.kind == "sequence" else (tmpfs.resolved,)
+    for item in items:
+        if normal_target(item.resolved.value.split(":", 1)[0]) == normal_target(mount.target):
+            line = document.line(item.start)
+            raise InvalidInput(
+                f"line {line}: service '{mount.service}' has a tmpfs at {mount.target}; "
+                "compose refuses two mounts on one path, so take that line out first"
+            )
+
+
+def _named_volumes_at(document: Document, mount: Mount) -> list[str]:
+    volumes = find_service(document, mount.service)[1].get("volumes")
+    found = []
+    for item in volumes.children if volumes is not None and volumes.kind == "sequence" else ():
+        entry = read_entry(item)
+        if entry is not None and entry.kind == "volume" and entry.source and same_target(entry, mount.target):
+            found.append(entry.source)
+    return found
+
+
+def _proved(document: Document, candidate: str, mount: Mount) -> bool:
+    """Whether the candidate, parsed again, differs in exactly the intended mount."""
+    try:
+        after = parse(candidate)
+        old = find_service(document, mount.service)[1]
+        new = find_service(after, mount.service)[1]
+        match = _match(after, new, mount)
+    except InvalidInput:
+        return False
+    if match is None or not _is_there(match, mount, None):
+        return False
+    return _rest(document, old, mount) == _rest(after, new, mount)
+
+
+def _rest(document: Document, service: Node, mount: Mount) -> object:
+    """All that a document means, less this one mount."""
+    services = {key.value: value.data() for key, value in document.services().pairs() if key.value != mount.service}
+    others = {key.value: value.data() for key, value in document.root.pairs() if key.value != "services"}
+    own = {key.value: value.data() for key, value in service.pairs() if key.value != "volumes"}
+    volumes = service.get("volumes")
+    mounts = []
+    for item in volumes.children if volumes is not None else ():
+        entry = read_entry(item)
+        if entry is None or not same_target(entry, mount.target):
+            mounts.append(item.data())
+    return services, others, own, service.anchor, service.tag, mounts
+
+
+__all__ = ["ALREADY_THERE", "Mount", "StatefulError", "merged", "set_bind_mounts"]
