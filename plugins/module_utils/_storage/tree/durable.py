@@ -1,0 +1,90 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Make sure that what was written survives a power cut before anybody relies on it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tempfile
+from pathlib import Path
+from typing import Any, Union
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import libc
+
+PathLike = Union[str, "os.PathLike[str]"]
+
+_STAGING_NAME = re.compile(r"\..+\.partial-[^/]+", re.DOTALL)
+
+
+def staging_path(target: PathLike, identifier: str) -> Path:
+    """Return the sibling of ``target`` in which operation ``identifier`` builds its partial copy.
+
+    A sibling lies on the same file system, so that publishing it is one rename.
+    """
+    final = Path(target)
+    return final.with_name(f".{final.name}.partial-{identifier}")
+
+
+def is_staging_path(path: PathLike) -> bool:
+    """Tell whether ``path`` bears a name that only ``staging_path`` gives."""
+    return _STAGING_NAME.fullmatch(os.path.basename(os.fspath(path))) is not None
+
+
+def fsync_file(path: PathLike) -> None:
+    _fsync(path, os.O_RDONLY | os.O_NOFOLLOW)
+
+
+def fsync_directory(path: PathLike) -> None:
+    """Make the names in a directory durable: creations, renames and removals."""
+    _fsync(path, os.O_RDONLY | os.O_DIRECTORY)
+
+
+def fsync_parent(path: PathLike) -> None:
+    fsync_directory(os.path.dirname(os.path.abspath(os.fspath(path))))
+
+
+def _fsync(path: PathLike, flags: int) -> None:
+    descriptor = os.open(path, flags | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_file_system(path: PathLike) -> None:
+    """Write out everything that is dirty on the file system of ``path``.
+
+    For many files this is faster than fsync on each; it also waits for other programs' data,
+    so it belongs into the warm phase.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        libc.syncfs(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_atomically(path: PathLike, content: bytes, *, mode: int = 0o600) -> None:
+    """Replace a file in one step: readers see the old content or the new one, also after a power cut."""
+    final = os.fspath(path)
+    directory = os.path.dirname(os.path.abspath(final))
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{os.path.basename(final)}.", dir=directory)
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fchmod(stream.fileno(), mode)
+            os.fsync(stream.fileno())
+        os.replace(temporary, final)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+    fsync_directory(directory)
+
+
+def write_json_atomically(path: PathLike, value: Any, *, mode: int = 0o600) -> None:
+    write_atomically(path, json.dumps(value, sort_keys=True).encode() + b"\n", mode=mode)
