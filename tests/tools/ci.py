@@ -106,6 +106,8 @@ def engine_env() -> dict[str, str]:
 
 def run_stage(stage: Stage, processes: Processes, log: Path | None) -> Outcome:
     """Run a stage's commands until one fails; count its tests."""
+    if stage.missing:
+        return Outcome(stage, 0, 0, 0, 1, stage.missing)
     began = time.monotonic()
     if stage.junit:
         Path(stage.junit).unlink(missing_ok=True)
@@ -181,7 +183,8 @@ def _failed(outcomes: dict[str, Outcome], name: str) -> bool:
 
 def report(outcome: Outcome) -> None:
     """Print a line for a stage that passed, the end of its log for one that failed."""
-    print(f"{outcome.stage.name:14}{'FAILED' if outcome.failed else 'passed':8}{outcome.seconds:7.1f} s", flush=True)
+    word = "FAILED" if outcome.failed else "passed" if outcome.passed else "skipped"
+    print(f"{outcome.stage.name:14}{word:8}{outcome.seconds:7.1f} s", flush=True)
     log = stages.CI / f"{outcome.stage.name}.log"
     if outcome.failed and log.exists():
         lines = log.read_text(errors="replace").splitlines()
@@ -203,35 +206,42 @@ def summary(outcomes: Sequence[Outcome], seconds: float) -> str:
 
 def main(argv: Sequence[str]) -> int:
     """Run what is named; one stage alone writes to the terminal as it goes."""
-    names, _, extra = (list(part) for part in _split(argv))
-    tree.link()
-    began = time.monotonic()
-    processes = Processes()
-    # A terminated run ends like an interrupted one.
+    # A terminated run ends like an interrupted one, and takes its processes along.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    at = list(argv).index("--") if "--" in argv else len(argv)
+    names, extra = argv[:at], argv[at + 1 :]
+    tree.link()
     chosen = selection(names)
     if len(names) == 1:
-        *needs, last = chosen if chosen[-1].name == names[0] else sorted(chosen, key=lambda each: each.name == names[0])
-        outcomes = run_all(needs, processes)
-        if any(outcome.failed for outcome in outcomes):
-            return 1
-        stages.CI.mkdir(parents=True, exist_ok=True)
-        commands = (*last.commands[:-1], (*last.commands[-1], *extra))
-        try:
-            return 1 if run_stage(replace(last, commands=commands), processes, None).failed else 0
-        except BaseException:
-            processes.stop()
-            raise
-    outcomes = run_all(chosen, processes)
+        return run_one(names[0], chosen, extra)
+    return run_and_report(chosen)
+
+
+def run_and_report(chosen: Sequence[Stage]) -> int:
+    """Run the stages and print the table; return 1 when one failed."""
+    began = time.monotonic()
+    outcomes = run_all(chosen, Processes())
     print(summary(outcomes, time.monotonic() - began))
-    return 1 if any(outcome.failed for outcome in outcomes) else 0
+    return int(any(outcome.failed for outcome in outcomes))
 
 
-def _split(argv: Sequence[str]) -> tuple[Sequence[str], Sequence[str], Sequence[str]]:
-    if "--" not in argv:
-        return argv, (), ()
-    at = list(argv).index("--")
-    return argv[:at], ("--",), argv[at + 1 :]
+def run_one(name: str, chosen: Sequence[Stage], extra: Sequence[str]) -> int:
+    """Run what a stage needs, then the stage itself with ``extra`` arguments and its output on the terminal."""
+    processes = Processes()
+    stages.CI.mkdir(parents=True, exist_ok=True)
+    if any(outcome.failed for outcome in run_all([stage for stage in chosen if stage.name != name], processes)):
+        return 1
+    stage = next(stage for stage in chosen if stage.name == name)
+    if extra and stage.commands:
+        stage = replace(stage, commands=(*stage.commands[:-1], (*stage.commands[-1], *extra)))
+    try:
+        outcome = run_stage(stage, processes, None)
+    except BaseException:
+        processes.stop()
+        raise
+    if outcome.note:
+        print(f"{name}: {outcome.note}", file=sys.stderr)
+    return int(outcome.failed > 0)
 
 
 if __name__ == "__main__":

@@ -15,12 +15,15 @@ requirements=$2
 
 # A pyenv shim is on PATH for every version and answers only for the active one,
 # so a candidate counts when it runs, not when it is found.
-works() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; }
+works() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 9 if sys.argv[1] else 11))' "${PYTHON:-}" >/dev/null 2>&1; }
 
 has_venv() { "$1" -c 'import ensurepip, venv' >/dev/null 2>&1; }
 
 candidates() {
-    [ -n "${PYTHON:-}" ] && echo "$PYTHON"
+    if [ -n "${PYTHON:-}" ]; then
+        echo "$PYTHON"
+        return
+    fi
     # 3.12 first: the oldest that the newest ansible-core runs on, so the one that
     # keeps the code honest; 3.11 still works, with an older ansible-core.
     local version

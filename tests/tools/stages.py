@@ -9,11 +9,13 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from tests.tools import tree
+from tests.tools import pythons, tree
 
 PYTHON = sys.executable
 PYTEST = (PYTHON, "-m", "pytest")
+OWN = "{}.{}".format(*sys.version_info)
 CI = tree.BUILD / "ci"
 
 
@@ -29,6 +31,8 @@ class Stage:
     # Named here only, not part of the default run.
     on_request: bool = False
     env: dict[str, str] = field(default_factory=dict)
+    # Why it cannot run on this machine.
+    missing: str = ""
     # Seconds; a stage that hangs must not take the whole run with it.
     limit: float = 900
 
@@ -40,8 +44,32 @@ class Stage:
         return next((word[len(prefix) :] for word in options if word.startswith(prefix)), None)
 
 
+def _junit(name: str) -> str:
+    return f"--junitxml={CI / name}.xml"
+
+
 def _pytest(name: str, *arguments: str) -> tuple[str, ...]:
-    return (*PYTEST, *arguments, f"--junitxml={CI / name}.xml")
+    return (*PYTEST, *arguments, _junit(name))
+
+
+def _ansible_test(top: Path, *arguments: str) -> tuple[str, ...]:
+    return (PYTHON, "-m", "tests.tools.ansible_test", str(top), *arguments)
+
+
+def python_stage(version: str) -> Stage:
+    """Return the unit tests on another Python, in an environment of their own."""
+    name, interpreter = f"unit-{version}", pythons.find(version)
+    if not interpreter:
+        return Stage(name, (), missing=f"no Python {version} on this machine")
+    venv = tree.BUILD / "matrix" / name
+    return Stage(
+        name,
+        (
+            ("bash", "tests/tools/make_venv.sh", str(venv), "requirements/units.txt"),
+            (str(venv / "bin/python"), "-m", "pytest", "tests/unit", _junit(name)),
+        ),
+        env={"PYTHON": str(interpreter)},
+    )
 
 
 # In the order of their worth: where two could start, the upper one does.
@@ -52,7 +80,7 @@ STAGES = (
     Stage("mypy", ((PYTHON, "-m", "mypy"),)),
     Stage(
         "build",
-        ((PYTHON, "-m", "tests.tools.collection"),),
+        ((PYTHON, "-m", "tests.tools.collection", str(tree.BUILD)),),
     ),
     Stage(
         "integration",
@@ -61,7 +89,7 @@ STAGES = (
         engine=True,
         limit=1200,
     ),
-    Stage("sanity", ((PYTHON, "-m", "tests.tools.ansible_test", "sanity", "--local"),)),
+    Stage("sanity", (_ansible_test(tree.BUILD / "sanity", "sanity", "--local"),)),
     Stage(
         "molecule",
         ((PYTHON, "-m", "molecule", "test", "--scenario-name", "default"),),
@@ -80,7 +108,8 @@ STAGES = (
         env={"ANSIBLE_COLLECTIONS_PATH": str(tree.BUILD / "tree")},
     ),
     Stage("changelog", (("antsibull-changelog", "lint"),)),
-    Stage("units", ((PYTHON, "-m", "tests.tools.ansible_test", "units", "--local", "--python", "default"),)),
+    Stage("units", (_ansible_test(tree.BUILD / "units", "units", "--local", "--python", OWN),)),
+    python_stage(pythons.SUPPORTED[0]),
     Stage(
         "faults",
         (_pytest("faults", "tests/integration", "-m", "faults", "--timeout=1800"),),
