@@ -2,165 +2,140 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Prove copies by reading them again."""
+"""Compare two stopped trees in full: every name, all metadata, every byte."""
 
 from __future__ import annotations
 
+import contextlib
 import os
-import stat
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.beneath import (
     GONE,
-    join,
+    lstat,
     open_directory,
     open_file,
     open_root,
 )
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.blocks import (
-    first_difference,
-    forget_cached,
-)
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.copy import Progress
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.blocks import first_difference
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.durable import PathLike
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.errors import CopyDamaged
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.parallel import in_parallel
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.record import Known, Stamp, open_record
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.metadata import read_xattrs
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.scan import Entry, entry_of, walk
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.space import watched
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.unchanged import (
-    RACY_MARGIN_NS,
-    is_unchanged,
-)
 
 
 @dataclass(frozen=True)
-class Proved:
-    """What was read again and found equal; ``files_left`` changed at the source and await settling."""
+class Difference:
+    """One thing in which two trees differ; ``one`` and ``other`` in words ("" is the root itself)."""
 
-    files: int
-    bytes: int
-    files_left: int
-
-
-@dataclass(frozen=True)
-class _Checked:
     path: str
-    bytes: int
-    verdict: str  # equal, left, damaged
+    what: str
+    one: str
+    other: str
 
 
-def prove_warm(
-    source: PathLike,
-    target: PathLike,
-    *,
-    record: PathLike,
-    workers: int = 2,
-    progress: Progress = lambda done, total: None,
-    margin_ns: int = RACY_MARGIN_NS,
-) -> Proved:
-    """Read the copy again from its disk, while the source is alive, against files that did not change since.
+def compare_trees(
+    one: PathLike, other: PathLike, *, content: bool = True, limit: int = 100, exclude: Collection[str] = ()
+) -> list[Difference]:
+    """Return up to ``limit`` differences between two trees that nobody writes to.
 
-    A file that changed at the source, or cannot be told from one that did, is no damage: it
-    is left to ``settle``, which compares all of its blocks. What is proved stays proved until it
-    is copied again. Raises ``CopyDamaged`` and forgets the files concerned, so that the next
-    pass copies them anew.
+    Compared are names, kinds, sizes, owners, modes, modification times, extended attributes, targets
+    of symbolic links, device numbers, which names are hard links of each other, and, with ``content``,
+    every byte of regular files.
     """
-    state = f"the original in {os.fspath(source)} is untouched; the partial copy in {os.fspath(target)} is ours"
-    files = done = left = 0
-    damaged: list[str] = []
-    with watched(
-        target, what=f"Proving {os.fspath(target)}", state=state, needed=lambda: 0, record=record
-    ), open_record(record, source=source, target=target) as book:
-        with open_root(source) as source_root, open_root(target) as target_root:
-
-            def check(known: Known) -> _Checked:
-                return _check_known(source_root, target_root, known, margin_ns)
-
-            for result in in_parallel(check, book.unproved(), workers=workers, tick=lambda: progress(done, 0)):
-                done += result.bytes
-                if result.verdict == "equal":
-                    files += 1
-                    book.set_proved(result.path)
-                elif result.verdict == "damaged":
-                    damaged.append(result.path)
-                    book.forget(result.path)
-                else:
-                    left += 1
-        book.commit()
-    _refuse_damage(target, damaged, state)
-    return Proved(files, done, left)
+    state = "nothing was changed by the comparison"
+    with watched(other, what=f"Comparing {os.fspath(one)} with {os.fspath(other)}", state=state, needed=lambda: 0):
+        return list(islice(_differences(one, other, content, frozenset(exclude)), limit))
 
 
-def _refuse_damage(target: PathLike, damaged: list[str], state: str) -> None:
-    if damaged:
-        raise CopyDamaged(
-            f"{len(damaged)} files in {os.fspath(target)} differ from their originals, which did not change: "
-            f"{', '.join(damaged[:5])}. Memory or disk may be failing.",
-            state=state,
-            next_command="look for disk errors (dmesg), then run the same task again: these files are copied anew",
-            damaged=damaged[:100],
+def _differences(one: PathLike, other: PathLike, content: bool, excluded: frozenset[str]) -> Iterator[Difference]:
+    groups = _Groups()
+    with open_root(one) as one_root, open_root(other) as other_root:
+        yield from _entry_differences(one_root, other_root, _root_entry(one_root), _root_entry(other_root))
+        for listing in walk(one, live=False, exclude=excluded):
+            with contextlib.ExitStack() as stack:
+                try:
+                    there = stack.enter_context(open_directory(other_root, listing.path))
+                except OSError as error:
+                    if error.errno not in GONE:
+                        raise
+                    # Said already, at its parent.
+                    continue
+                yield from _surplus(listing.path, there, listing.entries, excluded)
+                for entry in listing.entries:
+                    yield from _pair_differences(listing.descriptor, there, entry, content, groups)
+
+
+def _pair_differences(here: int, there: int, entry: Entry, content: bool, groups: _Groups) -> Iterator[Difference]:
+    status = lstat(there, entry.name)
+    if status is None:
+        yield Difference(entry.path, "missing", entry.kind, "")
+        return
+    twin = entry_of(entry.path, status)
+    yield from _entry_differences(here, there, entry, twin)
+    if entry.kind == twin.kind == "file" and not entry.is_mount:
+        if not groups.agree(entry, twin):
+            yield Difference(entry.path, "hard links", f"inode {entry.inode}", f"inode {twin.inode}")
+        if content and entry.size == twin.size:
+            yield from _content(here, there, entry)
+
+
+class _Groups:
+    """Which names are one file: the same ones must be on both sides."""
+
+    def __init__(self) -> None:
+        self._twins: dict[int, int] = {}
+        self._originals: dict[int, int] = {}
+
+    def agree(self, entry: Entry, twin: Entry) -> bool:
+        if entry.nlink == twin.nlink == 1:
+            return True
+        return (
+            self._twins.setdefault(entry.inode, twin.inode) == twin.inode
+            and self._originals.setdefault(twin.inode, entry.inode) == entry.inode
         )
 
 
-def _check_known(source_root: int, target_root: int, known: Known, margin_ns: int) -> _Checked:
-    directory, _, name = known.path.rpartition("/")
-    left = _Checked(known.path, 0, "left")
-    try:
-        with open_directory(source_root, directory) as where, open_file(where, name) as origin:
-            if not is_unchanged(known, Stamp.of(os.fstat(origin)), margin_ns=margin_ns):
-                return left
-            equal = _equals_copy(origin, target_root, directory, name, 0, known.stamp.size)
-            # Only a source that is still the same after the reading makes a difference damage.
-            if not equal and not is_unchanged(known, Stamp.of(os.fstat(origin)), margin_ns=margin_ns):
-                return left
-    except OSError as error:
-        if error.errno not in GONE:
-            raise
-        return left
-    return _Checked(known.path, known.stamp.size, "equal" if equal else "damaged")
+def _root_entry(descriptor: int) -> Entry:
+    return entry_of("", os.fstat(descriptor))
 
 
-def _equals_copy(origin: int, target_root: int, directory: str, name: str, offset: int, length: int) -> bool:
-    """Tell whether a range of the copy is that of the original, read from the disk."""
-    try:
-        with open_directory(target_root, directory) as where, open_file(where, name) as copy:
-            # Only clean pages leave the cache; whatever calls this has synced before.
-            forget_cached(copy, offset, length)
-            same_size = os.fstat(copy).st_size == os.fstat(origin).st_size
-            return same_size and first_difference(origin, copy, offset, length) is None
-    except OSError as error:
-        if error.errno not in GONE:
-            raise
-        return False
+def _surplus(directory: str, there: int, entries: Collection[Entry], excluded: frozenset[str]) -> Iterator[Difference]:
+    names = {entry.name for entry in entries}
+    prefix = directory + "/" if directory else ""
+    for name in sorted(os.listdir(there)):
+        if name not in names and prefix + name not in excluded:
+            yield Difference(prefix + name, "surplus", "", "present")
 
 
-def prove_settled(source: PathLike, target: PathLike, *, record: PathLike, workers: int = 2) -> Proved:
-    """Read again from the disk what settling wrote, and nothing else, against the stopped source."""
-    state = f"the original in {os.fspath(source)} is complete; the copy in {os.fspath(target)} is not proved"
-    done = 0
-    files: set[str] = set()
-    damaged: list[str] = []
-    with watched(
-        target, what=f"Proving {os.fspath(target)}", state=state, needed=lambda: 0, record=record
-    ), open_record(record, source=source, target=target) as book:
-        with open_root(source) as source_root, open_root(target) as target_root:
+def _entry_differences(here: int, there: int, entry: Entry, twin: Entry) -> Iterator[Difference]:
+    if entry.is_mount:
+        yield Difference(entry.path, "mount point", "not compared", "")
+        return
+    if entry.kind != twin.kind:
+        yield Difference(entry.path, "kind", entry.kind, twin.kind)
+        return
+    facts = [("mode", f"{entry.mode:o}", f"{twin.mode:o}"), ("mtime", str(entry.mtime_ns), str(twin.mtime_ns))]
+    facts.append(("owner", f"{entry.uid}:{entry.gid}", f"{twin.uid}:{twin.gid}"))
+    if entry.kind == "file":
+        facts.append(("size", str(entry.size), str(twin.size)))
+    if entry.kind.endswith("device"):
+        facts.append(("device", str(entry.rdev), str(twin.rdev)))
+    if entry.kind == "symlink":
+        texts = [os.readlink(entry.name, dir_fd=where) for where in (here, there)]
+        facts.append(("symlink", texts[0], texts[1]))
+    name = entry.name or "."
+    attributes = [str(sorted(read_xattrs(f"/proc/self/fd/{where}/{name}").items())) for where in (here, there)]
+    facts.append(("attributes", attributes[0], attributes[1]))
+    for what, mine, theirs in facts:
+        if mine != theirs:
+            yield Difference(entry.path, what, mine, theirs)
 
-            def check(written: tuple[str, int, int]) -> _Checked:
-                path, offset, length = written
-                directory, _, name = path.rpartition("/")
-                with open_directory(source_root, directory) as where, open_file(where, name) as origin:
-                    equal = _equals_copy(origin, target_root, directory, name, offset, length)
-                return _Checked(path, length, "equal" if equal else "damaged")
 
-            for result in in_parallel(check, book.rewritten(), workers=workers):
-                done += result.bytes
-                files.add(result.path)
-                if result.verdict == "damaged":
-                    damaged.append(result.path)
-        for path in damaged:
-            book.forget(path)
-        book.commit()
-    _refuse_damage(target, damaged, state)
-    return Proved(len(files), done, 0)
+def _content(here: int, there: int, entry: Entry) -> Iterator[Difference]:
+    with open_file(here, entry.name) as mine, open_file(there, entry.name) as theirs:
+        offset = first_difference(mine, theirs, 0, entry.size)
+        if offset is not None:
+            yield Difference(entry.path, "content", f"block at {offset}", f"block at {offset}")

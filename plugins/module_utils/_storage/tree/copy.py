@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-import threading
 import time
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
@@ -22,7 +21,10 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.be
     open_root,
     remove,
 )
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.blocks import copy_data, rewrite_differences
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.blocks import (
+    copy_data,
+    rewrite_differences,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.durable import (
     PathLike,
     fsync_parent,
@@ -38,7 +40,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.en
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.mapped import writably_mapped_inodes
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.metadata import copy_metadata
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.parallel import in_parallel
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.parallel import Counter, in_parallel
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.record import (
     Known,
     Record,
@@ -78,18 +80,6 @@ class _Copied:
     written: int
 
 
-class _Counter:
-    """Bytes done, counted by several threads."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self.value = 0
-
-    def add(self, amount: int) -> None:
-        with self._lock:
-            self.value += amount
-
-
 def boot_id() -> str:
     with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as stream:
         return stream.read().strip()
@@ -113,15 +103,22 @@ def warm_copy(
     settle. Directories get their owner, mode and times only when settling. ``exclude`` holds
     relative paths. Raises ``NoSpace``, ``NestedMount``, ``NotOurs``, ``TreeError``.
     """
-    counter = _Counter()
+    counter = Counter()
     total = 0
     state = (
         f"the original in {os.fspath(source)} is untouched; the partial copy in {os.fspath(target)} "
         "is ours and is continued by the next run"
     )
-    with watched(
-        target, what=f"Copying {os.fspath(source)}", state=state, needed=lambda: total - counter.value, record=record
-    ), open_record(record, source=source, target=target) as book:
+    with (
+        watched(
+            target,
+            what=f"Copying {os.fspath(source)}",
+            state=state,
+            needed=lambda: total - counter.value,
+            record=record,
+        ),
+        open_record(record, source=source, target=target) as book,
+    ):
         prepare_root(target, resumable=book.header("began") is not None)
         # Everything that changes from here on is compared when settling, be it read before
         # the change or after: see writably_mapped_inodes().
@@ -165,7 +162,7 @@ class _Pass:
         source: PathLike,
         source_root: int,
         target_root: int,
-        counter: _Counter,
+        counter: Counter,
         began: int,
         mapped: Collection[int],
     ) -> None:
@@ -222,9 +219,10 @@ class _Pass:
 
     def _copy_batch(self, batch: Batch) -> list[_Copied]:
         try:
-            with open_directory(self._source_root, batch.directory) as source, open_directory(
-                self._target_root, batch.directory
-            ) as target:
+            with (
+                open_directory(self._source_root, batch.directory) as source,
+                open_directory(self._target_root, batch.directory) as target,
+            ):
                 return [self._copy_file(source, target, entry) for entry in batch.entries]
         except OSError as error:
             if error.errno not in GONE:

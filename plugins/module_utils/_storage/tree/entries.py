@@ -11,14 +11,18 @@ import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.beneath import lstat, open_directory, remove
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.beneath import (
+    lstat,
+    open_directory,
+    remove,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.durable import PathLike, fsync_parent
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.errors import NotOurs
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.metadata import (
     copy_entry_metadata,
     copy_metadata,
     read_xattrs,
 )
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.durable import PathLike, fsync_parent
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.scan import Entry
 
 _BATCH_FILES = 64

@@ -149,7 +149,9 @@ class Record:
 
     def first_of_link(self, source_inode: int, path: str) -> str | None:
         """Return the path under which this inode was met first, or None where that is now."""
-        row = self._connection.execute("SELECT path FROM linked WHERE source_inode = ?", (str(source_inode),)).fetchone()
+        row = self._connection.execute(
+            "SELECT path FROM linked WHERE source_inode = ?", (str(source_inode),)
+        ).fetchone()
         if row is not None:
             return os.fsdecode(row[0])
         self._connection.execute("INSERT INTO linked VALUES (?, ?, NULL)", (str(source_inode), os.fsencode(path)))
@@ -158,7 +160,8 @@ class Record:
     def claim(self, source_inode: int, target_inode: int) -> bool:
         """Bind a target inode to a source inode; False where another source inode holds it."""
         cursor = self._connection.execute(
-            "UPDATE OR IGNORE linked SET target_inode = ? WHERE source_inode = ?", (str(target_inode), str(source_inode))
+            "UPDATE OR IGNORE linked SET target_inode = ? WHERE source_inode = ?",
+            (str(target_inode), str(source_inode)),
         )
         return cursor.rowcount == 1
 

@@ -45,7 +45,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.en
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.errors import SourceChanging
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.metadata import copy_metadata
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.parallel import in_parallel
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.parallel import Counter, in_parallel
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.record import Record, Stamp, open_record
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.scan import (
     Entry,
@@ -108,9 +108,10 @@ def settle(
         "is not settled yet and is continued by the next run"
     )
     missing = [0]
-    with watched(
-        target, what=f"Settling {os.fspath(target)}", state=state, needed=lambda: missing[0], record=record
-    ), open_record(record, source=source, target=target) as book:
+    with (
+        watched(target, what=f"Settling {os.fspath(target)}", state=state, needed=lambda: missing[0], record=record),
+        open_record(record, source=source, target=target) as book,
+    ):
         prepare_root(target, resumable=book.header("began") is not None)
         resumed = _begin(book)
         with open_root(source) as source_root, open_root(target) as target_root:
@@ -177,12 +178,15 @@ class _Settling:
         )
 
     def files(self, exclude: Collection[str], workers: int, progress: Progress) -> None:
-        compared = 0
+        compared = Counter()
         for results in in_parallel(
-            self._settle_batch, self._jobs(frozenset(exclude)), workers=workers, tick=lambda: progress(compared, 0)
+            self._settle_batch,
+            self._jobs(frozenset(exclude)),
+            workers=workers,
+            tick=lambda: progress(compared.value, 0),
         ):
             for result in results:
-                compared += result.size
+                compared.add(result.size)
                 self._compared += 1
                 self._missing[0] = max(self._missing[0] - result.size, 0)
                 self._note(result)
@@ -252,9 +256,10 @@ class _Settling:
         return None
 
     def _settle_batch(self, batch: Batch) -> list[_Compared]:
-        with open_directory(self._source_root, batch.directory) as source, open_directory(
-            self._target_root, batch.directory
-        ) as target:
+        with (
+            open_directory(self._source_root, batch.directory) as source,
+            open_directory(self._target_root, batch.directory) as target,
+        ):
             return [self._settle_file(source, target, entry) for entry in batch.entries]
 
     def _settle_file(self, source: int, target: int, entry: Entry) -> _Compared:
