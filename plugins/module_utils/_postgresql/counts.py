@@ -1,0 +1,180 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Count rows before and after a move, exactly where time allows, and say which is which."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import sql
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.session import Session, SqlError
+
+QUERY_CANCELED = "57014"
+UNDEFINED_TABLE = "42P01"
+# One question for this many tables: a cluster with ten thousand of them is common enough.
+BATCH_TABLES = 200
+BATCH_ROWS = 200_000
+
+# Leaves only: the rows of a partitioned table are those of its partitions. A table
+# that was never analyzed has no estimate (-1, or 0 before 14), so its size stands in.
+TABLES = """
+SELECT n.nspname, c.relname,
+       (CASE WHEN c.reltuples > 0 THEN c.reltuples ELSE pg_relation_size(c.oid) / 64 END)::bigint AS estimate
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'm') AND c.relpersistence <> 't'
+  AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname NOT LIKE 'pg\\_%'
+ORDER BY estimate, n.nspname, c.relname
+"""
+
+
+@dataclass(frozen=True)
+class Count:
+    """The rows of one table; an estimate of the planner's statistics where not ``exact``."""
+
+    rows: int
+    exact: bool
+
+
+@dataclass(frozen=True)
+class Counts:
+    """``databases`` maps database → "schema.table" → :class:`Count`; ``skipped`` names a reason a database."""
+
+    databases: Mapping[str, Mapping[str, Count]]
+    skipped: Mapping[str, str]
+
+    @property
+    def rows(self) -> int:
+        return sum(count.rows for tables in self.databases.values() for count in tables.values())
+
+    @property
+    def exact(self) -> bool:
+        return all(count.exact for tables in self.databases.values() for count in tables.values())
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the counts for a journal or a result; an estimate is marked by a tilde."""
+        return {
+            "databases": {
+                database: {name: count.rows if count.exact else f"~{count.rows}" for name, count in tables.items()}
+                for database, tables in self.databases.items()
+            },
+            "skipped": dict(self.skipped),
+        }
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One table whose count is not what it was; ``lost`` when rows, or all of it, are gone."""
+
+    database: str
+    table: str
+    text: str
+    lost: bool
+
+    def __str__(self) -> str:
+        return f"{self.database}: {self.table} {self.text}"
+
+
+def count_rows(
+    session: Session,
+    *,
+    budget_seconds: float,
+    exact_up_to: int,
+    clock: Callable[[], float] = time.monotonic,
+) -> Counts:
+    """Count the rows of every table of every database that allows connections.
+
+    Small tables first. A table that is estimated above ``exact_up_to`` rows, and all
+    that is left when ``budget_seconds`` are over, is reported with its estimate.
+    """
+    ends = clock() + budget_seconds
+    counted: dict[str, dict[str, Count]] = {}
+    skipped: dict[str, str] = {}
+    for name, open_to_us in session.rows("SELECT datname, datallowconn FROM pg_database ORDER BY datname"):
+        if not open_to_us:
+            skipped[name] = "does not allow connections"
+            continue
+        try:
+            with session.sibling(name) as there:
+                counted[name] = count_database(there, ends=ends, exact_up_to=exact_up_to, clock=clock)
+        except SqlError as error:
+            skipped[name] = error.msg
+    return Counts(counted, skipped)
+
+
+def count_database(
+    session: Session, *, ends: float, exact_up_to: int, clock: Callable[[], float] = time.monotonic
+) -> dict[str, Count]:
+    """Count the tables of the session's own database until ``clock`` says ``ends``."""
+    tables = [(str(schema), str(table), int(estimate)) for schema, table, estimate in session.rows(TABLES)]
+    counts = {_name(schema, table): Count(estimate, exact=False) for schema, table, estimate in tables}
+    for batch in _batches([entry for entry in tables if entry[2] <= exact_up_to]):
+        left = ends - clock()
+        if left <= 0:
+            break
+        try:
+            counted = session.limited(left).rows(_question(batch))
+        except SqlError as error:
+            if error.sqlstate == QUERY_CANCELED:
+                break
+            if error.sqlstate == UNDEFINED_TABLE:  # dropped meanwhile: its neighbours keep their estimates
+                continue
+            raise
+        counts.update({_name(schema, table): Count(rows, exact=True) for schema, table, rows in counted})
+    return counts
+
+
+def _batches(tables: list[tuple[str, str, int]]) -> Iterator[list[tuple[str, str]]]:
+    batch: list[tuple[str, str]] = []
+    rows = 0
+    for schema, table, estimate in tables:
+        if batch and (len(batch) == BATCH_TABLES or rows + estimate > BATCH_ROWS):
+            yield batch
+            batch, rows = [], 0
+        batch.append((schema, table))
+        rows += estimate
+    if batch:
+        yield batch
+
+
+def _question(batch: list[tuple[str, str]]) -> str:
+    return " UNION ALL ".join(
+        f"SELECT {sql.literal(schema)}, {sql.literal(table)}, count(*) AS n"
+        f" FROM ONLY {sql.identifier(schema)}.{sql.identifier(table)}"
+        for schema, table in batch
+    )
+
+
+def _name(schema: str, table: str) -> str:
+    return f"{schema}.{table}"
+
+
+def compare_counts(before: Counts, after: Counts) -> list[Difference]:
+    """Return what differs, tables that lost rows first. An estimate proves nothing and is never compared."""
+    found: list[Difference] = []
+    for database, tables in before.databases.items():
+        if database not in after.databases:
+            reason = after.skipped.get(database, "it is not there")
+            found.append(Difference(database, "(all tables)", f"could not be counted: {reason}", True))
+            continue
+        found.extend(_compare_database(database, tables, after.databases[database]))
+    for database in after.databases:
+        if database not in before.databases and database not in before.skipped:
+            found.append(Difference(database, "(all tables)", "came with a new database", False))
+    return sorted(found, key=lambda difference: not difference.lost)
+
+
+def _compare_database(database: str, before: Mapping[str, Count], after: Mapping[str, Count]) -> Iterator[Difference]:
+    for name, was in before.items():
+        now = after.get(name)
+        if now is None:
+            yield Difference(database, name, f"is missing ({was.rows} rows before)", True)
+        elif was.exact and now.exact and was.rows != now.rows:
+            yield Difference(database, name, f"has {now.rows} rows, {was.rows} before", now.rows < was.rows)
+    for name in after:
+        if name not in before:
+            yield Difference(database, name, "is new", False)

@@ -1,0 +1,96 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Programs of a database image, run in helper containers that never outlive their work."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Helper
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
+
+POLL = 0.05
+TICK_EVERY = 1.0
+LOG_LINES = 400
+
+
+@dataclass(frozen=True)
+class Finished:
+    """How a helper ended, and what it said on both streams."""
+
+    role: str
+    argv: tuple[str, ...]
+    rc: int
+    output: str
+
+    def last_words(self) -> str:
+        return "\n".join(self.output.strip().splitlines()[-8:])
+
+
+def run(
+    engine: Engine,
+    helper: Helper,
+    *,
+    timeout: float,
+    tick: Callable[[], None] | None = None,
+) -> Finished:
+    """Run a helper to its end, calling ``tick`` about once a second, and remove it in any case."""
+    next_tick = time.monotonic()
+    ends = next_tick + timeout
+    with running(engine, helper) as container_id:
+        container = engine.container(container_id)
+        while container is not None and container.running:
+            if time.monotonic() >= ends:
+                raise StatefulError(
+                    f"The helper {helper.argv[0]} has not ended within {timeout:.0f} s; it was stopped."
+                )
+            if tick is not None and time.monotonic() >= next_tick:
+                tick()
+                next_tick = time.monotonic() + TICK_EVERY
+            time.sleep(POLL)
+            container = engine.container(container_id)
+        if container is None:
+            raise StatefulError(f"The helper {helper.argv[0]} was removed by somebody else while it worked.")
+        return Finished(helper.role, helper.argv, container.exit_code, engine.logs(container_id, tail=LOG_LINES))
+
+
+@contextmanager
+def running(engine: Engine, helper: Helper) -> Iterator[str]:
+    """Start a helper, hand out its id, and remove it with what it was given."""
+    container_id = start(engine, helper)
+    try:
+        yield container_id
+    finally:
+        engine.remove_container(container_id, force=True)
+
+
+def start(engine: Engine, helper: Helper) -> str:
+    """Start a helper; whoever calls this removes it.
+
+    The image declares volumes. A helper that leaves one of those paths unmounted would
+    get an anonymous volume there, and leave it behind.
+    """
+    image = engine.image(helper.image_id)
+    mounted = {bind.target.rstrip("/") for bind in helper.binds} | {path.rstrip("/") for path in helper.tmpfs}
+    declared = tuple(path for path in (image.volumes if image else ()) if path.rstrip("/") not in mounted)
+    covered = replace(helper, tmpfs=helper.tmpfs + declared)
+    container_id = engine.create_helper(covered, start=False)
+    try:
+        engine.start(container_id)
+    except StatefulError:
+        engine.remove_container(container_id, force=True)
+        raise
+    return container_id
+
+
+def must_succeed(finished: Finished, what: str) -> Finished:
+    """Raise with the program's own words unless it ended with 0."""
+    if finished.rc != 0:
+        raise StatefulError(f"{what} failed: {finished.argv[0]} ended with {finished.rc}:\n{finished.last_words()}")
+    return finished

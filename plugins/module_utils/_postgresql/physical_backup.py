@@ -1,0 +1,168 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A proved physical backup of a running cluster, in a directory of its own.
+
+::
+
+    <destination>/            0700
+        data/                 the data directory, numeric owners kept
+        tablespaces/<name>/   what data/pg_tblspc links to, by the original's paths
+
+The content starts as it is on an image of the same major version.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from typing import Any
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import basebackup, paths, staging
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.basebackup import Progress
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import Cluster
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.manifest import Manifest
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.routes import Route
+
+ROLE = "physical-backup"
+DATA = "data"
+TABLESPACES = "tablespaces"
+
+
+def impediments(cluster: Cluster) -> list[str]:
+    """Say why no proved physical backup can be taken; empty when it can."""
+    found = []
+    if cluster.server_version_num < basebackup.FIRST_WITH_MANIFEST:
+        found.append(f"Postgres {cluster.major} writes no backup manifest (13 and later do)")
+    if cluster.wal_level == "minimal":
+        found.append("wal_level is minimal")
+    if cluster.free_wal_senders < 2:
+        found.append(f"{cluster.free_wal_senders} of {cluster.max_wal_senders} WAL senders are free, 2 are needed")
+    inside = [space.name for space in cluster.tablespaces if _is_inside(space.location, cluster.data_directory)]
+    if inside:
+        found.append(f"the tablespace {inside[0]} lies inside the data directory")
+    return found
+
+
+def _is_inside(path: str, parent: str) -> bool:
+    return (path + "/").startswith(parent.rstrip("/") + "/")
+
+
+def take(
+    engine: Engine,
+    container: Container,
+    cluster: Cluster,
+    route: Route,
+    *,
+    destination: str,
+    operation: str,
+    labels: Mapping[str, str],
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Copy the running cluster, prove the copy, and only then give it its name; returns the evidence.
+
+    ``route`` comes from :func:`routes.find_route` with ``replication=True``. On any
+    failure nothing is left at ``destination``.
+    """
+    reasons = impediments(cluster)
+    if reasons:
+        raise StatefulError(f"No physical backup of {container.name} is possible: {'; '.join(reasons)}.")
+    began = time.monotonic()
+    owner = paths.owner_of(paths.seen_path(container, cluster.data_directory))
+    with staging.staged(destination) as place:
+        data = os.path.join(place, DATA)
+        basebackup.make_owned(data, owner)
+        tablespaces = _make_tablespaces(place, cluster, owner)
+        basebackup.copy(
+            engine,
+            container,
+            cluster,
+            route,
+            directory=data,
+            tablespaces=tablespaces,
+            operation=operation,
+            role=ROLE,
+            labels=labels,
+            progress=progress,
+        )
+        if progress:
+            progress("verify", 0, cluster.size_bytes)
+        proof = basebackup.verify(
+            engine,
+            container.image_id,
+            directory=data,
+            tablespaces=tablespaces,
+            system_identifier=cluster.system_identifier,
+            operation=operation,
+            role=ROLE,
+            labels=labels,
+        )
+        files, size = staging.tree_size(place)
+    return _evidence(destination, cluster.system_identifier, proof, files, size, time.monotonic() - began)
+
+
+def verify(
+    engine: Engine,
+    image_id: str,
+    *,
+    destination: str,
+    system_identifier: int,
+    tablespaces: Mapping[str, str],
+    operation: str,
+    labels: Mapping[str, str],
+) -> dict[str, Any]:
+    """Prove a backup again, at any later time; ``tablespaces`` maps each name to its location."""
+    began = time.monotonic()
+    data = os.path.join(destination, DATA)
+    proof = basebackup.verify(
+        engine,
+        image_id,
+        directory=data,
+        tablespaces={location: _place_of(destination, name) for name, location in tablespaces.items()},
+        system_identifier=system_identifier,
+        operation=operation,
+        role=ROLE,
+        labels=labels,
+    )
+    files, size = staging.tree_size(destination)
+    return _evidence(destination, system_identifier, proof, files, size, time.monotonic() - began)
+
+
+def _make_tablespaces(place: str, cluster: Cluster, owner: tuple[int, int]) -> dict[str, str]:
+    if cluster.tablespaces:
+        os.mkdir(os.path.join(place, TABLESPACES), 0o700)
+    made = {}
+    for space in cluster.tablespaces:
+        made[space.location] = _place_of(place, space.name)
+        basebackup.make_owned(made[space.location], owner)
+    return made
+
+
+def _place_of(place: str, tablespace: str) -> str:
+    return os.path.join(place, TABLESPACES, tablespace.replace("/", "_"))
+
+
+def _evidence(
+    destination: str, system_identifier: int, proof: Manifest, files: int, size: int, seconds: float
+) -> dict[str, Any]:
+    return {
+        "kind": "physical",
+        "path": destination,
+        "bytes": size,
+        "files": files,
+        "system_identifier": str(system_identifier),
+        "manifest_sha256": proof.sha256,
+        "manifest_files": proof.files,
+        "timeline": proof.timeline,
+        "start_lsn": proof.start_lsn,
+        "stop_lsn": proof.end_lsn,
+        "moment": proof.written_at.isoformat(timespec="milliseconds"),
+        "verified_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "seconds": round(seconds, 3),
+    }
