@@ -1,0 +1,424 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Move a cluster by a physical standby: copied and proved while the service runs, then it takes over.
+
+The order makes it safe. The standby follows until the service is stopped. A fast
+shutdown of the primary sends its last record, the shutdown checkpoint, to a standby
+that is connected, and waits for it; so a standby whose own control file names the
+same checkpoint holds every byte of WAL that the primary ever wrote. One that was cut
+off meanwhile does not, and is refused: the primary's directory is untouched all along.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import (
+    OPERATION_LABEL,
+    ROLE_LABEL,
+    Bind,
+    Container,
+    Helper,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import (
+    basebackup,
+    helpers,
+    paths,
+    second_server,
+    shutdown,
+    staging,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import Cluster
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.control import (
+    SHUT_DOWN_IN_RECOVERY,
+    ControlData,
+    parse_lsn,
+    read_control,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.routes import Route
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.session import Session, SqlError, connect
+
+ROLE = "standby"
+COPY_ROLE = "standby-copy"
+APPLICATION_NAME = "selfhost_stateful"
+SIGNAL_FILE = "standby.signal"
+# Written by the backup and by the first start on it; a cluster that was never copied has none.
+LEFTOVERS = ("backup_label.old", "tablespace_map.old", "backup_manifest")
+POLL = 0.005
+STOP_SECONDS = 60.0
+
+# On top of what every second server is told. A recovery target or a command that was
+# left from an earlier point-in-time recovery would end or misdirect this one.
+FOLLOWING = {
+    "hot_standby": "on",
+    "primary_slot_name": "",
+    "recovery_min_apply_delay": "0",
+    "recovery_target_timeline": "latest",
+    "recovery_target": "",
+    "recovery_target_lsn": "",
+    "recovery_target_name": "",
+    "recovery_target_time": "",
+    "recovery_target_xid": "",
+    "restore_command": "",
+    "archive_cleanup_command": "",
+    "recovery_end_command": "",
+    "wal_retrieve_retry_interval": "200ms",
+}
+
+Clock = Callable[[], float]
+Pause = Callable[[float], None]
+
+
+@dataclass(frozen=True)
+class Standby:
+    """A standby that follows: its helper container, and its directory on this host."""
+
+    container_id: str
+    directory: str
+    system_identifier: int
+
+
+@dataclass(frozen=True)
+class Lag:
+    """How far a standby is behind: bytes of WAL not yet replayed, at one moment."""
+
+    bytes: int
+    primary_lsn: str
+    replayed_lsn: str
+
+
+def impediments(cluster: Cluster, container: Container) -> list[str]:
+    """Say why this cluster cannot be moved by a standby; empty when it can. Changes nothing."""
+    found = []
+    if cluster.server_version_num < basebackup.FIRST_WITH_MANIFEST:
+        found.append(f"Postgres {cluster.major} writes no backup manifest, so the copy could not be proved in time")
+    if cluster.in_recovery:
+        found.append("the cluster is itself a standby")
+    if cluster.wal_level == "minimal":
+        found.append("wal_level is minimal")
+    if cluster.free_wal_senders < 2:
+        found.append(f"{cluster.free_wal_senders} of {cluster.max_wal_senders} WAL senders are free, 2 are needed")
+    if cluster.unlogged_tables:
+        found.append(f"{cluster.unlogged_tables} unlogged tables would arrive empty")
+    if cluster.slots:
+        found.append(f"replication slots are not carried: {', '.join(slot.name for slot in cluster.slots)}")
+    if cluster.synchronous_standby_names:
+        found.append("synchronous_standby_names is set: commits might wait for our standby")
+    if cluster.tablespaces:
+        found.append(f"tablespaces lie outside the data directory: {', '.join(s.name for s in cluster.tablespaces)}")
+    if container.pid and os.path.islink(os.path.join(paths.seen_path(container, cluster.data_directory), "pg_wal")):
+        found.append("pg_wal lies outside the data directory")
+    return found
+
+
+def create(
+    engine: Engine,
+    container: Container,
+    cluster: Cluster,
+    session: Session,
+    route: Route,
+    *,
+    directory: str,
+    operation: str,
+    labels: Mapping[str, str],
+    deadline: float,
+    clock: Clock,
+    pause: Pause,
+    progress: basebackup.Progress | None = None,
+) -> Standby:
+    """Copy the running cluster into ``directory``, prove the copy, and let a standby follow from it.
+
+    ``directory`` lies on the target's file system; it is absent or empty, its parent is
+    there. ``session`` is one with the primary, ``route`` one for replication. Returns when
+    the standby streams and has replayed what the primary had written by then. On failure
+    helper and directory are removed.
+    """
+    reasons = impediments(cluster, container)
+    if reasons:
+        raise StatefulError(f"{container.name} cannot be moved by a standby: {'; '.join(reasons)}.")
+    owner = paths.owner_of(paths.seen_path(container, cluster.data_directory))
+    _claim(directory, owner)
+    try:
+        with ExitStack() as stack:
+            stack.callback(hold_wal(session, operation).close)
+            basebackup.copy(
+                engine,
+                container,
+                cluster,
+                route,
+                directory=directory,
+                tablespaces={},
+                operation=operation,
+                role=COPY_ROLE,
+                labels=labels,
+                progress=progress,
+            )
+            basebackup.verify(
+                engine,
+                container.image_id,
+                directory=directory,
+                tablespaces={},
+                system_identifier=cluster.system_identifier,
+                operation=operation,
+                role=COPY_ROLE,
+                labels=labels,
+            )
+            _make_signal_file(directory, owner)
+            helper = _helper(container, cluster, route, directory, owner, operation, labels)
+            standby = Standby(helpers.start(engine, helper), directory, cluster.system_identifier)
+            wait_streaming(engine, standby, session, deadline=deadline, clock=clock, pause=pause)
+            return standby
+    except BaseException:
+        abandon(engine, operation=operation, directory=directory)
+        raise
+
+
+def _claim(directory: str, owner: tuple[int, int]) -> None:
+    if not os.path.lexists(directory):
+        basebackup.make_owned(directory, owner)
+        return
+    if os.path.islink(directory) or not os.path.isdir(directory) or os.listdir(directory):
+        raise StatefulError(f"{directory} is in the way: a standby needs an absent or an empty directory.")
+    os.chown(directory, *owner)
+    os.chmod(directory, 0o700)
+
+
+def hold_wal(session: Session, operation: str) -> Session:
+    """Keep the primary from recycling WAL that the standby needs, for as long as the returned session is open.
+
+    A temporary slot ends with its session, also when this process is killed: one that
+    lasted would fill the primary's disk. Without a free slot the copy is tried all the same.
+    """
+    keeper = session.sibling()
+    if keeper.holds_transactions:
+        name = "selfhost_stateful_" + hashlib.sha256(operation.encode()).hexdigest()[:16]
+        try:
+            keeper.scalar("SELECT slot_name FROM pg_create_physical_replication_slot(%s, true, true)", (name,))
+        except SqlError as error:
+            if error.sqlstate not in ("53400", "55000", "42710"):  # none free, none configured, one left over
+                keeper.close()
+                raise
+    return keeper
+
+
+def _make_signal_file(directory: str, owner: tuple[int, int]) -> None:
+    path = os.path.join(directory, SIGNAL_FILE)
+    with open(path, "x", encoding="ascii"):
+        os.chmod(path, 0o600)
+        os.chown(path, *owner)
+    staging.sync_directory(directory)
+
+
+def _helper(
+    container: Container,
+    cluster: Cluster,
+    route: Route,
+    directory: str,
+    owner: tuple[int, int],
+    operation: str,
+    labels: Mapping[str, str],
+) -> Helper:
+    conninfo = f"host={route.host} port={route.port} user={_quoted(route.user)} application_name={APPLICATION_NAME}"
+    overrides = {**second_server.ISOLATED, **FOLLOWING, "primary_conninfo": conninfo}
+    return Helper(
+        operation=operation,
+        role=ROLE,
+        image_id=container.image_id,
+        argv=second_server.server_argv(container, cluster, overrides),
+        user=f"{owner[0]}:{owner[1]}",
+        binds=(
+            Bind(directory, cluster.data_directory, read_only=False),
+            *second_server.surroundings(container, cluster),
+            *route.binds,
+        ),
+        # The WAL receiver takes the password from here, so it stands in no argument and no file.
+        environment={**second_server.environment_of(container), **route.environment},
+        network_mode=route.network_mode,
+        labels=labels,
+        stop_signal=shutdown.FAST_SHUTDOWN,
+        tmpfs=container.tmpfs,
+    )
+
+
+def _quoted(value: str) -> str:
+    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def open_session(engine: Engine, standby: Standby, like: Session) -> Session:
+    """Connect to the standby as the login of ``like``, a session with its primary."""
+    login = like.login
+    return connect(
+        engine,
+        _alive(engine, standby),
+        user=login.user,
+        password=login.password,
+        database=login.database,
+        transport=like.transport,
+    )
+
+
+def _alive(engine: Engine, standby: Standby) -> Container:
+    container = engine.container(standby.container_id)
+    if container is None or not container.pid:
+        words = engine.logs(standby.container_id, tail=20).strip() if container else "its container is gone"
+        raise StatefulError(
+            f"The standby has ended by itself. Its last words:\n{words}",
+            state="the service was not touched",
+        )
+    return container
+
+
+def wait_streaming(
+    engine: Engine,
+    standby: Standby,
+    session: Session,
+    *,
+    deadline: float,
+    clock: Clock,
+    pause: Pause,
+) -> Lag:
+    """Return when the standby has replayed all that the primary had written when this was called."""
+    wanted = _primary_lsn(session)
+    obstacle = "the standby to start"
+    while True:
+        _alive(engine, standby)
+        try:
+            with open_session(engine, standby, session) as there:
+                while clock() < deadline:
+                    streaming, replayed = there.rows(
+                        "SELECT (SELECT count(*) FROM pg_stat_wal_receiver WHERE status = 'streaming'),"
+                        " coalesce(pg_last_wal_replay_lsn(), '0/0')::text"
+                    )[0]
+                    if streaming and parse_lsn(replayed) >= parse_lsn(wanted):
+                        now = _primary_lsn(session)
+                        return Lag(max(0, parse_lsn(now) - parse_lsn(replayed)), now, replayed)
+                    obstacle = f"WAL up to {wanted}, it has replayed {replayed}, streaming: {bool(streaming)}"
+                    pause(POLL)
+        except SqlError as error:
+            obstacle = error.msg
+        if clock() >= deadline:
+            raise StatefulError(
+                f"The standby did not catch up in time, waiting for {obstacle}. Its last words:\n"
+                + engine.logs(standby.container_id, tail=20).strip(),
+                state="the service was not touched",
+            )
+        pause(POLL)
+
+
+def _primary_lsn(session: Session) -> str:
+    return str(session.scalar("SELECT pg_current_wal_flush_lsn()::text"))
+
+
+def settle(
+    engine: Engine,
+    standby: Standby,
+    session: Session,
+    *,
+    deadline: float,
+    clock: Clock,
+    pause: Pause,
+) -> Lag:
+    """Checkpoint both sides while the service runs, so that neither has much to write when it stops."""
+    shutdown.checkpoint(session)
+    wait_streaming(engine, standby, session, deadline=deadline, clock=clock, pause=pause)
+    with open_session(engine, standby, session) as there:
+        shutdown.checkpoint(there)
+    return wait_streaming(engine, standby, session, deadline=deadline, clock=clock, pause=pause)
+
+
+def finish(
+    engine: Engine,
+    standby: Standby,
+    there: Session,
+    *,
+    primary_directory: str,
+    deadline: float,
+    clock: Clock,
+    pause: Pause,
+) -> ControlData:
+    """After the primary has stopped: prove that the standby holds all of it, and make it startable.
+
+    ``there`` is a session with the standby, opened before the stop; ``primary_directory``
+    is the primary's data directory on this host. Returns the standby's control file.
+    Afterwards the directory starts as the same cluster on the same timeline. On failure
+    nothing was taken from the primary; the caller starts it again and calls :func:`abandon`.
+    """
+    primary = shutdown.prove_shut_down(primary_directory)
+    if primary.system_identifier != standby.system_identifier:
+        raise _refused(f"the stopped cluster is {primary.system_identifier}, not {standby.system_identifier}")
+    _wait_replayed(engine, standby, there, primary.checkpoint_lsn, deadline, clock, pause)
+    there.close()
+    engine.stop(standby.container_id, signal=shutdown.FAST_SHUTDOWN, timeout=STOP_SECONDS)
+    control = read_control(standby.directory)
+    differing = [
+        f"{name} is {found}, expected {expected}"
+        for name, found, expected in (
+            ("the system identifier", control.system_identifier, primary.system_identifier),
+            ("the state", control.state, SHUT_DOWN_IN_RECOVERY),
+            ("the checkpoint", control.checkpoint_lsn, primary.checkpoint_lsn),
+            ("the timeline", control.timeline, primary.timeline),
+        )
+        if found != expected
+    ]
+    if differing:
+        raise _refused("; ".join(differing))
+    for name in (SIGNAL_FILE, *LEFTOVERS):
+        path = os.path.join(standby.directory, name)
+        if os.path.lexists(path):
+            os.unlink(path)
+    staging.sync_directory(standby.directory)
+    return control
+
+
+def _wait_replayed(
+    engine: Engine, standby: Standby, there: Session, checkpoint_lsn: str, deadline: float, clock: Clock, pause: Pause
+) -> None:
+    # The position is that behind the last record replayed, so it lies beyond the
+    # start of the checkpoint record exactly when that record was replayed.
+    wanted = parse_lsn(checkpoint_lsn)
+    while True:
+        try:
+            replayed = str(there.scalar("SELECT coalesce(pg_last_wal_replay_lsn(), '0/0')::text"))
+        except SqlError as error:
+            _alive(engine, standby)
+            raise _refused(f"it does not answer: {error.msg}") from error
+        if parse_lsn(replayed) > wanted:
+            return
+        if clock() >= deadline:
+            raise _refused(f"it has replayed {replayed} and not the shutdown checkpoint at {checkpoint_lsn}")
+        pause(POLL / 5)
+
+
+def _refused(reason: str) -> StatefulError:
+    return StatefulError(
+        f"The standby does not hold all of the stopped cluster: {reason}.",
+        state="the data is complete in its old place, and the service is stopped",
+        next_command="start the service on its old storage, then run the same task again",
+    )
+
+
+def abandon(engine: Engine, *, operation: str, directory: str) -> None:
+    """Stop and remove the helpers of this operation, and the directory unless it has been finished.
+
+    Safe to call at any time and more than once. A directory with neither the sign of a
+    standby nor that of an unfinished copy is somebody's cluster, and stays.
+    """
+    for role in (ROLE, COPY_ROLE):
+        for container in engine.containers(labels={OPERATION_LABEL: operation, ROLE_LABEL: role}):
+            engine.remove_container(container.id, force=True)
+    if not os.path.isdir(directory) or os.path.islink(directory):
+        return
+    complete = os.path.exists(os.path.join(directory, "global", "pg_control"))
+    ours = any(os.path.exists(os.path.join(directory, name)) for name in (SIGNAL_FILE, "backup_label"))
+    if complete and not ours:
+        raise StatefulError(f"{directory} holds a cluster that is not a standby of ours; it was not removed.")
+    shutil.rmtree(directory)
