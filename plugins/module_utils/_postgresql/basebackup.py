@@ -23,8 +23,8 @@ FIRST_WITH_MANIFEST = 130000
 VERIFIED = "backup successfully verified"
 DAYS = 86400.0
 
-# phase, bytes done, bytes in all
-Progress = Callable[[str, int, int], None]
+# bytes done, bytes in all
+Progress = Callable[[int, int], None]
 
 
 def make_owned(directory: str, owner: tuple[int, int]) -> None:
@@ -69,7 +69,7 @@ def copy(
         labels=labels,
     )
     places = (directory, *tablespaces.values())
-    tick = (lambda: progress("backup", _used_bytes(places), cluster.size_bytes)) if progress else None
+    tick = (lambda: progress(_used_bytes(places), cluster.size_bytes)) if progress else None
     helpers.must_succeed(helpers.run(engine, helper, timeout=timeout, tick=tick), "The physical copy of the cluster")
 
 

@@ -55,15 +55,29 @@ class Counts:
     def exact(self) -> bool:
         return all(count.exact for tables in self.databases.values() for count in tables.values())
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return the counts for a journal or a result; an estimate is marked by a tilde."""
-        return {
-            "databases": {
-                database: {name: count.rows if count.exact else f"~{count.rows}" for name, count in tables.items()}
-                for database, tables in self.databases.items()
-            },
-            "skipped": dict(self.skipped),
-        }
+
+def as_dict(counts: Counts) -> dict[str, Any]:
+    """Return the counts for a journal or a result; an estimate is marked by a tilde."""
+    return {
+        "databases": {
+            database: {name: count.rows if count.exact else f"~{count.rows}" for name, count in tables.items()}
+            for database, tables in counts.databases.items()
+        },
+        "skipped": dict(counts.skipped),
+    }
+
+
+def from_dict(raw: Mapping[str, Any]) -> Counts:
+    """Read back what :func:`as_dict` returned."""
+    return Counts(
+        databases={
+            database: {
+                name: Count(int(str(rows).lstrip("~")), exact=isinstance(rows, int)) for name, rows in tables.items()
+            }
+            for database, tables in raw["databases"].items()
+        },
+        skipped=dict(raw["skipped"]),
+    )
 
 
 @dataclass(frozen=True)

@@ -91,8 +91,6 @@ def take(
             labels=labels,
             progress=progress,
         )
-        if progress:
-            progress("verify", 0, cluster.size_bytes)
         proof = basebackup.verify(
             engine,
             container.image_id,

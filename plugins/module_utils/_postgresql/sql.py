@@ -11,6 +11,7 @@ bound here, and a query answers with one JSON text that both decode alike.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any, Union
@@ -55,6 +56,9 @@ def bind(sql: str, params: Sequence[Value]) -> str:
 
 def as_json(query: str) -> str:
     """Wrap a query so that its whole answer is one text value; see :func:`from_json`."""
+    shown = re.fullmatch(r"\s*SHOW\s+([\w.]+)\s*;?\s*", query, re.IGNORECASE)
+    if shown:  # no subquery can hold it
+        query = f"SELECT current_setting({literal(shown.group(1))})"
     # The line break ends a trailing comment of the query.
     return f"SELECT coalesce(json_agg(answer), '[]')::text FROM (\n{query.rstrip().rstrip(';')}\n) AS answer"
 

@@ -96,8 +96,8 @@ class Lag:
     replayed_lsn: str
 
 
-def impediments(cluster: Cluster, container: Container) -> list[str]:
-    """Say why this cluster cannot be moved by a standby; empty when it can. Changes nothing."""
+def possible(cluster: Cluster, container: Container) -> list[str]:
+    """Return the reasons against moving this cluster by a standby; empty when it is possible. Changes nothing."""
     found = []
     if cluster.server_version_num < basebackup.FIRST_WITH_MANIFEST:
         found.append(f"Postgres {cluster.major} writes no backup manifest, so the copy could not be proved in time")
@@ -142,7 +142,7 @@ def create(
     the standby streams and has replayed what the primary had written by then. On failure
     helper and directory are removed.
     """
-    reasons = impediments(cluster, container)
+    reasons = possible(cluster, container)
     if reasons:
         raise StatefulError(f"{container.name} cannot be moved by a standby: {'; '.join(reasons)}.")
     owner = paths.owner_of(paths.seen_path(container, cluster.data_directory))
