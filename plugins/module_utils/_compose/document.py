@@ -12,7 +12,6 @@ All positions are offsets of characters in the text as given.
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -21,10 +20,10 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._errors import I
 
 try:
     import yaml
-except ImportError:
-    YAML_IMPORT_ERROR: str | None = traceback.format_exc()
-else:
-    YAML_IMPORT_ERROR = None
+
+    YAML_IMPORT_ERROR: ImportError | None = None
+except ImportError as missing:  # pragma: no cover - told by parse()
+    YAML_IMPORT_ERROR = missing
 
 NULLS = frozenset(("", "~", "null", "Null", "NULL"))
 
@@ -67,7 +66,7 @@ class Node:
         found = self.pair(key)
         return found[1] if found else None
 
-    def keys(self) -> list[str]:
+    def names(self) -> list[str]:
         return [key.value for key, _unused in self.pairs()]
 
     def data(self) -> Any:
@@ -185,6 +184,10 @@ def _refuse_duplicates(document: Document, mapping: Node) -> None:
             stack.extend(node.children)
 
 
+def _index(event: Any) -> int:
+    return int(event.start_mark.index)
+
+
 class _Builder:
     """The event stream of one document, read from front to back."""
 
@@ -199,18 +202,17 @@ class _Builder:
         for event in self._events:
             if isinstance(event, yaml.DocumentStartEvent):
                 if root is not None:
-                    line = self._text.count("\n", 0, event.start_mark.index) + 1
+                    line = self._text.count("\n", 0, _index(event)) + 1
                     raise InvalidInput(f"line {line}: a second YAML document begins here; one per file can be edited")
                 root = self._node(next(self._events))
         return root or Node("scalar", 0, 0)
 
     def _node(self, event: Any) -> Node:
-        start, end = int(event.start_mark.index), int(event.end_mark.index)
+        start, end = _index(event), int(event.end_mark.index)
         if isinstance(event, yaml.AliasEvent):
             if event.anchor not in self._anchors:
-                raise InvalidInput(
-                    f"line {self._text.count(chr(10), 0, start) + 1}: the alias '*{event.anchor}' has no anchor before it"
-                )
+                line = self._text.count("\n", 0, start) + 1
+                raise InvalidInput(f"line {line}: the alias '*{event.anchor}' has no anchor before it")
             target = self._anchors[event.anchor]
             self.aliased.add(target.start)
             return Node("alias", start, end, value=event.anchor, children=(target,))

@@ -29,6 +29,8 @@ BIND_OPTIONS = frozenset(
 )
 _INTERPOLATION = re.compile(r"\$(?:\$|\{|[A-Za-z_])")
 _PLAIN = re.compile(r"[A-Za-z0-9_./~$][A-Za-z0-9_./:~${}@%+=,-]*\Z")
+# What YAML 1.1 would read as something other than this string.
+_AMBIGUOUS = re.compile(r"(y|n|yes|no|on|off|true|false|null|~|[-+.\d][\d_.,:xobe+-]*)\Z", re.IGNORECASE)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
 
 
@@ -56,7 +58,8 @@ class Entry:
 
 def split_short(spec: str) -> list[str]:
     """Split a short-form entry at the colons that separate."""
-    parts, depth, current, index = [], 0, "", 0
+    parts: list[str] = []
+    depth, current, index = 0, "", 0
     while index < len(spec):
         char = spec[index]
         if spec.startswith("${", index):
@@ -147,14 +150,12 @@ def check_mount(mount: Mount) -> None:
     for name, value in (("source", mount.source), ("target", mount.target)):
         if not value or _CONTROL.search(value):
             raise InvalidInput(
-                f"the {name} {value!r} of service '{mount.service}' is no path that a compose file can hold"
+                f"the {name} {value!r} of service '{mount.service}' cannot be written into a compose file"
             )
     if not mount.target.startswith("/"):
         raise InvalidInput(f"the target {mount.target!r} of service '{mount.service}' is not an absolute path")
     if normal_target(mount.target) == "/":
-        raise InvalidInput(
-            f"the target of service '{mount.service}' is the container's root, which nothing can be mounted on"
-        )
+        raise InvalidInput(f"the target of service '{mount.service}' is the container's root")
 
 
 def needs_long_form(mount: Mount) -> bool:
@@ -185,6 +186,6 @@ def quoted(value: str, like: str | None = None) -> str:
     """Write a scalar with the quotes of its neighbour, or plain where YAML surely reads it back as this string."""
     if like == "'" and value.isprintable():
         return "'" + value.replace("'", "''") + "'"
-    if like == '"' or not _PLAIN.match(value) or value.endswith(":") or value in ("~",):
+    if like == '"' or not _PLAIN.match(value) or value.endswith(":") or _AMBIGUOUS.match(value):
         return json.dumps(value, ensure_ascii=not value.isprintable())
     return value

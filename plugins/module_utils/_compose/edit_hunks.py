@@ -41,7 +41,10 @@ class Hunk:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Hunk:
-        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in data.items()})
+        values: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in data.items()
+        }
+        return cls(**values)
 
 
 @dataclass(frozen=True)
@@ -147,10 +150,8 @@ def _find(lines: list[str], hunk: Hunk, wanted: tuple[str, ...], first: int, las
     for at in range(first, last - size + 1):
         if tuple(lines[at : at + size]) != wanted:
             continue
-        above = _agreeing(
-            [mask(line) for line in reversed(lines[max(0, at - _CONTEXT) : at])], hunk.context_before[::-1]
-        )
-        below = _agreeing([mask(line) for line in lines[at + size : at + size + _CONTEXT]], hunk.context_after)
+        above = _agreeing(lines[max(0, at - _CONTEXT) : at][::-1], hunk.context_before[::-1])
+        below = _agreeing(lines[at + size : at + size + _CONTEXT], hunk.context_after)
         if not wanted and not ((above or not hunk.context_before) and (below or not hunk.context_after)):
             continue
         rank = (above + below, -abs(at - hunk.line + 1))
@@ -162,7 +163,7 @@ def _find(lines: list[str], hunk: Hunk, wanted: tuple[str, ...], first: int, las
 def _agreeing(lines: Sequence[str], context: Sequence[str]) -> int:
     count = 0
     for line, known in zip(lines, context):
-        if line != known:
+        if mask(line) != known:
             break
         count += 1
     return count
@@ -182,7 +183,8 @@ def _bring_back(text: str, lines: list[str], hunk: Hunk) -> str:
             entry = ("volumes:", *entry)
         end = len(lines) - 1 if not lines[-1] else len(lines)
         return _splice(text, end, end, entry)
-    names = [name for name in _declared_in(entry) if name not in declared.keys()]
+    known = declared.names()
+    names = [name for name in _declared_in(entry) if name not in known]
     if not names:
         return text
     if entry[0].startswith("volumes"):
@@ -198,7 +200,7 @@ def _bring_back(text: str, lines: list[str], hunk: Hunk) -> str:
 def _declared_in(entry: Sequence[str]) -> list[str]:
     section = [*entry] if entry[0].startswith("volumes") else ["volumes:", *entry]
     declared = parse("\n".join(section)).top_level_volumes()
-    return declared.keys() if declared is not None else []
+    return declared.names() if declared is not None else []
 
 
 def _assert_nothing_else(before: str, after: str, hunk: Hunk) -> None:
@@ -228,13 +230,7 @@ def _data_without(document: Document, hunk: Hunk) -> dict[str, Any]:
 
 def _conflict(lines: list[str], hunk: Hunk, first: int, last: int) -> HunkConflict:
     at = min(max(hunk.line - 1, first), max(last - 1, first))
-    where = (
-        f"service '{hunk.place[1]}'"
-        if len(hunk.place) == 2
-        else "the top-level 'volumes'"
-        if hunk.place
-        else "the file"
-    )
+    where = ["the file", "the top-level 'volumes'", f"service '{''.join(hunk.place[1:])}'"][len(hunk.place)]
     ours = "\n".join(mask(line) for line in hunk.after) or "(nothing)"
     now = "\n".join(mask(line) for line in lines[at : min(at + max(len(hunk.after), 1) + 1, max(last, at + 1))])
     return HunkConflict(

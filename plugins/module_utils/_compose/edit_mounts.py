@@ -12,24 +12,19 @@ from collections.abc import Collection, Iterator, Sequence
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.document import Document, Node, parse
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_comments import without_comment
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_entries import (
-    Entry,
     Mount,
     check_mount,
-    long_form,
     may_be_target,
-    needs_long_form,
     normal_target,
-    quoted,
     read_entry,
     same_target,
-    short_form,
     written_source,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_hunks import Edited, edited
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_replace import with_entry_replaced
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_service import (
     CannotEditInPlace,
     find_service,
-    merged,
     require_own,
     require_unshared,
 )
@@ -41,12 +36,11 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_te
     item_lines,
     item_style,
     put_value,
-    remove_pair,
     splice,
     volumes_style,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_volumes import drop_unused_volumes
-from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, StatefulError
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput
 
 ALREADY_THERE = "already there"
 
@@ -81,6 +75,25 @@ def set_bind_mounts(
     return edited(text, result, ", ".join(changes))
 
 
+def mounts_at(text: str, service: str, target: str) -> bool:
+    """Whether this very text has an entry of the service for this container path."""
+    return bool(_entries_at(parse(text), service, target))
+
+
+def has_mount(text: str, mount: Mount, project_dir: str | None = None) -> bool:
+    """Whether this very text has the bind mount as asked for."""
+    items = _entries_at(parse(text), mount.service, mount.target)
+    return len(items) == 1 and _is_there(items[0], mount, project_dir)
+
+
+def _entries_at(document: Document, service: str, target: str) -> list[Node]:
+    services = document.root.get("services")
+    mapping = services.get(service) if services is not None else None
+    volumes = mapping.resolved.get("volumes") if mapping is not None else None
+    items = [(item, read_entry(item)) for item in volumes.resolved.children] if volumes is not None else []
+    return [item for item, entry in items if entry is not None and same_target(entry, target)]
+
+
 def _set_one(document: Document, mount: Mount, project_dir: str | None) -> tuple[str, str]:
     key, service = find_service(document, mount.service)
     _refuse_tmpfs(document, service, mount)
@@ -102,7 +115,7 @@ def _candidates(
     """Ways to write the mount, best first. A comment that looks like a mount may be none: the caller proves each."""
     volumes = service[1].pair("volumes")
     if match is not None:
-        yield "replaced", _replaced(document, match, mount, _list_flow(volumes))
+        yield "replaced", with_entry_replaced(document, match, mount, flow=_list_flow(volumes))
         return
     if volumes is None or volumes[1].is_null:
         style = volumes_style(document, service[1])
@@ -131,7 +144,7 @@ def _from_comment(
             continue
         if match is not None:
             same = _is_there(match, mount, None)
-            yield "uncommented", text if same else _replaced(uncommented, match, mount, flow=False)
+            yield "uncommented", text if same else with_entry_replaced(uncommented, match, mount, flow=False)
 
 
 def _match(document: Document, service: Node, mount: Mount) -> Node | None:
@@ -179,80 +192,12 @@ def _place(source: str, project_dir: str | None) -> str:
     return posixpath.normpath(posixpath.join(project_dir.replace("$", "$$"), source))
 
 
-def _replaced(document: Document, item: Node, mount: Mount, flow: bool) -> str:
-    entry = read_entry(item)
-    assert entry is not None
-    if item.kind == "mapping":
-        return _replaced_long(document, item, entry, mount)
-    if flow:
-        new = flow_item(mount, item.style, entry.options)
-    elif needs_long_form(mount):
-        inner = document.eol + " " * document.column(item.start)
-        new = inner.join(f"{key}: {value}" for key, value in long_form(mount, entry.options).items())
-    else:
-        new = quoted(short_form(mount, entry.options), item.style)
-    return splice(document.text, item.start, item.end, new)
-
-
-def _replaced_long(document: Document, item: Node, entry: Entry, mount: Mount) -> str:
-    """Change type and source of a long-form entry where they stand; what only a volume or a tmpfs has goes."""
-    for unwanted in ("volume", "tmpfs"):
-        pair = item.pair(unwanted)
-        if pair is not None:
-            return _replaced_again(document, remove_pair(document, item, *pair), mount)
-    like = '"' if item.flow else None
-    wanted = long_form(mount, entry.options, like)
-    changes, missing = [], []
-    for key in ("type", "source", "read_only"):
-        if key not in wanted:
-            continue
-        value = item.get(key)
-        if value is None:
-            missing.append(key)
-        elif value.kind != "scalar" or value.anchor is not None:
-            raise CannotEditInPlace(f"line {document.line(value.start)}: '{key}' of this entry is an anchor's")
-        elif key != "type" or value.value != "bind":
-            new = quoted(_raw(mount, key), value.style or like)
-            changes.append(put_value(document, value, new if key != "read_only" else "true"))
-    if missing:
-        first_key, first_value = next(item.pairs())
-        if item.flow:
-            json_like = '"' if first_key.style == '"' else ""
-            added = "".join(f", {json_like}{key}{json_like}: {wanted[key]}" for key in missing)
-            changes.append((first_value.end, first_value.end, added))
-        else:
-            indent = " " * document.column(first_key.start)
-            added = "".join(f"{document.eol}{indent}{key}: {wanted[key]}" for key in missing)
-            changes.append((*[_content_line_end(document, first_value.end)] * 2, added))
-    return apply(document.text, changes)
-
-
-def _replaced_again(document: Document, text: str, mount: Mount) -> str:
-    smaller = parse(text)
-    match = _match(smaller, find_service(smaller, mount.service)[1], mount)
-    assert match is not None
-    return _replaced(smaller, match, mount, flow=False)
-
-
-def _raw(mount: Mount, key: str) -> str:
-    return {"type": "bind", "source": written_source(mount.source), "read_only": "true"}[key]
-
-
-def _content_line_end(document: Document, offset: int) -> int:
-    """The end of the line that holds ``offset``, before its line end."""
-    end = document.text.find("\n", offset)
-    end = len(document.text) if end < 0 else end
-    return end - 1 if document.text[end - 1 : end] == "\r" else end
-
-
 def _appended(document: Document, volumes: tuple[Node, Node], mount: Mount) -> str:
     sequence = volumes[1]
     if not sequence.flow:
         style = item_style(document, *volumes)
         if style is None:
-            raise CannotEditInPlace(
-                f"line {document.line(sequence.start)}: the list cannot be told apart from comments"
-            )
+            raise CannotEditInPlace(f"line {document.line(sequence.start)}: comments stand in the way")
         column = document.column(volumes[0].start) + style.offset
         return insert_lines(document, sequence.end, item_lines(mount, column, style))
     if not sequence.children:
@@ -308,13 +253,8 @@ def _refuse_tmpfs(document: Document, service: Node, mount: Mount) -> None:
 
 
 def _named_volumes_at(document: Document, mount: Mount) -> list[str]:
-    volumes = find_service(document, mount.service)[1].get("volumes")
-    found = []
-    for item in volumes.children if volumes is not None and volumes.kind == "sequence" else ():
-        entry = read_entry(item)
-        if entry is not None and entry.kind == "volume" and entry.source and same_target(entry, mount.target):
-            found.append(entry.source)
-    return found
+    entries = [read_entry(item) for item in _entries_at(document, mount.service, mount.target)]
+    return [entry.source for entry in entries if entry is not None and entry.kind == "volume" and entry.source]
 
 
 def _proved(document: Document, candidate: str, mount: Mount) -> bool:
@@ -343,6 +283,3 @@ def _rest(document: Document, service: Node, mount: Mount) -> object:
         if entry is None or not same_target(entry, mount.target):
             mounts.append(item.data())
     return services, others, own, service.anchor, service.tag, mounts
-
-
-__all__ = ["ALREADY_THERE", "Mount", "StatefulError", "merged", "set_bind_mounts"]

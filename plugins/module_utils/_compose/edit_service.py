@@ -33,7 +33,7 @@ def find_service(document: Document, name: str) -> tuple[Node, Node]:
     if pair is None:
         if document.root.get("include") is not None:
             raise CannotEditInPlace(f"the service '{name}' comes into the project by 'include'")
-        names = ", ".join(document.services().keys()) or "none"
+        names = ", ".join(document.services().names()) or "none"
         raise InvalidInput(f"there is no service '{name}' in the file (services: {names})")
     key, service = pair
     line = document.line(key.start)
@@ -43,7 +43,7 @@ def find_service(document: Document, name: str) -> tuple[Node, Node]:
         raise InvalidInput(f"line {line}: the service '{name}' is not a mapping")
     if document.is_shared(service) or document.is_shared(document.services()):
         raise CannotEditInPlace(f"line {line}: the service '{name}' is also used elsewhere by its anchor")
-    for other, unused in _extending(document, name):
+    for other, _unused in _extending(document, name):
         raise CannotEditInPlace(f"line {line}: the service '{name}' is extended by '{other.value}'")
     return pair
 
@@ -75,9 +75,7 @@ def require_unshared(document: Document, name: str, node: Node, what: str) -> No
     if node.kind == "alias":
         raise CannotEditInPlace(f"line {line}: {what} of service '{name}' come through the anchor '&{node.value}'")
     if document.is_shared(node):
-        raise CannotEditInPlace(
-            f"line {line}: {what} of service '{name}' are shared through the anchor '&{node.anchor}'"
-        )
+        raise CannotEditInPlace(f"line {line}: {what} of service '{name}' are shared through '&{node.anchor}'")
 
 
 def _extending(document: Document, name: str) -> Iterator[tuple[Node, Node]]:

@@ -117,13 +117,17 @@ def flow_item(mount: Mount, like: str | None, options: Sequence[str] = (), *, lo
     return "{" + ", ".join(f'"{key}": {value}' for key, value in long_form(mount, options, like='"').items()) + "}"
 
 
-def remove_pair(document: Document, mapping: Node, key: Node, value: Node) -> str:
-    """Take one pair out of a mapping: its lines in block form, itself and one comma in flow form."""
-    text = document.text
-    if not mapping.flow:
-        return splice(text, document.line_start(key.start), document.after_line(value.end), "")
+def without_pair(document: Document, mapping: Node, key: Node, value: Node) -> tuple[int, int, str]:
+    """The splice that takes one pair out of a mapping: its lines in block form, itself and one comma in flow form."""
     pairs = list(mapping.pairs())
     index = next(number for number, pair in enumerate(pairs) if pair[0].start == key.start)
-    if index + 1 < len(pairs):
-        return splice(text, key.start, pairs[index + 1][0].start, "")
-    return splice(text, pairs[index - 1][1].end if index else key.start, value.end, "")
+    following = pairs[index + 1][0].start if index + 1 < len(pairs) else None
+    if not mapping.flow:
+        start = document.line_start(key.start)
+        if document.text[start : key.start].strip() and following is not None:
+            # Something else begins on this line, such as the dash of a list's item.
+            return (key.start, following, "")
+        return (start, document.after_line(value.end), "")
+    if following is not None:
+        return (key.start, following, "")
+    return (pairs[index - 1][1].end if index else key.start, value.end, "")

@@ -15,7 +15,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_en
     split_short,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_masking import mask
-from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_text import remove_pair, splice
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_text import apply, splice, without_pair
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput
 
 
@@ -49,7 +49,7 @@ def _without(document: Document, name: str) -> str | None:
     if len(list(declared.pairs())) == 1:
         text = _without_section(document, document.root, top)
     else:
-        text = remove_pair(document, declared, *pair)
+        text = apply(document.text, [without_pair(document, declared, *pair)])
     try:
         after = parse(text)
     except InvalidInput:
@@ -61,7 +61,7 @@ def _without(document: Document, name: str) -> str | None:
 def _without_section(document: Document, root: Node, top: tuple[Node, Node]) -> str:
     key, value = top
     if root.flow or document.line(key.start) == document.line(value.start):
-        return remove_pair(document, root, key, value)
+        return apply(document.text, [without_pair(document, root, key, value)])
     # Comments between key and entries stay: the key and the one entry go.
     entry = value.children[0]
     start, end = document.line_start(entry.start), document.after_line(value.end)

@@ -1,0 +1,127 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Write a file so that whoever reads it finds the old text or the new one, never a part."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import tempfile
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, StatefulError
+
+
+def read_text(path: str) -> str:
+    """Return a file's text with its line ends and byte order mark as they are.
+
+    :raises InvalidInput: when it cannot be read, or is not UTF-8.
+    """
+    try:
+        with open(path, "rb") as file:
+            raw = file.read()
+    except OSError as error:
+        raise InvalidInput(f"the file {path} cannot be read: {error.strerror}") from error
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise InvalidInput(f"the file {path} is not UTF-8 (line {line})") from error
+
+
+def write_atomically(path: str, text: str, *, expected: str | None = None, like: str | None = None) -> None:
+    """Replace the content of ``path``, or make the file.
+
+    A symbolic link stays one: the file that it names is replaced. Mode, owner,
+    ACLs and SELinux context stay; a new file takes mode and owner of ``like``.
+
+    :param expected: the text that the edit was made from; refuses when the file
+        has been changed meanwhile.
+    :raises StatefulError: when the place cannot be written; the file is then as before.
+    """
+    real = os.path.realpath(path)
+    exists = os.path.lexists(real)
+    if exists:
+        _refuse_read_only(path, real)
+    if expected is not None and (read_text(real) if exists else "") != expected:
+        raise StatefulError(f"the file {path} was changed by somebody else while the edit was prepared")
+    pattern = real if exists else like
+    folder, name = os.path.split(real)
+    temporary = None
+    try:
+        descriptor, temporary = tempfile.mkstemp(prefix=f".{name}.", suffix=".new", dir=folder)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(text.encode("utf-8"))
+            file.flush()
+            if pattern is not None:
+                _take_attributes(file.fileno(), pattern, extended=exists)
+            os.fsync(file.fileno())
+        os.replace(temporary, real)
+        temporary = None
+        _sync_folder(folder)
+    except OSError as error:
+        raise StatefulError(
+            f"the file {path} cannot be written: {error.strerror}",
+            state="the file is as it was" if temporary or not exists else "the file has its new content",
+        ) from error
+    finally:
+        if temporary is not None:
+            os.unlink(temporary)
+
+
+def remove_file(path: str, *, expected: str) -> None:
+    """Remove a file that has nothing but the text that we know of."""
+    if read_text(path) != expected:
+        raise StatefulError(f"the file {path} was changed by somebody else, so it is not removed")
+    try:
+        os.unlink(path)
+        _sync_folder(os.path.dirname(os.path.abspath(path)))
+    except OSError as error:
+        raise StatefulError(
+            f"the file {path} cannot be removed: {error.strerror}", state="the file is there"
+        ) from error
+
+
+def _refuse_read_only(path: str, real: str) -> None:
+    mode = os.stat(real).st_mode
+    if not stat.S_ISREG(mode):
+        raise InvalidInput(f"{path} is not a file")
+    # Root may write anything, and a rename asks for no permission on the file
+    # itself: whoever took all write bits away still meant it.
+    if not mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH) or not os.access(real, os.W_OK):
+        raise StatefulError(
+            f"the file {path} is read-only",
+            next_command=f"chmod u+w {path}, if it may be edited; then run the same task again",
+        )
+
+
+def _take_attributes(descriptor: int, pattern: str, *, extended: bool) -> None:
+    found = os.stat(pattern)
+    own = os.fstat(descriptor)
+    if (own.st_uid, own.st_gid) != (found.st_uid, found.st_gid):
+        os.fchown(descriptor, found.st_uid, found.st_gid)
+    os.fchmod(descriptor, stat.S_IMODE(found.st_mode))
+    if not extended:
+        return
+    # After the mode: an access ACL carries the group's bits in its mask.
+    for name in _extended_attributes(pattern):
+        os.setxattr(descriptor, name, os.getxattr(pattern, name))
+
+
+def _extended_attributes(path: str) -> list[str]:
+    try:
+        return os.listxattr(path)
+    except OSError as error:
+        if error.errno in (errno.ENOTSUP, errno.EOPNOTSUPP):
+            return []
+        raise
+
+
+def _sync_folder(folder: str) -> None:
+    descriptor = os.open(folder or ".", os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

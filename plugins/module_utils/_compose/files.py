@@ -1,0 +1,166 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Which files a project is made of, and which of them an edit belongs in."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.atomic import (
+    read_text,
+    remove_file,
+    write_atomically,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.command_line import (
+    DEFAULT_FILES,
+    ProjectOptions,
+    effective_files,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.document import Document, Node, parse
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.dotenv import read_dotenv
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_mounts import mounts_at
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_volumes import volumes_used
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput
+
+__all__ = [
+    "ProjectFiles",
+    "file_for_image",
+    "file_for_mount",
+    "is_tracked",
+    "override_path",
+    "project_files",
+    "read_text",
+    "remove_file",
+    "volumes_used_elsewhere",
+    "write_atomically",
+]
+
+
+@dataclass(frozen=True)
+class ProjectFiles:
+    """A project's files with their texts, in the order in which compose lays them over each other."""
+
+    directory: str
+    """What relative sources count from."""
+    texts: Mapping[str, str]
+    listed: bool
+    """Whether the files are listed (``files``, COMPOSE_FILE): compose then looks for no override by itself."""
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        return tuple(self.texts)
+
+
+def project_files(options: ProjectOptions, environment: Mapping[str, str]) -> ProjectFiles:
+    """Read the files of a project.
+
+    :raises InvalidInput: when the directory or one of the files is not there, or cannot be worked with.
+    """
+    src = options.project_src
+    if not os.path.isdir(src):
+        raise InvalidInput(f"there is no directory {src}: project_src is the directory that holds the compose file")
+    paths = effective_files(options, environment)
+    if not paths:
+        raise InvalidInput(f"there is no compose file in {src} (looked for {', '.join(DEFAULT_FILES)})")
+    settings = {**read_dotenv(os.path.join(src, ".env")), **environment}
+    listed = bool(options.files or settings.get("COMPOSE_FILE"))
+    texts = {path: read_text(path) for path in paths}
+    for path, text in texts.items():
+        _parse(path, text)
+    return ProjectFiles(src if options.files else os.path.dirname(paths[0]), texts, listed)
+
+
+def file_for_mount(project: ProjectFiles, service: str, target: str) -> str:
+    """The file whose entry for a container path wins, else the first that declares the service."""
+    declaring = _declaring(project, service)
+    return next((path for path in reversed(declaring) if mounts_at(project.texts[path], service, target)), declaring[0])
+
+
+def file_for_image(project: ProjectFiles, service: str) -> str:
+    """The file whose ``image`` of a service wins, else the first that declares it."""
+    declaring = _declaring(project, service)
+
+    def names_image(path: str) -> bool:
+        mapping = _service(_parse(path, project.texts[path]), service)
+        return mapping is not None and mapping.resolved.get("image") is not None
+
+    return next((path for path in reversed(declaring) if names_image(path)), declaring[0])
+
+
+def volumes_used_elsewhere(project: ProjectFiles, path: str) -> frozenset[str]:
+    """The volume names that the project's other files refer to."""
+    return frozenset().union(*(volumes_used(text) for other, text in project.texts.items() if other != path))
+
+
+def override_path(project: ProjectFiles) -> str:
+    """The override file that belongs to the first file in use, whether it is there or not.
+
+    Where compose looks for one by itself, an existing one counts under each of
+    the names that compose knows: a second one would hide the first.
+    """
+    first = project.paths[0]
+    stem, ending = os.path.splitext(first)
+    endings = [ending, *(other for other in (".yml", ".yaml") if other != ending)]
+    names = [f"{stem}.override{each}" for each in endings]
+    if not project.listed:
+        folder = os.path.dirname(first)
+        names += [os.path.join(folder, f"{base}.override{each}") for base in _BASES for each in (".yml", ".yaml")]
+    return next((name for name in names if os.path.lexists(name)), names[0])
+
+
+_BASES = ("compose", "docker-compose")
+
+
+def is_tracked(path: str) -> bool | None:
+    """Whether git tracks a file; ``None`` without git, or outside a checkout."""
+    real = os.path.realpath(path)
+    folder, name = os.path.split(real)
+    owner = os.stat(folder)
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
+    # Git may run programs that a checkout's own configuration names, and refuses
+    # another user's checkout: so ask as the user that it belongs to.
+    as_owner = {"user": owner.st_uid, "group": owner.st_gid, "extra_groups": []} if os.geteuid() == 0 else {}
+    try:
+        done = subprocess.run(
+            ["git", "-c", "core.fsmonitor=false", "-C", folder, "ls-files", "--error-unmatch", "--", name],
+            env={**environment, "GIT_OPTIONAL_LOCKS": "0", "HOME": "/nonexistent"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=30,
+            check=False,
+            **as_owner,  # type: ignore[call-overload]
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return {0: True, 1: False}.get(done.returncode)
+
+
+def _declaring(project: ProjectFiles, service: str) -> tuple[str, ...]:
+    """The files that have something to say about a service; of an included one, the first that includes."""
+    documents = {path: _parse(path, text) for path, text in project.texts.items()}
+    found = [path for path, document in documents.items() if _service(document, service) is not None]
+    found = found or [path for path, document in documents.items() if document.root.get("include") is not None]
+    if not found:
+        services = [document.root.get("services") for document in documents.values()]
+        names = dict.fromkeys(name for mapping in services if mapping is not None for name in mapping.names())
+        raise InvalidInput(
+            f"there is no service '{service}' in {', '.join(project.paths)} (services: {', '.join(names) or 'none'})"
+        )
+    return tuple(found)
+
+
+def _service(document: Document, name: str) -> Node | None:
+    services = document.root.get("services")
+    return services.get(name) if services is not None else None
+
+
+def _parse(path: str, text: str) -> Document:
+    try:
+        return parse(text)
+    except InvalidInput as error:
+        raise InvalidInput(f"{path}: {error.msg}", next_command=error.next_command) from error
