@@ -100,7 +100,7 @@ def run_process(argv: Sequence[str], cwd: str, env: Mapping[str, str], limit: fl
 
 def find_compose(
     options: ProjectOptions,
-    connection: Connection = Connection(),
+    connection: Connection,
     *,
     program: Sequence[str] = (),
     runner: Runner = run_process,
@@ -216,6 +216,7 @@ class ComposeCli:
         force_recreate: bool = False,
         no_start: bool = False,
         wait: bool = False,
+        stopped: bool = False,
         timeout: float = 120.0,
     ) -> None:
         """Create and start ``services``; never pulls, never builds. ``timeout``: grace for a stop, in seconds.
@@ -225,10 +226,11 @@ class ComposeCli:
         the old volume there and dies while recreating on newer engines, so with
         ``force_recreate`` its containers are removed first: it then forgets
         *every* anonymous volume of theirs, and whoever wants one kept mounts it
-        by ``extra_files``.
+        by ``extra_files``. ``stopped`` says that they do not run any more, which
+        saves v1 a call; v1 ignores ``wait``.
         """
         if force_recreate and self.is_v1 and services:
-            self.rm(services, stop=True, timeout=timeout, extra_files=extra_files)
+            self.rm(services, stop=not stopped, timeout=timeout, extra_files=extra_files)
             force_recreate = False
         argv = up_argv(
             self.invocation.with_files(self.files(), extra_files),
@@ -258,6 +260,7 @@ class ComposeCli:
     ) -> None:
         """Remove the containers of ``services``, their volumes never; running ones only with ``stop``."""
         if stop:
+            # Not `rm --stop`, which takes no timeout: v1 would kill after ten seconds.
             self.stop(services, timeout=timeout)
         self._run(rm_argv(self.invocation.with_files(self.files(), extra_files), services), None)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -57,6 +57,8 @@ class Service:
     command: tuple[str, ...] | None = field(repr=False)
     entrypoint: tuple[str, ...] | None = field(repr=False)
     ports: tuple[str, ...]
+    injected: tuple[str, ...] = ()
+    """Paths at which compose mounts files of ``secrets:`` and ``configs:``."""
 
     def mount_at(self, path: str) -> ServiceMount | None:
         """Return the deepest mount that holds ``path``."""
@@ -144,6 +146,7 @@ def parse_service(name: str, raw: Mapping[str, Any]) -> Service:
         command=words(raw.get("command")),
         entrypoint=words(raw.get("entrypoint")),
         ports=tuple(port_text(entry) for entry in raw.get("ports") or ()),
+        injected=(*_injected(raw.get("secrets"), "/run/secrets/"), *_injected(raw.get("configs"), "/")),
     )
 
 
@@ -217,6 +220,12 @@ def _build(raw: Any) -> Build | None:
         return Build(context=raw)
     dockerfile = "" if "dockerfile_inline" in raw else str(raw.get("dockerfile") or "Dockerfile")
     return Build(context=str(raw.get("context") or "."), dockerfile=dockerfile)
+
+
+def _injected(entries: Any, directory: str) -> Iterator[str]:
+    for entry in entries or ():
+        named = entry if isinstance(entry, str) else entry.get("target") or entry.get("source") or ""
+        yield named if named.startswith("/") else directory + named
 
 
 def _restart(value: Any) -> str:

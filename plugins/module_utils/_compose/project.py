@@ -38,12 +38,17 @@ FILES_LABEL = "com.docker.compose.project.config_files"
 
 @dataclass(frozen=True)
 class Project:
-    """A project at one moment. ``containers`` has a key for every service, empty where none was ever created."""
+    """A project at one moment. ``containers`` has a key for every service, empty where none was ever created.
+
+    ``compose`` is the CLI to go on with: it sees the project by the very path
+    that its containers were made from.
+    """
 
     name: str
     working_dir: str
     config_files: tuple[str, ...]
     config: ComposeConfig = field(repr=False)
+    compose: ComposeCli = field(repr=False)
     containers: Mapping[str, tuple[Container, ...]]
     orphans: tuple[Container, ...] = ()
     one_off: tuple[Container, ...] = ()
@@ -87,11 +92,22 @@ def observe_project(engine: Engine, compose: ComposeCli, services: Sequence[str]
         )
     working_dir = expected_working_dir(compose)
     _check_same_checkout(found, working_dir, config.name)
+    same_by_link = _path_of_containers(found, working_dir)
+    if same_by_link and compose.options.project_src == working_dir:
+        # Absolute paths go into the config hash: read through the other name of
+        # the directory, every container would seem changed.
+        return observe_project(engine, compose.with_options(project_src=same_by_link), services)
     _check_same_files([c for c in found if c.service in services], files, working_dir)
-    return assemble(config, working_dir, files, found)
+    return assemble(compose, config, working_dir, files, found)
 
 
-def assemble(config: ComposeConfig, working_dir: str, files: tuple[str, ...], found: Sequence[Container]) -> Project:
+def assemble(
+    compose: ComposeCli,
+    config: ComposeConfig,
+    working_dir: str,
+    files: tuple[str, ...],
+    found: Sequence[Container],
+) -> Project:
     """Sort the containers of a project by service; pure."""
     one_off = tuple(c for c in found if _is_one_off(c))
     regular = sorted((c for c in found if not _is_one_off(c)), key=_number)
@@ -100,6 +116,7 @@ def assemble(config: ComposeConfig, working_dir: str, files: tuple[str, ...], fo
         working_dir=working_dir,
         config_files=files,
         config=config,
+        compose=compose,
         containers={name: tuple(c for c in regular if c.service == name) for name in config.services},
         orphans=tuple(c for c in regular if c.service not in config.services),
         one_off=one_off,
@@ -129,6 +146,13 @@ def _v1_name(compose: ComposeCli) -> str:
     settings = {**read_dotenv(os.path.join(compose.options.project_src, ".env")), **compose.environment}
     given = compose.options.project_name or settings.get("COMPOSE_PROJECT_NAME", "")
     return v1_project_name(given or os.path.basename(os.path.realpath(expected_working_dir(compose))))
+
+
+def _path_of_containers(found: Sequence[Container], working_dir: str) -> str:
+    """Return the other name of ``working_dir`` that all containers were made from, or an empty string."""
+    labelled = {c.labels.get(WORKING_DIR_LABEL, working_dir) for c in found} if found else set()
+    (only,) = labelled if len(labelled) == 1 else (working_dir,)
+    return only if only != working_dir and os.path.isdir(only) else ""
 
 
 def _check_same_checkout(found: Sequence[Container], working_dir: str, name: str) -> None:
