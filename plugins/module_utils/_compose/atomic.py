@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 import stat
 import tempfile
 
@@ -41,10 +42,9 @@ def write_atomically(path: str, text: str, *, expected: str | None = None, like:
         has been changed meanwhile.
     :raises StatefulError: when the place cannot be written; the file is then as before.
     """
+    refuse_unwritable(path)
     real = os.path.realpath(path)
     exists = os.path.lexists(real)
-    if exists:
-        _refuse_read_only(path, real)
     if expected is not None and (read_text(real) if exists else "") != expected:
         raise StatefulError(f"the file {path} was changed by somebody else while the edit was prepared")
     pattern = real if exists else like
@@ -84,17 +84,23 @@ def remove_file(path: str, *, expected: str) -> None:
         ) from error
 
 
-def _refuse_read_only(path: str, real: str) -> None:
-    mode = os.stat(real).st_mode
-    if not stat.S_ISREG(mode):
-        raise InvalidInput(f"{path} is not a file")
-    # Root may write anything, and a rename asks for no permission on the file
-    # itself: whoever took all write bits away still meant it.
-    if not mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH) or not os.access(real, os.W_OK):
-        raise StatefulError(
-            f"the file {path} is read-only",
-            next_command=f"chmod u+w {path}, if it may be edited; then run the same task again",
-        )
+def refuse_unwritable(path: str) -> None:
+    """Refuse what ``write_atomically`` could not write, without writing anything."""
+    real = os.path.realpath(path)
+    if os.path.lexists(real):
+        mode = os.stat(real).st_mode
+        if not stat.S_ISREG(mode):
+            raise InvalidInput(f"{path} is not a file")
+        # Root may write anything, and a rename asks for no permission on the file
+        # itself: whoever took all write bits away still meant it.
+        if not mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH) or not os.access(real, os.W_OK):
+            raise StatefulError(
+                f"the file {path} is read-only",
+                next_command=f"chmod u+w {shlex.quote(path)}, if it may be edited; then run the same task again",
+            )
+    folder = os.path.dirname(real)
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise StatefulError(f"the directory {folder} cannot be written, so {path} cannot be replaced in one step")
 
 
 def _take_attributes(descriptor: int, pattern: str, *, extended: bool) -> None:

@@ -22,7 +22,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_te
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, StatefulError
 
-HEADER = "# Compose reads this file by itself and lays it over the project's own."
+HEADER = "# Compose lays this file over the project's own."
 
 
 def override_text(

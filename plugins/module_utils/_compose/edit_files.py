@@ -1,0 +1,136 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the two file-editing modules share: options in, a written and proved edit out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.atomic import refuse_unwritable
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.cli import (
+    ComposeCli,
+    ComposeFailed,
+    ComposeMissing,
+    find_compose,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.command_line import ProjectOptions
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_entries import Mount
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_proof import unintended_changes
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.files import ProjectFiles, project_files
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.rewrite import (
+    Rewrite,
+    apply_rewrite,
+    plan_rewrite,
+    put_back,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.docker import Connection
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
+
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "project_src": {"type": "path", "required": True},
+    "files": {"type": "list", "elements": "path", "default": []},
+    "env_files": {"type": "list", "elements": "path", "default": []},
+    "profiles": {"type": "list", "elements": "str", "default": []},
+    "service": {"type": "str", "required": True},
+    "rewrite": {"type": "str", "choices": ["in_place", "override", "none"], "default": "in_place"},
+}
+
+
+def edit_files(
+    params: Mapping[str, Any],
+    *,
+    mounts: Sequence[Mount] = (),
+    images: Mapping[str, str] | None = None,
+    check_mode: bool = False,
+) -> dict[str, Any]:
+    """Make the files of a project say what is asked for; the result's keys are those of the modules.
+
+    :raises StatefulError: the files are then as they were.
+    """
+    options = ProjectOptions(
+        project_src=os.path.abspath(params["project_src"]),
+        files=tuple(params["files"]),
+        profiles=tuple(params["profiles"]),
+        env_files=tuple(params["env_files"]),
+    )
+    project = project_files(options, os.environ)
+    plan = plan_rewrite(project, mounts=mounts, images=images, rewrite=params["rewrite"])
+    warnings = list(plan.warnings)
+    validated = False
+    for edit in plan.edits:
+        refuse_unwritable(edit.path)
+    if plan.changed and not check_mode:
+        reason = _write_proved(options, project, plan, mounts, images or {})
+        validated = not reason
+        warnings += [reason] if reason else []
+    return {
+        "changed": plan.changed,
+        "how": plan.how,
+        "files": list(plan.files),
+        "files_changed": [edit.path for edit in plan.edits],
+        "hunks": plan.hunks(),
+        "diff": [edit.diff() for edit in plan.edits],
+        "validated": validated,
+        "warnings": warnings,
+    }
+
+
+def _write_proved(
+    options: ProjectOptions,
+    project: ProjectFiles,
+    plan: Rewrite,
+    mounts: Sequence[Mount],
+    images: Mapping[str, str],
+) -> str:
+    """Write the plan and ask compose about it; return why it could not be asked, empty when it was."""
+    compose, before, reason = _config_before(options)
+    apply_rewrite(plan)
+    if compose is None or before is None:
+        return reason
+    try:
+        after = _with_files(compose, project, plan).config(all_profiles=True)
+        problems = unintended_changes(before, after, mounts=mounts, images=images, directory=project.directory)
+    except ComposeFailed as error:
+        problems = [error.message.splitlines()[0] if error.message else "compose gave no reason"]
+    except BaseException:
+        put_back(plan)
+        raise
+    if problems:
+        put_back(plan)
+        raise StatefulError(
+            f"after the edit, compose reads the project in another way than was asked for: {'; '.join(problems)}",
+            state="the compose files were put back as they were",
+            next_command="set 'rewrite: override', or edit the file by hand, then run the same task again",
+        )
+    return ""
+
+
+def _config_before(options: ProjectOptions) -> tuple[ComposeCli | None, Mapping[str, Any] | None, str]:
+    try:
+        compose = find_compose(options, Connection())
+    except ComposeMissing:
+        return (
+            None,
+            None,
+            "compose is not installed here, so only the edit itself was proved, not compose's reading of it",
+        )
+    try:
+        return compose, compose.config(all_profiles=True), ""
+    except ComposeFailed as error:
+        first = error.message.splitlines()[0] if error.message else "no reason given"
+        return compose, None, f"compose could not read this project even before the edit ({first}), so it was not asked"
+
+
+def _with_files(compose: ComposeCli, project: ProjectFiles, plan: Rewrite) -> ComposeCli:
+    """Compose with an override file that it would not find by itself."""
+    if not project.listed or plan.files == project.paths:
+        return compose
+    if compose.options.files:
+        return compose.with_options(files=plan.files)
+    separator = compose.environment.get("COMPOSE_PATH_SEPARATOR") or os.pathsep
+    return replace(compose, environment={**compose.environment, "COMPOSE_FILE": separator.join(plan.files)})
