@@ -94,3 +94,10 @@ def must_succeed(finished: Finished, what: str) -> Finished:
     if finished.rc != 0:
         raise StatefulError(f"{what} failed: {finished.argv[0]} ended with {finished.rc}:\n{finished.last_words()}")
     return finished
+
+
+def must_be_silent(output: str, what: str) -> None:
+    """Raise if a client program complained: some of them end with 0 all the same."""
+    complaints = [line for line in output.splitlines() if "error:" in line.lower() or "fatal:" in line.lower()]
+    if complaints:
+        raise StatefulError(f"{what} ended with 0, and said:\n" + "\n".join(complaints[:8]))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
@@ -16,6 +16,8 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._errors import S
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import paths, postmaster
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import system_identifier
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.session import (
+    PSYCOPG_IMPORT_ERROR,
+    DriverTransport,
     SqlError,
     connect,
     data_directory_of,
@@ -26,14 +28,14 @@ TIGHT_SECONDS = 3.0
 TIGHT_PAUSE = 0.01
 RELAXED_PAUSE = 0.1
 STATEMENT_TIMEOUT = 10.0
+FALLBACK_AFTER = 1.0
 
 
 @dataclass(frozen=True)
 class Login:
     """With whom readiness is asked; what is empty comes from the container's environment.
 
-    ``transport`` is the one that worked before: a fallback tried at every poll would
-    cost more than the server's own start.
+    ``transport`` is the one that worked before, where it is known.
     """
 
     user: str = ""
@@ -71,6 +73,7 @@ def wait_ready(
     deadline else. The message carries the last lines of the log.
     """
     began = clock()
+    open_since = None
     started_at = ""
     waiting_for = "the container to start"
     while True:
@@ -81,9 +84,14 @@ def wait_ready(
             raise _failed(engine, container, f"ended with code {container.exit_code} instead of becoming ready")
         if container.pid:
             started_at = container.started_at
-            waiting_for = obstacle(container, data_directory, tcp=tcp) or _ask(
-                engine, container, login, expect_system_identifier
-            )
+            waiting_for = obstacle(container, data_directory, tcp=tcp)
+            if not waiting_for:
+                open_since = clock() if open_since is None else open_since
+                # psql in the container is a fallback, and one that costs more than the
+                # server's whole start: only once the driver has failed for a while.
+                patient = PSYCOPG_IMPORT_ERROR is None and clock() - open_since < FALLBACK_AFTER
+                transport = login.transport or (DriverTransport.name if patient else "")
+                waiting_for = _ask(engine, container, replace(login, transport=transport), expect_system_identifier)
         if not waiting_for:
             return Ready(container_id, expect_system_identifier, clock() - began)
         now = clock()

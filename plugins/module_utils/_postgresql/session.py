@@ -141,6 +141,14 @@ class Session:
         self._transport.limit(seconds)
         return self
 
+    def without_timeouts(self) -> Session:
+        """Lift what the server's configuration would end an idle or a long session for. Returns itself."""
+        self.rows(
+            "SELECT set_config(name, '0', false) FROM pg_settings WHERE name IN ('statement_timeout', 'lock_timeout',"
+            " 'idle_session_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout')"
+        )
+        return self
+
     def sibling(self, database: str = "") -> Session:
         """Open another session with the same login, to ``database`` where one is named."""
         login = replace(self._login, database=database or self._login.database)

@@ -198,7 +198,7 @@ def hold_wal(session: Session, operation: str) -> Session:
     A temporary slot ends with its session, also when this process is killed: one that
     lasted would fill the primary's disk. Without a free slot the copy is tried all the same.
     """
-    keeper = session.sibling()
+    keeper = session.sibling().without_timeouts()
     if keeper.holds_transactions:
         name = "selfhost_stateful_" + hashlib.sha256(operation.encode()).hexdigest()[:16]
         try:

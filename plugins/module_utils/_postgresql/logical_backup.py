@@ -1,0 +1,241 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A logical backup of a running cluster: every database and the globals, as the image's own clients dump them.
+
+::
+
+    <destination>/                  0700
+        SHA256SUMS                  of all that lies in dump/
+        dump/globals.sql            roles, memberships, tablespaces (with password hashes)
+        dump/database-<name>/       pg_dump's directory format, the name percent-encoded
+        dump/catalogue.json         what is in here, with each table's rows in the dump's own snapshot
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any
+from urllib.parse import quote
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Bind, Helper
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import (
+    basebackup,
+    helpers,
+    logical_proof,
+    paths,
+    routes,
+    staging,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.basebackup import Progress
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import Cluster
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.counts import (
+    Count,
+    Counts,
+    as_dict,
+    count_database,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.logical_proof import (
+    CATALOGUE,
+    DUMP,
+    DUMP_TARGET,
+    GLOBALS,
+    SUMS,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.session import Session
+
+ROLE = "logical-backup"
+JOBS = 2
+DAYS = 86400.0
+LOCK_WAIT_MS = 300_000
+COUNT_SECONDS = 300.0
+EVERY_TABLE = 1 << 62
+
+
+@dataclass(frozen=True)
+class Dumped:
+    """One database's dump: when its snapshot was taken, and what that snapshot holds."""
+
+    name: str
+    moment: datetime
+    counts: Mapping[str, Count]
+
+
+def take_proved(
+    engine: Engine,
+    session: Session,
+    cluster: Cluster,
+    *,
+    destination: str,
+    operation: str,
+    labels: Mapping[str, str] | None = None,
+    progress: Progress | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> dict[str, Any]:
+    """Dump the running cluster, restore the dump into a scratch server, compare; only then give it its name.
+
+    ``session`` is a superuser's. Returns the evidence; on any failure nothing is left at
+    ``destination``.
+    """
+    began = clock()
+    owner = paths.owner_of(paths.seen_path(session.container, cluster.data_directory))
+    with staging.staged(destination) as place:
+        dumped = take(
+            engine,
+            session,
+            cluster,
+            place=place,
+            owner=owner,
+            operation=operation,
+            labels=labels or {},
+            progress=progress,
+            clock=clock,
+        )
+        proof = logical_proof.prove(
+            engine,
+            session.container,
+            cluster,
+            place=place,
+            scratch_directory=os.path.join(place, "scratch"),
+            owner=owner,
+            operation=operation,
+            labels=labels or {},
+        )
+        files, size = staging.tree_size(place)
+        with open(os.path.join(place, SUMS), "rb") as sums:
+            checksum = hashlib.sha256(sums.read()).hexdigest()
+    moments = {one.name: one.moment.isoformat(timespec="milliseconds") for one in dumped}
+    return {
+        "kind": "logical",
+        "path": destination,
+        "bytes": size,
+        "files": files,
+        "system_identifier": str(cluster.system_identifier),
+        "sums_sha256": checksum,
+        "moment": min(moments.values()),
+        "moments": moments,
+        "not_dumped": [database.name for database in cluster.databases if not database.allows_connections],
+        **proof,
+        "verified_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "seconds": round(clock() - began, 3),
+    }
+
+
+def take(
+    engine: Engine,
+    session: Session,
+    cluster: Cluster,
+    *,
+    place: str,
+    owner: tuple[int, int],
+    operation: str,
+    labels: Mapping[str, str],
+    progress: Progress | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> list[Dumped]:
+    """Dump globals and databases into ``place``, a directory of ours; proves nothing yet."""
+    route = routes.find_route(engine, session.container, cluster, session.login, replication=False)
+    dump = os.path.join(place, DUMP)
+    basebackup.make_owned(dump, owner)
+
+    def run(argv: tuple[str, ...], what: str) -> None:
+        helper = Helper(
+            operation=operation,
+            role=ROLE,
+            image_id=session.container.image_id,
+            argv=argv,
+            user=f"{owner[0]}:{owner[1]}",
+            binds=(Bind(dump, DUMP_TARGET, read_only=False), *route.binds),
+            environment=route.environment,
+            network_mode=route.network_mode,
+            labels=labels,
+        )
+        tick = (lambda: progress(staging.tree_size(dump)[1], cluster.database_bytes)) if progress else None
+        said = helpers.must_succeed(helpers.run(engine, helper, timeout=DAYS, tick=tick), what).output
+        helpers.must_be_silent(said, what)
+
+    run(("pg_dumpall", *route.switches(), "--globals-only", "-f", f"{DUMP_TARGET}/{GLOBALS}"), "The dump of the roles")
+    dumped = [
+        _dump_database(session, name, route, run, clock)
+        for name in (database.name for database in cluster.databases if database.allows_connections)
+    ]
+    _write_catalogue(dump, cluster, dumped)
+    _seal(dump)
+    return dumped
+
+
+def directory_of(database: str) -> str:
+    """Return the directory name of a database's dump."""
+    return "database-" + quote(database, safe="")
+
+
+def _dump_database(
+    session: Session,
+    name: str,
+    route: routes.Route,
+    run: Callable[[tuple[str, ...], str], None],
+    clock: Callable[[], float],
+) -> Dumped:
+    argv = ("pg_dump", *route.switches(), "-d", name, "-F", "d", "-j", str(JOBS), f"--lock-wait-timeout={LOCK_WAIT_MS}")
+    argv += ("-f", f"{DUMP_TARGET}/{directory_of(name)}")
+    what = f"The dump of the database {name}"
+
+    def count(there: Session) -> dict[str, Count]:
+        return count_database(there, ends=clock() + COUNT_SECONDS, exact_up_to=EVERY_TABLE, clock=clock)
+
+    with session.sibling(name).without_timeouts() as there:
+        if there.holds_transactions:
+            there.run("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            snapshot = there.scalar("SELECT pg_export_snapshot()")
+            moment = datetime.now(timezone.utc)
+            run((*argv, f"--snapshot={snapshot}"), what)
+            # After the dump: a count that runs out of time ends the transaction, and the snapshot with it.
+            return Dumped(name, moment, count(there))
+        before = count(there)
+        moment = datetime.now(timezone.utc)
+        run(argv, what)
+        after = count(there)
+    # Without a common snapshot only what stood still can be compared.
+    return Dumped(name, moment, {table: rows for table, rows in before.items() if after.get(table) == rows})
+
+
+def _write_catalogue(dump: str, cluster: Cluster, dumped: list[Dumped]) -> None:
+    content = {
+        "schema_version": 1,
+        "system_identifier": str(cluster.system_identifier),
+        "server_version_num": cluster.server_version_num,
+        "superuser": cluster.superuser,
+        "directories": {one.name: directory_of(one.name) for one in dumped},
+        "moments": {one.name: one.moment.isoformat(timespec="milliseconds") for one in dumped},
+        "counts": as_dict(Counts({one.name: one.counts for one in dumped}, {})),
+    }
+    with open(os.path.join(dump, CATALOGUE), "x", encoding="utf-8") as file:
+        json.dump(content, file, indent=1, sort_keys=True)
+
+
+def _seal(dump: str) -> None:
+    sums = []
+    for parent, _directories, names in os.walk(dump):
+        for name in names:
+            path = os.path.join(parent, name)
+            os.chmod(path, 0o600)
+            sums.append(f"{_sha256(path)}  {os.path.relpath(path, dump)}\n")
+    with open(os.path.join(os.path.dirname(dump), SUMS), "x", encoding="utf-8", errors="surrogateescape") as file:
+        os.chmod(file.fileno(), 0o600)
+        file.writelines(sorted(sums))
+
+
+def _sha256(path: str) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()

@@ -1,0 +1,154 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""An empty server of the running image, to restore into and to throw away."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Bind, Container, Helper
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import (
+    basebackup,
+    helpers,
+    second_server,
+    shutdown,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import Cluster, Database
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.routes import SOCKET_TARGET, Route
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.session import Session, SqlError, connect
+
+ROLE = "scratch"
+DATA_TARGET = "/selfhost-stateful/scratch"
+START_SECONDS = 60.0
+POLL = 0.05
+
+# It holds nothing that is not in the dump, so it may be fast instead of durable.
+THROWN_AWAY = {
+    **second_server.ISOLATED,
+    "unix_socket_directories": SOCKET_TARGET,
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "autovacuum": "off",
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+    "max_wal_size": "4GB",
+}
+
+
+@dataclass(frozen=True)
+class Scratch:
+    """A running scratch server; ``route`` is for helpers, :func:`open_session` for ourselves."""
+
+    container_id: str
+    route: Route
+    image_id: str
+    owner: tuple[int, int]
+
+
+@contextmanager
+def server(
+    engine: Engine,
+    container: Container,
+    cluster: Cluster,
+    *,
+    directory: str,
+    owner: tuple[int, int],
+    operation: str,
+    labels: Mapping[str, str],
+) -> Iterator[Scratch]:
+    """Initialise and start a server like that of ``container`` in ``directory``; remove both at the end.
+
+    ``directory`` is absent and ours. The server has no network; it takes encoding, locale,
+    bootstrap superuser and preloaded libraries from ``cluster``.
+    """
+    os.mkdir(directory, 0o700)
+    try:
+        binds = _directories(directory, cluster, owner)
+        user = f"{owner[0]}:{owner[1]}"
+        environment = {**second_server.environment_of(container), "PGDATA": DATA_TARGET}
+        initdb = Helper(operation, ROLE, container.image_id, initdb_argv(cluster), user, binds, environment)
+        helpers.must_succeed(helpers.run(engine, initdb, timeout=START_SECONDS * 5), "Making a scratch cluster")
+        settings = {**THROWN_AWAY, "shared_preload_libraries": cluster.shared_preload_libraries}
+        arguments = tuple(part for name, value in settings.items() for part in ("-c", f"{name}={value}"))
+        postgres = Helper(
+            operation=operation,
+            role=ROLE,
+            image_id=container.image_id,
+            argv=("postgres", "-p", str(cluster.port), *arguments),
+            user=user,
+            binds=(*binds, *second_server.surroundings(container, cluster)),
+            environment=environment,
+            labels=labels,
+            stop_signal=shutdown.FAST_SHUTDOWN,
+        )
+        with helpers.running(engine, postgres) as container_id:
+            route = Route(SOCKET_TARGET, cluster.port, cluster.superuser, "none", binds)
+            scratch = Scratch(container_id, route, container.image_id, owner)
+            _wait(engine, scratch)
+            yield scratch
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def open_session(engine: Engine, scratch: Scratch, database: str = "postgres") -> Session:
+    """Connect to a scratch server as its bootstrap superuser."""
+    container = engine.container(scratch.container_id)
+    if container is None or not container.pid:
+        words = engine.logs(scratch.container_id, tail=20).strip() if container else "its container is gone"
+        raise StatefulError(f"The scratch server has ended by itself. Its last words:\n{words}")
+    return connect(engine, container, user=scratch.route.user, database=database)
+
+
+def _wait(engine: Engine, scratch: Scratch) -> None:
+    ends = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            open_session(engine, scratch).close()
+            return
+        except SqlError:
+            if time.monotonic() >= ends:
+                raise
+            time.sleep(POLL)
+
+
+def _directories(directory: str, cluster: Cluster, owner: tuple[int, int]) -> tuple[Bind, ...]:
+    wanted = {DATA_TARGET: "data", SOCKET_TARGET: "socket"}
+    # The dump of the globals creates the tablespaces anew, each at its own location.
+    wanted.update({space.location: f"tablespace-{space.oid}" for space in cluster.tablespaces})
+    for name in wanted.values():
+        basebackup.make_owned(os.path.join(directory, name), owner)
+    return tuple(Bind(os.path.join(directory, name), target, read_only=False) for target, name in wanted.items())
+
+
+def initdb_argv(cluster: Cluster) -> tuple[str, ...]:
+    """Return the call that makes an empty cluster of the same kind, as its template1 tells."""
+    like = next((database for database in cluster.databases if database.name == "template1"), cluster.databases[0])
+    checksums = ("--data-checksums",) if cluster.data_checksums else ()
+    if not cluster.data_checksums and cluster.server_version_num >= 180000:
+        checksums = ("--no-data-checksums",)
+    return (
+        "initdb",
+        *("-D", DATA_TARGET, "-U", cluster.superuser, "-A", "trust", "--no-sync"),
+        *("--encoding", like.encoding, "--locale", "C"),
+        *("--lc-collate", like.collate, "--lc-ctype", like.ctype),
+        *_provider(like),
+        *checksums,
+    )
+
+
+def _provider(like: Database) -> tuple[str, ...]:
+    if like.provider == "i":
+        return ("--locale-provider", "icu", "--icu-locale", like.locale)
+    if like.provider == "b":
+        return ("--locale-provider", "builtin", "--builtin-locale", like.locale)
+    return ()
