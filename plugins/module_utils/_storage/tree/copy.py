@@ -137,6 +137,7 @@ def warm_copy(
             done = _Pass(book, source, source_root, target_root, counter, began, mapped)
             written = done.run(exclude, workers, lambda: progress(min(counter.value, total), total))
         copied = time.monotonic()
+        book.commit()
         # Until this the record must not be trusted over a power cut.
         sync_file_system(target)
         fsync_parent(target)
