@@ -11,6 +11,7 @@ counts in pytest's words: its tests, and one check for each stage without tests.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import signal
@@ -78,7 +79,9 @@ class Processes:
         """End what runs."""
         with self._lock:
             for group in self._groups:
-                os.killpg(group, signal.SIGTERM)
+                # One that ended just now is as good as stopped.
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(group, signal.SIGTERM)
 
 
 def selection(names: Collection[str]) -> list[Stage]:
@@ -111,7 +114,8 @@ def run_stage(stage: Stage, processes: Processes, log: Path | None) -> Outcome:
     began = time.monotonic()
     if stage.junit:
         Path(stage.junit).unlink(missing_ok=True)
-    env = {**stages.base_env(), **(engine_env() if "images" in stage.after else {}), **stage.env}
+    plain = {"NO_COLOR": "1", "PY_COLORS": "0", "ANSIBLE_NOCOLOR": "1"} if log else {}
+    env = {**stages.base_env(), **plain, **(engine_env() if "images" in stage.after else {}), **stage.env}
     code = 0
     for argv in stage.commands:
         code = processes.run(argv, env, log, stage.limit)
@@ -166,8 +170,7 @@ def run_all(chosen: Sequence[Stage], processes: Processes) -> list[Outcome]:
                     waiting.remove(stage_now)
                     log = stages.CI / f"{stage_now.name}.log"
                     running[pool.submit(run_stage, stage_now, processes, log)] = stage_now
-                finished, _ = wait(running, return_when=FIRST_COMPLETED)
-                for future in finished:
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
                     stage = running.pop(future)
                     outcomes[stage.name] = future.result()
                     report(outcomes[stage.name])
