@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import Any, Callable
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._redis.aof import (
@@ -57,7 +57,6 @@ class RedisBackup:
     moment: float
     keys: Counts
     slack: int
-    evidence: dict[str, Any] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -67,7 +66,6 @@ class RedisBackup:
             "bytes": self.bytes,
             "moment": self.moment,
             "keys": as_dict(self.keys),
-            **self.evidence,
         }
 
 
@@ -301,8 +299,3 @@ def _sync_directory(path: str) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def with_evidence(backup: RedisBackup, **evidence: Any) -> RedisBackup:
-    """Return ``backup`` with more proof."""
-    return replace(backup, evidence={**backup.evidence, **evidence})
