@@ -11,7 +11,7 @@ the tests meet it in memory and run one contract suite over both.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Optional, Protocol
+from typing import Protocol
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import (
     Container,
@@ -29,14 +29,14 @@ class Engine(Protocol):
 
     def info(self) -> EngineInfo: ...
 
-    def containers(self, *, labels: Optional[Mapping[str, str]] = None, volume: str = "") -> list[Container]:
+    def containers(self, *, labels: Mapping[str, str] | None = None, volume: str = "") -> list[Container]:
         """Return all containers, stopped ones too, that carry all ``labels`` and mount ``volume``."""
 
-    def container(self, container_id: str) -> Optional[Container]: ...
+    def container(self, container_id: str) -> Container | None: ...
 
-    def image(self, reference: str) -> Optional[Image]: ...
+    def image(self, reference: str) -> Image | None: ...
 
-    def volume(self, name: str) -> Optional[Volume]: ...
+    def volume(self, name: str) -> Volume | None: ...
 
     def volumes(self) -> list[Volume]: ...
 
@@ -71,9 +71,9 @@ class Engine(Protocol):
         container_id: str,
         argv: tuple[str, ...],
         *,
-        environment: Optional[Mapping[str, str]] = None,
+        environment: Mapping[str, str] | None = None,
         user: str = "",
-        stdin: Optional[bytes] = None,
+        stdin: bytes | None = None,
     ) -> ExecResult: ...
 
     def create_helper(self, helper: Helper, *, start: bool = True) -> str:

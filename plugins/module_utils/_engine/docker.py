@@ -6,11 +6,12 @@
 
 from __future__ import annotations
 
+import math
 import socket as socketlib
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import (
     OPERATION_LABEL,
@@ -34,7 +35,7 @@ try:
     import requests.exceptions
     from docker.utils.socket import demux_adaptor, frames_iter
 
-    DOCKER_IMPORT_ERROR: Optional[ImportError] = None
+    DOCKER_IMPORT_ERROR: ImportError | None = None
 except ImportError as missing:  # pragma: no cover - met by re-executing in the virtual environment
     DOCKER_IMPORT_ERROR = missing
 
@@ -112,7 +113,7 @@ class DockerEngine:
             storage_driver=raw.get("Driver", ""),
         )
 
-    def containers(self, *, labels: Optional[Mapping[str, str]] = None, volume: str = "") -> list[Container]:
+    def containers(self, *, labels: Mapping[str, str] | None = None, volume: str = "") -> list[Container]:
         filters: dict[str, Any] = {}
         if labels:
             filters["label"] = [f"{key}={value}" if value else key for key, value in labels.items()]
@@ -122,19 +123,19 @@ class DockerEngine:
         inspected = (self.container(entry["Id"]) for entry in found)
         return [container for container in inspected if container is not None]
 
-    def container(self, container_id: str) -> Optional[Container]:
+    def container(self, container_id: str) -> Container | None:
         try:
             return _container(self._client.inspect_container(container_id))
         except docker.errors.NotFound:
             return None
 
-    def image(self, reference: str) -> Optional[Image]:
+    def image(self, reference: str) -> Image | None:
         try:
-            return _image(self._client.inspect_image(reference))
+            return _image(self._client.inspect_image(reference))  # type: ignore[no-untyped-call]
         except docker.errors.NotFound:
             return None
 
-    def volume(self, name: str) -> Optional[Volume]:
+    def volume(self, name: str) -> Volume | None:
         try:
             return _volume(self._client.inspect_volume(name))
         except docker.errors.NotFound:
@@ -165,7 +166,7 @@ class DockerEngine:
         container = self.container(container_id)
         while container is not None and container.running and time.monotonic() < deadline:
             try:
-                self._client.wait(container_id, timeout=max(0.1, deadline - time.monotonic()))
+                self._client.wait(container_id, timeout=max(1, math.ceil(deadline - time.monotonic())))
             except (requests.exceptions.RequestException, docker.errors.APIError):
                 pass  # the deadline passed or the container went: the inspection below tells which
             container = self.container(container_id)
@@ -184,7 +185,7 @@ class DockerEngine:
         self._verb("start", container_id, lambda: self._client.start(container_id))
 
     def set_restart_policy(self, container_id: str, policy: RestartPolicy) -> None:
-        wanted: dict[str, Any] = {"Name": policy.name or "no"}
+        wanted: Any = {"Name": policy.name or "no"}
         if policy.name == "on-failure":
             wanted["MaximumRetryCount"] = policy.maximum_retries
         self._verb(
@@ -232,9 +233,9 @@ class DockerEngine:
         container_id: str,
         argv: tuple[str, ...],
         *,
-        environment: Optional[Mapping[str, str]] = None,
+        environment: Mapping[str, str] | None = None,
         user: str = "",
-        stdin: Optional[bytes] = None,
+        stdin: bytes | None = None,
     ) -> ExecResult:
         try:
             made = self._client.exec_create(
@@ -254,13 +255,13 @@ class DockerEngine:
         return ExecResult(argv=argv, rc=int(rc if rc is not None else -1), stdout=out or b"", stderr=err or b"")
 
     def _exec_with_stdin(self, exec_id: str, stdin: bytes) -> tuple[bytes, bytes]:
-        stream = self._client.exec_start(exec_id, socket=True)
+        stream: Any = self._client.exec_start(exec_id, socket=True)
         raw = getattr(stream, "_sock", stream)
         out, err = bytearray(), bytearray()
         try:
             raw.sendall(stdin)
             raw.shutdown(socketlib.SHUT_WR)
-            for frame in frames_iter(stream, tty=False):
+            for frame in frames_iter(stream, tty=False):  # type: ignore[no-untyped-call]
                 first, second = demux_adaptor(*frame)
                 out += first or b""
                 err += second or b""
@@ -273,10 +274,14 @@ class DockerEngine:
             mounts=[
                 docker.types.Mount(bind.target, bind.source, type="bind", read_only=bind.read_only)
                 for bind in helper.binds
+            ]
+            + [
+                docker.types.Mount(f"/kept/{name}", name, type="volume", read_only=True, no_copy=True)
+                for name in helper.volumes
             ],
             network_mode=helper.network_mode,
             shm_size=helper.shm_bytes,
-            tmpfs={path: "" for path in helper.tmpfs},
+            tmpfs=dict.fromkeys(helper.tmpfs, ""),
         )
         labels = {**helper.labels, OPERATION_LABEL: helper.operation, ROLE_LABEL: helper.role}
         try:
@@ -287,7 +292,6 @@ class DockerEngine:
                 user=helper.user or None,
                 environment=dict(helper.environment),
                 labels=labels,
-                volumes=list(helper.volumes),
                 stop_signal=helper.stop_signal,
                 host_config=host_config,
                 healthcheck={"test": ["NONE"]},
@@ -300,7 +304,7 @@ class DockerEngine:
 
     def wait(self, container_id: str, *, timeout: float) -> int:
         try:
-            return int(self._client.wait(container_id, timeout=timeout)["StatusCode"])
+            return int(self._client.wait(container_id, timeout=math.ceil(timeout))["StatusCode"])
         except requests.exceptions.RequestException as error:
             raise EngineRefused(
                 f"The helper {container_id[:12]} has not ended within {timeout:.0f} s.",
@@ -332,7 +336,7 @@ def _refused(verb: str, what: str, error: Exception) -> EngineRefused:
     return EngineRefused(f"The engine could not {verb} {what[:19]}: {explanation}")
 
 
-def environment_of(pairs: Optional[list[str]]) -> dict[str, str]:
+def environment_of(pairs: list[str] | None) -> dict[str, str]:
     """Turn the engine's ``["KEY=value", "BARE"]`` into a mapping."""
     return {key: value for key, _eq, value in (entry.partition("=") for entry in pairs or [])}
 
@@ -415,5 +419,3 @@ def _volume(raw: dict[str, Any]) -> Volume:
         labels=raw.get("Labels") or {},
         created_at=raw.get("CreatedAt", ""),
     )
-
-

@@ -22,7 +22,9 @@ def unsupported(info: EngineInfo, *, docker_host: str, root_dir_here: bool, effe
         reasons.append("The engine is podman behind Docker's API; its storage is not laid out as Docker's.")
     options = " ".join(info.security_options)
     if "name=rootless" in options:
-        reasons.append("The engine is rootless: its volumes belong to mapped users that root on the host cannot settle.")
+        reasons.append(
+            "The engine is rootless: its volumes belong to mapped users that root on the host cannot settle."
+        )
     if "name=userns" in options:
         reasons.append("The engine remaps users (userns-remap): numeric owners inside and outside differ.")
     if "desktop" in info.operating_system.lower():

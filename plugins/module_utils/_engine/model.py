@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Optional
+from typing import Any
 
 OPERATION_LABEL = "selfhost.stateful.operation"
 ROLE_LABEL = "selfhost.stateful.role"
@@ -72,7 +72,7 @@ class Container:
     network_mode: str
     restart: RestartPolicy
     stop_signal: str
-    stop_timeout: Optional[int]
+    stop_timeout: int | None
     health: str
     exit_code: int
     started_at: str
@@ -92,7 +92,7 @@ class Container:
     def short_id(self) -> str:
         return self.id[:12]
 
-    def mount_at(self, path: str) -> Optional[EngineMount]:
+    def mount_at(self, path: str) -> EngineMount | None:
         """Return the deepest mount that holds ``path``, or None for the container's own layer."""
         wanted = path.rstrip("/") + "/"
         holding = [m for m in self.mounts if wanted.startswith(m.destination.rstrip("/") + "/")]
@@ -177,6 +177,7 @@ class Helper:
     """A container that works for an operation and is found again by its label.
 
     ``environment`` may hold secrets: it never enters a journal or a result.
+    ``volumes`` are names of volumes that it holds, read-only, below /kept.
     """
 
     operation: str

@@ -72,7 +72,7 @@ def _child(work: Callable[[], dict[str, Any]], result_path: str, log_path: str) 
             outcome = {"kind": FAILED, "result": error.as_result()}
         _write(result_path, outcome)
         status = 0
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - this process ends here, and its log says why
         traceback.print_exc()
         sys.stderr.flush()
     finally:

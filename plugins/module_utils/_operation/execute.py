@@ -13,7 +13,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Generic, Optional, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import (
@@ -48,7 +48,7 @@ class Handler(Protocol[W]):
     resumed run walks the plan from its beginning without going back.
     """
 
-    def is_done(self, step: Step, context: Context[W]) -> Optional[Evidence]:
+    def is_done(self, step: Step, context: Context[W]) -> Evidence | None:
         """Return evidence if the world is already so, else None. Changes nothing."""
 
     def apply(self, step: Step, context: Context[W]) -> Evidence:
@@ -185,9 +185,7 @@ def undo(operation: Operation, handlers: Handlers[W], world: W, *, reason: str) 
                 ),
                 copies=[copy.as_dict() for copy in history.copies()] or failure.copies,
                 safe_to_rerun=True,
-                next_command=(
-                    "remove the cause and run the same task again: it goes on undoing where it stopped"
-                ),
+                next_command=("remove the cause and run the same task again: it goes on undoing where it stopped"),
                 operation=operation.id,
             ) from error
     journal.state(ROLLED_BACK)

@@ -15,7 +15,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Optional
+from typing import Any
 
 SCHEMA_VERSION = 1
 
@@ -106,7 +106,7 @@ class Plan:
     facts: Mapping[str, Any] = field(default_factory=dict)
     summary: Mapping[str, Any] = field(default_factory=dict)
     text: str = ""
-    reverts: Optional[str] = None
+    reverts: str | None = None
 
     def __post_init__(self) -> None:
         names = [step.name for step in self.steps]
@@ -195,7 +195,7 @@ class History:
     evidence: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     undone: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
-    progress: Optional[Progress] = None
+    progress: Progress | None = None
     failure: str = ""
     started_at: float = 0.0
     changed_at: float = 0.0
@@ -228,7 +228,7 @@ def fold(records: Sequence[Record], proving: frozenset[str] = frozenset()) -> Hi
     evidence: dict[str, Mapping[str, Any]] = {}
     undone: list[str] = []
     removed: list[str] = []
-    progress: Optional[Progress] = None
+    progress: Progress | None = None
     for record in records:
         if record.what == "state":
             state = record.data["state"]

@@ -19,7 +19,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Optional
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.journal import Journal
@@ -98,22 +97,26 @@ class OperationStore:
     def of_project(self, project: str) -> list[Operation]:
         return [o for o in self.all() if o.plan.goal.project == project]
 
-    def open_for(self, project: str) -> Optional[Operation]:
+    def open_for(self, project: str) -> Operation | None:
         """Return the project's one open operation, if there is one."""
         return next((o for o in self.of_project(project) if o.history().state in OPEN_STATES), None)
 
-    def newest_done(self, project: str) -> Optional[Operation]:
+    def newest_done(self, project: str) -> Operation | None:
         """Return the operation on top of the project's stack: the only one that can be rolled back."""
         done = [o for o in self.of_project(project) if o.history().state == DONE and o.plan.reverts is None]
         return max(done, key=lambda o: o.history().changed_at, default=None)
 
+    def next_id(self, goal: Goal) -> str:
+        """Return the id that the next attempt at ``goal`` will have."""
+        attempt = 1
+        while os.path.exists(os.path.join(self._directory, goal.attempt_id(attempt))):
+            attempt += 1
+        return goal.attempt_id(attempt)
+
     def begin(self, plan: Plan) -> Operation:
         """Write a new attempt at the plan's goal; the caller holds the project's lock."""
         os.makedirs(self._directory, mode=0o700, exist_ok=True)
-        attempt = 1
-        while os.path.exists(os.path.join(self._directory, plan.goal.attempt_id(attempt))):
-            attempt += 1
-        operation_id = plan.goal.attempt_id(attempt)
+        operation_id = self.next_id(plan.goal)
         directory = os.path.join(self._directory, operation_id)
         # The plan is complete on disk before the directory bears its name: an
         # operation either exists whole or not at all.
@@ -128,7 +131,7 @@ class OperationStore:
         _fsync_directory(self._directory)
         return Operation(id=operation_id, directory=directory, plan=plan)
 
-    def _read(self, name: str) -> Optional[Operation]:
+    def _read(self, name: str) -> Operation | None:
         directory = os.path.join(self._directory, name)
         try:
             with open(os.path.join(directory, "plan.json"), encoding="utf-8") as handle:

@@ -2,74 +2,86 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Reading data that lives in a container's own layer.
+"""Data in a container's own layer: where it lies on the host, and the way back into a new layer.
 
-A running container's whole view of its files is at /proc/<pid>/root. A stopped
-one has none, so its layers are laid over each other once more, read-only, at a
-directory of ours; the layers themselves are never written.
+Postgres or Redis files in a layer are all in its upper directory, because the
+image ships none; they can be read there while the container runs and after it
+stopped. The way back goes through the engine, which alone may write a layer.
 """
 
 from __future__ import annotations
 
+import io
 import os
-import tempfile
+import tarfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
-from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import LAYER
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.transfer import Transfer
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import libc
-
-MS_RDONLY = 1
-MNT_DETACH = 2
 
 
-@contextmanager
-def layer_view(engine: Engine, transfer: Transfer) -> Iterator[str]:
-    """Yield a directory of the host that shows the origin, whatever kind it is of."""
-    if transfer.origin.kind != LAYER:
-        yield transfer.origin.path
-        return
-    container = engine.container(transfer.containers[0])
-    if container is None:
-        raise StatefulError(
-            f"The container {transfer.containers[0][:12]}, whose own layer holds the data of {transfer.service},"
-            " is gone.",
-            state="only the copies named here hold the data",
-            safe_to_rerun=False,
-        )
-    if container.running:
-        yield inside(container, transfer.target)
-        return
-    with mounted_layers(container) as root:
-        yield os.path.join(root, transfer.target.lstrip("/"))
+def layer_path(container: Container, path: str) -> str:
+    """Return the host's directory of ``path`` in the container's layer; empty if the driver does not say."""
+    upper = container.layers.get("UpperDir", "")
+    return os.path.join(upper, path.lstrip("/")) if upper else ""
 
 
-def inside(container: Container, path: str) -> str:
-    """Return ``path`` of a running container as root on the host reaches it."""
-    return os.path.join(f"/proc/{container.pid}/root", path.lstrip("/"))
-
-
-@contextmanager
-def mounted_layers(container: Container) -> Iterator[str]:
-    """Mount a stopped container's layers read-only at a directory of ours, and unmount them at the end."""
-    upper, lower = container.layers.get("UpperDir", ""), container.layers.get("LowerDir", "")
-    if not upper or not lower:
-        raise StatefulError(
-            f"The engine's storage driver does not say where the layers of {container.name} are.",
-            next_command="docker info --format '{{.Driver}}'",
-        )
-    # A process of ours that was killed in here leaves a read-only mount behind,
-    # which does no harm; a mount namespace of our own would hide it from threads.
-    root = tempfile.mkdtemp(prefix="selfhost-stateful-layer-")
-    try:
-        libc.mount("overlay", root, "overlay", MS_RDONLY, f"lowerdir={upper}:{lower}")
+def shipped_by_image(container: Container, path: str) -> bool:
+    """Tell whether the image's own layers hold files at ``path``: then the layer alone is not all of the data."""
+    for lower in container.layers.get("LowerDir", "").split(":"):
         try:
-            yield root
-        finally:
-            libc.umount(root, MNT_DETACH)
-    finally:
-        os.rmdir(root)
+            if lower and os.listdir(os.path.join(lower, path.lstrip("/"))):
+                return True
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+    return False
+
+
+def fill_layer(engine: Engine, container: Container, path: str, source: str) -> None:
+    """Put the tree ``source`` at ``path`` into the layer of a container that was created and not started."""
+    engine.put_archive(container.id, os.path.dirname(path), tar_stream(source, os.path.basename(path)))
+
+
+class _Buffer(io.RawIOBase):
+    """Collects what tarfile writes until it is taken out, so that memory stays small."""
+
+    def __init__(self) -> None:
+        self._held = bytearray()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, chunk: object) -> int:
+        self._held += memoryview(chunk)  # type: ignore[arg-type]
+        return len(memoryview(chunk))  # type: ignore[arg-type]
+
+    def taken(self) -> bytes:
+        content = bytes(self._held)
+        self._held.clear()
+        return content
+
+
+def tar_stream(source: str, name: str) -> Iterator[bytes]:
+    """Yield a tar of ``source`` under ``name`` with numeric owners, a file's content a chunk at a time."""
+    buffer = _Buffer()
+    with tarfile.open(mode="w|", fileobj=buffer, format=tarfile.PAX_FORMAT) as tar:
+        for directory, names, files in os.walk(source):
+            below = os.path.relpath(directory, source)
+            prefix = name if below == "." else os.path.join(name, below)
+            tar.addfile(_entry(tar, directory, prefix))
+            for file in (*files, *(entry for entry in names if os.path.islink(os.path.join(directory, entry)))):
+                path = os.path.join(directory, file)
+                entry = _entry(tar, path, os.path.join(prefix, file))
+                if entry.isreg():
+                    with open(path, "rb") as content:
+                        tar.addfile(entry, content)
+                else:
+                    tar.addfile(entry)
+                yield buffer.taken()
+    yield buffer.taken()
+
+
+def _entry(tar: tarfile.TarFile, path: str, name: str) -> tarfile.TarInfo:
+    entry = tar.gettarinfo(path, arcname=name)
+    entry.uname = entry.gname = ""
+    return entry

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Optional
+from typing import Any
 
 BIND = "bind"
 NAMED = "named"
@@ -32,11 +32,16 @@ FILES = "files"
 
 @dataclass(frozen=True)
 class MountRequest:
-    """One wanted bind mount; ``target`` is empty where the data is to be found, ``source`` is absolute."""
+    """One wanted bind mount; ``target`` is empty where the data is to be found.
+
+    ``source`` is absolute with symbolic links resolved, ``written`` is what the
+    admin wrote and what the compose file gets.
+    """
 
     service: str
     source: str
     target: str = ""
+    written: str = ""
 
 
 @dataclass(frozen=True)
@@ -86,7 +91,7 @@ class DataPath:
     owner: str = ""
     mode: str = ""
     filesystem: str = ""
-    facts: Optional[StoreFacts] = None
+    facts: StoreFacts | None = None
 
     @property
     def ephemeral(self) -> str:
@@ -117,10 +122,83 @@ class Place:
 
 @dataclass(frozen=True)
 class Move:
-    """One wanted move, with what stands for and against each strategy."""
+    """One wanted move, with what the host answered about it.
+
+    ``cannot``: per strategy the reason why the host does not allow it. ``users``
+    are other containers that mount the same volume. ``source`` is the wanted
+    directory with symbolic links resolved.
+    """
 
     data: DataPath
     source: str
+    written: str
     place: Place
-    against: Mapping[str, str]
-    how: Mapping[str, str] = field(default_factory=dict)
+    cannot: Mapping[str, str]
+    users: tuple[str, ...] = ()
+    shipped_by_image: bool = False
+    ignore_line: str = ""
+    ignore_file: str = ""
+    image_id: str = ""
+
+
+@dataclass(frozen=True)
+class PlannedRewrite:
+    """What happens to the compose files: which change, how, and what the admin has to know about it."""
+
+    paths: tuple[str, ...] = ()
+    how: str = ""
+    warnings: tuple[str, ...] = ()
+    diff: tuple[Mapping[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class StoppedContainer:
+    """A container that is stopped for the change and started after it, with its restart policy."""
+
+    id: str
+    name: str
+    service: str
+    policy: str
+    maximum_retries: int
+    grace: float
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the admin asked for; paths are absolute. ``max_downtime`` in seconds, 0 for no limit."""
+
+    project: str
+    project_dir: str
+    mounts: tuple[MountRequest, ...]
+    strategy: str = AUTO
+    backup: str = AUTO
+    backup_dir: str = ""
+    retained_dir: str = ""
+    rewrite: str = "in_place"
+    pin_images: bool = False
+    accept_drift: bool = False
+    max_downtime: float = 0.0
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Everything that a plan is made from: what the engine, compose and the file system said.
+
+    ``floating``: services whose image tag resolves to another image by now,
+    with a sentence each. ``drift``: what recreating a service would change
+    besides its mount, in words.
+    """
+
+    moves: tuple[Move, ...]
+    rewrite: PlannedRewrite = PlannedRewrite()
+    dependents: tuple[tuple[StoppedContainer, ...], ...] = ()
+    stores: tuple[StoppedContainer, ...] = ()
+    unsupported: tuple[str, ...] = ()
+    floating: Mapping[str, str] = field(default_factory=dict)
+    images_to_write: Mapping[str, str] = field(default_factory=dict)
+    drift: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    blockers: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    backup_place: Place | None = None
+    compose_v1: bool = False
+    other_anonymous: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

@@ -18,7 +18,8 @@ import os
 from collections.abc import Mapping, Sequence
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import ANONYMOUS
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.layer import fill_layer
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import ANONYMOUS, LAYER
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.transfer import Location, Transfer
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import (
     World,
@@ -54,10 +55,10 @@ def create_containers(
         if not file_is_theirs and not world.compose.is_v1:
             world.compose.up(services, extra_files=extra, no_deps=True, no_start=True)
     else:
-        world.compose.up(
-            services, extra_files=extra, no_deps=True, no_start=True, force_recreate=world.compose.is_v1
-        )
+        world.compose.up(services, extra_files=extra, no_deps=True, no_start=True, force_recreate=world.compose.is_v1)
     for transfer in transfers:
+        if locations[transfer.name].kind == LAYER:
+            fill_layer(world.engine, the_container(world, transfer), transfer.target, transfer.retained)
         prove_mount(world, transfer, locations[transfer.name])
 
 

@@ -35,8 +35,11 @@ class Store(Protocol):
 
     kind: str
 
-    def recognises(self, container: Container, host_path_of: Callable[[str], str]) -> str:
-        """Return the data directory inside the container, or an empty string if it is not this kind."""
+    def recognises(self, engine: Engine, container: Container, host_path_of: Callable[[str], str]) -> str:
+        """Return the data directory inside the container, or an empty string if it is not this kind.
+
+        A running server is asked, because the declared volume may be one level off.
+        """
 
     def observe(self, engine: Engine, container: Container, data_path: str, host_path: str) -> StoreFacts: ...
 
@@ -53,8 +56,11 @@ class Store(Protocol):
     def stop(self, engine: Engine, container: Container, timeout: float) -> None:
         """Stop the store cleanly, and never by SIGKILL."""
 
-    def prove_stopped(self, host_path: str, facts: StoreFacts) -> Identity:
-        """Return the identity read from the files, and raise unless they are shut down cleanly and complete."""
+    def prove_stopped(self, host_path: str, facts: StoreFacts, since: float = 0.0) -> Identity:
+        """Return the identity read from the files, and raise unless they are shut down cleanly and complete.
+
+        ``since``: when the stop began (seconds since the epoch), 0 where nobody knows.
+        """
 
     def differences(self, wanted: Identity, found: Identity) -> list[str]:
         """Return in words how two identities differ; empty where they are of the same data."""

@@ -6,10 +6,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.cli import ComposeCli
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
@@ -47,9 +48,10 @@ class World:
         return [c for c in found if c.labels.get(ONE_OFF_LABEL, "False").lower() != "true"]
 
     def on_location(self, transfer: Transfer, location: Location) -> list[Container]:
-        """Return the containers, of whatever service, that have ``location`` as their data now."""
+        """Return the containers, of whatever service, that could write to ``location``."""
         if location.is_volume:
-            return self.engine.containers(volume=location.volume)
+            found = self.engine.containers(volume=location.volume)
+            return [c for c in found if any(m.name == location.volume and m.rw for m in c.mounts)]
         return [c for c in self.containers_of(transfer.service) if holds(c, transfer.target, location)]
 
 
@@ -62,7 +64,7 @@ def holds(container: Container, target: str, location: Location) -> bool:
         return False
     if location.is_volume:
         return mount.type == "volume" and mount.name == location.volume
-    return mount.type == "bind" and mount.source.rstrip("/") == location.path.rstrip("/")
+    return mount.type == "bind" and os.path.realpath(mount.source) == os.path.realpath(location.path)
 
 
 def transfers_of(step: Step) -> list[Transfer]:
@@ -96,7 +98,3 @@ def the_container(world: World, transfer: Transfer) -> Container:
             next_command=f"docker ps -a --filter label={SERVICE_LABEL}={transfer.service}",
         )
     return found[0]
-
-
-def shown(value: Mapping[str, Any]) -> str:
-    return ", ".join(f"{key}={value[key]}" for key in sorted(value))

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any, Optional
+from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import RestartPolicy
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
@@ -41,7 +41,7 @@ class CreateContainers(NothingToUndo):
     undo makes containers on the origin again if these are in its place.
     """
 
-    def is_done(self, step: Step, context: Context[World]) -> Optional[Evidence]:
+    def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
         world = context.world
         for transfer in transfers_of(step):
             containers = world.containers_of(transfer.service)
@@ -75,7 +75,7 @@ class CreateContainers(NothingToUndo):
 class StartStores(SelfProving):
     """The stores start on the goal. args: ``transfers``, ``stopped_by``: name of the step with the identities."""
 
-    def is_done(self, step: Step, context: Context[World]) -> Optional[Evidence]:
+    def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
         waiting = [t for t in self._wanted(step) if not running_on(context.world, t, t.goal)]
         return {} if not waiting else None
 
@@ -128,7 +128,7 @@ class ProveGoal(NothingToUndo):
     args: ``transfers``, ``stopped_by``.
     """
 
-    def is_done(self, step: Step, context: Context[World]) -> Optional[Evidence]:
+    def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
         try:
             evidence = self.apply(step, context) if self._all_up(step, context.world) else None
         except StatefulError:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from datetime import datetime, timezone
-from typing import Any, Optional
+from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Helper
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
@@ -35,7 +35,7 @@ class Backup(NothingToUndo):
     A backup that is finished stays, also when the operation is undone.
     """
 
-    def is_done(self, step: Step, context: Context[World]) -> Optional[Evidence]:
+    def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
         known = context.evidence.get(step.name)
         return known if known and os.path.exists(step.args["destination"]) else None
 
@@ -60,7 +60,7 @@ class Backup(NothingToUndo):
 class CountBefore(NothingToUndo):
     """What the store holds, counted while it runs. args: ``transfers``."""
 
-    def is_done(self, step: Step, context: Context[World]) -> Optional[Evidence]:
+    def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
         return context.evidence.get(step.name)
 
     def apply(self, step: Step, context: Context[World]) -> Evidence:
@@ -74,7 +74,7 @@ class CompareCounts(NothingToUndo):
     since, and deleting rows is what services do.
     """
 
-    def is_done(self, step: Step, context: Context[World]) -> Optional[Evidence]:
+    def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
         return context.evidence.get(step.name)
 
     def apply(self, step: Step, context: Context[World]) -> Evidence:
@@ -103,7 +103,7 @@ class Retain(NothingToUndo):
     system; else a container that is never started holds the volume.
     """
 
-    def is_done(self, step: Step, context: Context[World]) -> Optional[Evidence]:
+    def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
         transfer = transfer_of(step)
         if os.path.isdir(transfer.retained):
             return self._renamed(transfer)
@@ -162,7 +162,7 @@ class KeepLayer(NothingToUndo):
     args: ``transfer``. Costs no space and no time worth naming, at any size.
     """
 
-    def is_done(self, step: Step, context: Context[World]) -> Optional[Evidence]:
+    def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
         transfer = transfer_of(step)
         return context.evidence.get(step.name) if os.path.isdir(transfer.retained) else None
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Any, Optional
+from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container, RestartPolicy
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
@@ -37,7 +37,7 @@ class HoldRestarts(SelfProving):
     args: ``containers``: {container id: {"name": ..., "maximum_retries": ...}}, their policies now.
     """
 
-    def is_done(self, step: Step, context: Context[World]) -> Optional[Evidence]:
+    def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
         present = self._present(step, context.world)
         return {} if all(container.restart == NO_RESTART for container in present) else None
 
@@ -72,7 +72,7 @@ def restore_policies(policies: Mapping[str, Mapping[str, Any]], world: World) ->
 class RestoreRestarts(NothingToUndo):
     """The containers that were only stopped get their restart policies back. args as for HoldRestarts."""
 
-    def is_done(self, step: Step, context: Context[World]) -> Optional[Evidence]:
+    def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
         for container_id, policy in step.args["containers"].items():
             container = context.world.engine.container(container_id)
             wanted = RestartPolicy(policy["name"], policy["maximum_retries"])
@@ -87,7 +87,7 @@ class RestoreRestarts(NothingToUndo):
 class ArrangeStop(SelfProving):
     """A checkpoint, or save points: what makes the coming stop quick and complete. args: ``transfers``."""
 
-    def is_done(self, step: Step, context: Context[World]) -> Optional[Evidence]:
+    def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
         running = [t for t in transfers_of(step) if running_on(context.world, t, t.origin)]
         return context.evidence.get(step.name, {}) if not running else None
 
@@ -113,7 +113,7 @@ class ArrangeStop(SelfProving):
 class StopDependents(SelfProving):
     """What uses the stores stops first. args: ``order``: lists of container ids, stopped list after list."""
 
-    def is_done(self, step: Step, context: Context[World]) -> Optional[Evidence]:
+    def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
         ids = [container_id for group in step.args["order"] for container_id in group]
         containers = [context.world.engine.container(container_id) for container_id in ids]
         return {} if not any(c is not None and c.running for c in containers) else None
@@ -140,7 +140,7 @@ class StopDependents(SelfProving):
 class StartDependents(NothingToUndo):
     """The dependents that ran run again. args: ``order`` as for StopDependents."""
 
-    def is_done(self, step: Step, context: Context[World]) -> Optional[Evidence]:
+    def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
         ids = [container_id for group in step.args["order"] for container_id in group]
         containers = [context.world.engine.container(container_id) for container_id in ids]
         return {} if all(c is None or c.running for c in containers) else None
@@ -166,7 +166,7 @@ def start_in_order(world: World, groups: Any) -> Evidence:
 class StopStores(SelfProving):
     """The stores stop cleanly, and their files prove it. args: ``transfers``, ``pins``, ``file_is_theirs``."""
 
-    def is_done(self, step: Step, context: Context[World]) -> Optional[Evidence]:
+    def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
         world = context.world
         if any(running_on(world, t, t.origin) for t in transfers_of(step)):
             return None
@@ -185,7 +185,8 @@ class StopStores(SelfProving):
                 self._recover(world, transfer)
         began = time.time()
         in_parallel(lambda transfer: self._stop(world, transfer), transfers_of(step))
-        return {"identities": self._identities(step, world), "stopping_at": began, "stopped_at": time.time()}
+        stopped_at = time.time()
+        return {"identities": self._identities(step, world, began), "stopping_at": began, "stopped_at": stopped_at}
 
     def undo(self, step: Step, context: Context[World]) -> Evidence:
         """Have the services run on their origins again, on the old containers or on new ones."""
@@ -209,11 +210,11 @@ class StopStores(SelfProving):
             world.store(transfer).stop(world.engine, container, world.stop_timeout)
 
     @staticmethod
-    def _identities(step: Step, world: World) -> dict[str, Any]:
+    def _identities(step: Step, world: World, since: float = 0.0) -> dict[str, Any]:
         found = {}
         for transfer in transfers_of(step):
             path = transfer.data_in(transfer.origin.path)
-            found[transfer.name] = dict(world.store(transfer).prove_stopped(path, transfer.store_facts))
+            found[transfer.name] = dict(world.store(transfer).prove_stopped(path, transfer.store_facts, since))
         return found
 
     @staticmethod

@@ -14,18 +14,16 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from typing import Optional
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import ANONYMOUS_LABEL
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Evidence
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Step
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.layer import layer_view
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import ANONYMOUS
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.base import SelfProving
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.downtime import running_on
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.transfer import Location, Transfer
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import clone, compare, copy, durable
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import clone, copy, durable, prove
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import rename as renaming
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import settle as settling
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World, transfer_of
@@ -34,7 +32,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world i
 class Rename(SelfProving):
     """The origin's directory itself becomes the goal's: one rename(2), at any size. args: ``transfer``."""
 
-    def is_done(self, step: Step, context: Context[World]) -> Optional[Evidence]:
+    def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
         transfer = transfer_of(step)
         return self._evidence(transfer) if is_same_directory(transfer.goal.path, transfer) else None
 
@@ -73,10 +71,10 @@ class StagedMove(SelfProving):
     def fill(self, transfer: Transfer, step: Step, context: Context[World]) -> Evidence:
         raise NotImplementedError
 
-    def is_done(self, step: Step, context: Context[World]) -> Optional[Evidence]:
+    def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
         transfer = transfer_of(step)
         known = context.evidence.get(step.name)
-        if known is None or not os.path.isdir(transfer.goal.path) or os.path.exists(transfer.staging):
+        if known is None or not is_in_place(transfer):
             return None
         ran_at_origin = started_since(context.world, transfer, transfer.origin, known["settled_at"])
         ran_at_goal = started_since(context.world, transfer, transfer.goal, known["settled_at"])
@@ -100,16 +98,13 @@ class StagedMove(SelfProving):
                 os.rename(transfer.goal.path, transfer.staging)
         filled = dict(self.fill(transfer, step, context))
         store = context.world.store(transfer)
-        wanted = store.identity(transfer.data_in(self.origin_path(transfer, context)))
+        wanted = store.identity(transfer.data_in(transfer.origin.path))
         differences = store.differences(wanted, store.identity(transfer.data_in(transfer.staging)))
         if differences:
             raise StatefulError(f"The copy in {transfer.staging} differs: {'; '.join(differences)}.")
         make_room(context.world, transfer.goal)
         renaming.rename_directory(transfer.staging, transfer.goal.path)
         return {**filled, "path": transfer.goal.path, "settled_at": time.time()}
-
-    def origin_path(self, transfer: Transfer, context: Context[World]) -> str:
-        return transfer.origin.path
 
     def undo(self, step: Step, context: Context[World]) -> Evidence:
         """Take our copy away; the origin was never changed."""
@@ -136,17 +131,16 @@ class Settle(StagedMove):
     """Bring the warm copy to the state in which the origin was stopped, and prove what was written again."""
 
     def fill(self, transfer: Transfer, step: Step, context: Context[World]) -> Evidence:
-        record = record_path(context, transfer)
-        with layer_view(context.world.engine, transfer) as origin:
-            settled = settling.settle(origin, transfer.staging, record=record, progress=context.report)
-            settling.prove_settled(origin, transfer.staging, record=record)
+        record, origin = record_path(context, transfer), transfer.origin.path
+        settled = settling.settle(origin, transfer.staging, record=record, progress=context.report)
+        prove.prove_settled(origin, transfer.staging, record=record)
         return {"bytes_copied": settled.bytes_written, "files_rewritten": settled.files_rewritten}
 
 
 class WarmCopy(SelfProving):
     """Copy while the service runs, and prove the copy against what was read. args: ``transfer``."""
 
-    def is_done(self, step: Step, context: Context[World]) -> Optional[Evidence]:
+    def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
         transfer = transfer_of(step)
         known = context.evidence.get(step.name)
         if known is None:
@@ -156,9 +150,9 @@ class WarmCopy(SelfProving):
     def apply(self, step: Step, context: Context[World]) -> Evidence:
         transfer, record = transfer_of(step), record_path(context, transfer_of(step))
         os.makedirs(os.path.dirname(transfer.staging), exist_ok=True)
-        with layer_view(context.world.engine, transfer) as origin:
-            copied = copy.warm_copy(origin, transfer.staging, record=record, progress=context.report)
-            compare.prove_warm(origin, transfer.staging, record=record)
+        origin = transfer.origin.path
+        copied = copy.warm_copy(origin, transfer.staging, record=record, progress=context.report)
+        prove.prove_warm(origin, transfer.staging, record=record)
         return {"bytes_copied": copied.bytes_written, "copy_seconds": copied.copy_seconds}
 
     def undo(self, step: Step, context: Context[World]) -> Evidence:
@@ -169,6 +163,12 @@ class WarmCopy(SelfProving):
 def record_path(context: Context[World], transfer: Transfer) -> str:
     name = f"{transfer.service}{transfer.target}".replace("/", "_")
     return os.path.join(context.operation.directory, f"{name}.copy.sqlite")
+
+
+def is_in_place(transfer: Transfer) -> bool:
+    """Tell whether a staged move has been given its final name."""
+    path = transfer.goal.path
+    return os.path.isdir(path) and not _is_empty(path) and not os.path.exists(transfer.staging)
 
 
 def is_same_directory(path: str, transfer: Transfer) -> bool:

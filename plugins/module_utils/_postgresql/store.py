@@ -1,0 +1,268 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Postgres as a store whose data can be moved: the parts of this package, in the order in which a move asks them."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Copy
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import (
+    control,
+    counts,
+    logical_backup,
+    physical_backup,
+    postmaster,
+    readiness,
+    routes,
+    session,
+    shutdown,
+    standby,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import Cluster, observe_cluster
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import POSTGRESQL, REPLICA, StoreFacts
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.store import (
+    BackupRequest,
+    Identity,
+    Report,
+)
+
+COUNT_BUDGET = 10.0
+COUNT_EXACT_UP_TO = 5_000_000
+
+
+@dataclass(frozen=True)
+class Login:
+    """With whom the collection logs in; what is empty comes from the container's environment."""
+
+    user: str = ""
+    password: str = ""
+    database: str = ""
+
+
+class PostgresqlStore:
+    """Meets ``_storage.store.Store``."""
+
+    kind = POSTGRESQL
+
+    def __init__(self, login: Login) -> None:
+        self._login = login
+
+    def session(self, engine: Engine, container: Container) -> session.Session:
+        return session.connect(
+            engine,
+            container,
+            user=self._login.user,
+            password=self._login.password,
+            database=self._login.database,
+        )
+
+    # -- questions ---------------------------------------------------------
+
+    def recognises(self, engine: Engine, container: Container, host_path_of: Callable[[str], str]) -> str:
+        declared = container.env.get("PGDATA", "")
+        if not declared and "PG_MAJOR" not in container.env and "postgres" not in container.image_ref:
+            return ""
+        candidates = [declared or session.data_directory_of(container), "/var/lib/postgresql/data"]
+        candidates += [mount.destination for mount in container.mounts]
+        for candidate in dict.fromkeys(candidates):
+            if _is_cluster(host_path_of(candidate)):
+                return candidate
+        if container.running:
+            with self.session(engine, container) as connection:
+                return str(connection.scalar("SHOW data_directory"))
+        return ""
+
+    def observe(self, engine: Engine, container: Container, data_path: str, host_path: str) -> StoreFacts:
+        identity = self.identity(host_path)
+        if not container.running:
+            return StoreFacts(
+                kind=self.kind,
+                version=str(identity["major"]),
+                data_path=data_path,
+                identity=identity,
+                against={REPLICA: "the server does not run"},
+            )
+        with self.session(engine, container) as connection:
+            cluster = observe_cluster(connection)
+        server = postmaster.read_pid_file(host_path)
+        impediments = physical_backup.impediments(cluster)
+        against = standby.possible(cluster, container)
+        return StoreFacts(
+            kind=self.kind,
+            version=cluster.major,
+            data_path=cluster.data_directory,
+            identity={**identity, "system_identifier": str(cluster.system_identifier)},
+            against={REPLICA: "; ".join(against)} if against else {},
+            blockers=tuple(_blockers(cluster, container)),
+            warnings=tuple(_warnings(cluster)),
+            details={
+                "server_version_num": cluster.server_version_num,
+                "data_checksums": cluster.data_checksums,
+                "databases": [database.name for database in cluster.databases],
+                "relations": cluster.relations,
+                "tablespaces": [asdict(space) for space in cluster.tablespaces],
+                "unlogged_tables": cluster.unlogged_tables,
+                "slots": [slot.name for slot in cluster.slots],
+                "wal_level": cluster.wal_level,
+                "listens": bool(server and server.listen_address),
+                "physical_backup": impediments,
+            },
+        )
+
+    def identity(self, host_path: str) -> Identity:
+        if not _is_cluster(host_path):
+            raise StatefulError(
+                f"{host_path} holds no Postgres cluster: a server started there would initialise an empty one."
+            )
+        return _identity(host_path, control.read_control(host_path))
+
+    def prove_stopped(self, host_path: str, facts: StoreFacts, since: float = 0.0) -> Identity:
+        return _identity(host_path, shutdown.prove_shut_down(host_path))
+
+    def differences(self, wanted: Identity, found: Identity) -> list[str]:
+        different = [
+            f"{key} is {found[key]} and should be {wanted[key]}"
+            for key in ("system_identifier", "major")
+            if str(wanted[key]) != str(found[key])
+        ]
+        if not different and _lsn(found["checkpoint"]) < _lsn(wanted["checkpoint"]):
+            different.append(f"its checkpoint {found['checkpoint']} is older than {wanted['checkpoint']}")
+        return different
+
+    def took_writes(self, host_path: str, since: Identity) -> str:
+        transactions = int(self.identity(host_path)["next_xid"]) - int(since["next_xid"])
+        return f"about {transactions} transactions" if transactions > 0 else ""
+
+    def wait_ready(self, engine: Engine, container_id: str, facts: StoreFacts, timeout: float) -> None:
+        readiness.wait_ready(
+            engine,
+            container_id,
+            deadline=time.monotonic() + timeout,
+            clock=time.monotonic,
+            pause=time.sleep,
+            expect_system_identifier=int(facts.identity["system_identifier"]),
+            tcp=bool(facts.details.get("listens", True)),
+            data_directory=facts.data_path,
+            login=readiness.Login(self._login.user, self._login.password, self._login.database),
+        )
+
+    def counts(self, engine: Engine, container: Container, facts: StoreFacts) -> Mapping[str, Any]:
+        with self.session(engine, container) as connection:
+            counted = counts.count_rows(connection, budget_seconds=COUNT_BUDGET, exact_up_to=COUNT_EXACT_UP_TO)
+        return counts.as_dict(counted)
+
+    def compare_counts(self, before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+        found = counts.compare_counts(counts.from_dict(before), counts.from_dict(after))
+        return [str(difference) for difference in found if difference.lost]
+
+    # -- verbs -------------------------------------------------------------
+
+    def backup(
+        self, engine: Engine, container: Container, facts: StoreFacts, request: BackupRequest, report: Report
+    ) -> Copy:
+        os.makedirs(os.path.dirname(request.destination), mode=0o700, exist_ok=True)
+        with self.session(engine, container) as connection:
+            cluster = observe_cluster(connection)
+            login = connection.login
+            impediments = physical_backup.impediments(cluster)
+            if request.mode == "physical" and impediments:
+                raise StatefulError(
+                    f"A physical backup of {request.service} is not possible: {'; '.join(impediments)}."
+                )
+            if request.mode != "logical" and not impediments:
+                route = routes.find_route(engine, container, cluster, login, replication=True)
+                evidence = physical_backup.take(
+                    engine,
+                    container,
+                    cluster,
+                    route,
+                    destination=request.destination,
+                    operation=request.operation,
+                    labels={},
+                    progress=report,
+                )
+                proof = f"pg_verifybackup read {evidence['manifest_files']} files against their manifest"
+            else:
+                evidence = logical_backup.take_proved(
+                    engine,
+                    connection,
+                    cluster,
+                    destination=request.destination,
+                    operation=request.operation,
+                    progress=report,
+                )
+                proof = "restored into a scratch container and counted"
+        return Copy(
+            role="backup",
+            service=request.service,
+            path=request.destination,
+            moment=evidence["moment"],
+            size_bytes=evidence["bytes"],
+            protected="a directory of its own",
+            proof=proof,
+        )
+
+    def arrange_stop(self, engine: Engine, container: Container, facts: StoreFacts) -> Mapping[str, Any]:
+        with self.session(engine, container) as connection:
+            shutdown.checkpoint(connection)
+        return {}
+
+    def unarrange_stop(self, engine: Engine, container: Container, arranged: Mapping[str, Any]) -> None:
+        return None
+
+    def stop(self, engine: Engine, container: Container, timeout: float) -> None:
+        # Found before the signal: the search walks /proc and belongs to the time when the server still serves.
+        with self.session(engine, container) as connection:
+            data_directory = connection.scalar("SHOW data_directory")
+            server = postmaster.find_postmaster(container, data_directory)
+            shutdown.checkpoint(connection)
+        shutdown.stop_fast(engine, container, server, timeout=timeout, clock=time.monotonic, pause=time.sleep)
+
+
+def _is_cluster(host_path: str) -> bool:
+    return bool(host_path) and os.path.isfile(os.path.join(host_path, "global", "pg_control"))
+
+
+def _identity(host_path: str, data: control.ControlData) -> dict[str, Any]:
+    return {
+        "system_identifier": str(data.system_identifier),
+        "major": control.major_of(host_path),
+        "state": data.state,
+        "checkpoint": data.checkpoint_lsn,
+        "next_xid": data.next_xid,
+    }
+
+
+def _lsn(text: str) -> int:
+    high, _slash, low = text.partition("/")
+    return int(high, 16) << 32 | int(low, 16)
+
+
+def _blockers(cluster: Cluster, container: Container) -> list[str]:
+    found = []
+    if cluster.in_recovery:
+        found.append(f"The server in {container.name} is a standby in recovery: move its primary, or promote it first.")
+    for space in cluster.tablespaces:
+        if container.mount_at(space.location) is None:
+            found.append(
+                f"The tablespace {space.name} lies in the container's own layer at {space.location}, which is lost when"
+                f" {container.name} is recreated: list it in mounts too, with target: {space.location}."
+            )
+    return found
+
+
+def _warnings(cluster: Cluster) -> list[str]:
+    found = []
+    if cluster.prepared_transactions:
+        found.append(f"{cluster.prepared_transactions} prepared transactions are open; they survive the restart.")
+    return found

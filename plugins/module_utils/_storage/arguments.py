@@ -1,0 +1,74 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""From a module's options to the seams of a storage operation."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.arguments import connection, project_options
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.cli import find_compose
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import Project
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.docker import connect
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import default_directory
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import MountRequest, Request
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.store import Store
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World
+
+MOUNT_ARGUMENTS: dict[str, Any] = {
+    "type": "list",
+    "elements": "dict",
+    "required": True,
+    "options": {
+        "service": {"type": "str", "required": True},
+        "target": {"type": "str", "default": ""},
+        "source": {"type": "str", "required": True},
+    },
+}
+
+
+def connect_world(params: Mapping[str, Any], stores: Mapping[str, Store]) -> World:
+    """Open the seams; raises where there is no engine, no compose, no right to them."""
+    way = connection(params)
+    engine = connect(way)
+    compose = find_compose(project_options(params), way, program=tuple(params["compose_program"]))
+    return World(
+        engine=engine,
+        compose=compose,
+        project=params["project_name"],
+        stores=stores,
+        stop_timeout=float(params["stop_timeout"]),
+        ready_timeout=float(params["ready_timeout"]),
+    )
+
+
+def mount_requests(params: Mapping[str, Any]) -> tuple[MountRequest, ...]:
+    return tuple(
+        MountRequest(service=entry["service"], source=entry["source"], target=entry["target"], written=entry["source"])
+        for entry in params["mounts"]
+    )
+
+
+def operations_directory(params: Mapping[str, Any]) -> str:
+    return params["operations_dir"] or default_directory()
+
+
+def request_from(params: Mapping[str, Any], project: Project, mounts: tuple[MountRequest, ...]) -> Request:
+    beside = os.path.dirname(operations_directory(params).rstrip("/"))
+    return Request(
+        project=project.name,
+        project_dir=project.working_dir,
+        mounts=mounts,
+        strategy=params["strategy"],
+        backup=params["backup"],
+        backup_dir=params["backup_dir"] or os.path.join(beside, "backups"),
+        retained_dir=os.path.join(beside, "retained"),
+        rewrite=params["rewrite"],
+        pin_images=params["pin_images"],
+        accept_drift=params["accept_drift"],
+        max_downtime=float(params["max_downtime"] or 0),
+    )

@@ -1,0 +1,109 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A directory of plain files as a store: nothing is known of it but the files themselves."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from datetime import datetime, timezone
+from typing import Any
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Copy
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import FILES, StoreFacts
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.store import (
+    BackupRequest,
+    Identity,
+    Report,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import (
+    compare,
+    copy,
+    durable,
+    rename,
+    scan,
+)
+
+
+class FilesStore:
+    """Meets ``_storage.store.Store``. Identity is the number of entries; content is proved by the copy itself."""
+
+    kind = FILES
+
+    def recognises(self, engine: Engine, container: Container, host_path_of: Callable[[str], str]) -> str:
+        return ""  # anything can be plain files, so nothing is recognised as that
+
+    def observe(self, engine: Engine, container: Container, data_path: str, host_path: str) -> StoreFacts:
+        return StoreFacts(kind=self.kind, version="", data_path=data_path, identity=self.identity(host_path))
+
+    def identity(self, host_path: str) -> Identity:
+        if not os.path.isdir(host_path):
+            raise StatefulError(f"{host_path} is not there.")
+        return {"newest": newest(host_path), "entries": len(os.listdir(host_path))}
+
+    def prove_stopped(self, host_path: str, facts: StoreFacts, since: float = 0.0) -> Identity:
+        return self.identity(host_path)
+
+    def differences(self, wanted: Identity, found: Identity) -> list[str]:
+        if wanted["entries"] and not found["entries"]:
+            return [f"it is empty and should hold {wanted['entries']} entries"]
+        return []
+
+    def took_writes(self, host_path: str, since: Identity) -> str:
+        return "files changed" if newest(host_path) > since["newest"] else ""
+
+    def wait_ready(self, engine: Engine, container_id: str, facts: StoreFacts, timeout: float) -> None:
+        container = engine.container(container_id)
+        if container is None or not container.running:
+            name = container.name if container else container_id[:12]
+            raise StatefulError(
+                f"{name} ended instead of running:\n{engine.logs(container_id, tail=8) if container else ''}"
+            )
+
+    def counts(self, engine: Engine, container: Container, facts: StoreFacts) -> Mapping[str, Any]:
+        return {}
+
+    def compare_counts(self, before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+        return []
+
+    def arrange_stop(self, engine: Engine, container: Container, facts: StoreFacts) -> Mapping[str, Any]:
+        return {}
+
+    def unarrange_stop(self, engine: Engine, container: Container, arranged: Mapping[str, Any]) -> None:
+        return None
+
+    def stop(self, engine: Engine, container: Container, timeout: float) -> None:
+        engine.stop(container.id, signal=container.stop_signal, timeout=timeout)
+
+    def backup(
+        self, engine: Engine, container: Container, facts: StoreFacts, request: BackupRequest, report: Report
+    ) -> Copy:
+        """Copy the directory; where it is in use, the proof says how many files changed meanwhile."""
+        os.makedirs(os.path.dirname(request.destination), mode=0o700, exist_ok=True)
+        staging = str(durable.staging_path(request.destination, request.operation))
+        record = f"{staging}.sqlite"
+        copied = copy.warm_copy(request.host_path, staging, record=record, progress=report)
+        proved = compare.compare_trees(request.host_path, staging)
+        os.unlink(record)
+        rename.rename_directory(staging, request.destination)
+        return Copy(
+            role="backup",
+            service=request.service,
+            path=request.destination,
+            moment=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            size_bytes=copied.bytes_total,
+            protected="a directory of its own",
+            proof="compared byte by byte"
+            if not proved
+            else f"copied in use: {len(proved)} entries changed while they were copied",
+        )
+
+
+def newest(directory: str) -> int:
+    """Return the latest change (ctime, in nanoseconds) of anything below ``directory``."""
+    return max((entry.ctime_ns for entry in scan.scan(directory)), default=0)

@@ -1,0 +1,208 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The whole way of ``compose_storage``: observe, plan, run or resume, and say what was reached."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_entries import Mount
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.files import project_files
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import Project, observe_project
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.rewrite import plan_rewrite
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import OPERATION_LABEL, ROLE_LABEL
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, StatefulError
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import SWITCH, Goal, Plan, Step
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import OperationStore
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage import planner, preflight, report
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import (
+    DataPath,
+    Findings,
+    MountRequest,
+    PlannedRewrite,
+    Request,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.observe import reached
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.strategy import Choice, choose
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.survey import (
+    find_data,
+    survey,
+    with_sources,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World
+
+LASTING_ROLES = frozenset({"keeper", "volume-holder", "standby"})
+"""Helpers that an unfinished operation still needs; all others of a killed run are removed before it resumes."""
+
+
+@dataclass(frozen=True)
+class Observed:
+    """The project as it is, and per wanted mount where its data lives; None for a service without a container."""
+
+    project: Project
+    request: Request
+    data: tuple[tuple[MountRequest, DataPath | None], ...]
+
+    @property
+    def moving(self) -> list[tuple[MountRequest, DataPath]]:
+        return [(mount, data) for mount, data in self.data if data is not None and not reached(data, mount.source)]
+
+    @property
+    def settled(self) -> list[tuple[MountRequest, DataPath]]:
+        return [(mount, data) for mount, data in self.data if data is not None and reached(data, mount.source)]
+
+    @property
+    def never_created(self) -> list[MountRequest]:
+        return [mount for mount, data in self.data if data is None]
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A plan with what forbids it; ``plan`` is None where nothing is to be done."""
+
+    plan: Plan | None
+    findings: Findings | None
+    choices: Mapping[str, Choice]
+    blockers: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def observe(world: World, mounts: Sequence[MountRequest], make_request: Callable[..., Request]) -> Observed:
+    """Look at the project; raises :class:`InvalidInput` for a request that does not fit it."""
+    services = list(dict.fromkeys(mount.service for mount in mounts))
+    project = observe_project(world.engine, world.compose, services)
+    resolved = with_sources(mounts, project.working_dir)
+    preflight.check_request(resolved)
+    data = tuple((mount, find_data(world, project, mount)) for mount in resolved)
+    found = tuple((_targeted(mount, path), path) for mount, path in data)
+    return Observed(project, make_request(project, tuple(mount for mount, _path in found)), found)
+
+
+def _targeted(mount: MountRequest, path: DataPath | None) -> MountRequest:
+    if path is not None:
+        return MountRequest(mount.service, mount.source, path.target, mount.written)
+    return mount
+
+
+def plan(world: World, observed: Observed, operations: OperationStore) -> Planned:
+    """Plan what is left to do; pure but for the questions that it asks."""
+    request = observed.request
+    if not observed.moving:
+        return _file_only(world, observed)
+    findings = survey(world, observed.project, request, observed.moving)
+    choices = {preflight.name_of(move): choose(move, request.strategy) for move in findings.moves}
+    blockers = preflight.blockers(request, findings, choices)
+    warnings = preflight.warnings(request, findings, choices)
+    goal = goal_of(observed)
+    operation = operations.next_id(goal)
+    transfers = planner.transfers_for(request, findings, choices, operation)
+    backup_dir = os.path.join(request.backup_dir, operation)
+    steps: tuple[Step, ...] = ()
+    if not blockers:
+        steps = planner.steps_for(request, findings, transfers, backup_dir)
+    summary = report.summary(request, findings, choices, transfers, backup_dir)
+    text = report.plan_text(request, findings, choices, blockers, warnings, backup_dir)
+    made = planner.plan_of(goal, steps, summary=summary, text=text, project_dir=request.project_dir)
+    return Planned(made, findings, choices, tuple(blockers), tuple(warnings))
+
+
+def goal_of(observed: Observed) -> Goal:
+    wants = {f"{mount.service}:{mount.target}": mount.source for mount, _data in observed.data}
+    return Goal("compose_storage", observed.project.name, {"mounts": wants})
+
+
+def _file_only(world: World, observed: Observed) -> Planned:
+    """Plan the edit of the file alone: for what runs on the wanted mount already, and for what was never started."""
+    request = observed.request
+    mounts = [Mount(m.service, _known_target(world, observed, m), m.written) for m, _data in observed.data]
+    files = project_files(world.compose.options, world.compose.environment)
+    rewrite = plan_rewrite(files, mounts=mounts, rewrite=request.rewrite)
+    if not rewrite.changed:
+        return Planned(None, None, {})
+    planned = PlannedRewrite(
+        tuple(edit.path for edit in rewrite.edits),
+        rewrite.how,
+        rewrite.warnings,
+        tuple(edit.diff() for edit in rewrite.edits),
+    )
+    findings = Findings(moves=(), rewrite=planned)
+    args = {
+        "mounts": [{"service": m.service, "target": m.target, "source": m.source} for m in mounts],
+        "images": {},
+        "rewrite": request.rewrite,
+    }
+    steps = (Step("rewrite", "rewrite the compose file", SWITCH, args, proves=True),)
+    text = report.file_only_text(observed.project.name, planned, [m.service for m in observed.never_created])
+    made = planner.plan_of(
+        goal_of(observed),
+        steps,
+        summary={"moves": [], "files": list(planned.paths)},
+        text=text,
+        project_dir=request.project_dir,
+    )
+    return Planned(made, findings, {}, warnings=rewrite.warnings)
+
+
+def _known_target(world: World, observed: Observed, mount: MountRequest) -> str:
+    if mount.target:
+        return mount.target
+    image = world.engine.image(observed.project.service(mount.service).image)
+    if image is not None and len(image.volumes) == 1:
+        return image.volumes[0]
+    raise InvalidInput(
+        f"The service {mount.service} was never started, so its data path cannot be found: name the target of its mount."
+    )
+
+
+def matches(goal: Goal, mounts: Sequence[MountRequest]) -> bool:
+    """Tell whether an open operation wants what is asked for now, also while its service is down."""
+    wants: Mapping[str, str] = goal.wants.get("mounts", {})
+    if goal.module != "compose_storage" or len(wants) != len(mounts):
+        return False
+    for mount in mounts:
+        fits = [
+            key
+            for key, source in wants.items()
+            if key.partition(":")[0] == mount.service
+            and source == mount.source
+            and mount.target in ("", key.partition(":")[2])
+        ]
+        if not fits:
+            return False
+    return True
+
+
+def refuse_other_goal(store: OperationStore, project: str, mounts: Sequence[MountRequest]) -> None:
+    """Raise where another operation is open on the project."""
+    open_one = store.open_for(project)
+    if open_one is None or matches(open_one.plan.goal, mounts):
+        return
+    asked = ", ".join(f"{mount.service} → {mount.source}" for mount in mounts)
+    raise StatefulError(
+        f"The operation {open_one.id} is open on the project {project} ({_shown(open_one.plan.goal)}); it has to end"
+        f" before another ({asked}) can begin.",
+        state=f"the operation {open_one.id} stands at the step '{open_one.history().current_step or 'none'}'",
+        next_command="run the task of that operation again, or set operation: {id: "
+        + open_one.id
+        + ", state: rolled_back}",
+        operation=open_one.id,
+    )
+
+
+def _shown(goal: Goal) -> str:
+    return ", ".join(f"{key} → {source}" for key, source in dict(goal.wants.get("mounts", {})).items()) or goal.module
+
+
+def remove_leftover_helpers(engine: Engine, operation: str) -> list[str]:
+    """Stop and remove what a killed run left running, before anything else."""
+    removed = []
+    for container in engine.containers(labels={OPERATION_LABEL: operation}):
+        if container.labels.get(ROLE_LABEL, "") not in LASTING_ROLES:
+            engine.remove_container(container.id, force=True)
+            removed.append(container.name)
+    return removed

@@ -1,0 +1,184 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Where the data of a project's services lives now: questions to the engine and the file system, no changes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import replace
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import Project
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container, EngineMount
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.layer import layer_path
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import (
+    ANONYMOUS,
+    BIND,
+    FILES,
+    LAYER,
+    NAMED,
+    OTHER,
+    TMPFS,
+    DataPath,
+    Place,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import mounts as file_systems
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import scan
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World
+
+
+def data_paths(world: World, project: Project, service: str) -> list[DataPath]:
+    """Return every path of ``service`` that holds data: its mounts, and its store's directory wherever it is.
+
+    Of several replicas the first speaks for all but anonymous volumes and layers,
+    which each has for itself.
+    """
+    found: list[DataPath] = []
+    for number, container in enumerate(project.containers.get(service, ())):
+        for path in _of_container(world, service, container):
+            if number == 0 or path.kind in (ANONYMOUS, LAYER):
+                found.append(path)
+    return found
+
+
+def _of_container(world: World, service: str, container: Container) -> list[DataPath]:
+    image = world.engine.image(container.image_id)
+    declared = image.volumes if image else ()
+    kind, data_path = store_of(world, container)
+    paths = [_of_mount(world, service, container, mount, declared) for mount in container.mounts]
+    paths += [
+        DataPath(service, target, TMPFS, "", FILES, container=container.id, running=container.running)
+        for target in container.tmpfs
+    ]
+    if not kind:
+        return paths
+    mount = container.mount_at(data_path)
+    if mount is None:
+        layer = DataPath(
+            service=service,
+            target=data_path,
+            kind=LAYER,
+            host_path=layer_path(container, data_path),
+            store=kind,
+            container=container.id,
+            running=container.running,
+        )
+        return [*paths, layer]
+    subpath = os.path.relpath(data_path, mount.destination)
+    return [
+        replace(path, store=kind, subpath="" if subpath == "." else subpath)
+        if path.target == mount.destination
+        else path
+        for path in paths
+    ]
+
+
+def _of_mount(
+    world: World, service: str, container: Container, mount: EngineMount, declared: Iterable[str]
+) -> DataPath:
+    kind, driver, options = OTHER, mount.driver, {}
+    if mount.type == "bind":
+        kind = BIND
+    elif mount.type == "tmpfs":
+        kind = TMPFS
+    elif mount.type == "volume":
+        volume = world.engine.volume(mount.name)
+        kind = ANONYMOUS if volume is not None and volume.anonymous else NAMED
+        options = dict(volume.options) if volume else {}
+    return DataPath(
+        service=service,
+        target=mount.destination,
+        kind=kind,
+        host_path=mount.source if kind in (BIND, NAMED, ANONYMOUS) else "",
+        store=FILES,
+        volume=mount.name,
+        driver=driver,
+        volume_options=options,
+        mount=mount.as_inspect(),
+        container=container.id,
+        running=container.running,
+        declared=mount.destination in declared,
+    )
+
+
+def store_of(world: World, container: Container) -> tuple[str, str]:
+    """Return the kind of store that ``container`` is and its data directory inside; empty for neither."""
+    for kind, store in world.stores.items():
+        data_path = store.recognises(world.engine, container, lambda path: host_path_of(container, path))
+        if data_path:
+            return kind, data_path
+    return "", ""
+
+
+def host_path_of(container: Container, path: str) -> str:
+    """Return where ``path`` of a container lies on the host, from its mounts or its layer."""
+    mount = container.mount_at(path)
+    if mount is None:
+        return layer_path(container, path)
+    return os.path.normpath(os.path.join(mount.source, os.path.relpath(path, mount.destination)))
+
+
+def measured(path: DataPath) -> DataPath:
+    """Return ``path`` with what the file system knows of it: size, owner, mode, inode, file system."""
+    if not path.host_path or not os.path.isdir(path.host_path):
+        return path
+    status = os.stat(path.host_path)
+    size = scan.tree_size(path.host_path)
+    return replace(
+        path,
+        size_bytes=size.bytes_allocated,
+        files=size.files,
+        inode=status.st_ino,
+        device=status.st_dev,
+        owner=f"{status.st_uid}:{status.st_gid}",
+        mode=f"{status.st_mode & 0o7777:04o}",
+        filesystem=file_systems.filesystem_of(path.host_path).fs_type,
+    )
+
+
+def with_facts(world: World, path: DataPath, container: Container) -> DataPath:
+    """Return ``path`` with what its store says of itself."""
+    store = world.stores[path.store]
+    data_path = os.path.join(path.target, path.subpath) if path.subpath else path.target
+    host_path = os.path.join(path.host_path, path.subpath) if path.subpath else path.host_path
+    return replace(path, facts=store.observe(world.engine, container, data_path, host_path))
+
+
+def place(world: World, path: str) -> Place:
+    """Describe the directory that is to be filled, and what stands in it already."""
+    system = file_systems.filesystem_of(path)
+    exists = os.path.lexists(path)
+    empty = not exists or (os.path.isdir(path) and not os.listdir(path))
+    return Place(
+        path=path,
+        exists=exists,
+        empty=empty,
+        filesystem=system.fs_type,
+        device=system.device,
+        mount_point=system.mount_point,
+        free_bytes=system.bytes_free,
+        volatile=system.volatile,
+        occupied_by="" if empty else _occupant(world, path),
+    )
+
+
+def _occupant(world: World, path: str) -> str:
+    if not os.path.isdir(path):
+        return "a file"
+    for kind, store in world.stores.items():
+        if kind == FILES:
+            continue
+        try:
+            identity = store.identity(path)
+        except StatefulError:
+            continue
+        return f"{kind} data ({', '.join(f'{key} {value}' for key, value in identity.items() if value)})"
+    return f"{len(os.listdir(path))} entries"
+
+
+def reached(path: DataPath | None, source: str) -> bool:
+    """Tell whether the data is in the wanted bind mount already, by the engine's own word."""
+    return path is not None and path.kind == BIND and os.path.realpath(path.host_path) == os.path.realpath(source)

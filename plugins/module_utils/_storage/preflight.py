@@ -1,0 +1,180 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What stands in the way of a plan, said in sentences before anything is touched. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import (
+    BIND,
+    LAYER,
+    RENAME,
+    TMPFS,
+    DataPath,
+    Findings,
+    MountRequest,
+    Move,
+    Place,
+    Request,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.strategy import (
+    Choice,
+    downtime,
+    space_needed,
+)
+
+
+def check_request(mounts: Iterable[MountRequest]) -> None:
+    """Raise :class:`InvalidInput` where the request contradicts itself."""
+    targets: set[tuple[str, str]] = set()
+    sources: dict[str, str] = {}
+    for mount in mounts:
+        if (mount.service, mount.target) in targets:
+            raise InvalidInput(f"Two mounts name {mount.target or 'the data'} of the service {mount.service}.")
+        targets.add((mount.service, mount.target))
+        for other, service in sources.items():
+            if _overlap(other, mount.source):
+                raise InvalidInput(
+                    f"The directories {other} (of {service}) and {mount.source} (of {mount.service}) overlap:"
+                    " each store needs one of its own."
+                )
+        sources[mount.source] = mount.service
+
+
+def check_move(data: DataPath, source: str) -> None:
+    """Raise :class:`InvalidInput` where ``source`` cannot be a new place for ``data``."""
+    where = f"{data.target} of the service {data.service}"
+    if data.kind == TMPFS:
+        raise InvalidInput(f"{where} is in memory (tmpfs): there is nothing on disk that could be moved.")
+    if data.kind == BIND:
+        raise InvalidInput(
+            f"{where} is a bind mount already, of {data.host_path}: moving between bind mounts is not what this does.",
+            next_command="leave the mount as it is, or stop the service and move the directory by hand",
+        )
+    if data.driver not in ("", "local"):
+        raise InvalidInput(
+            f"{where} is a volume of the driver {data.driver}; only volumes of the local driver can be moved."
+        )
+    if data.host_path and _overlap(data.host_path, source):
+        raise InvalidInput(f"{source} overlaps with {data.host_path}, where the data of {data.service} is now.")
+
+
+def blockers(request: Request, findings: Findings, choices: Mapping[str, Choice]) -> list[str]:
+    """Return everything that forbids the plan, each with a way out."""
+    found = [*findings.unsupported, *findings.blockers]
+    for move in findings.moves:
+        found += _of_move(move, choices[name_of(move)])
+    found += _space(request, findings, choices)
+    for service, differences in findings.drift.items():
+        if not request.accept_drift:
+            found.append(
+                f"Recreating {service} would change more than its mount, because its compose file changed since it"
+                f" was created: {'; '.join(differences)}. Apply that first (docker compose up -d {service}), or set"
+                " accept_drift: true."
+            )
+    for service, paths in findings.other_anonymous.items():
+        if findings.compose_v1:
+            found.append(
+                f"Compose v1 forgets the anonymous volumes of {service} at {', '.join(paths)} when it recreates the"
+                " container: list these paths in mounts too."
+            )
+    if request.backup == "none":
+        slower = [name for name, choice in choices.items() if choice.strategy != RENAME]
+        if slower:
+            found.append(
+                f"backup: none is allowed for the strategy rename only, and {', '.join(slower)} takes another."
+            )
+    estimate = estimated_downtime(findings, choices)
+    if request.max_downtime and estimate > request.max_downtime:
+        found.append(
+            f"The downtime is estimated at {estimate:.1f} s, more than max_downtime ({request.max_downtime:.1f} s)."
+        )
+    return found
+
+
+def warnings(request: Request, findings: Findings, choices: Mapping[str, Choice]) -> list[str]:
+    found = list(findings.warnings)
+    for move in findings.moves:
+        if move.data.facts is not None:
+            found += move.data.facts.warnings
+    for service, sentence in findings.floating.items():
+        advice = "" if request.pin_images else " Set pin_images: true to write the image that runs into the file."
+        found.append(f"{sentence} The service {service} is recreated from the image that it ran.{advice}")
+    if request.backup == "none":
+        found.append("No backup is taken (backup: none): the renamed directory is the only copy of the data.")
+    found += findings.rewrite.warnings
+    return found
+
+
+def estimated_downtime(findings: Findings, choices: Mapping[str, Choice]) -> float:
+    """Return the estimate for all moves in one downtime: restarts overlap, the moves add up."""
+    restart = downtime(RENAME, findings.moves[0].data) if findings.moves else 0.0
+    extra = sum(downtime(choices[name_of(move)].strategy, move.data) - restart for move in findings.moves)
+    return restart + max(0.0, extra)
+
+
+def name_of(move: Move) -> str:
+    return f"{move.data.service}:{move.data.target}"
+
+
+def _of_move(move: Move, choice: Choice) -> list[str]:
+    data, place, found = move.data, move.place, []
+    if not choice.strategy:
+        reasons = "; ".join(f"{name}: {why}" for name, why in choice.against.items())
+        found.append(f"{data.service}: {choice.reason} ({reasons}).")
+    if not place.empty:
+        found.append(
+            f"{place.path} is not empty: it holds {place.occupied_by}. Name another directory, or move that away first."
+        )
+    if place.volatile:
+        found.append(f"{place.path} lies on {place.filesystem}, which does not survive a restart.")
+    if move.ignore_line:
+        found.append(
+            f"{place.path} lies inside the build context of this project and would be copied into the image or"
+            f" break the build: add the line '{move.ignore_line}' to {move.ignore_file}."
+        )
+    if move.users:
+        found.append(
+            f"The volume of {data.service} is mounted by {', '.join(move.users)} too, which would keep the old place:"
+            " give that container the new mount first, or remove it."
+        )
+    if move.shipped_by_image:
+        found.append(
+            f"The image of {data.service} ships files at {data.target}; only data made at run time can be moved."
+        )
+    if data.kind == LAYER and not data.host_path:
+        found.append(f"The engine's storage driver does not show where the layer of {data.service} is.")
+    if data.facts is not None:
+        found += data.facts.blockers
+    return found
+
+
+def _space(request: Request, findings: Findings, choices: Mapping[str, Choice]) -> list[str]:
+    """Add up what every file system has to take, backups included."""
+    needed: dict[int, int] = {}
+    places: dict[int, Place] = {}
+    for move in findings.moves:
+        places.setdefault(move.place.device, move.place)
+        wanted = space_needed(choices[name_of(move)].strategy, move.data)
+        needed[move.place.device] = needed.get(move.place.device, 0) + wanted
+    if findings.backup_place is not None and request.backup != "none":
+        place = findings.backup_place
+        places.setdefault(place.device, place)
+        total = sum(int(move.data.size_bytes * 1.05) + (32 << 20) for move in findings.moves)
+        needed[place.device] = needed.get(place.device, 0) + total
+    return [
+        f"{places[device].mount_point} has {places[device].free_bytes:,} bytes free and needs {bytes_:,}:"
+        f" {bytes_ - places[device].free_bytes:,} bytes are missing. Free them, or put the backup on another file"
+        " system with backup_dir."
+        for device, bytes_ in needed.items()
+        if bytes_ > places[device].free_bytes
+    ]
+
+
+def _overlap(one: str, other: str) -> bool:
+    first, second = one.rstrip("/") + "/", other.rstrip("/") + "/"
+    return first.startswith(second) or second.startswith(first)

@@ -1,0 +1,205 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Carry a storage request out: find what is open, plan, run in a session of its own, and report."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, StatefulError
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation import execute
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.detached import run_detached
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Handlers
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import DONE, ROLLED_BACK
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import Operation, OperationStore
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage import journey, report
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import MountRequest, Request
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.transfer import Transfer
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World
+
+ATTEMPTS = 3
+"""One that resumes, one that begins anew after an undone resume, and one after waiting for somebody else's run."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One call of the module. ``connect`` opens fresh connections, because sockets do not survive a fork."""
+
+    connect: Callable[[], World]
+    operations: OperationStore
+    handlers: Handlers[World]
+    mounts: tuple[MountRequest, ...]
+    make_request: Callable[..., Request]
+    check_mode: bool = False
+    stop_before: str = ""
+
+
+def carry_out(task: Task) -> dict[str, Any]:
+    """Return the module's result; raises StatefulError."""
+    for _attempt in range(ATTEMPTS):
+        world = task.connect()
+        observed = journey.observe(world, task.mounts, task.make_request)
+        project = observed.project.name
+        world = replace(world, project=project)
+        journey.refuse_other_goal(task.operations, project, [mount for mount, _data in observed.data])
+        if task.check_mode:
+            return _checked(task, world, observed)
+        with task.operations.locked(project, wait=False) as taken:
+            if taken:
+                result = _run_locked(task, world, observed)
+                if result is not None:
+                    return result
+                continue
+        # A run that lost its connection goes on by itself: wait for it, then look again.
+        task.operations.wait_until_free(project)
+    raise StatefulError(
+        "The project was changed by other runs over and over while this one was looking at it.",
+        next_command="run the same task again when the others have ended",
+    )
+
+
+def _run_locked(task: Task, world: World, observed: journey.Observed) -> dict[str, Any] | None:
+    """Run or resume under the project's lock; None means: look again and begin anew."""
+    project = observed.project.name
+    operation = task.operations.open_for(project)
+    resumed = operation is not None
+    diff: Sequence[Mapping[str, str]] = ()
+    if operation is None:
+        planned = journey.plan(world, observed, task.operations)
+        if planned.plan is None:
+            return _unchanged(task, observed)
+        if planned.blockers:
+            raise blocked(planned)
+        operation = task.operations.begin(planned.plan)
+        diff = planned.findings.rewrite.diff if planned.findings else ()
+    try:
+        outcome = _detached(task, operation)
+    except StatefulError as failure:
+        # A run that was killed half-way could not go on and was undone: the
+        # service runs, and the same goal deserves a fresh attempt.
+        if resumed and failure.facts.get("rolled_back"):
+            return None
+        raise
+    if outcome["state"] == ROLLED_BACK:
+        return None
+    return _result(task, observed, operation, outcome, diff)
+
+
+def _detached(task: Task, operation: Operation) -> dict[str, Any]:
+    def work() -> dict[str, Any]:
+        world = replace(task.connect(), project=operation.plan.goal.project)
+        journey.remove_leftover_helpers(world.engine, operation.id)
+        try:
+            outcome = execute.run(operation, task.handlers, world, stop_before=task.stop_before)
+        except execute.UndoneFailure as failure:
+            failure.facts["rolled_back"] = True
+            raise
+        return {
+            "state": outcome.state,
+            "changed": outcome.changed,
+            "steps": dict(outcome.steps),
+            "stopped_before": outcome.stopped_before,
+        }
+
+    return run_detached(work, result_path=operation.result_path, log_path=operation.worker_log)
+
+
+def blocked(planned: journey.Planned) -> StatefulError:
+    """Return the error that names everything in the way, with the plan beside it."""
+    assert planned.plan is not None
+    return InvalidInput(
+        " ".join(planned.blockers),
+        next_command="remove what is named here, then run the same task again",
+        blockers=list(planned.blockers),
+        plan=dict(planned.plan.summary),
+        plan_text=planned.plan.text,
+        plan_complete=True,
+    )
+
+
+def _checked(task: Task, world: World, observed: journey.Observed) -> dict[str, Any]:
+    operation = task.operations.open_for(observed.project.name)
+    if operation is not None:
+        step = operation.history().current_step or "the first"
+        return {
+            "changed": True,
+            "operation": operation.id,
+            "plan": dict(operation.plan.summary),
+            "plan_text": f"{operation.plan.text}\n  Unfinished: the next run goes on at the step '{step}'.",
+            "plan_complete": True,
+            "diff": [],
+        }
+    planned = journey.plan(world, observed, task.operations)
+    if planned.plan is None:
+        return _unchanged(task, observed)
+    if planned.blockers:
+        raise blocked(planned)
+    return {
+        "changed": True,
+        "operation": task.operations.next_id(planned.plan.goal),
+        "plan": dict(planned.plan.summary),
+        "plan_text": planned.plan.text,
+        "plan_complete": True,
+        "warnings": list(planned.warnings),
+        "diff": list(planned.findings.rewrite.diff) if planned.findings else [],
+    }
+
+
+def _unchanged(task: Task, observed: journey.Observed) -> dict[str, Any]:
+    mounts = {f"{data.service}:{data.target}": dict(data.mount) for _mount, data in observed.settled}
+    done = task.operations.newest_done(observed.project.name)
+    return {
+        "changed": False,
+        "operation": done.id if done else "",
+        "plan": {"moves": [], "files": []},
+        "plan_text": f"Project {observed.project.name}: nothing to do, all data is where it is wanted.",
+        "plan_complete": True,
+        "mounts": mounts,
+        "copies": retained(task.operations, observed.project.name),
+        "diff": [],
+    }
+
+
+def _result(
+    task: Task,
+    observed: journey.Observed,
+    operation: Operation,
+    outcome: Mapping[str, Any],
+    diff: Sequence[Mapping[str, str]],
+) -> dict[str, Any]:
+    history = operation.history()
+    transfers = [
+        Transfer.from_dict(raw)
+        for step in operation.plan.steps
+        if step.kind == "stop_stores"
+        for raw in step.args["transfers"]
+    ]
+    return {
+        "changed": True,
+        "operation": operation.id,
+        "operation_state": history.state,
+        "stopped_before": outcome["stopped_before"],
+        "plan": dict(operation.plan.summary),
+        "plan_text": operation.plan.text,
+        "plan_complete": True,
+        "diff": list(diff),
+        **report.outcome(history, transfers, outcome["steps"]),
+        "warnings": report.fewer_warnings(history),
+    }
+
+
+def retained(operations: OperationStore, project: str) -> list[dict[str, Any]]:
+    """Return the copies that earlier operations of the project keep: every later run mentions them."""
+    kept = []
+    for operation in operations.of_project(project):
+        history = operation.history()
+        if history.state == DONE:
+            kept += [
+                {**copy.as_dict(), "operation": operation.id} for copy in history.copies() if os.path.exists(copy.path)
+            ]
+    return kept

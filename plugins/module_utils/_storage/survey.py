@@ -1,0 +1,303 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Collect the findings that a plan is made from. Asks the engine, compose and the file system; changes nothing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.build_context import (
+    BuildContext,
+    line_to_add,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.drift import FLOATING, find_drift
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_entries import Mount
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.files import project_files
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.owners import owners_of
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import Project
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.rewrite import plan_rewrite
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.kind import unsupported
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.layer import shipped_by_image
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import (
+    ANONYMOUS,
+    CLONE,
+    LAYER,
+    RENAME,
+    DataPath,
+    Findings,
+    MountRequest,
+    Move,
+    PlannedRewrite,
+    Request,
+    StoppedContainer,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.observe import (
+    data_paths,
+    measured,
+    place,
+    reached,
+    with_facts,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.preflight import check_move
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import clone, rename
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World
+
+
+def find_data(world: World, project: Project, mount: MountRequest) -> DataPath | None:
+    """Return where the wanted mount's data lives now; None where the service has no container yet."""
+    if not project.containers.get(mount.service):
+        return None
+    paths = data_paths(world, project, mount.service)
+    if mount.target:
+        wanted = os.path.normpath(mount.target)
+        found = [path for path in paths if os.path.normpath(path.target) == wanted]
+        return (
+            _one(found, mount, f"{mount.target} of the service {mount.service}")
+            if found
+            else _in_layer(world, project, mount, paths)
+        )
+    there = [path for path in paths if reached(path, mount.source)]
+    if there:
+        return there[0]
+    stores = [path for path in paths if path.store != "files"]
+    if stores:
+        return _one(stores, mount, f"the store of the service {mount.service}")
+    anonymous = [path for path in paths if path.kind == ANONYMOUS]
+    if len(anonymous) == 1:
+        return anonymous[0]
+    known = ", ".join(f"{path.target} ({path.kind})" for path in paths) or "none"
+    raise InvalidInput(
+        f"The service {mount.service} is no store that is known here; name the target of its mount. Its paths: {known}."
+    )
+
+
+def _one(found: Sequence[DataPath], mount: MountRequest, what: str) -> DataPath:
+    if len(found) > 1 and len({path.container for path in found}) > 1:
+        raise InvalidInput(
+            f"The service {mount.service} runs as {len(found)} replicas, and each has data of its own at"
+            f" {found[0].target}: they cannot share {mount.source}.",
+            next_command=f"docker compose up -d --scale {mount.service}=1",
+        )
+    if len(found) > 1:
+        raise InvalidInput(f"There is more than one place for {what}: {', '.join(path.target for path in found)}.")
+    return found[0]
+
+
+def _in_layer(world: World, project: Project, mount: MountRequest, paths: Sequence[DataPath]) -> DataPath:
+    """Return a path that is named and not mounted: it lies in the container's own layer, if it is there at all."""
+    from_layer = [path for path in paths if path.kind == LAYER and path.target == mount.target]
+    if from_layer:
+        return from_layer[0]
+    container = project.containers[mount.service][0]
+    path = os.path.join(container.layers.get("UpperDir", ""), mount.target.lstrip("/"))
+    below = container.mount_at(mount.target)
+    if below is not None or not container.layers or not os.path.isdir(path):
+        known = ", ".join(f"{known.target} ({known.kind})" for known in paths) or "none"
+        raise InvalidInput(
+            f"The service {mount.service} has no data path {mount.target} of its own. Its paths: {known}."
+        )
+    return DataPath(
+        service=mount.service,
+        target=mount.target,
+        kind=LAYER,
+        host_path=path,
+        store="files",
+        container=container.id,
+        running=container.running,
+    )
+
+
+def survey(
+    world: World, project: Project, request: Request, moving: Sequence[tuple[MountRequest, DataPath]]
+) -> Findings:
+    """Return the findings for the mounts that are not reached yet."""
+    services = list(dict.fromkeys(mount.service for mount, _data in moving))
+    contexts = build_contexts(project)
+    moves = tuple(_move(world, project, mount, data, contexts) for mount, data in moving)
+    info = world.engine.info()
+    floating, images = _floating(world, project, services)
+    changing = {(mount.service, data.target) for mount, data in moving}
+    return Findings(
+        moves=moves,
+        rewrite=planned_rewrite(world, request, moves, images if request.pin_images else {}),
+        dependents=dependents_of(project, services),
+        stores=tuple(stopped(c) for name in services for c in project.containers[name]),
+        unsupported=tuple(
+            unsupported(
+                info,
+                docker_host=world.compose.environment.get("DOCKER_HOST", ""),
+                root_dir_here=os.path.isdir(info.root_dir),
+                effective_uid=os.geteuid(),
+            )
+        ),
+        floating=floating,
+        images_to_write=images,
+        drift=_drift(world, project, services, changing),
+        warnings=tuple(owners_of(project)) + tuple(_one_off_warnings(project)),
+        backup_place=place(world, request.backup_dir),
+        compose_v1=world.compose.is_v1,
+        other_anonymous=_other_anonymous(world, project, services, changing),
+    )
+
+
+def _move(
+    world: World, project: Project, mount: MountRequest, data: DataPath, contexts: Sequence[BuildContext]
+) -> Move:
+    check_move(data, mount.source)
+    container = next(c for c in project.containers[mount.service] if c.id == data.container)
+    known = with_facts(world, measured(data), container)
+    parent = os.path.dirname(mount.source)
+    cannot = {}
+    can_rename = rename.can_rename(known.host_path, parent)
+    if not can_rename.yes:
+        cannot[RENAME] = can_rename.reason
+    can_clone = clone.can_clone(known.host_path, parent)
+    if not can_clone.yes:
+        cannot[CLONE] = can_clone.reason
+    ignoring = [(context, line_to_add(context, mount.source)) for context in contexts]
+    missing = next(((context, line) for context, line in ignoring if line), None)
+    return Move(
+        data=known,
+        source=mount.source,
+        written=mount.written or mount.source,
+        place=place(world, mount.source),
+        cannot=cannot,
+        users=_other_users(world, project, data, mount.service),
+        shipped_by_image=data.kind == LAYER and shipped_by_image(container, data.target),
+        ignore_line=missing[1] if missing else "",
+        ignore_file=missing[0].ignore_file if missing else "",
+        image_id=container.image_id,
+    )
+
+
+def _other_users(world: World, project: Project, data: DataPath, service: str) -> tuple[str, ...]:
+    if not data.volume:
+        return ()
+    return tuple(c.name for c in world.engine.containers(volume=data.volume) if c.id != data.container)
+
+
+def build_contexts(project: Project) -> list[BuildContext]:
+    """Return the project's build contexts with the ignore file that the builder would read."""
+    found = []
+    for name, service in project.config.services.items():
+        if service.build is None or "://" in service.build.context:
+            continue
+        directory = os.path.realpath(os.path.join(project.working_dir, service.build.context))
+        # BuildKit looks for an ignore file named after the Dockerfile first.
+        own = os.path.join(directory, f"{service.build.dockerfile}.dockerignore")
+        path = own if os.path.isfile(own) else os.path.join(directory, ".dockerignore")
+        lines: tuple[str, ...] = ()
+        if os.path.isfile(path):
+            with open(path, encoding="utf-8", errors="replace") as handle:
+                lines = tuple(handle.read().splitlines())
+        found.append(BuildContext(name, directory, path, lines))
+    return found
+
+
+def planned_rewrite(world: World, request: Request, moves: Sequence[Move], images: dict[str, str]) -> PlannedRewrite:
+    """Plan the edit of the compose files in memory; raises where they cannot be edited as asked."""
+    files = project_files(world.compose.options, world.compose.environment)
+    rewrite = plan_rewrite(
+        files,
+        mounts=[Mount(move.data.service, move.data.target, move.written) for move in moves],
+        images=images,
+        rewrite=request.rewrite,
+    )
+    return PlannedRewrite(
+        paths=tuple(edit.path for edit in rewrite.edits),
+        how=rewrite.how,
+        warnings=rewrite.warnings,
+        diff=tuple(edit.diff() for edit in rewrite.edits),
+    )
+
+
+def dependents_of(project: Project, services: Sequence[str]) -> tuple[tuple[StoppedContainer, ...], ...]:
+    """Return the running containers that depend on ``services``, in groups that can stop at once, outermost first."""
+    names = [name for name in project.config.dependents_of(services) if name not in services]
+    groups: list[tuple[StoppedContainer, ...]] = []
+    left = list(names)
+    while left:
+        needed = {needs for name in left for needs in project.service(name).depends_on if needs != name}
+        outermost = [name for name in left if name not in needed] or list(left)
+        left = [name for name in left if name not in outermost]
+        group = tuple(stopped(c) for name in outermost for c in project.containers[name] if c.running)
+        if group:
+            groups.append(group)
+    return tuple(groups)
+
+
+def stopped(container: Container) -> StoppedContainer:
+    return StoppedContainer(
+        id=container.id,
+        name=container.name,
+        service=container.service,
+        policy=container.restart.name,
+        maximum_retries=container.restart.maximum_retries,
+        grace=float(container.stop_timeout or 10),
+    )
+
+
+def _floating(world: World, project: Project, services: Sequence[str]) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the services whose tag means another image by now, and what would pin each to the one that it runs."""
+    sentences, images = {}, {}
+    for name in services:
+        container = project.containers[name][0]
+        reference = project.service(name).image or container.image_ref
+        now = world.engine.image(reference)
+        if now is not None and now.id == container.image_id:
+            continue
+        running = world.engine.image(container.image_id)
+        meaning = f"means {now.id[7:19]} by now" if now else "is not here any more"
+        sentences[name] = (
+            f"The tag {reference} {meaning}, and {container.name} runs {container.image_id[7:19]}: the next plain"
+            " 'up' or 'pull' would start another image on this data."
+        )
+        images[name] = running.digests[0] if running and running.digests else container.image_id
+    return sentences, images
+
+
+def _drift(
+    world: World, project: Project, services: Sequence[str], changing: set[tuple[str, str]]
+) -> dict[str, tuple[str, ...]]:
+    ours = {name: [target for service, target in changing if service == name] for name in services}
+    hashes = world.compose.service_hashes(services)
+    found: dict[str, tuple[str, ...]] = {}
+    for drift in find_drift(world.engine, project, services, hashes, ignore_targets=ours):
+        if drift.kind != FLOATING:  # said on its own, with the way to pin it
+            found[drift.service] = (*found.get(drift.service, ()), drift.text)
+    return found
+
+
+def _other_anonymous(
+    world: World, project: Project, services: Sequence[str], changing: set[tuple[str, str]]
+) -> dict[str, tuple[str, ...]]:
+    found = {}
+    for name in services:
+        paths = [p.target for p in data_paths(world, project, name) if p.kind == ANONYMOUS]
+        others = tuple(path for path in paths if (name, path) not in changing)
+        if others:
+            found[name] = others
+    return found
+
+
+def _one_off_warnings(project: Project) -> list[str]:
+    running = [container.name for container in project.one_off if container.running]
+    return [f"{name}, a container of 'compose run', is left alone and loses its connections." for name in running]
+
+
+def with_sources(mounts: Sequence[MountRequest], project_dir: str) -> tuple[MountRequest, ...]:
+    """Return the requests with absolute sources, symbolic links resolved; raises for what cannot be a directory."""
+    found = []
+    for mount in mounts:
+        written = mount.written or mount.source
+        absolute = os.path.normpath(os.path.join(project_dir, os.path.expanduser(written)))
+        if os.path.islink(absolute) and not os.path.exists(absolute):
+            raise InvalidInput(f"{absolute} is a symbolic link to nowhere.")
+        found.append(replace(mount, source=os.path.realpath(absolute), written=written))
+    return tuple(found)

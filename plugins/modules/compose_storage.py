@@ -1,0 +1,333 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Move the data of a compose project's services into bind mounts."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: compose_storage
+short_description: Data of a compose project's services lives in bind mounts
+version_added: 0.1.0
+author:
+  - The selfhost.stateful contributors (@selfhost-stateful)
+description:
+  - Moves the data of services from anonymous volumes, named volumes or the container's own layer into directories of
+    the host, in one downtime for all of them, and proves it. Postgres and Redis are recognised and stopped by their
+    own means; any other path is moved as plain files.
+  - What can be done while the services run is done while they run. A consistent backup is taken and proved first.
+    Then the dependents and the services stop, the data is moved, the compose file is changed, only these services are
+    created anew from the very image that they ran, their mounts are read back from the engine, and they start.
+  - Every step is journaled before it is made. Killed anywhere, the next run goes on or rolls back by itself. A failure
+    before the proof is undone, and the services run on the old storage again. What is proved is never undone because
+    something later failed.
+  - From its first step on the work runs in a session of its own. If the connection is lost it goes on, and the next
+    run waits for it.
+extends_documentation_fragment:
+  - selfhost.stateful.project
+  - selfhost.stateful.project.engine
+  - selfhost.stateful.project.login
+attributes:
+  check_mode:
+    description: Can run in check_mode and return changed status prediction without modifying target.
+    support: full
+    details:
+      - Returns the whole plan, with strategy and reasons, sizes, blockers and an estimate of the downtime. The estimate
+        is rough and on the safe side.
+  diff_mode:
+    description: Will return details on what has changed (or possibly needs changing in check_mode), when in diff mode.
+    support: full
+    details:
+      - Shows the changed lines of the compose file with secrets masked. The data itself is not shown.
+  idempotent:
+    description:
+      - When run twice in a row outside check mode, with the same arguments, the second invocation indicates no change.
+    support: full
+options:
+  mounts:
+    description:
+      - The wanted bind mounts, as in compose's long form.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      service:
+        description: The service whose data is moved.
+        type: str
+        required: true
+      target:
+        description:
+          - The path in the container. Left out, it is found by asking the store where its data is, and taking the
+            mount that holds it.
+        type: str
+        default: ""
+      source:
+        description:
+          - The directory on the host. A relative one counts from the project's directory. It must not exist, or be
+            empty.
+        type: str
+        required: true
+  strategy:
+    description:
+      - V(auto) takes the first of the following whose conditions hold, and says why in RV(plan).
+      - V(rename) renames the volume's directory; at any size it costs a bare restart. Both places have to be on one
+        file system.
+      - V(clone) shares the blocks after the stop, on file systems that can (XFS, btrfs).
+      - V(replica) follows the running Postgres with a standby on the new place and restarts on that.
+      - V(copy) copies while the service runs, and after the stop only what changed since.
+    type: str
+    choices: [auto, rename, clone, replica, copy]
+    default: auto
+  backup:
+    description:
+      - V(auto) takes a physical backup of Postgres where it can be verified by its manifest (13 and later), else a
+        logical one that is restored into a scratch container to prove it.
+      - V(none) is allowed for the strategy V(rename) only, where the directory itself stays whole.
+    type: str
+    choices: [auto, physical, logical, none]
+    default: auto
+  backup_dir:
+    description:
+      - Where backups are put, each in a directory of its own. Another file system is fine. Backups are kept, also when
+        the operation is committed.
+      - Left out, C(backups) beside O(operations_dir).
+    type: path
+    default: ""
+  rewrite:
+    description:
+      - V(in_place) changes the compose file, and nothing but the lines concerned. If git tracks the file, the next
+        C(git pull) that touches it stops.
+      - V(override) writes the override file that belongs to it, which git does not track.
+      - V(none) leaves the files alone, because they are made by somebody else and name the mount already.
+    type: str
+    choices: [in_place, override, none]
+    default: in_place
+  pin_images:
+    description:
+      - Services are always created anew from the image that they ran. Where their tag means another image by now, this
+        writes the one that runs into the compose file, so that the next plain C(up) does not start another.
+    type: bool
+    default: false
+  accept_drift:
+    description:
+      - Whether other changes that were made to the compose file since a service was created may be applied too, which
+        creating it anew does.
+    type: bool
+    default: false
+  max_downtime:
+    description: Seconds. A plan whose estimate is longer is refused. V(0) sets no limit.
+    type: float
+    default: 0
+  stop_before:
+    description:
+      - V(switch) does all that costs no downtime, and halts. The next run without it goes on there.
+    type: str
+    choices: [switch]
+  stop_timeout:
+    description:
+      - Seconds that a store gets to stop. One that takes longer is not killed; the operation is undone instead.
+    type: int
+    default: 120
+  ready_timeout:
+    description: Seconds that a store gets to answer again. After them the operation is undone.
+    type: int
+    default: 120
+  operations_dir:
+    description:
+      - Where the journals are. Left out, C(/var/lib/selfhost-stateful/operations), or without root the XDG state
+        directory.
+    type: path
+    default: ""
+requirements:
+  - root on the Docker host
+  - docker (SDK for Python)
+  - psycopg 3, for Postgres
+  - PyYAML
+  - the compose CLI, version 2 or 1.29
+seealso:
+  - module: selfhost.stateful.compose_storage_info
+  - module: selfhost.stateful.compose_file_mount
+  - module: selfhost.stateful.operation
+"""
+
+EXAMPLES = r"""
+- name: Keep the data of a Mastodon in its checkout
+  selfhost.stateful.compose_storage:
+    project_src: /home/mastodon/live
+    mounts:
+      - service: db
+        source: ./postgres
+      - service: redis
+        source: ./redis
+
+- name: Only look, and refuse more than five seconds of downtime
+  selfhost.stateful.compose_storage:
+    project_src: /home/mastodon/live
+    max_downtime: 5
+    mounts:
+      - service: db
+        source: ./postgres
+  check_mode: true
+  register: plan
+
+- name: Make reality match a compose file that a template wrote
+  selfhost.stateful.compose_storage:
+    project_src: /srv/forum
+    rewrite: none
+    mounts:
+      - service: database
+        target: /var/lib/postgresql/data
+        source: /srv/forum/data/postgres
+"""
+
+RETURN = r"""
+operation:
+  description: The id of the operation, for M(selfhost.stateful.operation).
+  returned: success
+  type: str
+  sample: live-compose_storage-3f2a9c1b-1
+operation_state:
+  description: V(done), or V(running) where O(stop_before) halted it.
+  returned: changed
+  type: str
+plan:
+  description: What is moved from where to where and how, what stops, which files change, the estimated downtime.
+  returned: always
+  type: dict
+plan_text:
+  description: The same for people.
+  returned: always
+  type: str
+plan_complete:
+  description: V(false) where the host lacked a library, so that not everything could be looked at.
+  returned: always
+  type: bool
+blockers:
+  description: Everything that forbids the plan, each with a way out.
+  returned: when there are any
+  type: list
+  elements: str
+downtime_seconds:
+  description: From the first stop of a store to the moment in which all answered again.
+  returned: changed
+  type: float
+downtime_phases:
+  description: The parts of RV(downtime_seconds), in seconds by name.
+  returned: changed
+  type: dict
+bytes_copied:
+  description: Bytes that were written to the new places; none for a rename.
+  returned: changed
+  type: int
+copies:
+  description:
+    - Every other copy of the data, with C(role) (backup or original), C(path), C(moment) that it holds, C(size_bytes),
+      what proves it and what protects it.
+  returned: always
+  type: list
+  elements: dict
+mounts:
+  description: The mounts as the engine reports them, in its own keys.
+  returned: success
+  type: dict
+verification:
+  description: What was compared, before and after.
+  returned: changed
+  type: dict
+steps:
+  description: Seconds per step.
+  returned: changed
+  type: dict
+msg:
+  description: What happened.
+  returned: failure
+  type: str
+state:
+  description: Where the data is now and what runs.
+  returned: failure
+  type: str
+safe_to_rerun:
+  description: Whether the same task may be run again.
+  returned: failure
+  type: bool
+next_command:
+  description: What to do next.
+  returned: failure
+  type: str
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.arguments import (
+    ENGINE_ARGUMENTS,
+    LOGIN_ARGUMENTS,
+    PROJECT_ARGUMENTS,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
+from ansible_collections.selfhost.stateful.plugins.module_utils._host import require
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import OperationStore
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.standby_steps import STANDBY_HANDLERS
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.store import Login, PostgresqlStore
+from ansible_collections.selfhost.stateful.plugins.module_utils._redis.store import RedisStore
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.arguments import (
+    MOUNT_ARGUMENTS,
+    connect_world,
+    mount_requests,
+    operations_directory,
+    request_from,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.files_store import FilesStore
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.handlers import STORAGE_HANDLERS
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.run import Task, carry_out
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.store import Store
+
+ARGUMENTS = {
+    **PROJECT_ARGUMENTS,
+    **ENGINE_ARGUMENTS,
+    **LOGIN_ARGUMENTS,
+    "mounts": MOUNT_ARGUMENTS,
+    "strategy": {"type": "str", "choices": ["auto", "rename", "clone", "replica", "copy"], "default": "auto"},
+    "backup": {"type": "str", "choices": ["auto", "physical", "logical", "none"], "default": "auto"},
+    "backup_dir": {"type": "path", "default": ""},
+    "rewrite": {"type": "str", "choices": ["in_place", "override", "none"], "default": "in_place"},
+    "pin_images": {"type": "bool", "default": False},
+    "accept_drift": {"type": "bool", "default": False},
+    "max_downtime": {"type": "float", "default": 0},
+    "stop_before": {"type": "str", "choices": ["switch"]},
+    "stop_timeout": {"type": "int", "default": 120},
+    "ready_timeout": {"type": "int", "default": 120},
+    "operations_dir": {"type": "path", "default": ""},
+}
+
+
+def main() -> None:
+    """Read the options, carry them out, exit."""
+    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    params = module.params
+    try:
+        require("docker", "yaml", "psycopg")
+        stores: dict[str, Store] = {
+            "postgresql": PostgresqlStore(Login(params["login_user"], params["login_password"], params["login_db"])),
+            "redis": RedisStore(params["redis_password"]),
+            "files": FilesStore(),
+        }
+        task = Task(
+            connect=lambda: connect_world(params, stores),
+            operations=OperationStore(operations_directory(params)),
+            handlers={**STORAGE_HANDLERS, **STANDBY_HANDLERS},
+            mounts=mount_requests(params),
+            make_request=lambda project, mounts: request_from(params, project, mounts),
+            check_mode=module.check_mode,
+            stop_before=params["stop_before"] or "",
+        )
+        result = carry_out(task)
+    except StatefulError as error:
+        module.fail_json(**error.as_result())
+    for warning in result.pop("warnings", ()):
+        module.warn(warning)
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()
