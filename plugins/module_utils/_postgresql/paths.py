@@ -82,8 +82,10 @@ def mountable_path(container: Container, path: str) -> str:
         return ""
     mount = container.mount_at(path)
     if mount is not None:
+        if not mount.source or mount.type == "tmpfs":
+            return ""
         inner = _below(path, mount.destination)
-        return os.path.join(mount.source, inner or "") if mount.source and mount.type != "tmpfs" else ""
+        return os.path.join(mount.source, inner) if inner else mount.source
     merged = container.layers.get("MergedDir", "")
     return merged + path if merged and os.path.isdir(merged) else ""
 

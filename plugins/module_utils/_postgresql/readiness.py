@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
@@ -39,7 +39,7 @@ class Login:
     """
 
     user: str = ""
-    password: str = ""
+    password: str = field(default="", repr=False)
     database: str = ""
     transport: str = ""
 

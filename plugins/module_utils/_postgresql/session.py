@@ -16,7 +16,7 @@ import math
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any, Protocol
 
@@ -52,7 +52,7 @@ class Login:
     """Who connects where. ``socket_directory`` is a path of the container, empty for psql's own default."""
 
     user: str
-    password: str
+    password: str = field(repr=False)
     database: str
     socket_directory: str
     port: int

@@ -60,7 +60,8 @@ def as_json(query: str) -> str:
     if shown:  # no subquery can hold it
         query = f"SELECT current_setting({literal(shown.group(1))})"
     # The line break ends a trailing comment of the query.
-    return f"SELECT coalesce(json_agg(answer), '[]')::text FROM (\n{query.rstrip().rstrip(';')}\n) AS answer"
+    plain = query.rstrip("; \n\t")
+    return f"SELECT coalesce(json_agg(answer), '[]')::text FROM (\n{plain}\n) AS answer"
 
 
 def from_json(text: str) -> list[tuple[Any, ...]]:

@@ -1,0 +1,185 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import EngineMount
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import (
+    physical_backup,
+    scratch,
+    second_server,
+    shutdown,
+    standby,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import (
+    Cluster,
+    Database,
+    Slot,
+    Tablespace,
+    major_from,
+)
+from tests.unit.postgresql.control_file import make_cluster
+from tests.unit.postgresql.fakes import FakeEngine, a_container
+
+TEMPLATE = Database("template1", "postgres", 1, "UTF8", "de_DE.utf8", "C", "c", "", True, True)
+DATA = "/var/lib/postgresql/data"
+CLUSTER = Cluster(
+    server_version_num=150004,
+    major="15",
+    system_identifier=1,
+    superuser="boss",
+    in_recovery=False,
+    data_directory=DATA,
+    config_file=f"{DATA}/postgresql.conf",
+    hba_file="/etc/postgresql/pg_hba.conf",
+    ident_file=f"{DATA}/pg_ident.conf",
+    port=5432,
+    unix_socket_directories=("/var/run/postgresql",),
+    wal_level="replica",
+    max_wal_senders=10,
+    free_wal_senders=10,
+    max_connections=100,
+    data_checksums=False,
+    wal_segment_bytes=16 << 20,
+    archive_mode="off",
+    shared_preload_libraries="",
+    synchronous_standby_names="",
+    databases=(TEMPLATE,),
+    tablespaces=(),
+    slots=(),
+    prepared_transactions=0,
+    unlogged_tables=0,
+    relations=1,
+    database_bytes=1,
+    wal_bytes=1,
+)
+STOPPED = a_container(pid=0, status="exited")
+
+
+@pytest.mark.parametrize(
+    "number,major", [(90624, "9.6"), (90505, "9.5"), (100023, "10"), (150004, "15"), (180000, "18")]
+)
+def test_major_versions(number: int, major: str) -> None:
+    assert major_from(number) == major
+
+
+def test_configuration_outside_the_data_directory_is_named() -> None:
+    assert CLUSTER.files_outside() == ("/etc/postgresql/pg_hba.conf",)
+
+
+@pytest.mark.parametrize(
+    "changes,reason",
+    [
+        ({"server_version_num": 120010, "major": "12"}, "no backup manifest"),
+        ({"in_recovery": True}, "itself a standby"),
+        ({"wal_level": "minimal"}, "wal_level"),
+        ({"free_wal_senders": 1}, "1 of 10 WAL senders"),
+        ({"unlogged_tables": 3}, "3 unlogged tables"),
+        ({"slots": (Slot("debezium", "logical", False),)}, "debezium"),
+        ({"synchronous_standby_names": "*"}, "synchronous_standby_names"),
+        ({"tablespaces": (Tablespace(1, "fast", "/fast"),)}, "fast"),
+    ],
+)
+def test_each_reason_against_a_standby_is_said(changes: dict[str, Any], reason: str) -> None:
+    (found,) = standby.possible(replace(CLUSTER, **changes), STOPPED)
+    assert reason in found
+
+
+def test_nothing_speaks_against_a_plain_cluster() -> None:
+    assert standby.possible(CLUSTER, STOPPED) == []
+    assert physical_backup.impediments(CLUSTER) == []
+
+
+def test_reasons_against_a_physical_backup() -> None:
+    inside = Tablespace(1, "inner", f"{DATA}/pg_inner")
+    broken = replace(CLUSTER, server_version_num=120010, wal_level="minimal", free_wal_senders=0, tablespaces=(inside,))
+    assert len(physical_backup.impediments(broken)) == 4
+    beside = Tablespace(1, "beside", f"{DATA}base")
+    assert physical_backup.impediments(replace(CLUSTER, tablespaces=(beside,))) == []
+
+
+@pytest.mark.parametrize(
+    "changes,database,tail",
+    [
+        ({}, {}, ()),
+        ({"data_checksums": True}, {}, ("--data-checksums",)),
+        ({"server_version_num": 180000}, {}, ("--no-data-checksums",)),
+        ({"server_version_num": 180000, "data_checksums": True}, {}, ("--data-checksums",)),
+        ({}, {"provider": "i", "locale": "und"}, ("--locale-provider", "icu", "--icu-locale", "und")),
+        ({}, {"provider": "b", "locale": "C.UTF-8"}, ("--locale-provider", "builtin", "--builtin-locale", "C.UTF-8")),
+    ],
+)
+def test_a_scratch_cluster_is_made_like_the_original(
+    changes: dict[str, Any], database: dict[str, Any], tail: tuple[str, ...]
+) -> None:
+    like = replace(CLUSTER, databases=(replace(TEMPLATE, **database),), **changes)
+    argv = scratch.initdb_argv(like)
+    assert argv[argv.index("--lc-ctype") + 2 :] == tail
+    assert argv[argv.index("-U") + 1] == "boss"
+    assert argv[argv.index("--lc-collate") + 1] == "de_DE.utf8"
+
+
+def test_only_what_does_not_hold_the_data_is_mounted_again() -> None:
+    mounts = (
+        EngineMount("volume", "/v/18/_data", "/var/lib/postgresql", True, name="v"),
+        EngineMount("bind", "/srv/my.conf", f"{DATA}/postgresql.conf", False),
+        EngineMount("bind", "/srv/hba.conf", "/etc/postgresql/pg_hba.conf", True),
+        EngineMount("tmpfs", "", "/run", True),
+        EngineMount("volume", "/v/certs/_data", "/certs", True, name="certs"),
+    )
+    binds = second_server.surroundings(a_container(pid=0, mounts=mounts), CLUSTER)
+    assert [(bind.source, bind.target, bind.read_only) for bind in binds] == [
+        ("/srv/hba.conf", "/etc/postgresql/pg_hba.conf", True),
+        ("/v/certs/_data", "/certs", True),
+    ]
+
+
+def test_secrets_for_the_entrypoint_are_not_passed_on() -> None:
+    env = {"PGDATA": DATA, "POSTGRES_PASSWORD": "x", "LANG": "de_DE.utf8", "PATH": "/usr/lib"}
+    assert second_server.environment_of(a_container(env=env)) == {
+        "PGDATA": DATA,
+        "LANG": "de_DE.utf8",
+        "PATH": "/usr/lib",
+    }
+
+
+@pytest.mark.parametrize("sign", ["standby.signal", "backup_label"])
+def test_an_unfinished_standby_is_removed(tmp_path: Path, sign: str) -> None:
+    directory = make_cluster(tmp_path / "standby")
+    (directory / sign).touch()
+    standby.abandon(FakeEngine(), operation="op", directory=str(directory))  # type: ignore[arg-type]
+    assert not directory.exists()
+    standby.abandon(FakeEngine(), operation="op", directory=str(directory))  # type: ignore[arg-type]
+
+
+def test_a_finished_standby_is_kept(tmp_path: Path) -> None:
+    directory = make_cluster(tmp_path / "standby", state=2)
+    with pytest.raises(StatefulError, match="not removed"):
+        standby.abandon(FakeEngine(), operation="op", directory=str(directory))  # type: ignore[arg-type]
+    assert (directory / "PG_VERSION").exists()
+
+
+def test_a_clean_shutdown_is_proved(tmp_path: Path) -> None:
+    assert shutdown.prove_shut_down(str(make_cluster(tmp_path / "data"))).shut_down
+
+
+@pytest.mark.parametrize("state", [0, 2, 3, 4, 5, 6])
+def test_any_other_state_is_refused(tmp_path: Path, state: int) -> None:
+    with pytest.raises(StatefulError, match="not shut down cleanly"):
+        shutdown.prove_shut_down(str(make_cluster(tmp_path / "data", state=state)))
+
+
+def test_a_lock_file_that_is_left_is_refused_and_kept(tmp_path: Path) -> None:
+    directory = make_cluster(tmp_path / "data")
+    (directory / "postmaster.pid").touch()
+    with pytest.raises(StatefulError, match=r"postmaster\.pid is left"):
+        shutdown.prove_shut_down(str(directory))
+    assert (directory / "postmaster.pid").exists()

@@ -1,0 +1,86 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import ExecResult
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import session
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.routes import Route
+from tests.unit.postgresql.fakes import Asked, FakeEngine, a_container
+
+LOGIN = session.Login(
+    user="app admin",
+    password="se cret",
+    database="it's",
+    socket_directory="/run/pg",
+    port=5433,
+    os_user="999:999",
+    statement_timeout=1.5,
+)
+
+
+def psql(answer: object = None, *, rc: int = 0, stderr: bytes = b"") -> tuple[session.Session, FakeEngine]:
+    def reply(asked: Asked) -> ExecResult:
+        return ExecResult(asked.argv, rc, json.dumps(answer).encode() + b"\n", stderr)
+
+    engine = FakeEngine(answer=reply)
+    transport = session.PsqlTransport(engine, "c", LOGIN)  # type: ignore[arg-type]
+    return session.Session(engine, a_container(), LOGIN, transport), engine  # type: ignore[arg-type]
+
+
+def test_psql_gets_secrets_by_environment_and_statements_by_stdin() -> None:
+    connection, engine = psql([{"n": 1}])
+    assert connection.rows("SELECT %s AS n", ("pass'word",)) == [(1,)]
+    (asked,) = engine.asked
+    assert asked.argv[0] == "psql"
+    assert not [word for word in asked.argv if "se cret" in word or "SELECT" in word or "pass'word" in word]
+    assert asked.environment["PGPASSWORD"] == "se cret"
+    assert asked.environment["PGOPTIONS"].startswith("-c search_path=pg_catalog -c statement_timeout=1500")
+    assert b"SELECT 'pass''word' AS n" in asked.stdin
+    assert asked.user == "999:999"
+    assert asked.argv[asked.argv.index("-d") + 1] == "it's"
+    assert asked.argv[asked.argv.index("-h") + 1] == "/run/pg"
+
+
+def test_an_answer_may_span_lines() -> None:
+    assert session.parse_psql(b'[{"a":1}, \n {"a":"x\\ny"}]\n') == '[{"a":1}, \n {"a":"x\\ny"}]'
+    assert session.parse_psql(b"") == ""
+
+
+def test_a_refusal_carries_its_code() -> None:
+    said = b'psql:<stdin>:1: FEHLER:  42P01: Relation "x" existiert nicht\nPOSITION:  parserOpenTable, x.c:1'
+    connection, _engine = psql(rc=3, stderr=said)
+    with pytest.raises(session.SqlError, match="Relation") as caught:
+        connection.run("SELECT * FROM x")
+    assert caught.value.sqlstate == "42P01"
+
+
+@pytest.mark.parametrize("message", ["psql: error: connection refused", "", "port 5432: closed"])
+def test_no_code_is_no_code(message: str) -> None:
+    assert session.sqlstate_of(message) == ""
+
+
+def test_scalar_wants_one_value() -> None:
+    with pytest.raises(session.SqlError, match="2 rows"):
+        psql([{"a": 1}, {"a": 2}])[0].scalar("SELECT 1")
+    with pytest.raises(session.SqlError, match="1 rows"):
+        psql([{"a": 1, "b": 2}])[0].scalar("SELECT 1, 2")
+    assert psql([{"a": None}])[0].scalar("SELECT NULL") is None
+
+
+def test_a_limit_never_becomes_no_limit() -> None:
+    assert session.milliseconds(0) == 0
+    assert session.milliseconds(0.0001) == 1
+    connection, engine = psql([{"a": 1}])
+    connection.limited(0.0001).scalar("SELECT 1")
+    assert "statement_timeout=1 " in engine.asked[0].environment["PGOPTIONS"] + " "
+
+
+def test_the_login_is_in_no_representation_of_a_route() -> None:
+    assert "hunter2" not in repr(Route("h", 1, "u", "none", (), {"PGPASSWORD": "hunter2"}))
+    assert "se cret" not in repr(LOGIN)
