@@ -27,6 +27,8 @@ FOUNDATION = {"_operation", "_compose", "_engine", "_errors"}
 DOMAINS = {"_storage", "_postgresql", "_redis", "_dokku", "_heroku", "_cloudogu"}
 KNOWS = {
     "_errors": set(),
+    # For the modules alone: it runs a module again under another interpreter.
+    "_host": {"_errors"},
     "_operation": {"_errors"},
     "_engine": {"_errors"},
     "_compose": {"_engine", "_errors"},
