@@ -132,7 +132,7 @@ def _built(recipe: Recipe, engine: Engine, dockerfile: str, how: str, folder: Pa
         (context / "Dockerfile").write_text(dockerfile)
         before = engine.docker("image", "inspect", "-f", "{{.Id}}", recipe.ref, check=False)
         flags = [flag for key, value in labels.items() for flag in ("--label", f"{key}={value}")]
-        engine.docker("build", "--quiet", "--pull=false", "--network=none", *flags, "-t", recipe.ref, str(context))
+        engine.docker("build", "--quiet", "--pull=false", *flags, "-t", recipe.ref, str(context))
     if before:
         # Without force: an image that a container still uses stays, as does one that is tagged elsewhere.
         engine.docker("rmi", before, check=False)

@@ -33,9 +33,10 @@ USERLAND_HOOKS = (
     'cp "$1/usr/share/base-passwd/group.master" "$1/etc/group"',
     '[ -e "$1/bin/sh" ] || ln -s dash "$1/bin/sh"',
     '[ -e "$1/usr/bin/awk" ] || ln -s mawk "$1/usr/bin/awk"',
-    'mkdir -p "$1/root" && chmod 1777 "$1/tmp" "$1/var/tmp"',
+    'mkdir -p "$1/root" "$1/usr/local/bin" "$1/usr/local/sbin" "$1/usr/local/lib" && chmod 1777 "$1/tmp" "$1/var/tmp"',
     '[ -e "$1/etc/nsswitch.conf" ] || cp "$1/usr/share/libc-bin/nsswitch.conf" "$1/etc/nsswitch.conf"',
     '[ -e "$1/etc/localtime" ] || ln -s /usr/share/zoneinfo/Etc/UTC "$1/etc/localtime"',
+    'rm -rf "$1/var/run" && ln -s /run "$1/var/run"',
     'chroot "$1" ldconfig',
 )
 SLIMMING_HOOKS = (
@@ -103,7 +104,7 @@ def _postgres(major: int, suite: str) -> Recipe:
         hooks=(
             *USERLAND_HOOKS,
             _user("postgres", 999, "/var/lib/postgresql"),
-            'chroot "$1" localedef -i en_US -c -f UTF-8 -A /usr/share/locale/locale.alias en_US.UTF-8',
+            'chroot "$1" localedef -i en_US -c -f UTF-8 en_US.UTF-8',
             f'sed -ri "s/^#?listen_addresses *=.*/listen_addresses = \'*\'/" "$1{share}/postgresql.conf.sample"',
             'mkdir -p "$1/docker-entrypoint-initdb.d"',
             f'chroot "$1" sh -c "{make_volume}"',
@@ -147,6 +148,33 @@ CMD ["redis-server"]
     )
 
 
+_MASTODON_CONTRACT = """\
+COPY --chmod=755 mastodon.py /usr/local/lib/mastodon/mastodon.py
+RUN cd /usr/local/bin && for name in bundle rails rake node npm yarn; do ln -s ../lib/mastodon/mastodon.py $name; done
+RUN mkdir -p /mastodon/public/assets /mastodon/public/packs /mastodon/public/system && chown -R 991:991 /mastodon
+ENV LANG=C.UTF-8 PYTHONUNBUFFERED=1 RAILS_ENV=production
+WORKDIR /mastodon
+USER mastodon
+EXPOSE 3000 4000
+"""
+_MASTODON_BASE = Recipe(
+    name="mastodon-base",
+    tag="latest",
+    pulled="debian:trixie-slim",
+    pulled_lines=(
+        "RUN apt-get update && apt-get install -y --no-install-recommends curl procps python3 python3-psycopg"
+        " python3-redis && rm -rf /var/lib/apt/lists/* && useradd -u 991 -d /mastodon -s /bin/bash mastodon\n"
+        + _MASTODON_CONTRACT
+    ),
+    suite="trixie",
+    packages=(*USERLAND, "curl", "python3", "python3-psycopg", "python3-redis"),
+    hooks=(*USERLAND_HOOKS, _user("mastodon", 991, "/mastodon"), *SLIMMING_HOOKS),
+    files=("mastodon.py",),
+    contract=_MASTODON_CONTRACT,
+)
+# The base is what a project's own Dockerfile starts from; this is the image that others built from it.
+_MASTODON = Recipe(name="mastodon", tag="latest", parent="mastodon-base:latest", contract="USER mastodon\n")
+
 _ALL = (
     _postgres(13, "bullseye"),
     _postgres(15, "bookworm"),
@@ -154,6 +182,8 @@ _ALL = (
     _postgres(18, "forky"),
     _redis(7, "bookworm"),
     _redis(8, "trixie"),
+    _MASTODON_BASE,
+    _MASTODON,
 )
 RECIPES: dict[str, Recipe] = {recipe.key: recipe for recipe in _ALL}
-DEMO = ("postgres:17", "redis:8")
+DEMO = ("postgres:17", "redis:8", "mastodon:latest")
