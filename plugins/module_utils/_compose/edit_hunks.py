@@ -119,10 +119,9 @@ def reverse(text: str, hunks: Sequence[Hunk]) -> Edited:
     result = text
     # From the bottom up, so that the line numbers of the hunks above stay true.
     for hunk in sorted(hunks, key=lambda each: each.line, reverse=True):
-        taken_back = _reverse_one(result, hunk)
-        if taken_back != result:
-            _assert_nothing_else(result, taken_back, hunk)
-        result = taken_back
+        result = _reverse_one(result, hunk)
+    if result != text:
+        _assert_nothing_else(text, result, hunks)
     return edited(text, result, "reversed")
 
 
@@ -203,27 +202,30 @@ def _declared_in(entry: Sequence[str]) -> list[str]:
     return declared.names() if declared is not None else []
 
 
-def _assert_nothing_else(before: str, after: str, hunk: Hunk) -> None:
-    """Undo is proved like a change: what the hunk does not concern must mean the same as before."""
+def _assert_nothing_else(before: str, after: str, hunks: Sequence[Hunk]) -> None:
+    """Undo is proved like a change: what the hunks do not concern must mean the same as before."""
     if not after.strip("\ufeff \r\n"):
         return
+    places = {hunk.place for hunk in hunks}
     try:
-        same = _data_without(parse(before), hunk) == _data_without(parse(after), hunk)
+        same = _data_without(parse(before), places) == _data_without(parse(after), places)
     except InvalidInput as error:
         raise HunkConflict(
             f"taking back our own lines would leave a compose file that does not parse: {error.msg}",
             next_command="take the mount out of the file by hand, then run the same task again",
         ) from error
     if not same:
-        lines = _split(before)
-        raise _conflict(lines, hunk, 0, len(lines))
+        raise HunkConflict(
+            "taking back our own lines would change more than the lines that we wrote",
+            next_command="take the mount out of the file by hand, then run the same task again",
+        )
 
 
-def _data_without(document: Document, hunk: Hunk) -> dict[str, Any]:
+def _data_without(document: Document, places: set[tuple[str, ...]]) -> dict[str, Any]:
     data = {key.value: value.data() for key, value in document.root.pairs() if key.value not in ("services", "volumes")}
     services = document.root.get("services")
     for key, value in services.pairs() if services is not None else ():
-        if hunk.place != ("services", key.value) and hunk.place:
+        if ("services", key.value) not in places and () not in places:
             data[f"services.{key.value}"] = value.data()
     return data
 
@@ -287,7 +289,11 @@ def _extent(text: str, hunk: Hunk, length: int) -> tuple[int, int]:
     """The lines between which the hunk's place lies in the file as it is now."""
     if len(hunk.place) != 2:
         return 0, length
-    places = _places(text)
+    try:
+        places = _places(text)
+    except InvalidInput:
+        # Half of the hunks are taken back: whether the whole is sound is asked at the end.
+        return 0, length
     for index, (first, place) in enumerate(places):
         if place == hunk.place:
             return first, places[index + 1][0] if index + 1 < len(places) else length

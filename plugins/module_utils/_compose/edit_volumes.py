@@ -60,16 +60,14 @@ def _without(document: Document, name: str) -> str | None:
 
 def _without_section(document: Document, root: Node, top: tuple[Node, Node]) -> str:
     key, value = top
-    if root.flow or document.line(key.start) == document.line(value.start):
+    if root.flow:
         return apply(document.text, [without_pair(document, root, key, value)])
-    # Comments between key and entries stay: the key and the one entry go.
-    entry = value.children[0]
-    start, end = document.line_start(entry.start), document.after_line(value.end)
-    text = splice(document.text, start, end, "")
-    start, end = document.line_start(key.start), document.line_end(key.start)
-    if end < document.line_start(entry.start):
-        return splice(text, start, end, "")
-    return _without_one_blank_line(splice(text, start, end, ""), start, document.text.endswith("\n"))
+    start, end = document.line_start(key.start), document.after_line(value.end)
+    below_key, entry = document.line_end(key.start), document.line_start(value.children[0].start)
+    if below_key < entry:
+        # Comments between the key and its only entry stay.
+        return apply(document.text, [(start, below_key, ""), (entry, end, "")])
+    return _without_one_blank_line(splice(document.text, start, end, ""), start, document.text.endswith("\n"))
 
 
 def _without_one_blank_line(text: str, at: int, final_newline: bool) -> str:
