@@ -35,8 +35,8 @@ STATES = (
     IN_PRODUCTION,
 )
 
-# pg_control_version: 942 is 9.4 and 9.5; 1300 is 13 to 17.
-KNOWN_VERSIONS = (942, 960, 1002, 1100, 1201, 1300, 1800)
+# pg_control_version: 942 is 9.4 and 9.5; 1300 is 13 to 16.
+KNOWN_VERSIONS = (942, 960, 1002, 1100, 1201, 1300, 1700, 1800)
 
 # PostgreSQL itself never lets the struct outgrow one disk sector, so that it is
 # written at once (PG_CONTROL_MAX_SAFE_SIZE); the rest of the 8 KiB file is zero.
