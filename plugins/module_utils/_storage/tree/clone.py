@@ -10,6 +10,7 @@ import fcntl
 import os
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.beneath import (
     open_directory,
@@ -41,7 +42,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.re
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.scan import (
     Entry,
     Listing,
-    refuse_nested_mounts,
+    carried,
     walk,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.space import watched
@@ -80,7 +81,8 @@ def _try_clone(source: PathLike, trial: int) -> str:
     """Clone the smallest file found among the first hundred; return why that failed, or nothing."""
     files: list[Entry] = []
     for listing in walk(source, live=True):
-        files += [entry for entry in listing.entries if entry.kind == "file" and entry.size and not entry.is_mount]
+        sized = (entry for entry in listing.entries if entry.kind == "file" and entry.size and not entry.is_mount)
+        files += islice(sized, 100 - len(files))
         if len(files) >= 100:
             break
     if not files:
@@ -147,13 +149,12 @@ class _Cloning:
 
     def jobs(self) -> Iterator[Batch]:
         for listing in walk(self._source, live=False, exclude=self._exclude):
-            refuse_nested_mounts(self._source, listing)
             self._book.add_directory(listing.path)
             with open_directory(self._target_root, listing.path) as target:
                 yield from batches(listing.path, self._files(listing, target))
 
     def _files(self, listing: Listing, target: int) -> Iterator[Entry]:
-        for entry in listing.entries:
+        for entry in carried(self._source, listing):
             if entry.kind == "directory":
                 put_directory(target, entry.name)
             elif entry.kind != "file":

@@ -14,6 +14,7 @@ from itertools import islice
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.beneath import (
     GONE,
+    join,
     lstat,
     open_directory,
     open_file,
@@ -22,7 +23,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.be
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.blocks import first_difference
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.durable import PathLike
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.metadata import read_xattrs
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.scan import Entry, entry_of, walk
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.scan import Entry, Listing, entry_of, walk
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.space import watched
 
 
@@ -63,7 +64,7 @@ def _differences(one: PathLike, other: PathLike, content: bool, excluded: frozen
                         raise
                     # Said already, at its parent.
                     continue
-                yield from _surplus(listing.path, there, listing.entries, excluded)
+                yield from _surplus(listing, there, excluded)
                 for entry in listing.entries:
                     yield from _pair_differences(listing.descriptor, there, entry, content, groups)
 
@@ -102,12 +103,12 @@ def _root_entry(descriptor: int) -> Entry:
     return entry_of("", os.fstat(descriptor))
 
 
-def _surplus(directory: str, there: int, entries: Collection[Entry], excluded: frozenset[str]) -> Iterator[Difference]:
-    names = {entry.name for entry in entries}
-    prefix = directory + "/" if directory else ""
+def _surplus(listing: Listing, there: int, excluded: frozenset[str]) -> Iterator[Difference]:
+    names = set(listing.names)
     for name in sorted(os.listdir(there)):
-        if name not in names and prefix + name not in excluded:
-            yield Difference(prefix + name, "surplus", "", "present")
+        path = join(listing.path, name)
+        if name not in names and path not in excluded:
+            yield Difference(path, "surplus", "", "present")
 
 
 def _entry_differences(here: int, there: int, entry: Entry, twin: Entry) -> Iterator[Difference]:

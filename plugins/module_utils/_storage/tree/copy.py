@@ -50,7 +50,8 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.re
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.scan import (
     Entry,
     Listing,
-    refuse_nested_mounts,
+    carried,
+    in_chunks,
     tree_size,
     walk,
 )
@@ -101,7 +102,8 @@ def warm_copy(
     Run again it goes on: files that did not change since are kept, others are brought up to
     date block by block. So a second pass shortly before the stop shortens what is left to
     settle. Directories get their owner, mode and times only when settling. ``exclude`` holds
-    relative paths. Raises ``NoSpace``, ``NestedMount``, ``NotOurs``, ``TreeError``.
+    relative paths; ``keep_free`` bytes of the target's file system are left to others. Raises
+    ``NoSpace``, ``NestedMount``, ``NotOurs``, ``TreeError``.
     """
     counter = Counter()
     total = 0
@@ -135,7 +137,13 @@ def warm_copy(
         started = time.monotonic()
         with open_root(source) as source_root, open_root(target) as target_root:
             done = _Pass(book, source, source_root, target_root, counter, began, mapped)
-            written = done.run(exclude, workers, lambda: progress(min(counter.value, total), total))
+
+            def tick() -> None:
+                if keep_free:
+                    require_space(target, needed=0, keep_free=keep_free, state=state)
+                progress(min(counter.value, total), total)
+
+            written = done.run(exclude, workers, tick)
         copied = time.monotonic()
         book.commit()
         # Until this the record must not be trusted over a power cut.
@@ -194,25 +202,25 @@ class _Pass:
 
     def _jobs(self, exclude: Collection[str]) -> Iterator[Batch]:
         for listing in walk(self._source, live=True, exclude=exclude):
-            refuse_nested_mounts(self._source, listing)
             with open_directory(self._target_root, listing.path) as target:
                 yield from batches(listing.path, self._files_to_copy(listing, target))
 
     def _files_to_copy(self, listing: Listing, target: int) -> Iterator[Entry]:
-        known = self._book.known_in(listing.path)
-        for entry in listing.entries:
-            if entry.kind == "directory":
-                put_directory(target, entry.name)
-            elif entry.kind != "file":
-                with contextlib.suppress(FileNotFoundError):
-                    put_other(listing.descriptor, target, entry)
-            elif entry.nlink > 1 and (first := self._book.first_of_link(entry.inode, entry.path)) is not None:
-                self._book.add_link(entry.path, first)
-            elif self._is_kept(known.get(entry.name), entry, target):
-                self._counter.add(entry.size)
-                self.kept += 1
-            else:
-                yield entry
+        for chunk in in_chunks(carried(self._source, listing)):
+            known = self._book.known_among(listing.path, chunk[0].name, chunk[-1].name)
+            for entry in chunk:
+                if entry.kind == "directory":
+                    put_directory(target, entry.name)
+                elif entry.kind != "file":
+                    with contextlib.suppress(FileNotFoundError):
+                        put_other(listing.descriptor, target, entry)
+                elif entry.nlink > 1 and (first := self._book.first_of_link(entry.inode, entry.path)) is not None:
+                    self._book.add_link(entry.path, first)
+                elif self._is_kept(known.get(entry.name), entry, target):
+                    self._counter.add(entry.size)
+                    self.kept += 1
+                else:
+                    yield entry
 
     def _is_kept(self, known: Known | None, entry: Entry, target: int) -> bool:
         now = Stamp(entry.size, entry.mtime_ns, entry.ctime_ns, entry.inode)

@@ -26,7 +26,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.en
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.record import scratch_record
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.scan import (
     Entry,
-    refuse_nested_mounts,
+    carried,
     walk,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.space import watched
@@ -53,10 +53,9 @@ def hardlink_tree(source: PathLike, target: PathLike, *, exclude: Collection[str
         prepare_root(target, resumable=True)
         with scratch_record() as book, open_root(source) as source_root, open_root(target) as target_root:
             for listing in walk(source, live=False, exclude=exclude):
-                refuse_nested_mounts(source, listing)
                 book.add_directory(listing.path)
                 with open_directory(target_root, listing.path) as place:
-                    for entry in listing.entries:
+                    for entry in carried(source, listing):
                         entries += 1
                         if entry.kind == "directory":
                             put_directory(place, entry.name)

@@ -91,10 +91,11 @@ class Record:
         )
         self._commit_sometimes()
 
-    def known_in(self, directory: str) -> dict[str, Known]:
-        """Return what is known of the files of one directory, by name."""
+    def known_among(self, directory: str, first: str, last: str) -> dict[str, Known]:
+        """Return what is known of the files of one directory from name ``first`` to ``last``, by name."""
         rows = self._connection.execute(
-            "SELECT name, stamp, read_began_ns, proved FROM file WHERE directory = ?", (os.fsencode(directory),)
+            "SELECT name, stamp, read_began_ns, proved FROM file WHERE directory = ? AND name BETWEEN ? AND ?",
+            (os.fsencode(directory), os.fsencode(first), os.fsencode(last)),
         )
         prefix = directory + "/" if directory else ""
         found = {}

@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.beneath import (
+    join,
     lstat,
     open_directory,
     open_file,
@@ -46,11 +47,17 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.en
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.errors import SourceChanging
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.metadata import copy_metadata
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.parallel import Counter, in_parallel
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.record import Record, Stamp, open_record
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.record import (
+    Known,
+    Record,
+    Stamp,
+    open_record,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.scan import (
     Entry,
     Listing,
-    refuse_nested_mounts,
+    carried,
+    in_chunks,
     walk,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.space import watched
@@ -66,12 +73,14 @@ _PATHS_NAMED = 100
 class Settled:
     """Evidence that the copy holds what the stopped source holds, on stable storage.
 
+    ``files_unproved`` counts those taken over unread that no ``prove_warm`` has read either.
     ``rewritten_paths`` names the first hundred; the record has every range.
     """
 
     files_total: int
     bytes_total: int
     files_compared: int
+    files_unproved: int
     files_rewritten: int
     bytes_written: int
     entries_deleted: int
@@ -163,7 +172,9 @@ class _Settling:
         self._margin_ns = margin_ns
         self._resumed = resumed
         self._missing = missing
-        self._files = self._bytes = self._compared = self._rewritten = self._written = self._deleted = 0
+        self._files = self._bytes = self._compared = self._rewritten = self._written = self._deleted = (
+            self._unproved
+        ) = 0
         self._named: list[str] = []
 
     def evidence(self) -> Settled:
@@ -171,6 +182,7 @@ class _Settling:
             files_total=self._files,
             bytes_total=self._bytes,
             files_compared=self._compared,
+            files_unproved=self._unproved,
             files_rewritten=self._rewritten,
             bytes_written=self._written,
             entries_deleted=self._deleted,
@@ -204,44 +216,52 @@ class _Settling:
 
     def _jobs(self, excluded: frozenset[str]) -> Iterator[Batch]:
         for listing in walk(self._source, live=False, exclude=excluded):
-            refuse_nested_mounts(self._source, listing)
             self._book.add_directory(listing.path)
             with open_directory(self._target_root, listing.path) as target:
                 self._delete_surplus(listing, target, excluded)
                 yield from batches(listing.path, self._files_to_compare(listing, target))
 
     def _delete_surplus(self, listing: Listing, target: int, excluded: frozenset[str]) -> None:
-        wanted = {entry.name for entry in listing.entries}
-        prefix = listing.path + "/" if listing.path else ""
+        wanted = set(listing.names)
         for name in os.listdir(target):
-            if name not in wanted and prefix + name not in excluded:
+            if name not in wanted and join(listing.path, name) not in excluded:
                 self._deleted += remove(target, name)
                 self._book.add_directory(listing.path, changed=True)
 
     def _files_to_compare(self, listing: Listing, target: int) -> Iterator[Entry]:
-        known = self._book.known_in(listing.path)
-        for entry in listing.entries:
-            if entry.kind == "directory":
-                changed = put_directory(target, entry.name)
-            elif entry.kind != "file":
-                changed = put_other(listing.descriptor, target, entry)
-            elif entry.nlink > 1 and (first := self._book.first_of_link(entry.inode, entry.path)) is not None:
-                self._book.add_link(entry.path, first)
-                self._files += 1
-                continue
-            else:
-                self._files += 1
-                self._bytes += entry.size
-                present = self._present(entry, target)
-                now = Stamp(entry.size, entry.mtime_ns, entry.ctime_ns, entry.inode)
-                if is_unchanged(known.get(entry.name), now, margin_ns=self._margin_ns) and matches(present, now):
-                    continue
-                if present is None:
-                    self._missing[0] += entry.blocks * 512
-                changed = present is None
-                yield entry
-            if changed:
-                self._book.add_directory(listing.path, changed=True)
+        for chunk in in_chunks(carried(self._source, listing)):
+            known = self._book.known_among(listing.path, chunk[0].name, chunk[-1].name)
+            for entry in chunk:
+                if entry.kind == "directory":
+                    changed = put_directory(target, entry.name)
+                elif entry.kind != "file":
+                    changed = put_other(listing.descriptor, target, entry)
+                else:
+                    self._files += 1
+                    if entry.nlink > 1 and (first := self._book.first_of_link(entry.inode, entry.path)) is not None:
+                        self._book.add_link(entry.path, first)
+                        continue
+                    self._bytes += entry.size
+                    present = self._present(entry, target)
+                    if self._is_settled(known.get(entry.name), entry, present):
+                        continue
+                    changed = present is None
+                    if changed:
+                        self._missing[0] += entry.blocks * 512
+                    yield entry
+                if changed:
+                    self._book.add_directory(listing.path, changed=True)
+
+    def _is_settled(self, known: Known | None, entry: Entry, present: os.stat_result | None) -> bool:
+        now = Stamp(entry.size, entry.mtime_ns, entry.ctime_ns, entry.inode)
+        if known is None or not is_unchanged(known, now, margin_ns=self._margin_ns):
+            return False
+        if not matches(present, now):
+            # What is written now was not there when the copy was proved.
+            self._book.forget(known.path)
+            return False
+        self._unproved += not known.proved
+        return True
 
     def _present(self, entry: Entry, target: int) -> os.stat_result | None:
         """Return the status of the file to write to; a name that shares its inode wrongly is removed."""
