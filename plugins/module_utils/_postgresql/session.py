@@ -367,5 +367,6 @@ def parse_psql(stdout: bytes) -> str:
 
 def sqlstate_of(message: str) -> str:
     """Find the code in a message of VERBOSITY verbose: ``ERROR:  42P01: relation …``, in any language."""
-    found = re.search(r":\s+([0-9A-Z]{5}):", message)
+    # ERROR, FATAL and PANIC have five letters, too; every code has a digit.
+    found = re.search(r":\s+(?=[A-Z]*\d)([0-9A-Z]{5}):", message)
     return found.group(1) if found else ""

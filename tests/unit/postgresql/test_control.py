@@ -94,7 +94,7 @@ def test_a_torn_read_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     reads = iter([bytes(torn), bytes(torn), control_bytes(1300, 1)])
     pauses: list[float] = []
     monkeypatch.setattr(control, "_read", lambda _path: next(reads))
-    monkeypatch.setattr(control.time, "sleep", pauses.append)
+    monkeypatch.setattr("time.sleep", pauses.append)
     assert control.read_control(str(tmp_path)).system_identifier == IDENTIFIER
     assert len(pauses) == 2
 
@@ -103,7 +103,7 @@ def test_a_damaged_file_ends_in_an_error(tmp_path: Path, monkeypatch: pytest.Mon
     make_cluster(tmp_path / "data")
     file = tmp_path / "data" / "global" / "pg_control"
     file.write_bytes(b"\x01" + file.read_bytes()[1:])
-    monkeypatch.setattr(control.time, "sleep", lambda _seconds: None)
+    monkeypatch.setattr("time.sleep", lambda _seconds: None)
     with pytest.raises(StatefulError, match="checksum does not match"):
         control.read_control(str(tmp_path / "data"))
 

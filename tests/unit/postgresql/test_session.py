@@ -53,14 +53,14 @@ def test_an_answer_may_span_lines() -> None:
 
 
 def test_a_refusal_carries_its_code() -> None:
-    said = b'psql:<stdin>:1: FEHLER:  42P01: Relation "x" existiert nicht\nPOSITION:  parserOpenTable, x.c:1'
+    said = b'psql:<stdin>:1: ERROR:  42P01: Relation "x" existiert nicht\nPOSITION:  parserOpenTable, x.c:1'
     connection, _engine = psql(rc=3, stderr=said)
     with pytest.raises(session.SqlError, match="Relation") as caught:
         connection.run("SELECT * FROM x")
     assert caught.value.sqlstate == "42P01"
 
 
-@pytest.mark.parametrize("message", ["psql: error: connection refused", "", "port 5432: closed"])
+@pytest.mark.parametrize("message", ["psql: error: connection refused", "", "port 5432: closed", "psql: FATAL: no"])
 def test_no_code_is_no_code(message: str) -> None:
     assert session.sqlstate_of(message) == ""
 
