@@ -236,6 +236,7 @@ def simple_project(
     named_volumes: bool = False,
     bind_mounts: bool = False,
     replicas: int = 1,
+    restart: str = "always",
     db_lines: Sequence[str] = (),
     redis_lines: Sequence[str] = (),
     name: str | None = None,
@@ -255,7 +256,7 @@ def simple_project(
         if tag is None:
             continue
         services[kind] = service
-        body = [f"image: {IMAGE_PREFIX}/{kind}:{tag}", "restart: unless-stopped", *more]
+        body = [f"image: {IMAGE_PREFIX}/{kind}:{tag}", f"restart: {restart}", *more]
         if named_volumes or bind_mounts:
             source = f"{service}-data" if named_volumes else f"./{kind}"
             body += ["volumes:", f"  - {source}:{target}"]
