@@ -329,6 +329,22 @@ def test_a_record_of_another_copy_is_refused(places: Places, tmp_path: Path) -> 
         warm_copy(places.source, tmp_path / "elsewhere", record=tmp_path / "no record")
 
 
+def test_a_source_may_have_another_path_after_the_stop(places: Places) -> None:
+    tree_of_many(places.source, files=6)
+    warm(places, clock=much_later, source_id="layer of web")
+    moved = places.source.with_name("elsewhere")
+    places.source.rename(moved)
+    result = settle(moved, places.target, record=places.record, source_id="layer of web")
+    assert (result.files_compared, result.files_unproved) == (0, 6)
+    assert compare_trees(moved, places.target) == []
+
+
+def test_space_is_left_for_others(places: Places) -> None:
+    tree_of_many(places.source, files=6)
+    with pytest.raises(errors.NoSpace):
+        warm(places, keep_free=1 << 60)
+
+
 @isolated
 def test_a_mount_inside_the_data_stops_the_copy(places: Places, tmp_path: Path) -> None:
     tree_of_many(places.source, files=3)

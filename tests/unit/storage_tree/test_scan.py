@@ -7,13 +7,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 from pathlib import Path
 
 import pytest
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import mounts, scan
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import libc, mounts, scan
 from tests.unit.storage_tree.trees import bind_mount, isolated, make_tree, mount_tmpfs
 
 
@@ -94,6 +95,32 @@ def test_mount_points_are_reported_and_not_entered(tmp_path: Path) -> None:
     assert sorted(mounts.mount_points_below(root)) == [str(root / "bound"), str(root / "other")]
     assert mounts.filesystem_of(root / "other" / "not" / "yet").volatile
     assert mounts.filesystem_of(root / "other").bytes_total == 1 << 20
+
+
+@isolated
+def test_mounts_of_another_namespace_are_seen_and_those_of_ours_are_not_mixed_in(tmp_path: Path) -> None:
+    """A running container's files are read below /proc/<pid>/root."""
+    root = tmp_path / "root"
+    for name in ("theirs", "ours", "bound"):
+        (root / name).mkdir(parents=True)
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        libc.unshare(libc.CLONE_NEWNS)
+        mount_tmpfs(root / "theirs", 1)
+        bind_mount(root / "ours", root / "bound")
+        os.write(writing, b"ready")
+        signal.pause()
+    try:
+        assert os.read(reading, 5) == b"ready"
+        mount_tmpfs(root / "ours", 1)
+        there = {entry.path: entry.is_mount for entry in scan.scan(f"/proc/{child}/root{root}")}
+        here = {entry.path: entry.is_mount for entry in scan.scan(root)}
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    assert there == {"theirs": True, "ours": False, "bound": True}
+    assert here == {"theirs": False, "ours": True, "bound": False}
 
 
 def test_mountinfo_lines() -> None:

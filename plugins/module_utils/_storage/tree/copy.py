@@ -91,6 +91,7 @@ def warm_copy(
     target: PathLike,
     *,
     record: PathLike,
+    source_id: str | None = None,
     workers: int = 2,
     progress: Progress = lambda done, total: None,
     exclude: Collection[str] = (),
@@ -104,6 +105,9 @@ def warm_copy(
     settle. Directories get their owner, mode and times only when settling. ``exclude`` holds
     relative paths; ``keep_free`` bytes of the target's file system are left to others. Raises
     ``NoSpace``, ``NestedMount``, ``NotOurs``, ``TreeError``.
+
+    ``source_id`` names the source in the record where its path will be another after the stop,
+    as that of a container's own layer is.
     """
     counter = Counter()
     total = 0
@@ -119,7 +123,7 @@ def warm_copy(
             needed=lambda: total - counter.value,
             record=record,
         ),
-        open_record(record, source=source, target=target) as book,
+        open_record(record, source=source if source_id is None else source_id, target=target) as book,
     ):
         prepare_root(target, resumable=book.header("began") is not None)
         # Everything that changes from here on is compared when settling, be it read before

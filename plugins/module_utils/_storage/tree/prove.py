@@ -52,6 +52,7 @@ def prove_warm(
     target: PathLike,
     *,
     record: PathLike,
+    source_id: str | None = None,
     workers: int = 2,
     progress: Progress = lambda done, total: None,
     margin_ns: int = RACY_MARGIN_NS,
@@ -69,7 +70,7 @@ def prove_warm(
     damaged: list[str] = []
     with (
         watched(target, what=f"Proving {os.fspath(target)}", state=state, needed=lambda: 0, record=record),
-        open_record(record, source=source, target=target) as book,
+        open_record(record, source=source if source_id is None else source_id, target=target) as book,
     ):
         with open_root(source) as source_root, open_root(target) as target_root:
 
@@ -138,7 +139,9 @@ def _facts(status: os.stat_result) -> tuple[int, ...]:
     return (status.st_size, status.st_mode, status.st_uid, status.st_gid, status.st_mtime_ns)
 
 
-def prove_settled(source: PathLike, target: PathLike, *, record: PathLike, workers: int = 2) -> Proved:
+def prove_settled(
+    source: PathLike, target: PathLike, *, record: PathLike, source_id: str | None = None, workers: int = 2
+) -> Proved:
     """Read again from the disk what settling wrote, and nothing else, against the stopped source."""
     state = f"the original in {os.fspath(source)} is complete; the copy in {os.fspath(target)} is not proved"
     done = 0
@@ -146,7 +149,7 @@ def prove_settled(source: PathLike, target: PathLike, *, record: PathLike, worke
     damaged: list[str] = []
     with (
         watched(target, what=f"Proving {os.fspath(target)}", state=state, needed=lambda: 0, record=record),
-        open_record(record, source=source, target=target) as book,
+        open_record(record, source=source if source_id is None else source_id, target=target) as book,
     ):
         with open_root(source) as source_root, open_root(target) as target_root:
 

@@ -15,7 +15,7 @@ import sqlite3
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.blocks import Range
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.durable import PathLike
@@ -36,9 +36,8 @@ CREATE TEMP TABLE link (number INTEGER PRIMARY KEY, path BLOB NOT NULL, first BL
 """
 
 
-@dataclass(frozen=True)
-class Stamp:
-    """What tells one state of a file from another."""
+class Stamp(NamedTuple):
+    """What tells one state of a file from another. (Tuples, for there is one of these per file.)"""
 
     size: int
     mtime_ns: int
@@ -50,8 +49,7 @@ class Stamp:
         return cls(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
 
 
-@dataclass(frozen=True)
-class Known:
+class Known(NamedTuple):
     """A file as it was copied: its stamp, taken before it was read, and when that began."""
 
     path: str
@@ -200,7 +198,8 @@ def _encode(stamp: Stamp) -> str:
 
 
 def _decode(text: str) -> Stamp:
-    return Stamp(*map(int, text.split()))
+    size, mtime_ns, ctime_ns, inode = text.split(" ")
+    return Stamp(int(size), int(mtime_ns), int(ctime_ns), int(inode))
 
 
 @contextmanager

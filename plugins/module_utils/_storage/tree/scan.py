@@ -22,7 +22,11 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.be
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.durable import PathLike
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.errors import NestedMount
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.mounts import mount_id, mount_points_below
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.mounts import (
+    mount_id,
+    mount_points_below,
+    read_mounts,
+)
 
 _KINDS = {
     stat.S_IFREG: "file",
@@ -115,7 +119,7 @@ def walk(root: PathLike, *, live: bool, exclude: Collection[str] = ()) -> Iterat
     """
     excluded = frozenset(exclude)
     with open_root(root) as top:
-        mounts = _Mounts.of(root, top)
+        mounts = _Mounts.of(top)
         pending = [""]
         while pending:
             path = pending.pop()
@@ -148,10 +152,14 @@ class _Mounts:
     known: frozenset[str]
 
     @classmethod
-    def of(cls, root: PathLike, descriptor: int) -> _Mounts:
-        real = os.path.realpath(root).rstrip("/")
-        known = frozenset(point[len(real) + 1 :] for point in mount_points_below(real))
-        return cls(os.fstat(descriptor).st_dev, mount_id(descriptor), known)
+    def of(cls, descriptor: int) -> _Mounts:
+        own, table, known = mount_id(descriptor), read_mounts(), frozenset[str]()
+        if any(mount.mount_id == own for mount in table):
+            # Only for a tree in our own namespace: the path of one below /proc/<pid>/root would
+            # resolve to an unrelated path of the host.
+            real = os.readlink(f"/proc/self/fd/{descriptor}").rstrip("/")
+            known = frozenset(point[len(real) + 1 :] for point in mount_points_below(real, table))
+        return cls(os.fstat(descriptor).st_dev, own, known)
 
 
 def _entries(

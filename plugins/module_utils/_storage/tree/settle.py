@@ -99,6 +99,7 @@ def settle(
     target: PathLike,
     *,
     record: PathLike,
+    source_id: str | None = None,
     workers: int = 2,
     progress: Progress = lambda done, total: None,
     exclude: Collection[str] = (),
@@ -119,7 +120,7 @@ def settle(
     missing = [0]
     with (
         watched(target, what=f"Settling {os.fspath(target)}", state=state, needed=lambda: missing[0], record=record),
-        open_record(record, source=source, target=target) as book,
+        open_record(record, source=source if source_id is None else source_id, target=target) as book,
     ):
         prepare_root(target, resumable=book.header("began") is not None)
         resumed = _begin(book)
