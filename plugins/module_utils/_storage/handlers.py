@@ -40,4 +40,6 @@ STORAGE_HANDLERS: dict[str, Handler[World]] = {
     "compare_counts": copies.CompareCounts(),
     "release_volume": volumes.ReleaseVolume(),
     "retain": copies.Retain(),
+    "vacate": copies.Vacate(),
+    "keep_in_place": copies.KeepInPlace(),
 }

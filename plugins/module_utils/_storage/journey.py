@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_entries import Mount
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.files import project_files
@@ -107,8 +108,24 @@ def plan(world: World, observed: Observed, operations: OperationStore) -> Planne
         steps = planner.steps_for(request, findings, transfers, backup_dir)
     summary = report.summary(request, findings, choices, transfers, backup_dir)
     text = report.plan_text(request, findings, choices, blockers, warnings, backup_dir)
-    made = planner.plan_of(goal, steps, summary=summary, text=text, project_dir=request.project_dir)
+    made = planner.plan_of(
+        goal, steps, summary=summary, text=text, project_dir=request.project_dir, compose=compose_facts(world)
+    )
     return Planned(made, findings, choices, tuple(blockers), tuple(warnings))
+
+
+def compose_facts(world: World) -> dict[str, Any]:
+    """Return how this project and its engine are reached, so that a roll back needs to be told nothing."""
+    options = world.compose.options
+    return {
+        "project_src": options.project_src,
+        "project_name": options.project_name,
+        "files": list(options.files),
+        "profiles": list(options.profiles),
+        "env_files": list(options.env_files),
+        "docker_host": world.compose.environment.get("DOCKER_HOST", ""),
+        "compose_program": list(world.compose.invocation.program),
+    }
 
 
 def goal_of(observed: Observed) -> Goal:
@@ -144,6 +161,7 @@ def _file_only(world: World, observed: Observed) -> Planned:
         summary={"moves": [], "files": list(planned.paths)},
         text=text,
         project_dir=request.project_dir,
+        compose=compose_facts(world),
     )
     return Planned(made, findings, {}, warnings=rewrite.warnings)
 

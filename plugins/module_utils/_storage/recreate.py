@@ -58,7 +58,8 @@ def create_containers(
         world.compose.up(services, extra_files=extra, no_deps=True, no_start=True, force_recreate=world.compose.is_v1)
     for transfer in transfers:
         if locations[transfer.name].kind == LAYER:
-            fill_layer(world.engine, the_container(world, transfer), transfer.target, transfer.retained)
+            source = transfer.origin.path if locations[transfer.name] == transfer.goal else transfer.retained
+            fill_layer(world.engine, the_container(world, transfer), transfer.target, source)
         prove_mount(world, transfer, locations[transfer.name])
 
 

@@ -121,7 +121,7 @@ def survey(
     contexts = build_contexts(project)
     moves = tuple(_move(world, project, mount, data, contexts) for mount, data in moving)
     info = world.engine.info()
-    floating, images = _floating(world, project, services)
+    floating, images = floating_images(world, project, services)
     changing = {(mount.service, data.target) for mount, data in moving}
     return Findings(
         moves=moves,
@@ -243,7 +243,7 @@ def stopped(container: Container) -> StoppedContainer:
     )
 
 
-def _floating(world: World, project: Project, services: Sequence[str]) -> tuple[dict[str, str], dict[str, str]]:
+def floating_images(world: World, project: Project, services: Sequence[str]) -> tuple[dict[str, str], dict[str, str]]:
     """Return the services whose tag means another image by now, and what would pin each to the one that it runs."""
     sentences, images = {}, {}
     for name in services:

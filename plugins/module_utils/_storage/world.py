@@ -17,6 +17,8 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api impo
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Step
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.layer import layer_path
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import LAYER
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.store import Store
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.transfer import Location, Transfer
 
@@ -42,6 +44,12 @@ class World:
     def store(self, transfer: Transfer) -> Store:
         return self.stores[transfer.store]
 
+    def path_of(self, transfer: Transfer, location: Location) -> str:
+        """Return the directory on the host: a layer's is that of the service's container as it is now."""
+        if location.kind != LAYER:
+            return location.path
+        return layer_path(the_container(self, transfer), transfer.target)
+
     def containers_of(self, service: str) -> list[Container]:
         """Return the service's containers as they are now, without those of ``compose run``."""
         found = self.engine.containers(labels={PROJECT_LABEL: self.project, SERVICE_LABEL: service})
@@ -58,7 +66,7 @@ class World:
 def holds(container: Container, target: str, location: Location) -> bool:
     """Tell whether ``container`` has ``location`` mounted read-write at exactly ``target``."""
     mount = container.mount_at(target)
-    if location.kind == "layer":
+    if location.kind == LAYER:
         return mount is None
     if mount is None or mount.destination.rstrip("/") != target.rstrip("/") or not mount.rw:
         return False

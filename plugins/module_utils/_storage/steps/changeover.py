@@ -17,7 +17,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execu
     UndoRefused,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Step
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import RENAME
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import LAYER, RENAME
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.recreate import (
     create_containers,
     prove_mount,
@@ -56,7 +56,8 @@ class CreateContainers(NothingToUndo):
         for transfer in transfers:
             # Whatever happened before: a service is never started on a directory
             # without its data, where its image would initialise an empty one.
-            world.store(transfer).identity(transfer.data_in(transfer.goal.path))
+            path = transfer.origin.path if transfer.goal.kind == LAYER else transfer.goal.path
+            world.store(transfer).identity(transfer.data_in(path))
         create_containers(
             world,
             transfers,
@@ -111,7 +112,7 @@ class StartStores(SelfProving):
         for transfer in self._wanted(step):
             if transfer.strategy == RENAME or transfer.name not in identities:
                 continue
-            path = transfer.data_in(transfer.goal.path)
+            path = transfer.data_in(context.world.path_of(transfer, transfer.goal))
             wrote = context.world.store(transfer).took_writes(path, identities[transfer.name])
             if wrote:
                 found.append(f"{transfer.service}: {wrote}")
@@ -144,7 +145,7 @@ class ProveGoal(NothingToUndo):
         mounts, verification = {}, {}
         for transfer in transfers:
             mounts[transfer.name] = prove_mount(world, transfer, transfer.goal)
-            found = world.store(transfer).identity(transfer.data_in(transfer.goal.path))
+            found = world.store(transfer).identity(transfer.data_in(world.path_of(transfer, transfer.goal)))
             differences = world.store(transfer).differences(identities.get(transfer.name, found), found)
             if differences:
                 raise StatefulError(f"{transfer.goal.shown()} holds other data: {'; '.join(differences)}.")

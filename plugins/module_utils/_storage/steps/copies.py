@@ -14,7 +14,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model im
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Evidence
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Copy, Step
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.base import NothingToUndo
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.base import NothingToUndo, SelfProving
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.store import BackupRequest
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.transfer import Transfer
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import links, scan
@@ -120,6 +120,7 @@ class Retain(NothingToUndo):
             # The engine expects its directory to be there when the volume is looked at or removed.
             os.mkdir(transfer.origin.path, status.st_mode & 0o7777)
             return self._renamed(transfer)
+        image = world.engine.image(transfer.image_id)
         world.engine.create_helper(
             Helper(
                 operation=context.operation.id,
@@ -127,6 +128,7 @@ class Retain(NothingToUndo):
                 image_id=transfer.image_id,
                 argv=("true",),
                 volumes=(transfer.origin.volume,),
+                tmpfs=image.volumes if image else (),  # else the engine makes a volume for each declared path
             ),
             start=False,
         )
@@ -175,3 +177,49 @@ class KeepLayer(NothingToUndo):
         os.makedirs(os.path.dirname(transfer.retained), mode=0o700, exist_ok=True)
         links.hardlink_tree(os.path.join(upper, transfer.target.lstrip("/")), transfer.retained)
         return {"copies": [original(transfer, transfer.retained, "hard links to the layer's files").as_dict()]}
+
+
+class Vacate(SelfProving):
+    """Set aside what is still kept at the place that the data comes back to. args: ``transfer``."""
+
+    def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
+        transfer = transfer_of(step)
+        known, kept = context.evidence.get(step.name), self._kept(transfer, context)
+        if known is not None:
+            return known
+        if os.path.isdir(kept):
+            return self._evidence(transfer, kept)
+        path = transfer.goal.path
+        return {} if not os.path.isdir(path) or not os.listdir(path) else None
+
+    def apply(self, step: Step, context: Context[World]) -> Evidence:
+        transfer = transfer_of(step)
+        kept = self._kept(transfer, context)
+        renaming.rename_directory(transfer.goal.path, kept)
+        return self._evidence(transfer, kept)
+
+    def undo(self, step: Step, context: Context[World]) -> Evidence:
+        transfer = transfer_of(step)
+        kept = self._kept(transfer, context)
+        if os.path.isdir(kept):
+            renaming.rename_directory(kept, transfer.goal.path)
+        return {}
+
+    @staticmethod
+    def _kept(transfer: Transfer, context: Context[World]) -> str:
+        return f"{transfer.goal.path}.kept-{context.operation.id}"
+
+    @staticmethod
+    def _evidence(transfer: Transfer, kept: str) -> Evidence:
+        return {"copies": [original(transfer, kept, "beside the volume's directory").as_dict()]}
+
+
+class KeepInPlace(NothingToUndo):
+    """Name the directory that a roll back left behind as what it is: a copy. args: ``transfer``."""
+
+    def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
+        return context.evidence.get(step.name)
+
+    def apply(self, step: Step, context: Context[World]) -> Evidence:
+        transfer = transfer_of(step)
+        return {"copies": [original(transfer, transfer.origin.path, "a directory of its own").as_dict()]}

@@ -213,7 +213,7 @@ class StopStores(SelfProving):
     def _identities(step: Step, world: World, since: float = 0.0) -> dict[str, Any]:
         found = {}
         for transfer in transfers_of(step):
-            path = transfer.data_in(transfer.origin.path)
+            path = transfer.data_in(world.path_of(transfer, transfer.origin))
             found[transfer.name] = dict(world.store(transfer).prove_stopped(path, transfer.store_facts, since))
         return found
 
@@ -222,7 +222,7 @@ class StopStores(SelfProving):
         """Let a store that was killed recover, so that it can be stopped cleanly."""
         store = world.store(transfer)
         try:
-            store.prove_stopped(transfer.data_in(transfer.origin.path), transfer.store_facts)
+            store.prove_stopped(transfer.data_in(world.path_of(transfer, transfer.origin)), transfer.store_facts)
         except StatefulError:
             container = the_container(world, transfer)
             world.engine.start(container.id)
@@ -238,7 +238,9 @@ class StopStores(SelfProving):
     def _start_again(world: World, transfer: Transfer) -> None:
         store = world.store(transfer)
         prove_mount(world, transfer, transfer.origin)
-        store.identity(transfer.data_in(transfer.origin.path))  # never start a service on a directory without data
+        store.identity(
+            transfer.data_in(world.path_of(transfer, transfer.origin))
+        )  # never start a service on a directory without data
         container = the_container(world, transfer)
         if not container.running:
             world.engine.start(container.id)

@@ -91,11 +91,10 @@ class StagedMove(SelfProving):
     def apply(self, step: Step, context: Context[World]) -> Evidence:
         transfer = transfer_of(step)
         stop_if_in_use(context.world, transfer, transfer.origin)
-        if not os.path.exists(transfer.staging) and os.path.isdir(transfer.goal.path):
+        if context.evidence.get(step.name) and is_in_place(transfer):
             # Moved before, and the origin ran since: what lies at the goal is
             # our own copy, and is brought up to date like any other.
-            if context.evidence.get(step.name) and not _is_empty(transfer.goal.path):
-                os.rename(transfer.goal.path, transfer.staging)
+            os.rename(transfer.goal.path, transfer.staging)
         filled = dict(self.fill(transfer, step, context))
         store = context.world.store(transfer)
         wanted = store.identity(transfer.data_in(transfer.origin.path))

@@ -1,0 +1,133 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Let go of what a storage operation retained: the only thing in the collection that deletes an original.
+
+It deletes what the journal names and nothing else, and only if it is still the
+very directory that was journaled, if no container mounts it, and if every
+service that was moved runs on, or stands on, its new mount.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import (
+    OPERATION_LABEL,
+    ROLE_LABEL,
+    Container,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, StatefulError
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import (
+    COMMITTED,
+    DONE,
+    ROLLED_BACK,
+    Copy,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import Operation
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.rollback import transfers_done
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.copies import KEEPER
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World, holds
+
+DAY = 86400.0
+
+
+@dataclass(frozen=True)
+class Removal:
+    """What a commit frees."""
+
+    copies: tuple[Copy, ...]
+
+    @property
+    def bytes(self) -> int:
+        return sum(copy.size_bytes for copy in self.copies)
+
+
+def plan_commit(operation: Operation, *, min_age_days: float, with_backups: bool) -> Removal:
+    """Return what committing would remove; raises where the operation is not to be committed (yet)."""
+    history = operation.history()
+    if history.state not in (DONE, ROLLED_BACK, COMMITTED):
+        raise InvalidInput(
+            f"The operation {operation.id} is {history.state}: only one that has ended can be committed.",
+            next_command="run its task again to finish it",
+        )
+    age = (time.time() - history.changed_at) / DAY
+    if age < min_age_days:
+        raise InvalidInput(
+            f"The operation {operation.id} ended {age:.1f} days ago, less than min_age_days ({min_age_days:g}).",
+            next_command="wait, or set min_age_days: 0",
+        )
+    roles = ("original", "backup") if with_backups else ("original",)
+    copies = [copy for copy in history.copies() if copy.role in roles and os.path.lexists(copy.path)]
+    return Removal(tuple(copies))
+
+
+def carry_out_commit(world: World, operation: Operation, removal: Removal) -> None:
+    """Remove it. Killed half-way, it is run again and goes on."""
+    if operation.history().state == DONE:
+        _prove_moved(world, operation)
+    for copy in removal.copies:
+        _remove(world, operation, copy)
+    _release_volumes(world, operation)
+    if operation.history().state == DONE:
+        operation.journal.state(COMMITTED)
+
+
+def _prove_moved(world: World, operation: Operation) -> None:
+    for transfer in transfers_done(operation):
+        containers = world.containers_of(transfer.service)
+        if not any(holds(container, transfer.target, transfer.goal) for container in containers):
+            raise StatefulError(
+                f"The service {transfer.service} does not have {transfer.goal.shown()} at {transfer.target}, so the"
+                " original is not removed.",
+                next_command=f"docker ps -a --filter label=com.docker.compose.service={transfer.service}",
+            )
+
+
+def _remove(world: World, operation: Operation, copy: Copy) -> None:
+    path = copy.path
+    if os.path.islink(path) or os.path.realpath(path) != os.path.normpath(path):
+        raise StatefulError(f"{path} is not the plain directory that was journaled; it is not removed.")
+    status = os.stat(path)
+    if copy.inode and (status.st_ino, status.st_dev) != (copy.inode, copy.device):
+        raise StatefulError(f"{path} is another directory than the one that was retained; it is not removed.")
+    users = _mounting(world.engine.containers(), path)
+    if users:
+        raise StatefulError(
+            f"{', '.join(users)} mounts {path}; it is not removed.",
+            next_command=f"docker inspect --format '{{{{json .Mounts}}}}' {users[0]}",
+        )
+    shutil.rmtree(path)
+    if copy.protected.startswith("held by"):
+        os.mkdir(path, 0o700)  # the engine expects a volume's directory to be there until it removes it itself
+    operation.journal.removed(path)
+
+
+def _mounting(containers: Sequence[Container], path: str) -> list[str]:
+    found = []
+    for container in containers:
+        if container.labels.get(ROLE_LABEL) == KEEPER:
+            continue
+        for mount in container.mounts:
+            source = os.path.realpath(mount.source) if mount.source else ""
+            if source and (source + "/").startswith(path.rstrip("/") + "/"):
+                found.append(container.name)
+    return found
+
+
+def _release_volumes(world: World, operation: Operation) -> None:
+    """Remove the containers that held a volume, and the anonymous volumes that are empty shells now."""
+    for container in world.engine.containers(labels={OPERATION_LABEL: operation.id, ROLE_LABEL: KEEPER}):
+        world.engine.remove_container(container.id, force=True)
+    for transfer in transfers_done(operation):
+        name = transfer.origin.volume
+        if transfer.origin.kind != "anonymous" or name in world.engine.volumes_in_use():
+            continue
+        volume = world.engine.volume(name)
+        if volume is not None and not (os.path.isdir(volume.mountpoint) and os.listdir(volume.mountpoint)):
+            world.engine.remove_volume(name)

@@ -1,0 +1,195 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""How a storage operation ends: committed, or rolled back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import Project, observe_project
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, StatefulError
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation import execute
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.detached import run_detached
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Handlers
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import (
+    COMMITTED,
+    DONE,
+    OPEN_STATES,
+    ROLLED_BACK,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import Operation, OperationStore
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage import report
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.commit import carry_out_commit, plan_commit
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.journey import remove_leftover_helpers
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import Request
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.rollback import (
+    check_state,
+    mark_rolled_back,
+    plan_way_back,
+    transfers_done,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.rollback_plan import rollback_goal
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World
+
+
+@dataclass(frozen=True)
+class Ending:
+    """``connect`` opens fresh connections for what the operation journaled about its project."""
+
+    operations: OperationStore
+    handlers: Handlers[World]
+    connect: Callable[[Mapping[str, Any]], World]
+    make_request: Callable[[Project], Request]
+    check_mode: bool = False
+
+    def world(self, operation: Operation) -> World:
+        return replace(self.connect(operation.plan.facts["compose"]), project=operation.plan.goal.project)
+
+
+def find(operations: OperationStore, operation_id: str, project: str) -> Operation:
+    """Return the operation that is meant; of a project, the one that is open, else the newest that is done."""
+    if operation_id:
+        return operations.get(operation_id)
+    mine = [operation for operation in operations.of_project(project) if operation.plan.reverts is None]
+    found = next((o for o in mine if o.history().state in OPEN_STATES), None) or operations.newest_done(project)
+    if found is None and mine:
+        return mine[-1]
+    if found is None:
+        raise InvalidInput(f"There is no operation of the project {project} in {operations.directory}.")
+    return found
+
+
+def find_ended(operations: OperationStore, operation_id: str, project: str) -> Operation:
+    """Return the operation to commit; of a project the newest that is done, a roll back that left data included."""
+    done = [o for o in operations.of_project(project) if o.history().state == DONE]
+    if operation_id or not done:
+        return find(operations, operation_id, project)
+    return max(done, key=lambda o: o.history().changed_at)
+
+
+def commit(
+    ending: Ending, operation_id: str, project: str, *, min_age_days: float, remove_backups: bool
+) -> dict[str, Any]:
+    """Return the module's result; raises StatefulError."""
+    operation = find_ended(ending.operations, operation_id, project)
+    removal = plan_commit(operation, min_age_days=min_age_days, with_backups=remove_backups)
+    pending = operation.history().state == DONE or bool(removal.copies)
+    names = [copy.path for copy in removal.copies]
+    text = f"Commit {operation.id}: frees {report.size_text(removal.bytes)} in {len(names)} places"
+    result = {
+        "changed": pending,
+        "operation": operation.id,
+        "plan_text": "\n".join([text, *(f"  removes {name}" for name in names)]),
+        "removed": [copy.as_dict() for copy in removal.copies],
+    }
+    if pending and not ending.check_mode:
+        with ending.operations.locked(operation.plan.goal.project, wait=True):
+            carry_out_commit(ending.world(operation), operation, removal)
+    return {**result, "copies": [copy.as_dict() for copy in operation.history().copies()]}
+
+
+def roll_back(ending: Ending, operation_id: str, project: str) -> dict[str, Any]:
+    """Return the module's result; raises StatefulError."""
+    operation = find(ending.operations, operation_id, project)
+    with ending.operations.locked(operation.plan.goal.project, wait=True):
+        state = operation.history().state
+        if state == ROLLED_BACK:
+            return {
+                "changed": False,
+                "operation": operation.id,
+                "plan_text": f"{operation.id} is rolled back.",
+                "copies": [],
+            }
+        carrying = _open_rollback(ending.operations, operation)
+        if carrying is None:
+            check_state(operation, ending.operations.newest_done(operation.plan.goal.project))
+        if state in OPEN_STATES:
+            return _undo(ending, operation)
+        return _carry_back(ending, operation, carrying)
+
+
+def _open_rollback(operations: OperationStore, operation: Operation) -> Operation | None:
+    open_one = operations.open_for(operation.plan.goal.project)
+    if open_one is None or open_one.id == operation.id:
+        return None
+    if open_one.plan.reverts == operation.id:
+        return open_one
+    raise StatefulError(
+        f"The operation {open_one.id} is open on the project {operation.plan.goal.project}; {operation.id} cannot be"
+        " rolled back before it has ended.",
+        next_command=f"run the task of {open_one.id} again, or roll it back first",
+        operation=open_one.id,
+    )
+
+
+def _undo(ending: Ending, operation: Operation) -> dict[str, Any]:
+    text = f"{operation.id} is unfinished ({operation.history().current_step or 'not begun'}): what it did is undone."
+    if not ending.check_mode:
+
+        def work() -> dict[str, Any]:
+            world = ending.world(operation)
+            remove_leftover_helpers(world.engine, operation.id)
+            execute.undo(operation, ending.handlers, world, reason="It was rolled back on request.")
+            return {}
+
+        run_detached(work, result_path=operation.result_path, log_path=operation.worker_log)
+    copies = [copy.as_dict() for copy in operation.history().copies()]
+    return {"changed": True, "operation": operation.id, "plan_text": text, "copies": copies}
+
+
+def _carry_back(ending: Ending, operation: Operation, carrying: Operation | None) -> dict[str, Any]:
+    if carrying is None and not transfers_done(operation):
+        return _undo_file_only(ending, operation)
+    if carrying is None:
+        world = ending.world(operation)
+        project = observe_project(world.engine, world.compose)
+        goal = rollback_goal(operation.plan.goal.project, operation.id)
+        back = plan_way_back(world, operation, ending.make_request(project), ending.operations.next_id(goal))
+        if back.blockers:
+            raise InvalidInput(
+                " ".join(back.blockers), blockers=list(back.blockers), plan_text=back.plan.text, operation=operation.id
+            )
+        if ending.check_mode:
+            return {"changed": True, "operation": operation.id, "plan_text": back.plan.text, "copies": []}
+        facts = {**back.plan.facts, "compose": dict(operation.plan.facts["compose"])}
+        carrying = ending.operations.begin(replace(back.plan, facts=facts))
+    outcome = _run(ending, carrying)
+    if outcome["state"] == ROLLED_BACK:
+        raise StatefulError(
+            "An interrupted roll back was undone: the data is where it was before it.",
+            state="the services run on the bind mounts",
+            next_command="run the same task again to begin anew",
+            operation=operation.id,
+        )
+    mark_rolled_back(operation)
+    if not any(copy.role == "original" for copy in carrying.history().copies()):
+        carrying.journal.state(COMMITTED)  # it left nothing behind that somebody would have to free
+    result = report.outcome(carrying.history(), transfers_done(carrying), outcome["steps"])
+    return {
+        "changed": True,
+        "operation": operation.id,
+        "rollback": carrying.id,
+        "plan_text": carrying.plan.text,
+        **result,
+    }
+
+
+def _undo_file_only(ending: Ending, operation: Operation) -> dict[str, Any]:
+    text = f"{operation.id} changed the compose file alone: its lines are taken out again."
+    if not ending.check_mode:
+        execute.undo(operation, ending.handlers, ending.world(operation), reason="It was rolled back on request.")
+    return {"changed": True, "operation": operation.id, "plan_text": text, "copies": []}
+
+
+def _run(ending: Ending, operation: Operation) -> dict[str, Any]:
+    def work() -> dict[str, Any]:
+        world = ending.world(operation)
+        remove_leftover_helpers(world.engine, operation.id)
+        outcome = execute.run(operation, ending.handlers, world)
+        return {"state": outcome.state, "steps": dict(outcome.steps)}
+
+    return run_detached(work, result_path=operation.result_path, log_path=operation.worker_log)

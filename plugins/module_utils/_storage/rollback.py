@@ -1,0 +1,163 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Roll a storage operation back: undo one that is open, carry the data of one that is done back to its origin."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import Project, observe_project
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, StatefulError
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import (
+    COMMITTED,
+    DONE,
+    OPEN_STATES,
+    ROLLED_BACK,
+    Plan,
+    Step,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import Operation
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage import preflight, rollback_plan
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import (
+    CLONE,
+    LAYER,
+    RENAME,
+    DataPath,
+    Findings,
+    Move,
+    Request,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.observe import (
+    data_paths,
+    measured,
+    place,
+    with_facts,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.strategy import choose
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.survey import (
+    dependents_of,
+    floating_images,
+    stopped,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.transfer import Transfer
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import clone, rename
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World, holds
+
+
+@dataclass(frozen=True)
+class WayBack:
+    """A planned roll back, and what forbids it."""
+
+    plan: Plan
+    blockers: tuple[str, ...]
+
+
+def transfers_done(operation: Operation) -> list[Transfer]:
+    """Return what the operation moved; empty for one that only edited a file."""
+    return [
+        Transfer.from_dict(raw)
+        for step in operation.plan.steps
+        if step.kind == "stop_stores"
+        for raw in step.args["transfers"]
+    ]
+
+
+def hunks_of(operation: Operation) -> list[Mapping[str, Any]]:
+    found: list[Mapping[str, Any]] = []
+    for evidence in operation.history().evidence.values():
+        found += evidence.get("hunks", ())
+    return found
+
+
+def check_state(operation: Operation, newest: Operation | None) -> None:
+    """Raise where this operation is not the one that can be rolled back."""
+    state = operation.history().state
+    if state == COMMITTED:
+        raise InvalidInput(
+            f"The operation {operation.id} is committed: what it retained is gone, and there is no way back."
+        )
+    if state == DONE and newest is not None and newest.id != operation.id:
+        raise InvalidInput(
+            f"Only the newest operation of a project can be rolled back, and that is {newest.id}.",
+            next_command=f"roll {newest.id} back first, then {operation.id}",
+        )
+    if state in OPEN_STATES and operation.history().proved:
+        raise InvalidInput(
+            f"The operation {operation.id} is proved and unfinished; it can be rolled back once it is finished.",
+            next_command="run its task again to finish it, then roll it back",
+        )
+
+
+def plan_way_back(world: World, operation: Operation, request: Request, new_id: str) -> WayBack:
+    """Plan the way back of a done operation from what is there now."""
+    done = transfers_done(operation)
+    services = list(dict.fromkeys(transfer.service for transfer in done))
+    project = observe_project(world.engine, world.compose, services)
+    moves = tuple(_move_back(world, project, transfer) for transfer in done)
+    choices = {preflight.name_of(move): choose(move, request.strategy) for move in moves}
+    floating, _images = floating_images(world, project, services)
+    findings = Findings(
+        moves=moves,
+        dependents=dependents_of(project, services),
+        stores=tuple(stopped(c) for name in services for c in project.containers[name]),
+        floating=floating,
+        backup_place=place(world, request.backup_dir),
+    )
+    blockers = preflight.blockers(request, findings, choices)
+    transfers = [
+        rollback_plan.reverse_transfer(transfer, move, choices[preflight.name_of(move)].strategy, request, new_id)
+        for transfer, move in zip(done, moves)
+    ]
+    steps: tuple[Step, ...] = ()
+    if not blockers:
+        pins = {t.service: t.image_id for t in transfers if t.service in floating}
+        backup_dir = os.path.join(request.backup_dir, new_id)
+        steps = rollback_plan.rollback_steps(request, findings, transfers, backup_dir, hunks_of(operation), pins)
+    return WayBack(rollback_plan.rollback_plan(request, choices, transfers, steps, operation.id), tuple(blockers))
+
+
+def _move_back(world: World, project: Project, done: Transfer) -> Move:
+    containers = project.containers.get(done.service, ())
+    if len(containers) != 1 or not holds(containers[0], done.target, done.goal):
+        raise StatefulError(
+            f"The service {done.service} does not have {done.goal.path} at {done.target} any more, so there is nothing"
+            " that this operation could carry back.",
+            next_command=f"docker inspect --format '{{{{json .Mounts}}}}' {containers[0].name if containers else ''}",
+        )
+    found = next(path for path in data_paths(world, project, done.service) if path.target == done.target)
+    data = with_facts(world, measured(found), containers[0])
+    return Move(
+        data=data,
+        source=done.goal.path,
+        written=done.goal.path,
+        # What lies at the origin is ours: the emptied directory of the volume,
+        # or the original itself, which is set aside before the data comes back.
+        place=replace(place(world, done.origin.path), empty=True, volatile=False),
+        cannot=_obstacles(data, done),
+        image_id=containers[0].image_id,
+    )
+
+
+def _obstacles(data: DataPath, done: Transfer) -> dict[str, str]:
+    parent = os.path.dirname(done.origin.path)
+    if done.origin.kind == LAYER:
+        reason = "the data goes back into a container's own layer"
+        return {RENAME: reason, CLONE: reason, "replica": reason}
+    found = {}
+    renaming = rename.can_rename(data.host_path, parent)
+    if not renaming.yes:
+        found[RENAME] = renaming.reason
+    cloning = clone.can_clone(data.host_path, parent)
+    if not cloning.yes:
+        found[CLONE] = cloning.reason
+    return found
+
+
+def mark_rolled_back(operation: Operation) -> None:
+    if operation.history().state == DONE:
+        operation.journal.state(ROLLED_BACK)
