@@ -267,9 +267,6 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._compose.argumen
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._host import require
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import OperationStore
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.standby_steps import STANDBY_HANDLERS
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.store import Login, PostgresqlStore
-from ansible_collections.selfhost.stateful.plugins.module_utils._redis.store import RedisStore
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.arguments import (
     MOUNT_ARGUMENTS,
     connect_world,
@@ -277,10 +274,8 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.argumen
     operations_directory,
     request_from,
 )
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.files_store import FilesStore
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.handlers import STORAGE_HANDLERS
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.run import Task, carry_out
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.store import Store
+from ansible_collections.selfhost.stateful.plugins.module_utils._stores import HANDLERS, LIBRARIES, stores_from
 
 ARGUMENTS = {
     **PROJECT_ARGUMENTS,
@@ -306,16 +301,12 @@ def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     params = module.params
     try:
-        require("docker", "yaml", "psycopg")
-        stores: dict[str, Store] = {
-            "postgresql": PostgresqlStore(Login(params["login_user"], params["login_password"], params["login_db"])),
-            "redis": RedisStore(params["redis_password"]),
-            "files": FilesStore(),
-        }
+        require(*LIBRARIES)
+        stores = stores_from(params)
         task = Task(
             connect=lambda: connect_world(params, stores),
             operations=OperationStore(operations_directory(params)),
-            handlers={**STORAGE_HANDLERS, **STANDBY_HANDLERS},
+            handlers=HANDLERS,
             mounts=mount_requests(params),
             make_request=lambda project, mounts: request_from(params, project, mounts),
             check_mode=module.check_mode,

@@ -163,18 +163,13 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._compose.argumen
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._host import require
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import OperationStore
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.standby_steps import STANDBY_HANDLERS
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.store import Login, PostgresqlStore
-from ansible_collections.selfhost.stateful.plugins.module_utils._redis.store import RedisStore
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.arguments import (
     connect_world,
     operations_directory,
     request_from,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.ending import Ending, commit, roll_back
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.files_store import FilesStore
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.handlers import STORAGE_HANDLERS
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.store import Store
+from ansible_collections.selfhost.stateful.plugins.module_utils._stores import HANDLERS, LIBRARIES, stores_from
 
 ARGUMENTS = {
     **ENGINE_ARGUMENTS,
@@ -198,15 +193,11 @@ def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENTS, required_one_of=[("id", "project")], supports_check_mode=True)
     params = module.params
     try:
-        require("docker", "yaml", "psycopg")
-        stores: dict[str, Store] = {
-            "postgresql": PostgresqlStore(Login(params["login_user"], params["login_password"], params["login_db"])),
-            "redis": RedisStore(params["redis_password"]),
-            "files": FilesStore(),
-        }
+        require(*LIBRARIES)
+        stores = stores_from(params)
         ending = Ending(
             operations=OperationStore(operations_directory(params)),
-            handlers={**STORAGE_HANDLERS, **STANDBY_HANDLERS},
+            handlers=HANDLERS,
             connect=lambda known: connect_world({**params, **known, **_given(params)}, stores),
             make_request=lambda project: request_from({**params, **UNUSED}, project, ()),
             check_mode=module.check_mode,

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The strategy ``replica`` as steps: a standby on the target while the service runs, a restart on it in the downtime."""
+"""The strategy ``replica`` as steps: a standby on the target while the service runs, then a restart on it."""
 
 from __future__ import annotations
 

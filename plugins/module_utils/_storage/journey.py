@@ -173,7 +173,7 @@ def _known_target(world: World, observed: Observed, mount: MountRequest) -> str:
     if image is not None and len(image.volumes) == 1:
         return image.volumes[0]
     raise InvalidInput(
-        f"The service {mount.service} was never started, so its data path cannot be found: name the target of its mount."
+        f"{mount.service} was never started, so its data path cannot be found: name the target of its mount."
     )
 
 

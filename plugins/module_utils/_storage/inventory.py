@@ -1,0 +1,169 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a project's services keep where, for people who want to know before they do anything. Changes nothing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from typing import Any
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import Project
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container, Volume
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.orphans import find_clusters
+from ansible_collections.selfhost.stateful.plugins.module_utils._redis.orphans import inspect_directory
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import FILES, DataPath
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.observe import (
+    data_paths,
+    measured,
+    with_facts,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.report import size_text
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World
+
+
+def services(world: World, project: Project, wanted: Sequence[str], *, sizes: bool) -> list[dict[str, Any]]:
+    """Return one entry a service: its containers, its image and what that means now, its data paths."""
+    names = [name for name in project.config.services if not wanted or name in wanted]
+    return [_service(world, project, name, sizes=sizes) for name in names]
+
+
+def _service(world: World, project: Project, name: str, *, sizes: bool) -> dict[str, Any]:
+    containers = project.containers.get(name, ())
+    image = world.engine.image(containers[0].image_id) if containers else None
+    return {
+        "service": name,
+        "containers": [{"name": c.name, "status": c.status, "image_id": c.image_id} for c in containers],
+        "image": _image(world, project, name, containers),
+        "declared_volumes": list(image.volumes) if image else [],
+        "paths": [_path(world, path, containers, sizes=sizes) for path in data_paths(world, project, name)],
+    }
+
+
+def _image(world: World, project: Project, name: str, containers: Sequence[Container]) -> dict[str, Any]:
+    reference = project.service(name).image or (containers[0].image_ref if containers else "")
+    now = world.engine.image(reference) if reference else None
+    running = containers[0].image_id if containers else ""
+    return {
+        "reference": reference,
+        "running_id": running,
+        "resolves_to": now.id if now else "",
+        "moved_on": bool(running and now and now.id != running),
+        "floating": is_floating(reference),
+    }
+
+
+def is_floating(reference: str) -> bool:
+    """Tell whether a tag follows the newest release: none, ``latest``, or a variant without a number.
+
+    ``postgres:alpine`` was 9.6 once and is another major at the next pull.
+    """
+    if not reference or "@" in reference or reference.startswith("sha256:"):
+        return False
+    tag = reference.rpartition("/")[2].partition(":")[2]
+    return not any(char.isdigit() for char in tag)
+
+
+def _path(world: World, path: DataPath, containers: Sequence[Container], *, sizes: bool) -> dict[str, Any]:
+    known = measured(path) if sizes else path
+    version, unanswered = "", ""
+    identity: dict[str, Any] = {}
+    if path.store != FILES:
+        container = next(c for c in containers if c.id == path.container)
+        try:
+            facts = with_facts(world, path, container).facts
+            version, identity = (facts.version, dict(facts.identity)) if facts else ("", {})
+        except StatefulError as error:
+            unanswered = error.msg
+    return {
+        "target": path.target,
+        "kind": path.kind,
+        "store": path.store,
+        "version": version,
+        "identity": identity,
+        "unanswered": unanswered,
+        "data_directory": os.path.normpath(os.path.join(path.target, path.subpath)),
+        "mount": dict(path.mount),
+        "host_path": path.host_path,
+        "declared": path.declared,
+        "ephemeral": bool(path.ephemeral),
+        "reason": path.ephemeral,
+        "bytes": known.size_bytes,
+        "files": known.files,
+        "filesystem": known.filesystem,
+        "owner": known.owner,
+        "mode": known.mode,
+    }
+
+
+def orphans(world: World) -> list[dict[str, Any]]:
+    """Return the volumes that no container refers to and that hold a Postgres cluster or Redis files."""
+    in_use = world.engine.volumes_in_use()
+    found: list[dict[str, Any]] = []
+    for volume in world.engine.volumes():
+        if volume.name not in in_use and volume.driver == "local" and os.path.isdir(volume.mountpoint):
+            found += _of_volume(volume)
+    return found
+
+
+def _of_volume(volume: Volume) -> list[dict[str, Any]]:
+    common = {"volume": volume.name, "anonymous": volume.anonymous}
+    found = [
+        {
+            **common,
+            "path": cluster.path,
+            "store": "postgresql",
+            "version": cluster.major,
+            "system_identifier": str(cluster.system_identifier),
+            "state": cluster.state,
+            "last_write": cluster.last_write.isoformat(timespec="seconds"),
+        }
+        for cluster in find_clusters(volume.mountpoint)
+    ]
+    redis = inspect_directory(volume.mountpoint)
+    if redis is not None:
+        written = datetime.fromtimestamp(redis.last_write, timezone.utc)
+        found.append(
+            {
+                **common,
+                "path": redis.directory,
+                "store": "redis",
+                "version": redis.written_by,
+                "system_identifier": "",
+                "state": "append-only file" if redis.append_only else "snapshot",
+                "last_write": written.isoformat(timespec="seconds"),
+            }
+        )
+    return found
+
+
+def text(project: str, found: Sequence[dict[str, Any]], lost: Sequence[dict[str, Any]]) -> str:
+    """Return the report as a person reads it."""
+    lines = [f"Project {project}"]
+    for service in found:
+        image = service["image"]
+        moved = "  (its tag means another image by now)" if image["moved_on"] else ""
+        floating = "  (the tag floats)" if image["floating"] else ""
+        lines.append(f"  {service['service']}: {image['reference'] or 'no image'}{moved}{floating}")
+        if not service["containers"]:
+            lines.append("    never started")
+        for path in service["paths"]:
+            store = f"{path['store']} {path['version']}".strip()
+            mark = "EPHEMERAL" if path["ephemeral"] else "kept"
+            lines.append(f"    {path['target']}  {path['kind']}, {store}, {size_text(path['bytes'])}  [{mark}]")
+            if path["data_directory"] != os.path.normpath(path["target"]):
+                lines.append(f"      its data directory is {path['data_directory']}")
+            if path["reason"]:
+                lines.append(f"      {path['reason']}")
+            if path["unanswered"]:
+                lines.append(f"      it could not be asked: {path['unanswered']}")
+    for orphan in lost:
+        lines.append(
+            f"  Orphaned volume {orphan['volume'][:12]}: {orphan['store']} {orphan['version']}"
+            f" {orphan['system_identifier']}, {orphan['state']}, last written {orphan['last_write']}"
+        )
+    return "\n".join(lines)

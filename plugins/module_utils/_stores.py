@@ -1,0 +1,33 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Every kind of store that the collection knows, put together for the modules: the one place that knows them all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Handlers
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.standby_steps import STANDBY_HANDLERS
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.store import Login, PostgresqlStore
+from ansible_collections.selfhost.stateful.plugins.module_utils._redis.store import RedisStore
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.files_store import FilesStore
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.handlers import STORAGE_HANDLERS
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.store import Store
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World
+
+LIBRARIES = ("docker", "yaml", "psycopg")
+"""What a module that talks to stores needs on the managed host, by import name."""
+
+HANDLERS: Handlers[World] = {**STORAGE_HANDLERS, **STANDBY_HANDLERS}
+
+
+def stores_from(params: Mapping[str, Any]) -> dict[str, Store]:
+    """Return the stores by kind, with the logins of ``LOGIN_ARGUMENTS``; those that recognise nothing come last."""
+    return {
+        "postgresql": PostgresqlStore(Login(params["login_user"], params["login_password"], params["login_db"])),
+        "redis": RedisStore(params["redis_password"]),
+        "files": FilesStore(),
+    }

@@ -1,0 +1,163 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A proved copy of a service's data is in a directory."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: compose_storage_backup
+short_description: A proved copy of a service's data is in a directory
+version_added: 0.1.0
+author:
+  - The selfhost.stateful contributors (@selfhost-stateful)
+description:
+  - Takes a consistent copy of the data of a service while it runs, and proves it. Postgres is copied by
+    C(pg_basebackup) and checked against its manifest, or dumped and restored into a scratch container. Redis writes a
+    snapshot, which is read back by its own tool. Any other path is copied as files and compared.
+  - The copy gets its name only when it is proved. A directory that exists already is left as it is.
+  - It is no substitute for a backup off the host; it is what a restic, borgmatic or pgBackRest can pick up.
+extends_documentation_fragment:
+  - selfhost.stateful.project
+  - selfhost.stateful.project.engine
+  - selfhost.stateful.project.login
+attributes:
+  check_mode:
+    description: Can run in check_mode and return changed status prediction without modifying target.
+    support: full
+  diff_mode:
+    description: Will return details on what has changed (or possibly needs changing in check_mode), when in diff mode.
+    support: none
+  idempotent:
+    description:
+      - When run twice in a row outside check mode, with the same arguments, the second invocation indicates no change.
+    support: full
+    details:
+      - The copy is made once for each O(dest). Put the date into its name to make one a day.
+options:
+  service:
+    description: The service.
+    type: str
+    required: true
+  path:
+    description: The path in the container. Left out, the data of the store is found by asking it.
+    type: str
+    default: ""
+  dest:
+    description: The directory that is to hold the copy. Its parent is made where it is missing, with mode 0700.
+    type: path
+    required: true
+  backup:
+    description: How Postgres is copied. V(auto) is physical where it can be proved, else logical.
+    type: str
+    choices: [auto, physical, logical]
+    default: auto
+requirements:
+  - root on the Docker host
+  - docker (SDK for Python)
+  - psycopg 3, for Postgres
+  - PyYAML
+  - the compose CLI, version 2 or 1.29
+seealso:
+  - module: selfhost.stateful.compose_storage
+"""
+
+EXAMPLES = r"""
+- name: Copy the database of this Mastodon
+  selfhost.stateful.compose_storage_backup:
+    project_src: /home/mastodon/live
+    service: db
+    dest: /var/backups/mastodon/db-today
+
+- name: Copy its uploads too
+  selfhost.stateful.compose_storage_backup:
+    project_src: /home/mastodon/live
+    service: web
+    path: /mastodon/public/system
+    dest: /var/backups/mastodon/system-today
+"""
+
+RETURN = r"""
+copies:
+  description: The copy, with C(path), the C(moment) that it holds, C(size_bytes) and what proves it.
+  returned: always
+  type: list
+  elements: dict
+size_bytes:
+  description: What the data takes now.
+  returned: success
+  type: int
+plan_text:
+  description: What is copied from where to where, for people.
+  returned: success
+  type: str
+msg:
+  description: What happened.
+  returned: failure
+  type: str
+state:
+  description: Where the data is now.
+  returned: failure
+  type: str
+safe_to_rerun:
+  description: Whether the same task may be run again.
+  returned: failure
+  type: bool
+next_command:
+  description: What to do next.
+  returned: failure
+  type: str
+"""
+
+import os
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.arguments import (
+    ENGINE_ARGUMENTS,
+    LOGIN_ARGUMENTS,
+    PROJECT_ARGUMENTS,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
+from ansible_collections.selfhost.stateful.plugins.module_utils._host import require
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.arguments import connect_world
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.backup import back_up, plan_backup
+from ansible_collections.selfhost.stateful.plugins.module_utils._stores import LIBRARIES, stores_from
+
+ARGUMENTS = {
+    **PROJECT_ARGUMENTS,
+    **ENGINE_ARGUMENTS,
+    **LOGIN_ARGUMENTS,
+    "service": {"type": "str", "required": True},
+    "path": {"type": "str", "default": ""},
+    "dest": {"type": "path", "required": True},
+    "backup": {"type": "str", "choices": ["auto", "physical", "logical"], "default": "auto"},
+}
+
+
+def main() -> None:
+    """Read the options, copy, exit."""
+    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    params = module.params
+    try:
+        require(*LIBRARIES)
+        stores = stores_from(params)
+        world = connect_world({**params, "stop_timeout": 0, "ready_timeout": 0}, stores)
+        dest = os.path.abspath(params["dest"])
+        planned = plan_backup(world, params["service"], params["path"], dest)
+        copies = []
+        if planned.needed and not module.check_mode:
+            copies = [back_up(world, planned, params["backup"]).as_dict()]
+    except StatefulError as error:
+        module.fail_json(**error.as_result())
+    module.exit_json(
+        changed=planned.needed,
+        copies=copies,
+        size_bytes=planned.data.size_bytes,
+        plan_text=planned.text,
+    )
+
+
+if __name__ == "__main__":
+    main()

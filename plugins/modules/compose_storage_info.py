@@ -1,0 +1,161 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Where the data of a compose project lives."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: compose_storage_info
+short_description: Where the data of a compose project lives
+version_added: 0.1.0
+author:
+  - The selfhost.stateful contributors (@selfhost-stateful)
+description:
+  - Says for every service of a project and every path with data what kind of mount it is, how large, on which file
+    system, and whether a C(down) or a prune would lose it.
+  - Postgres and Redis are asked where their data is, so that data one level off its declared mount is found.
+  - Names the volumes that no container refers to any more and that hold a Postgres cluster or Redis files, and the
+    images whose tag floats.
+extends_documentation_fragment:
+  - selfhost.stateful.project
+  - selfhost.stateful.project.engine
+  - selfhost.stateful.project.login
+attributes:
+  check_mode:
+    description: Can run in check_mode and return changed status prediction without modifying target.
+    support: full
+  diff_mode:
+    description: Will return details on what has changed (or possibly needs changing in check_mode), when in diff mode.
+    support: none
+options:
+  services:
+    description: Only these services.
+    type: list
+    elements: str
+    default: []
+  sizes:
+    description: Whether to measure sizes, which reads every directory once. Needs root.
+    type: bool
+    default: true
+  orphans:
+    description: Whether to look into volumes that no container refers to. Needs root.
+    type: bool
+    default: true
+requirements:
+  - docker (SDK for Python)
+  - psycopg 3, for Postgres
+  - PyYAML
+  - the compose CLI, version 2 or 1.29
+seealso:
+  - module: selfhost.stateful.compose_storage
+"""
+
+EXAMPLES = r"""
+- name: Where is the data of this Mastodon?
+  selfhost.stateful.compose_storage_info:
+    project_src: /home/mastodon/live
+  register: storage
+
+- name: Show it
+  ansible.builtin.debug:
+    msg: "{{ storage.report_text.split('\n') }}"
+"""
+
+RETURN = r"""
+project:
+  description: The name of the project.
+  returned: success
+  type: str
+services:
+  description: One entry a service, with its containers, image and paths.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    service:
+      description: The service.
+      type: str
+    containers:
+      description: Its containers, with name, status and image id.
+      type: list
+      elements: dict
+    image:
+      description: The reference in the file, what runs, what the reference resolves to now, and whether it floats.
+      type: dict
+    declared_volumes:
+      description: The paths that the image declares as volumes.
+      type: list
+      elements: str
+    paths:
+      description:
+        - The paths with data. C(kind) is C(bind), C(named), C(anonymous), C(layer), C(tmpfs) or C(other), C(mount) has
+          the engine's own keys, C(ephemeral) and C(reason) say whether and why the data would be lost.
+      type: list
+      elements: dict
+ephemeral:
+  description: The services with data that a C(down) or a prune would lose.
+  returned: success
+  type: list
+  elements: str
+orphans:
+  description: Volumes without a container that hold a Postgres cluster or Redis files, with version and last write.
+  returned: success
+  type: list
+  elements: dict
+report_text:
+  description: All of it for people.
+  returned: success
+  type: str
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.arguments import (
+    ENGINE_ARGUMENTS,
+    LOGIN_ARGUMENTS,
+    PROJECT_ARGUMENTS,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import observe_project
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
+from ansible_collections.selfhost.stateful.plugins.module_utils._host import require
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage import inventory
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.arguments import connect_world
+from ansible_collections.selfhost.stateful.plugins.module_utils._stores import LIBRARIES, stores_from
+
+ARGUMENTS = {
+    **PROJECT_ARGUMENTS,
+    **ENGINE_ARGUMENTS,
+    **LOGIN_ARGUMENTS,
+    "services": {"type": "list", "elements": "str", "default": []},
+    "sizes": {"type": "bool", "default": True},
+    "orphans": {"type": "bool", "default": True},
+}
+
+
+def main() -> None:
+    """Read the options, look, exit."""
+    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    params = module.params
+    try:
+        require(*LIBRARIES)
+        stores = stores_from(params)
+        world = connect_world({**params, "stop_timeout": 0, "ready_timeout": 0}, stores)
+        project = observe_project(world.engine, world.compose, params["services"])
+        found = inventory.services(world, project, params["services"], sizes=params["sizes"])
+        lost = inventory.orphans(world) if params["orphans"] else []
+    except StatefulError as error:
+        module.fail_json(**error.as_result())
+    module.exit_json(
+        changed=False,
+        project=project.name,
+        services=found,
+        ephemeral=[entry["service"] for entry in found if any(path["ephemeral"] for path in entry["paths"])],
+        orphans=lost,
+        report_text=inventory.text(project.name, found, lost),
+    )
+
+
+if __name__ == "__main__":
+    main()
