@@ -97,6 +97,7 @@ def verify(
         argv=("pg_verifybackup", DATA_TARGET),
         user=f"{owner[0]}:{owner[1]}",
         binds=_binds(directory, tablespaces, read_only=True),
+        environment=helpers.ENGLISH,
         labels=labels,
     )
     answer = helpers.must_succeed(helpers.run(engine, helper, timeout=timeout), "The proof of the physical copy")

@@ -18,6 +18,8 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._errors import S
 POLL = 0.05
 TICK_EVERY = 1.0
 LOG_LINES = 400
+# What the programs say is looked at, so it must not depend on the image's language.
+ENGLISH = {"LC_ALL": "C"}
 
 
 @dataclass(frozen=True)

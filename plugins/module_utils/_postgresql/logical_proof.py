@@ -131,8 +131,8 @@ def _run(
         argv=argv,
         user=f"{server.owner[0]}:{server.owner[1]}",
         binds=(Bind(dump, DUMP_TARGET, read_only=True), *server.route.binds),
-        # A role or a database may be read-only by default; English, so that errors can be told apart.
-        environment={"PGOPTIONS": "-c default_transaction_read_only=off -c lc_messages=C", "LC_ALL": "C"},
+        # A role or a database may be read-only by default.
+        environment={**helpers.ENGLISH, "PGOPTIONS": "-c default_transaction_read_only=off -c lc_messages=C"},
         labels=labels,
     )
     return helpers.must_succeed(helpers.run(engine, helper, timeout=DAYS), what).output

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Bind, Container
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import paths
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import helpers, paths
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import Cluster
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.session import NO_PASSFILE, Login
 
@@ -50,7 +50,7 @@ def find_route(engine: Engine, container: Container, cluster: Cluster, login: Lo
 
     Each way is tried from inside the running container, where it costs one psql.
     """
-    environment = {"PGPASSWORD": login.password} if login.password else {}
+    environment = {**helpers.ENGLISH, **({"PGPASSWORD": login.password} if login.password else {})}
     sockets = [directory for directory in cluster.unix_socket_directories if not directory.startswith("@")]
     refusals = []
     for host in (LOOPBACK, *sockets):

@@ -19,17 +19,18 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._errors import S
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import (
     basebackup,
     helpers,
+    readiness,
     second_server,
     shutdown,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import Cluster, Database
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.control import read_control
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.routes import SOCKET_TARGET, Route
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.session import Session, SqlError, connect
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.session import Session, connect
 
 ROLE = "scratch"
 DATA_TARGET = "/selfhost-stateful/scratch"
 START_SECONDS = 60.0
-POLL = 0.05
 
 # It holds nothing that is not in the dump, so it may be fast instead of durable.
 THROWN_AWAY = {
@@ -93,9 +94,17 @@ def server(
         )
         with helpers.running(engine, postgres) as container_id:
             route = Route(SOCKET_TARGET, cluster.port, cluster.superuser, "none", binds)
-            scratch = Scratch(container_id, route, container.image_id, owner)
-            _wait(engine, scratch)
-            yield scratch
+            readiness.wait_ready(
+                engine,
+                container_id,
+                deadline=time.monotonic() + START_SECONDS,
+                clock=time.monotonic,
+                pause=time.sleep,
+                expect_system_identifier=read_control(os.path.join(directory, "data")).system_identifier,
+                tcp=False,
+                login=readiness.Login(user=cluster.superuser, database="postgres"),
+            )
+            yield Scratch(container_id, route, container.image_id, owner)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 
@@ -107,18 +116,6 @@ def open_session(engine: Engine, scratch: Scratch, database: str = "postgres") -
         words = engine.logs(scratch.container_id, tail=20).strip() if container else "its container is gone"
         raise StatefulError(f"The scratch server has ended by itself. Its last words:\n{words}")
     return connect(engine, container, user=scratch.route.user, database=database)
-
-
-def _wait(engine: Engine, scratch: Scratch) -> None:
-    ends = time.monotonic() + START_SECONDS
-    while True:
-        try:
-            open_session(engine, scratch).close()
-            return
-        except SqlError:
-            if time.monotonic() >= ends:
-                raise
-            time.sleep(POLL)
 
 
 def _directories(directory: str, cluster: Cluster, owner: tuple[int, int]) -> tuple[Bind, ...]:

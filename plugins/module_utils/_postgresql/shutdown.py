@@ -20,7 +20,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.sess
 # SIGINT asks the postmaster for a fast shutdown: sessions are ended, a checkpoint is
 # written. SIGTERM, which older images get, waits until every client has gone by itself.
 FAST_SHUTDOWN = "SIGINT"
-PAUSE = 0.005
+PAUSE = 0.002
 
 
 def checkpoint(session: Session) -> None:
@@ -45,25 +45,27 @@ def stop_fast(
     """
     ends = clock() + timeout
     if not server.is_main:
-        _signal_and_wait(server.pid, ends, container.name, clock, pause)
+        end_process(server.pid, name=container.name, deadline=ends, clock=clock, pause=pause)
     signal_name = FAST_SHUTDOWN if server.is_main else container.stop_signal
     return engine.stop(container.id, signal=signal_name, timeout=max(1.0, ends - clock()))
 
 
-def _signal_and_wait(
-    pid: int, ends: float, name: str, clock: Callable[[], float], pause: Callable[[float], None]
+def end_process(
+    pid: int, *, name: str, deadline: float, clock: Callable[[], float], pause: Callable[[float], None]
 ) -> None:
+    """Ask the server with this pid of the host for a fast shutdown, and return when the process has ended."""
     try:
         os.kill(pid, signal.SIGINT)
     except ProcessLookupError:
         return
     began = clock()
+    # A process that has ended and was not collected yet still has its directory, but no root.
     while os.path.exists(f"/proc/{pid}/root"):
-        if clock() >= ends:
+        if clock() >= deadline:
             raise StatefulError(
                 f"The server in {name} still runs {clock() - began:.0f} s after it was asked for a fast shutdown;"
                 " it was not killed.",
-                state="the server is shutting down on its old storage",
+                state="the server is still shutting down",
                 next_command=f"docker logs --tail 50 {name}",
             )
         pause(PAUSE)

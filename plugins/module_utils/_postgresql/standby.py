@@ -357,7 +357,9 @@ def finish(
         raise _refused(f"the stopped cluster is {primary.system_identifier}, not {standby.system_identifier}")
     _wait_replayed(engine, standby, there, primary.checkpoint_lsn, deadline, clock, pause)
     there.close()
-    engine.stop(standby.container_id, signal=shutdown.FAST_SHUTDOWN, timeout=STOP_SECONDS)
+    # Straight to the process: the engine's own clean-up of the container needs not be waited for.
+    server = _alive(engine, standby)
+    shutdown.end_process(server.pid, name=server.name, deadline=clock() + STOP_SECONDS, clock=clock, pause=pause)
     control = read_control(standby.directory)
     differing = [
         f"{name} is {found}, expected {expected}"
