@@ -2,11 +2,17 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Make ``ansible_collections.selfhost.stateful`` importable for a plain ``pytest``."""
+"""Make ``ansible_collections.selfhost.stateful`` importable for a plain ``pytest``, and time no example."""
 
 from __future__ import annotations
 
+import hypothesis
+
 from tests.tools import tree
+
+# How long an example takes says more about the machine's other work than about the code.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 # Under ansible-test, and in an installed collection, the loader of ansible does it.
 if tree.ROOT.parts[-3:] != tree.PACKAGE.parts:
