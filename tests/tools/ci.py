@@ -151,6 +151,8 @@ def ready(waiting: Sequence[Stage], running: Collection[Stage], done: Collection
 
 def run_all(chosen: Sequence[Stage], processes: Processes) -> list[Outcome]:
     """Run the stages, each when what it needs has passed, on all processors."""
+    # A terminated run ends like an interrupted one, and takes its processes along.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     waiting = list(chosen)
     outcomes: dict[str, Outcome] = {}
     running: dict[Future[Outcome], Stage] = {}
@@ -209,8 +211,6 @@ def summary(outcomes: Sequence[Outcome], seconds: float) -> str:
 
 def main(argv: Sequence[str]) -> int:
     """Run what is named; one stage alone writes to the terminal as it goes."""
-    # A terminated run ends like an interrupted one, and takes its processes along.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     at = list(argv).index("--") if "--" in argv else len(argv)
     names, extra = argv[:at], argv[at + 1 :]
     tree.link()
