@@ -175,6 +175,41 @@ _MASTODON_BASE = Recipe(
 # The base is what a project's own Dockerfile starts from; this is the image that others built from it.
 _MASTODON = Recipe(name="mastodon", tag="latest", parent="mastodon-base:latest", contract="USER mastodon\n")
 
+# Inside, docker.service meets a read-only /proc/sys, which it has to write to for its bridge.
+_SERVER_CONTRACT = """\
+RUN mkdir -p /etc/systemd/system/docker.service.d /root/.ssh && chmod 700 /root/.ssh \\
+ && printf '[Service]\\nExecStartPre=-/bin/mount -o remount,rw /proc/sys\\n' \\
+    > /etc/systemd/system/docker.service.d/sandbox.conf \\
+ && printf 'PermitRootLogin prohibit-password\\nUseDNS no\\n' > /etc/ssh/sshd_config.d/sandbox.conf \\
+ && rm -f /etc/ssh/ssh_host_* && ssh-keygen -A \\
+ && systemctl mask getty.target console-getty.service systemd-udevd.service systemd-logind.service apt-daily.timer \\
+    apt-daily-upgrade.timer && systemctl set-default multi-user.target
+ENV container=docker
+VOLUME /var/lib/docker
+STOPSIGNAL SIGRTMIN+3
+EXPOSE 22
+CMD ["/lib/systemd/systemd"]
+"""
+_SERVER_PACKAGES = (
+    "ca-certificates", "curl", "dbus", "docker-buildx", "docker-cli", "docker-compose", "docker.io", "git", "iproute2",
+    "iptables", "openssh-server", "procps", "python3", "sudo", "systemd", "systemd-sysv",
+)  # fmt: skip
+# The one image whose packages must be really installed: units, users and alternatives are what it is about.
+_SERVER = Recipe(
+    name="server",
+    tag="trixie",
+    pulled="debian:trixie",
+    pulled_lines=(
+        "RUN apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends"
+        f" {' '.join(_SERVER_PACKAGES)} && rm -rf /var/lib/apt/lists/*\n" + _SERVER_CONTRACT
+    ),
+    suite="trixie",
+    packages=_SERVER_PACKAGES,
+    variant="minbase",
+    hooks=('rm -rf "$1"/usr/share/doc/* "$1"/usr/share/man/* "$1"/var/lib/apt/lists/*',),
+    contract=_SERVER_CONTRACT,
+)
+
 _ALL = (
     _postgres(13, "bullseye"),
     _postgres(15, "bookworm"),
@@ -184,6 +219,7 @@ _ALL = (
     _redis(8, "trixie"),
     _MASTODON_BASE,
     _MASTODON,
+    _SERVER,
 )
 RECIPES: dict[str, Recipe] = {recipe.key: recipe for recipe in _ALL}
 DEMO = ("postgres:17", "redis:8", "mastodon:latest")
