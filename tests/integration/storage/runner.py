@@ -1,0 +1,204 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Run ``compose_storage`` with faults: ``python -m tests.integration.storage.runner <specification>``.
+
+The product has no hooks. What is hooked is the interpreter (``sys.addaudithook`` sees every
+file opened for writing, every rename, every process started and every request sent) and
+the journal's own methods, which mark where a step begins and ends.
+
+The moments of a step: ``before`` (its intent is on disk, nothing is done), ``in`` (n of its
+effects are done), ``applied`` (all is done, the evidence is not written) and ``after`` (it is).
+A sweep over ``in`` takes ``applied`` for it in a step that has fewer effects.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation import execute
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.journal import Journal
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import libc
+from ansible_collections.selfhost.stateful.plugins.modules import compose_storage
+
+EFFECTS = frozenset(
+    "os.rename os.link os.mkdir os.rmdir os.remove os.truncate os.chmod os.chown os.symlink os.setxattr"
+    " subprocess.Popen fcntl.ioctl os.fork".split()
+)
+WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
+# Read only, or the journal's own: no effects of a step.
+QUIET = ("/dev/", "/proc/")
+OWN_FILES = ("journal.jsonl", "result.json.draft", "worker.log")
+
+
+class Faults:
+    """Knows where the worker is, and strikes there.
+
+    The specification: ``faults`` (each with ``step``, ``moment``, ``effect``, ``undoing`` and what
+    to ``do``: kill, fail, pause), and ``sweep`` (``steps``, ``moments``, ``effects``, ``undoing``):
+    a kill at each point that no earlier run was killed at. ``log`` is a file of points, one a line.
+    """
+
+    def __init__(self, specification: Mapping[str, Any]) -> None:
+        self._faults = [dict(fault) for fault in specification.get("faults", ())]
+        self._sweep = specification.get("sweep")
+        self._log = specification["log"]
+        self._lock = threading.RLock()
+        self._step, self._undoing, self._effects, self._worker = "", False, 0, 0
+        self._struck = self._read()
+
+    def _read(self) -> set[tuple[Any, ...]]:
+        try:
+            with open(self._log, encoding="utf-8") as handle:
+                return {tuple(json.loads(line)) for line in handle}
+        except FileNotFoundError:
+            return set()
+
+    def begin(self, step: str, *, undoing: bool) -> None:
+        """Note that ``step`` begins."""
+        self._step, self._undoing, self._effects, self._worker = step, undoing, 0, os.getpid()
+        self._reached("before")
+
+    def end(self, step: str, moment: str, *, undoing: bool) -> None:
+        """Note that ``step`` is done."""
+        self._step, self._undoing, self._worker = step, undoing, os.getpid()
+        self._reached(moment)
+        if moment == "after":
+            self._step = ""
+
+    def audit(self, event: str, arguments: tuple[Any, ...]) -> None:
+        """Count the effects of the step that is being made."""
+        if not self._step or not _is_effect(event, arguments):
+            return
+        self.effect()
+
+    def effect(self) -> None:
+        """Count one effect; what is struck is the effect before which this is called."""
+        if not self._step:
+            return
+        with self._lock:
+            done, self._effects = self._effects, self._effects + 1
+            if done:
+                self._reached("in", done)
+
+    def _reached(self, moment: str, effect: int = 0) -> None:
+        for fault in self._faults:
+            wanted = (fault["step"], fault["moment"], fault.get("effect", 0), fault.get("undoing", False))
+            if wanted == (self._step, moment, effect, self._undoing):
+                self._strike(fault.get("do", "kill"), moment, effect, fault)
+        sweep = self._sweep
+        if (
+            sweep is not None
+            and bool(sweep.get("undoing")) == self._undoing
+            and (moment in sweep["moments"] or self._stands_in(moment))
+            and (not effect or effect in sweep["effects"])
+            and (not sweep.get("steps") or self._step in sweep["steps"])
+        ):
+            self._strike("kill", moment, effect, {})
+
+    def _stands_in(self, moment: str) -> bool:
+        inside = ("in", self._step, self._undoing)
+        return (
+            moment == "applied"
+            and "in" in self._sweep["moments"]
+            and not any((point[1], point[0], point[3]) == inside for point in self._struck)
+        )
+
+    def _strike(self, do: str, moment: str, effect: int, fault: Mapping[str, Any]) -> None:
+        point = (self._step, moment, effect, self._undoing)
+        if point in self._struck:
+            return
+        step, self._step = self._step, ""  # what follows is no effect of the step
+        self._struck.add(point)
+        with open(self._log, "a", encoding="utf-8") as handle:
+            handle.write(json.dumps(point) + "\n")
+        if do == "kill":
+            os.kill(self._worker, signal.SIGKILL)
+            if os.getpid() == self._worker:
+                time.sleep(60)  # for as long as the signal takes; a child of the worker goes on
+        elif do == "fail":
+            raise StatefulError("A fault was injected.")
+        elif do == "pause":
+            with open(fault["paused"], "w", encoding="utf-8") as handle:
+                handle.write(str(self._worker))
+            while not os.path.exists(fault["go"]):
+                time.sleep(0.01)
+        self._step = step
+
+
+def _is_effect(event: str, arguments: tuple[Any, ...]) -> bool:
+    if event == "open":
+        path, _mode, flags = arguments
+        name = os.fsdecode(path) if isinstance(path, (str, bytes)) else ""
+        return bool(name and flags & WRITING) and not name.startswith(QUIET) and not name.endswith(OWN_FILES)
+    if event == "http.client.send":
+        return not bytes(arguments[1][:5]).startswith((b"GET ", b"HEAD "))
+    return event in EFFECTS
+
+
+def install(faults: Faults) -> None:
+    """Put ``faults`` around the journal, the handlers' undo, and every effect."""
+    intent, evidence, undone, undo = Journal.intent, Journal.evidence, Journal.undone, execute.undo
+
+    def watched_intent(self: Journal, step: str) -> None:
+        intent(self, step)
+        faults.begin(step, undoing=False)
+
+    def watched_evidence(self: Journal, step: str, data: Any, *, durable: bool = False) -> None:
+        faults.end(step, "applied", undoing=False)
+        evidence(self, step, data, durable=durable)
+        faults.end(step, "after", undoing=False)
+
+    def watched_undone(self: Journal, step: str, data: Any) -> None:
+        faults.end(step, "applied", undoing=True)
+        undone(self, step, data)
+        faults.end(step, "after", undoing=True)
+
+    def watched_undo(operation: Any, handlers: Mapping[str, Any], world: Any, *, reason: str) -> None:
+        undo(operation, {kind: Watched(handler, faults) for kind, handler in handlers.items()}, world, reason=reason)
+
+    Journal.intent = watched_intent  # type: ignore[method-assign]
+    Journal.evidence = watched_evidence  # type: ignore[method-assign]
+    Journal.undone = watched_undone  # type: ignore[method-assign]
+    execute.undo = watched_undo
+    libc.rename_no_replace = _counted(libc.rename_no_replace, faults)
+    sys.addaudithook(faults.audit)
+
+
+class Watched:
+    """A handler that says which step it is about to undo."""
+
+    def __init__(self, handler: Any, faults: Faults) -> None:
+        self._handler, self._faults = handler, faults
+
+    def undo(self, step: Any, context: Any) -> Any:
+        """Undo, watched."""
+        self._faults.begin(step.name, undoing=True)
+        return self._handler.undo(step, context)
+
+
+def _counted(call: Callable[..., Any], faults: Faults) -> Callable[..., Any]:
+    """Return ``call``, which no audit event tells of, as an effect: struck before it and right after it."""
+
+    def counted(*arguments: Any) -> Any:
+        faults.effect()
+        answer = call(*arguments)
+        faults.effect()
+        return answer
+
+    return counted
+
+
+if __name__ == "__main__":
+    with open(sys.argv.pop(1), encoding="utf-8") as source:
+        install(Faults(json.load(source)))
+    compose_storage.main()
