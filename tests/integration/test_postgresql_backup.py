@@ -189,7 +189,8 @@ def test_a_logical_backup_is_restored_counted_and_shows_a_truncated_dump(lab: La
         largest = max((path for path in files if ".dat" in path.name), key=lambda path: path.stat().st_size)
         whole = largest.read_bytes()
         largest.write_bytes(whole[: len(whole) // 2])
-        with pytest.raises(StatefulError, match="restore of the database"):
+        # Some releases of pg_restore take half a file for a whole one; the rows tell.
+        with pytest.raises(StatefulError, match="restore of the database|does not hold what its snapshot held"):
             _prove(lab, container, goal)
     lab.engine.stop(container.id, signal="SIGINT", timeout=60)
     assert len(writer.join()) > 5

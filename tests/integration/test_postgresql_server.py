@@ -22,6 +22,8 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql impo
     readiness,
     session,
     shutdown,
+    sql,
+    transport,
 )
 from tests.integration import postgresql_lab
 from tests.integration.postgresql_lab import MAJORS, USUAL, Lab
@@ -40,7 +42,7 @@ def test_questions_a_clean_stop_and_the_control_file(lab: Lab, major: str) -> No
     container = lab.start(major, "-c", "max_connections=177", "-c", "shared_preload_libraries=pg_stat_statements")
     lab.fill(container, 1234)
     with lab.session(container) as connection:
-        connection.run(f"CREATE DATABASE {session.sql.identifier(ODD)}")
+        connection.run(f"CREATE DATABASE {sql.identifier(ODD)}")
         with connection.sibling(ODD) as there:
             there.run('CREATE SCHEMA "Od""d"')
             there.run('CREATE TABLE "Od""d"."it\'s" AS SELECT generate_series(1, 7) AS id')
@@ -76,10 +78,10 @@ def test_questions_a_clean_stop_and_the_control_file(lab: Lab, major: str) -> No
             "SELECT %s::text AS a, %s AS a, NULL AS b, true, 2::bigint ^ 3, ARRAY[1, 2]", ("it's \\ 100% \n é", 7)
         ) == [("it's \\ 100% \n é", 7, None, True, 8, [1, 2])]
         assert connection.scalar("SHOW max_connections") == "177"
-        with pytest.raises(session.SqlError) as caught:
+        with pytest.raises(transport.SqlError) as caught:
             connection.rows("SELECT * FROM public.not_there")
         assert caught.value.sqlstate == "42P01"
-        with pytest.raises(session.SqlError) as caught:
+        with pytest.raises(transport.SqlError) as caught:
             connection.limited(0.1).rows("SELECT pg_sleep(20)")
         assert caught.value.sqlstate == "57014"
 
@@ -224,8 +226,8 @@ def test_a_password_is_found_and_a_wrong_one_is_explained(lab: Lab) -> None:
     with lab.session(container) as connection:
         connection.rows("SELECT pg_reload_conf()")
     postgresql_lab.until(lambda: _refused(lab, container, "wrong"))
-    for transport in ("psycopg", "psql"):
-        with lab.session(container, transport) as connection:
+    for way in ("psycopg", "psql"):
+        with lab.session(container, way) as connection:
             assert connection.scalar("SELECT current_user::text") == "Boss"
     assert lab.observe(container).superuser == "Boss"
 
@@ -233,7 +235,7 @@ def test_a_password_is_found_and_a_wrong_one_is_explained(lab: Lab) -> None:
 def _refused(lab: Lab, container: postgresql_lab.Container, password: str) -> bool:
     try:
         session.connect(lab.engine, container, password=password).close()
-    except session.SqlError as error:
+    except transport.SqlError as error:
         # Both ways were tried, and both answers are told.
         return error.msg.count("password authentication failed") >= 2
     return False

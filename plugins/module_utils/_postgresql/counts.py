@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import sql
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.session import Session, SqlError
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.session import Session
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.transport import SqlError
 
 QUERY_CANCELED = "57014"
 UNDEFINED_TABLE = "42P01"

@@ -15,12 +15,11 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model im
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import paths, postmaster
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import system_identifier
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.session import (
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.session import connect, data_directory_of
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.transport import (
     PSYCOPG_IMPORT_ERROR,
     DriverTransport,
     SqlError,
-    connect,
-    data_directory_of,
 )
 
 # Every millisecond here is downtime, so the first seconds are polled tightly.

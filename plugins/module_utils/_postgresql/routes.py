@@ -19,7 +19,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model im
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import helpers, paths
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import Cluster
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.session import NO_PASSFILE, Login
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.transport import NO_PASSFILE, Login
 
 LOOPBACK = "127.0.0.1"
 SOCKET_TARGET = "/run/selfhost-stateful"

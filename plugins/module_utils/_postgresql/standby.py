@@ -13,7 +13,6 @@ off meanwhile does not, and is refused: the primary's directory is untouched all
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 from collections.abc import Callable, Mapping
@@ -24,16 +23,13 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api impo
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import (
     OPERATION_LABEL,
     ROLE_LABEL,
-    Bind,
     Container,
-    Helper,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import (
     basebackup,
     helpers,
     paths,
-    second_server,
     shutdown,
     staging,
 )
@@ -45,34 +41,22 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cont
     read_control,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.routes import Route
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.session import Session, SqlError, connect
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.session import Session, connect
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.standby_server import (
+    COPY_ROLE,
+    ROLE,
+    SIGNAL_FILE,
+    claim,
+    helper,
+    hold_wal,
+    make_signal_file,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.transport import SqlError
 
-ROLE = "standby"
-COPY_ROLE = "standby-copy"
-APPLICATION_NAME = "selfhost_stateful"
-SIGNAL_FILE = "standby.signal"
 # Written by the backup and by the first start on it; a cluster that was never copied has none.
 LEFTOVERS = ("backup_label.old", "tablespace_map.old", "backup_manifest")
 POLL = 0.005
 STOP_SECONDS = 60.0
-
-# On top of what every second server is told. A recovery target or a command that was
-# left from an earlier point-in-time recovery would end or misdirect this one.
-FOLLOWING = {
-    "hot_standby": "on",
-    "primary_slot_name": "",
-    "recovery_min_apply_delay": "0",
-    "recovery_target_timeline": "latest",
-    "recovery_target": "",
-    "recovery_target_lsn": "",
-    "recovery_target_name": "",
-    "recovery_target_time": "",
-    "recovery_target_xid": "",
-    "restore_command": "",
-    "archive_cleanup_command": "",
-    "recovery_end_command": "",
-    "wal_retrieve_retry_interval": "200ms",
-}
 
 Clock = Callable[[], float]
 Pause = Callable[[float], None]
@@ -146,7 +130,7 @@ def create(
     if reasons:
         raise StatefulError(f"{container.name} cannot be moved by a standby: {'; '.join(reasons)}.")
     owner = paths.owner_of(paths.seen_path(container, cluster.data_directory))
-    _claim(directory, owner)
+    claim(directory, owner)
     try:
         with ExitStack() as stack:
             stack.callback(hold_wal(session, operation).close)
@@ -172,85 +156,14 @@ def create(
                 role=COPY_ROLE,
                 labels=labels,
             )
-            _make_signal_file(directory, owner)
-            helper = _helper(container, cluster, route, directory, owner, operation, labels)
-            standby = Standby(helpers.start(engine, helper), directory, cluster.system_identifier)
+            make_signal_file(directory, owner)
+            follower = helper(container, cluster, route, directory, owner, operation, labels)
+            standby = Standby(helpers.start(engine, follower), directory, cluster.system_identifier)
             wait_streaming(engine, standby, session, deadline=deadline, clock=clock, pause=pause)
             return standby
     except BaseException:
         abandon(engine, operation=operation, directory=directory)
         raise
-
-
-def _claim(directory: str, owner: tuple[int, int]) -> None:
-    if not os.path.lexists(directory):
-        basebackup.make_owned(directory, owner)
-        return
-    if os.path.islink(directory) or not os.path.isdir(directory) or os.listdir(directory):
-        raise StatefulError(f"{directory} is in the way: a standby needs an absent or an empty directory.")
-    os.chown(directory, *owner)
-    os.chmod(directory, 0o700)
-
-
-def hold_wal(session: Session, operation: str) -> Session:
-    """Keep the primary from recycling WAL that the standby needs, for as long as the returned session is open.
-
-    A temporary slot ends with its session, also when this process is killed: one that
-    lasted would fill the primary's disk. Without a free slot the copy is tried all the same.
-    """
-    keeper = session.sibling().without_timeouts()
-    if keeper.holds_transactions:
-        name = "selfhost_stateful_" + hashlib.sha256(operation.encode()).hexdigest()[:16]
-        try:
-            keeper.scalar("SELECT slot_name FROM pg_create_physical_replication_slot(%s, true, true)", (name,))
-        except SqlError as error:
-            if error.sqlstate not in ("53400", "55000", "42710"):  # none free, none configured, one left over
-                keeper.close()
-                raise
-    return keeper
-
-
-def _make_signal_file(directory: str, owner: tuple[int, int]) -> None:
-    path = os.path.join(directory, SIGNAL_FILE)
-    with open(path, "x", encoding="ascii"):
-        os.chmod(path, 0o600)
-        os.chown(path, *owner)
-    staging.sync_directory(directory)
-
-
-def _helper(
-    container: Container,
-    cluster: Cluster,
-    route: Route,
-    directory: str,
-    owner: tuple[int, int],
-    operation: str,
-    labels: Mapping[str, str],
-) -> Helper:
-    conninfo = f"host={route.host} port={route.port} user={_quoted(route.user)} application_name={APPLICATION_NAME}"
-    overrides = {**second_server.ISOLATED, **FOLLOWING, "primary_conninfo": conninfo}
-    return Helper(
-        operation=operation,
-        role=ROLE,
-        image_id=container.image_id,
-        argv=second_server.server_argv(container, cluster, overrides),
-        user=f"{owner[0]}:{owner[1]}",
-        binds=(
-            Bind(directory, cluster.data_directory, read_only=False),
-            *second_server.surroundings(container, cluster),
-            *route.binds,
-        ),
-        # The WAL receiver takes the password from here, so it stands in no argument and no file.
-        environment={**second_server.environment_of(container), **route.environment},
-        network_mode=route.network_mode,
-        labels=labels,
-        stop_signal=shutdown.FAST_SHUTDOWN,
-        tmpfs=container.tmpfs,
-    )
-
-
-def _quoted(value: str) -> str:
-    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def open_session(engine: Engine, standby: Standby, like: Session) -> Session:

@@ -9,7 +9,7 @@ from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import counts
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.counts import Count, Counts
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.session import SqlError
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.transport import SqlError
 from tests.unit.postgresql.fakes import FakeClock
 
 

@@ -9,11 +9,11 @@ import json
 import pytest
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import ExecResult
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import session
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import session, transport
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.routes import Route
 from tests.unit.postgresql.fakes import Asked, FakeEngine, a_container
 
-LOGIN = session.Login(
+LOGIN = transport.Login(
     user="app admin",
     password="se cret",
     database="it's",
@@ -29,8 +29,8 @@ def psql(answer: object = None, *, rc: int = 0, stderr: bytes = b"") -> tuple[se
         return ExecResult(asked.argv, rc, json.dumps(answer).encode() + b"\n", stderr)
 
     engine = FakeEngine(answer=reply)
-    transport = session.PsqlTransport(engine, "c", LOGIN)  # type: ignore[arg-type]
-    return session.Session(engine, a_container(), LOGIN, transport), engine  # type: ignore[arg-type]
+    psql_transport = transport.PsqlTransport(engine, "c", LOGIN)  # type: ignore[arg-type]
+    return session.Session(engine, a_container(), LOGIN, psql_transport), engine  # type: ignore[arg-type]
 
 
 def test_psql_gets_secrets_by_environment_and_statements_by_stdin() -> None:
@@ -48,34 +48,34 @@ def test_psql_gets_secrets_by_environment_and_statements_by_stdin() -> None:
 
 
 def test_an_answer_may_span_lines() -> None:
-    assert session.parse_psql(b'[{"a":1}, \n {"a":"x\\ny"}]\n') == '[{"a":1}, \n {"a":"x\\ny"}]'
-    assert session.parse_psql(b"") == ""
+    assert transport.parse_psql(b'[{"a":1}, \n {"a":"x\\ny"}]\n') == '[{"a":1}, \n {"a":"x\\ny"}]'
+    assert transport.parse_psql(b"") == ""
 
 
 def test_a_refusal_carries_its_code() -> None:
     said = b'psql:<stdin>:1: ERROR:  42P01: Relation "x" existiert nicht\nPOSITION:  parserOpenTable, x.c:1'
     connection, _engine = psql(rc=3, stderr=said)
-    with pytest.raises(session.SqlError, match="Relation") as caught:
+    with pytest.raises(transport.SqlError, match="Relation") as caught:
         connection.run("SELECT * FROM x")
     assert caught.value.sqlstate == "42P01"
 
 
 @pytest.mark.parametrize("message", ["psql: error: connection refused", "", "port 5432: closed", "psql: FATAL: no"])
 def test_no_code_is_no_code(message: str) -> None:
-    assert session.sqlstate_of(message) == ""
+    assert transport.sqlstate_of(message) == ""
 
 
 def test_scalar_wants_one_value() -> None:
-    with pytest.raises(session.SqlError, match="2 rows"):
+    with pytest.raises(transport.SqlError, match="2 rows"):
         psql([{"a": 1}, {"a": 2}])[0].scalar("SELECT 1")
-    with pytest.raises(session.SqlError, match="1 rows"):
+    with pytest.raises(transport.SqlError, match="1 rows"):
         psql([{"a": 1, "b": 2}])[0].scalar("SELECT 1, 2")
     assert psql([{"a": None}])[0].scalar("SELECT NULL") is None
 
 
 def test_a_limit_never_becomes_no_limit() -> None:
-    assert session.milliseconds(0) == 0
-    assert session.milliseconds(0.0001) == 1
+    assert transport.milliseconds(0) == 0
+    assert transport.milliseconds(0.0001) == 1
     connection, engine = psql([{"a": 1}])
     connection.limited(0.0001).scalar("SELECT 1")
     assert "statement_timeout=1 " in engine.asked[0].environment["PGOPTIONS"] + " "

@@ -1,0 +1,198 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""How SQL travels to a container's server: by the driver on its Unix socket, or by psql inside it."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import paths
+
+try:
+    import psycopg
+
+    PSYCOPG_IMPORT_ERROR: ImportError | None = None
+except ImportError as missing:  # pragma: no cover - the host may lack it
+    PSYCOPG_IMPORT_ERROR = missing
+
+APPLICATION_NAME = "selfhost.stateful"
+# libpq warns about a password file that is not a plain file, and is silent about one that is not there.
+NO_PASSFILE = "/nonexistent/pgpass"
+
+
+class SqlError(StatefulError):
+    """The server refused a statement; ``sqlstate`` is its five-character code."""
+
+    def __init__(self, msg: str, *, sqlstate: str = "", **facts: Any) -> None:
+        super().__init__(msg, **facts)
+        self.sqlstate = sqlstate
+
+
+@dataclass(frozen=True)
+class Login:
+    """Who connects where. ``socket_directory`` is a path of the container, empty for psql's own default."""
+
+    user: str
+    password: str = field(repr=False)
+    database: str
+    socket_directory: str
+    port: int
+    os_user: str
+    statement_timeout: float = 0.0
+
+    def settings(self) -> dict[str, str]:
+        """Session settings: no name of ours may resolve to an object that a user planted in a search path."""
+        return {
+            "search_path": "pg_catalog",
+            "statement_timeout": str(milliseconds(self.statement_timeout)),
+            "client_min_messages": "warning",
+        }
+
+
+def milliseconds(seconds: float) -> int:
+    """Return a time limit as the server takes it; only 0 means none, so a moment is rounded up."""
+    return math.ceil(seconds * 1000)
+
+
+class Transport(Protocol):
+    """How statements travel. ``holds_transactions`` is false where each one runs on its own."""
+
+    name: str
+    holds_transactions: bool
+
+    def send(self, statement: str) -> str:
+        """Run one statement and return the first value of its answer as text, empty if there is none."""
+
+    def limit(self, statement_timeout: float) -> None:
+        """Cancel each later statement after so many seconds."""
+
+    def close(self) -> None: ...
+
+
+class DriverTransport:
+    """psycopg on the container's socket."""
+
+    name = "psycopg"
+    holds_transactions = True
+
+    def __init__(self, connection: psycopg.Connection[tuple[Any, ...]]) -> None:
+        self._connection = connection
+
+    def send(self, statement: str) -> str:
+        try:
+            cursor = self._connection.execute(statement.encode())
+            if cursor.description is None:
+                return ""
+            found = cursor.fetchone()
+        except psycopg.Error as error:
+            raise SqlError(f"PostgreSQL refused: {_plain(error)}", sqlstate=error.sqlstate or "") from error
+        return "" if found is None or found[0] is None else str(found[0])
+
+    def limit(self, statement_timeout: float) -> None:
+        self.send(f"SET statement_timeout = {milliseconds(statement_timeout)}")
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+def open_driver(container: Container, login: Login) -> DriverTransport:
+    """Connect with psycopg; raises :class:`SqlError` where this way is closed."""
+    if PSYCOPG_IMPORT_ERROR is not None:
+        raise SqlError(f"psycopg 3 is not installed on this host ({PSYCOPG_IMPORT_ERROR})")
+    if not login.socket_directory:
+        raise SqlError(f"no socket for port {login.port} was found in the container")
+    options = " ".join(f"-c {name}={value}" for name, value in login.settings().items())
+    try:
+        connection = psycopg.connect(
+            host=paths.seen_path(container, login.socket_directory),
+            port=login.port,
+            user=login.user,
+            # Never root's own ~/.pgpass: an answer must not depend on who runs us.
+            password=login.password or None,
+            passfile=NO_PASSFILE,
+            dbname=login.database,
+            options=options,
+            client_encoding="UTF8",
+            application_name=APPLICATION_NAME,
+            connect_timeout=10,
+            autocommit=True,
+            prepare_threshold=None,
+        )
+    except psycopg.Error as error:
+        raise SqlError(_plain(error)) from error
+    if connection.info.server_version < 100000:
+        connection.close()
+        raise SqlError("psycopg 3 supports servers from 10 on")
+    return DriverTransport(connection)
+
+
+def _plain(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+class PsqlTransport:
+    """psql inside the container, one exec a statement; statements come by stdin, the password by environment."""
+
+    name = "psql"
+    holds_transactions = False
+
+    def __init__(self, engine: Engine, container_id: str, login: Login) -> None:
+        self._engine = engine
+        self._container_id = container_id
+        self._login = login
+
+    def send(self, statement: str) -> str:
+        login = self._login
+        environment = {
+            "PGOPTIONS": " ".join(f"-c {name}={value}" for name, value in login.settings().items()),
+            "PGCLIENTENCODING": "UTF8",
+            "PGAPPNAME": APPLICATION_NAME,
+            "PGPASSFILE": NO_PASSFILE,
+        }
+        if login.password:
+            environment["PGPASSWORD"] = login.password
+        answer = self._engine.execute(
+            self._container_id,
+            psql_argv(login),
+            environment=environment,
+            user=login.os_user,
+            stdin=statement.encode() + b"\n;\n",
+        )
+        if answer.rc != 0:
+            message = answer.error_text()
+            raise SqlError(f"psql: {' '.join(message.split())}", sqlstate=sqlstate_of(message))
+        return parse_psql(answer.stdout)
+
+    def limit(self, statement_timeout: float) -> None:
+        self._login = replace(self._login, statement_timeout=statement_timeout)
+
+    def close(self) -> None:
+        """Each statement had a connection of its own."""
+
+
+def psql_argv(login: Login) -> tuple[str, ...]:
+    """Return the call of psql whose output :func:`parse_psql` reads."""
+    where = ("-h", login.socket_directory) if login.socket_directory else ()
+    switches = ("-X", "-q", "-A", "-t", "-w", "-v", "ON_ERROR_STOP=1", "-v", "VERBOSITY=verbose")
+    return ("psql", *switches, *where, "-p", str(login.port), "-U", login.user, "-d", login.database, "-f", "-")
+
+
+def parse_psql(stdout: bytes) -> str:
+    """Return the one value that came. It may span lines; only psql's own last line break is dropped."""
+    text = stdout.decode("utf-8")
+    return text[:-1] if text.endswith("\n") else text
+
+
+def sqlstate_of(message: str) -> str:
+    """Find the code in a message of VERBOSITY verbose: ``ERROR:  42P01: relation …``, in any language."""
+    # ERROR, FATAL and PANIC have five letters, too; every code has a digit.
+    found = re.search(r":\s+(?=[A-Z]*\d)([0-9A-Z]{5}):", message)
+    return found.group(1) if found else ""
