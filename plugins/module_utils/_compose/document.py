@@ -101,7 +101,9 @@ class Document:
         return self.text.count("\n", 0, offset) + 1
 
     def line_start(self, offset: int) -> int:
-        return self.text.rfind("\n", 0, offset) + 1
+        """Where the line that holds ``offset`` begins, behind a byte order mark."""
+        start = self.text.rfind("\n", 0, offset) + 1
+        return start + self.text.startswith("\ufeff", start)
 
     def line_end(self, offset: int) -> int:
         """The offset behind the line end of the line that holds ``offset``."""
@@ -113,8 +115,7 @@ class Document:
         return offset if offset and self.text[offset - 1] == "\n" else self.line_end(offset)
 
     def column(self, offset: int) -> int:
-        start = self.line_start(offset)
-        return offset - start - self.text.startswith("\ufeff", start)
+        return offset - self.line_start(offset)
 
     def is_shared(self, node: Node) -> bool:
         return node.start in self.aliased

@@ -16,6 +16,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_ma
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, StatefulError
 
 _CONTEXT = 3
+_EDGE = "(edge of the file)"
 
 
 @dataclass(frozen=True)
@@ -65,31 +66,45 @@ def edited(before: str, after: str, how: str) -> Edited:
 
 
 def hunks_between(before: str, after: str) -> tuple[Hunk, ...]:
-    old, new = _split(before), _split(after)
     if before == after:
         return ()
+    old, new = _split(before.lstrip("\ufeff")), _split(after.lstrip("\ufeff"))
     places_before, places_after = _places(before), _places(after)
     hunks = []
-    for tag, a, a_end, b, b_end in difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
-        if tag == "equal":
-            continue
-        if tag == "delete":
-            start, a_end = _slid(old, a, a_end)
-            b, b_end, a = b + start - a, b_end + start - a, start
-        elif tag == "insert":
-            b, b_end = _slid(new, b, b_end)
-        place = _place_at(places_after, b) if b_end > b else _place_at(places_before, a)
+    for a, a_end, b, b_end in _changes(old, new):
+        # A blank line above a section belongs to whatever stands before it.
+        blank = next((n for n, line in enumerate(old[a:a_end]) if line.strip()), 0)
+        place = _place_at(places_after, b) if any(new[b:b_end]) else _place_at(places_before, a + blank)
         hunks.append(
             Hunk(
                 line=b + 1,
                 before=tuple(old[a:a_end]),
                 after=tuple(new[b:b_end]),
-                context_before=tuple(mask(line) for line in new[max(0, b - _CONTEXT) : b]),
-                context_after=tuple(mask(line) for line in new[b_end : b_end + _CONTEXT]),
+                context_before=tuple(mask(line) for line in _above(new, b)),
+                context_after=tuple(mask(line) for line in _below(new, b_end)),
                 place=place,
             )
         )
     return tuple(hunks)
+
+
+def _changes(old: Sequence[str], new: Sequence[str]) -> list[tuple[int, int, int, int]]:
+    """The changed ranges of both sides; two with nothing but blank lines between them are one."""
+    changes: list[tuple[int, int, int, int]] = []
+    for tag, a, a_end, b, b_end in difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
+        if tag == "equal":
+            continue
+        if tag == "delete":
+            start, a_end = _slid(old, a, a_end)
+            a, b, b_end = start, b + start - a, b_end + start - a
+        elif tag == "insert":
+            start, b_end = _slid(new, b, b_end)
+            a, a_end, b = a + start - b, a_end + start - b, start
+        if changes and not any(line.strip() for line in old[changes[-1][1] : a]):
+            a, b = changes[-1][0], changes[-1][2]
+            changes.pop()
+        changes.append((a, a_end, b, b_end))
+    return changes
 
 
 def _slid(lines: Sequence[str], first: int, last: int) -> tuple[int, int]:
@@ -116,10 +131,12 @@ def reverse(text: str, hunks: Sequence[Hunk]) -> Edited:
 
     :raises HunkConflict: when the lines of a hunk were changed.
     """
-    result = text
+    mark = "\ufeff" if text.startswith("\ufeff") else ""
+    result = text[len(mark) :]
     # From the bottom up, so that the line numbers of the hunks above stay true.
     for hunk in sorted(hunks, key=lambda each: each.line, reverse=True):
         result = _reverse_one(result, hunk)
+    result = mark + result
     if result != text:
         _assert_nothing_else(text, result, hunks)
     return edited(text, result, "reversed")
@@ -131,7 +148,7 @@ def _reverse_one(text: str, hunk: Hunk) -> str:
     at = _find(lines, hunk, hunk.after, first, last)
     if at is None and _find(lines, hunk, hunk.before, first, last) is not None:
         return text
-    if at is None and not hunk.after:
+    if at is None and not any(hunk.after):
         return _bring_back(text, lines, hunk)
     if at is None:
         raise _conflict(lines, hunk, first, last)
@@ -141,7 +158,7 @@ def _reverse_one(text: str, hunk: Hunk) -> str:
 def _find(lines: list[str], hunk: Hunk, wanted: tuple[str, ...], first: int, last: int) -> int | None:
     """Where ``wanted`` stands now: where most of the old surroundings are still around it, then nearest.
 
-    Nothing wanted, as after a pure deletion, matches only between its two old neighbours.
+    Nothing wanted (or blank lines), as after a deletion, matches only where its old surroundings are.
     """
     size = len(wanted)
     best: tuple[int, int] | None = None
@@ -149,14 +166,23 @@ def _find(lines: list[str], hunk: Hunk, wanted: tuple[str, ...], first: int, las
     for at in range(first, last - size + 1):
         if tuple(lines[at : at + size]) != wanted:
             continue
-        above = _agreeing(lines[max(0, at - _CONTEXT) : at][::-1], hunk.context_before[::-1])
-        below = _agreeing(lines[at + size : at + size + _CONTEXT], hunk.context_after)
-        if not wanted and not ((above or not hunk.context_before) and (below or not hunk.context_after)):
+        above = _agreeing(_above(lines, at)[::-1], hunk.context_before[::-1])
+        below = _agreeing(_below(lines, at + size), hunk.context_after)
+        unchanged = above == len(hunk.context_before) and below == len(hunk.context_after)
+        if not any(wanted) and not unchanged and not (above and below and above + below > _CONTEXT):
             continue
         rank = (above + below, -abs(at - hunk.line + 1))
         if best is None or rank > best:
             best, found = rank, at
     return found
+
+
+def _above(lines: Sequence[str], at: int) -> list[str]:
+    return [_EDGE, *lines][max(0, at + 1 - _CONTEXT) : at + 1]
+
+
+def _below(lines: Sequence[str], at: int) -> list[str]:
+    return [*lines, _EDGE][at : at + _CONTEXT]
 
 
 def _agreeing(lines: Sequence[str], context: Sequence[str]) -> int:
@@ -180,8 +206,7 @@ def _bring_back(text: str, lines: list[str], hunk: Hunk) -> str:
             raise _conflict(lines, hunk, 0, len(lines))
         if not entry[0].startswith("volumes"):
             entry = ("volumes:", *entry)
-        end = len(lines) - 1 if not lines[-1] else len(lines)
-        return _splice(text, end, end, entry)
+        return _splice(text, len(lines), len(lines), entry)
     known = declared.names()
     names = [name for name in _declared_in(entry) if name not in known]
     if not names:
@@ -263,7 +288,9 @@ def _splice(text: str, first: int, last: int, lines: Sequence[str]) -> str:
 
 
 def _split(text: str) -> list[str]:
-    return [line[:-1] if line.endswith("\r") else line for line in text.split("\n")]
+    """The lines without their ends; a final newline ends the last one and begins none."""
+    lines = [line[:-1] if line.endswith("\r") else line for line in text.split("\n")]
+    return lines if lines[-1] else lines[:-1]
 
 
 def _places(text: str) -> list[tuple[int, tuple[str, ...]]]:

@@ -42,14 +42,17 @@ def _without(document: Document, name: str) -> str | None:
     pair = declared.pair(name) if declared is not None else None
     if top is None or declared is None or pair is None or document.is_shared(declared):
         return None
-    definition = document.text[pair[0].start : pair[1].end]
+    alone = len(list(declared.pairs())) == 1
+    dropped = document.text[top[0].start if alone else pair[0].start : document.line_end(pair[1].end)]
     # What is dropped goes into the journal to be brought back; a password among a driver's options must not.
-    if any(mask(line) != line for line in definition.splitlines()):
+    if any(mask(line) != line for line in dropped.splitlines()):
         return None
-    if len(list(declared.pairs())) == 1:
+    if alone:
         text = _without_section(document, document.root, top)
     else:
         text = apply(document.text, [without_pair(document, declared, *pair)])
+    if not document.text.endswith("\n"):
+        text = text.rstrip("\r\n")
     try:
         after = parse(text)
     except InvalidInput:
@@ -62,22 +65,17 @@ def _without_section(document: Document, root: Node, top: tuple[Node, Node]) -> 
     key, value = top
     if root.flow:
         return apply(document.text, [without_pair(document, root, key, value)])
+    # A comment between the key and its only entry goes with them: it would be left hanging in the air.
     start, end = document.line_start(key.start), document.after_line(value.end)
-    below_key, entry = document.line_end(key.start), document.line_start(value.children[0].start)
-    if below_key < entry:
-        # Comments between the key and its only entry stay.
-        return apply(document.text, [(start, below_key, ""), (entry, end, "")])
-    return _without_one_blank_line(splice(document.text, start, end, ""), start, document.text.endswith("\n"))
+    return _without_one_blank_line(splice(document.text, start, end, ""), start)
 
 
-def _without_one_blank_line(text: str, at: int, final_newline: bool) -> str:
+def _without_one_blank_line(text: str, at: int) -> str:
     """Where a section stood between two blank lines, or before the end of the file, one blank line goes with it."""
     before, after = text[:at], text[at:]
     lines = before.split("\n")
     if len(lines) >= 2 and not lines[-2].strip() and (not after.strip() or not after.split("\n", 1)[0].strip()):
         before = "\n".join([*lines[:-2], ""])
-    if not after and not final_newline:
-        before = before.rstrip("\r\n")
     return before + after
 
 

@@ -183,7 +183,7 @@ def compose_files(draw: st.DrawFn) -> str:
     return "\ufeff" * draw(st.booleans()) + text
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=100)
 @given(compose_files(), st.sets(st.sampled_from(sorted(TARGETS)), min_size=1), st.sampled_from(["./new", "n e:w"]))
 def test_edit_then_reverse_gives_the_same_bytes(text: str, services: set[str], source: str) -> None:
     mounts = [Mount(name, TARGETS[name], source) for name in sorted(services)]
