@@ -155,7 +155,8 @@ def _make_parents(transfer: Transfer, directory: str) -> None:
         os.chown(made, status.st_uid, status.st_gid)
         shutil.copymode(origin, made)
         made, origin = os.path.join(made, part), os.path.join(origin, part)
-    assert made == directory
+    if made != directory:
+        raise StatefulError(f"The standby would lie in {directory}, and {made} was made for it.")
 
 
 STANDBY_HANDLERS: dict[str, Handler[World]] = {

@@ -60,7 +60,8 @@ def plan_backup(world: World, service: str, path: str, destination: str) -> Plan
 def back_up(world: World, planned: PlannedBackup, mode: str) -> Copy:
     """Take the copy, prove it, and only then give it its name."""
     data = with_facts(world, planned.data, planned.container)
-    assert data.facts is not None
+    if data.facts is None:
+        raise InvalidInput(f"{planned.container.name} could not be asked about its data.")
     return world.stores[data.store].backup(
         world.engine,
         planned.container,

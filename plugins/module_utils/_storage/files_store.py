@@ -25,9 +25,12 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree im
     compare,
     copy,
     durable,
+    prove,
     rename,
     scan,
+    settle,
 )
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.errors import SourceChanging
 
 
 class FilesStore:
@@ -83,24 +86,35 @@ class FilesStore:
     def backup(
         self, engine: Engine, container: Container, facts: StoreFacts, request: BackupRequest, report: Report
     ) -> Copy:
-        """Copy the directory; where it is in use, the proof says how many files changed meanwhile."""
+        """Copy the directory as of one moment; raises where files go on changing while they are copied."""
         os.makedirs(os.path.dirname(request.destination), mode=0o700, exist_ok=True)
         staging = str(durable.staging_path(request.destination, request.operation))
         record = f"{staging}.sqlite"
         copied = copy.warm_copy(request.host_path, staging, record=record, progress=report)
-        proved = compare.compare_trees(request.host_path, staging)
+        prove.prove_warm(request.host_path, staging, record=record)
+        try:
+            settle.settle(request.host_path, staging, record=record)
+        except SourceChanging as changing:
+            raise StatefulError(
+                f"Files in {request.host_path} change all the time, so no copy of one moment can be taken while"
+                f" {request.service} runs.",
+                state=f"the data was only read; the partial copy is {staging}",
+                next_command=f"docker stop {container.name}, run the same task again, and start it afterwards",
+            ) from changing
+        moment = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        differences = compare.compare_trees(request.host_path, staging) if not container.running else []
+        if differences:
+            raise StatefulError(f"The copy in {staging} differs from {request.host_path}: {differences[0]}.")
         os.unlink(record)
         rename.rename_directory(staging, request.destination)
         return Copy(
             role="backup",
             service=request.service,
             path=request.destination,
-            moment=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            moment=moment,
             size_bytes=copied.bytes_total,
             protected="a directory of its own",
-            proof="compared byte by byte"
-            if not proved
-            else f"copied in use: {len(proved)} entries changed while they were copied",
+            proof="read back and compared with its source",
         )
 
 

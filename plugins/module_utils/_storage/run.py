@@ -15,7 +15,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._errors import I
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation import execute
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.detached import run_detached
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Handlers
-from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import DONE, ROLLED_BACK
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import DONE, ROLLED_BACK, Plan
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import Operation, OperationStore
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage import journey, report
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import MountRequest, Request
@@ -74,7 +74,7 @@ def _run_locked(task: Task, world: World, observed: journey.Observed) -> dict[st
         if planned.plan is None:
             return _unchanged(task, observed)
         if planned.blockers:
-            raise blocked(planned)
+            raise blocked(planned.plan, planned.blockers)
         operation = task.operations.begin(planned.plan)
         diff = planned.findings.rewrite.diff if planned.findings else ()
     try:
@@ -109,15 +109,14 @@ def _detached(task: Task, operation: Operation) -> dict[str, Any]:
     return run_detached(work, result_path=operation.result_path, log_path=operation.worker_log)
 
 
-def blocked(planned: journey.Planned) -> StatefulError:
+def blocked(plan: Plan, blockers: Sequence[str]) -> StatefulError:
     """Return the error that names everything in the way, with the plan beside it."""
-    assert planned.plan is not None
     return InvalidInput(
-        " ".join(planned.blockers),
+        " ".join(blockers),
         next_command="remove what is named here, then run the same task again",
-        blockers=list(planned.blockers),
-        plan=dict(planned.plan.summary),
-        plan_text=planned.plan.text,
+        blockers=list(blockers),
+        plan=dict(plan.summary),
+        plan_text=plan.text,
         plan_complete=True,
     )
 
@@ -138,7 +137,7 @@ def _checked(task: Task, world: World, observed: journey.Observed) -> dict[str, 
     if planned.plan is None:
         return _unchanged(task, observed)
     if planned.blockers:
-        raise blocked(planned)
+        raise blocked(planned.plan, planned.blockers)
     return {
         "changed": True,
         "operation": task.operations.next_id(planned.plan.goal),

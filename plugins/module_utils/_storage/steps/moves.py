@@ -132,6 +132,11 @@ class Settle(StagedMove):
     def fill(self, transfer: Transfer, step: Step, context: Context[World]) -> Evidence:
         record, origin = record_path(context, transfer), transfer.origin.path
         settled = settling.settle(origin, transfer.staging, record=record, progress=context.report)
+        if settled.files_unproved:
+            raise StatefulError(
+                f"{settled.files_unproved} files of the copy in {transfer.staging} were never read back.",
+                state=f"the data is complete in {transfer.origin.shown()}",
+            )
         prove.prove_settled(origin, transfer.staging, record=record)
         return {"bytes_copied": settled.bytes_written, "files_rewritten": settled.files_rewritten}
 
