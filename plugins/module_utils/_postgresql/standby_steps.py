@@ -14,7 +14,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model im
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Evidence, Handler
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Step
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import routes, standby
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import routes, standby, standby_server
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import observe_cluster
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.store import PostgresqlStore
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.base import NothingToUndo, SelfProving
@@ -126,11 +126,11 @@ class RemoveHelpers(NothingToUndo):
     """Take the stopped standby's container away, outside the downtime. args: ``transfer``."""
 
     def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
-        labels = {OPERATION_LABEL: context.operation.id, ROLE_LABEL: standby.ROLE}
+        labels = {OPERATION_LABEL: context.operation.id, ROLE_LABEL: standby_server.ROLE}
         return None if context.world.engine.containers(labels=labels) else {}
 
     def apply(self, step: Step, context: Context[World]) -> Evidence:
-        labels = {OPERATION_LABEL: context.operation.id, ROLE_LABEL: standby.ROLE}
+        labels = {OPERATION_LABEL: context.operation.id, ROLE_LABEL: standby_server.ROLE}
         for container in context.world.engine.containers(labels=labels):
             if container.running:
                 raise StatefulError(f"The standby {container.name} still runs after its data was taken into service.")
