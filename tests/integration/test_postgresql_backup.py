@@ -190,7 +190,7 @@ def test_a_logical_backup_is_restored_counted_and_shows_a_truncated_dump(lab: La
         whole = largest.read_bytes()
         largest.write_bytes(whole[: len(whole) // 2])
         # Some releases of pg_restore take half a file for a whole one; the rows tell.
-        with pytest.raises(StatefulError, match="restore of the database|does not hold what its snapshot held"):
+        with pytest.raises(StatefulError, match=r"restore of the database|does not hold what its snapshot held"):
             _prove(lab, container, goal)
     lab.engine.stop(container.id, signal="SIGINT", timeout=60)
     assert len(writer.join()) > 5
