@@ -212,11 +212,11 @@ class History:
         """Return the copies that the evidence names, less those removed or undone since."""
         found: dict[tuple[str, str], Copy] = {}
         for name, evidence in self.evidence.items():
-            if name in self.undone:
-                continue
             for raw in evidence.get("copies", ()):
                 copy = Copy.from_dict(raw)
-                if copy.path not in self.removed:
+                # A backup outlives the undo of the operation that took it.
+                gone = name in self.undone and copy.role != "backup"
+                if not gone and copy.path not in self.removed:
                     found[(copy.role, copy.path)] = copy
         return list(found.values())
 

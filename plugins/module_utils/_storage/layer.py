@@ -39,7 +39,8 @@ def shipped_by_image(container: Container, path: str) -> bool:
 
 def fill_layer(engine: Engine, container: Container, path: str, source: str) -> None:
     """Put the tree ``source`` at ``path`` into the layer of a container that was created and not started."""
-    engine.put_archive(container.id, os.path.dirname(path), tar_stream(source, os.path.basename(path)))
+    # From the root, because the image may lack the parent, which an entrypoint made.
+    engine.put_archive(container.id, "/", tar_stream(source, path.strip("/")))
 
 
 class _Buffer(io.RawIOBase):

@@ -8,23 +8,30 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Callable
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import libc
 
 
 def rename_through(mount_point: str, source: str, target: str) -> None:
-    """Rename ``source`` to ``target``, both relative to ``mount_point``, through one fresh bind mount of it.
+    """Rename ``source`` to ``target``, both relative to ``mount_point``, through one fresh bind mount of it."""
+    act_through(mount_point, lambda place: libc.rename_no_replace(f"{place}/{source}", f"{place}/{target}"))
 
-    The bind is not recursive, so whatever else is mounted below does not cover the way. A child
-    process does it in a mount namespace of its own: killed at any moment, no mount is left
-    behind, only an empty directory. Raises OSError.
+
+def act_through(mount_point: str, act: Callable[[str], None]) -> None:
+    """Call ``act`` with the place of one fresh bind mount of ``mount_point``, in a child process.
+
+    The bind is not recursive, so whatever else is mounted below does not cover the way. The
+    child has a mount namespace of its own: killed at any moment, no mount is left behind, only
+    an empty directory. Raises OSError. ``act`` raises nothing else; it runs after a fork, so
+    where other threads of ours may hold locks it has to be plain system calls.
     """
-    place = tempfile.mkdtemp(prefix="selfhost-stateful-rename-")
+    place = tempfile.mkdtemp(prefix="selfhost-stateful-bind-")
     try:
         reading, writing = os.pipe()
         child = os.fork()
         if child == 0:
-            _child(mount_point, place, source, target, reading, writing)
+            _child(mount_point, place, act, reading, writing)
         os.close(writing)
         with os.fdopen(reading, "rb") as answer:
             said = answer.read().decode()
@@ -37,9 +44,8 @@ def rename_through(mount_point: str, source: str, target: str) -> None:
         raise OSError(number, f"{words} (through a bind mount of {mount_point})")
 
 
-def _child(mount_point: str, place: str, source: str, target: str, reading: int, writing: int) -> None:
-    # Nothing here may return into the parent's code, and nothing but plain system calls is
-    # used: another thread may have held any lock when we were forked.
+def _child(mount_point: str, place: str, act: Callable[[str], None], reading: int, writing: int) -> None:
+    # Nothing here may return into the parent's code.
     code = 255
     try:
         os.close(reading)
@@ -47,7 +53,7 @@ def _child(mount_point: str, place: str, source: str, target: str, reading: int,
         # Else the bind would show up in the host's namespace, where "/" is shared.
         libc.mount("none", "/", None, libc.MS_REC | libc.MS_PRIVATE)
         libc.mount(mount_point, place, None, libc.MS_BIND)
-        libc.rename_no_replace(f"{place}/{source}", f"{place}/{target}")
+        act(place)
         code = 0
     except OSError as error:
         code = error.errno or 255
