@@ -137,6 +137,12 @@ class Document:
         return volumes if volumes is not None and volumes.kind == "mapping" else None
 
 
+def has_content(text: str) -> bool:
+    """Whether there is anything but comments and blank lines."""
+    lines = (line.strip() for line in text.lstrip("\ufeff").splitlines())
+    return any(line and not line.startswith("#") and line != "---" for line in lines)
+
+
 # An edit asks for the same few texts again and again, and PyYAML needs a tenth of
 # a second for a large one.
 @lru_cache(maxsize=16)

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ansible_collections.selfhost.stateful.plugins.module_utils._compose.document import Document, parse
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.document import Document, has_content, parse
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_masking import mask
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, StatefulError
 
@@ -71,7 +71,8 @@ def hunks_between(before: str, after: str) -> tuple[Hunk, ...]:
     old, new = _split(before.lstrip("\ufeff")), _split(after.lstrip("\ufeff"))
     places_before, places_after = _places(before), _places(after)
     hunks = []
-    for a, a_end, b, b_end in _changes(old, new):
+    section = next((line for line, place in places_before if place == ("volumes",)), len(old))
+    for a, a_end, b, b_end in _changes(old, new, section):
         # A blank line above a section belongs to whatever stands before it.
         blank = next((n for n, line in enumerate(old[a:a_end]) if line.strip()), 0)
         place = _place_at(places_after, b) if any(new[b:b_end]) else _place_at(places_before, a + blank)
@@ -88,8 +89,12 @@ def hunks_between(before: str, after: str) -> tuple[Hunk, ...]:
     return tuple(hunks)
 
 
-def _changes(old: Sequence[str], new: Sequence[str]) -> list[tuple[int, int, int, int]]:
-    """The changed ranges of both sides; two with nothing but blank lines between them are one."""
+def _changes(old: Sequence[str], new: Sequence[str], section: int) -> list[tuple[int, int, int, int]]:
+    """The changed ranges of both sides; two with nothing but blank lines between them are one.
+
+    The top-level volumes, from line ``section`` of the old side on, are always a
+    change of their own: they can come back elsewhere than they stood.
+    """
     changes: list[tuple[int, int, int, int]] = []
     for tag, a, a_end, b, b_end in difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
         if tag == "equal":
@@ -100,9 +105,12 @@ def _changes(old: Sequence[str], new: Sequence[str]) -> list[tuple[int, int, int
         elif tag == "insert":
             start, b_end = _slid(new, b, b_end)
             a, a_end, b = a + start - b, a_end + start - b, start
-        if changes and not any(line.strip() for line in old[changes[-1][1] : a]):
+        if changes and a != section and not any(line.strip() for line in old[changes[-1][1] : a]):
             a, b = changes[-1][0], changes[-1][2]
             changes.pop()
+        if a < section < a_end and any(line.strip() for line in old[a:section]):
+            changes.append((a, section, b, b_end))
+            a, b = section, b_end
         changes.append((a, a_end, b, b_end))
     return changes
 
@@ -134,7 +142,7 @@ def reverse(text: str, hunks: Sequence[Hunk]) -> Edited:
     mark = "\ufeff" if text.startswith("\ufeff") else ""
     result = text[len(mark) :]
     # From the bottom up, so that the line numbers of the hunks above stay true.
-    for hunk in sorted(hunks, key=lambda each: each.line, reverse=True):
+    for hunk in sorted(hunks, key=lambda each: each.line)[::-1]:
         result = _reverse_one(result, hunk)
     result = mark + result
     if result != text:
@@ -229,7 +237,7 @@ def _declared_in(entry: Sequence[str]) -> list[str]:
 
 def _assert_nothing_else(before: str, after: str, hunks: Sequence[Hunk]) -> None:
     """Undo is proved like a change: what the hunks do not concern must mean the same as before."""
-    if not after.strip("\ufeff \r\n"):
+    if not has_content(after):
         return
     places = {hunk.place for hunk in hunks}
     try:
@@ -295,7 +303,7 @@ def _split(text: str) -> list[str]:
 
 def _places(text: str) -> list[tuple[int, tuple[str, ...]]]:
     """Where (line, counted from 0) each place of the file begins, in order."""
-    if not text.strip("\ufeff \r\n"):
+    if not has_content(text):
         return []
     document = parse(text)
     found: list[tuple[int, tuple[str, ...]]] = []

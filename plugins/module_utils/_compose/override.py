@@ -8,7 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ansible_collections.selfhost.stateful.plugins.module_utils._compose.document import Document, Node, parse
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.document import (
+    Document,
+    Node,
+    has_content,
+    parse,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_entries import Mount, check_mount, quoted
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_hunks import Edited, edited
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_image import check_image, set_image
@@ -56,9 +61,9 @@ def _empty(version: str | None) -> str:
 
 
 def _with_services_key(text: str) -> str:
-    if not _active(text):
-        end = "" if not text or text.endswith("\n") else "\n"
-        return text + end + "services:\n"
+    if not has_content(text):
+        eol = "\r\n" if "\r\n" in text else "\n"
+        return text + ("" if not text or text.endswith("\n") else eol) + "services:" + eol
     document = parse(text)
     services = document.root.get("services")
     if services is not None:
@@ -68,11 +73,6 @@ def _with_services_key(text: str) -> str:
     if document.root.flow:
         raise InvalidInput("the override file is written in flow form and has no 'services'")
     return insert_lines(document, document.root.end, ["services:"])
-
-
-def _active(text: str) -> bool:
-    lines = (line.strip() for line in text.lstrip("\ufeff").splitlines())
-    return any(line and not line.startswith("#") and line != "---" for line in lines)
 
 
 def _with_service(text: str, service: str, mounts: Sequence[Mount], image: str | None) -> str:
@@ -133,7 +133,7 @@ def _prove(before: str, after: str, mounts: Sequence[Mount], images: Mapping[str
     wrong = set_bind_mounts(after, mounts).changed or any(
         set_image(after, service=service, image=image).changed for service, image in images.items()
     )
-    if _active(before):
+    if has_content(before):
         wrong = wrong or _rest(parse(before), concerned) != _rest(document, concerned)
     if wrong:
         raise StatefulError("the edit of the override file could not be proved, so it was not made")

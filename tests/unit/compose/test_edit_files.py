@@ -1,0 +1,237 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The modules' run from options to result, with a compose that answers as compose does, and with the real one."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose import edit_files as subject
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.cli import (
+    ComposeFailed,
+    ComposeMissing,
+    parse_version,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_entries import Mount
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_proof import unintended_changes
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, StatefulError
+
+BASE = "services:\n  db:\n    image: postgres:14  # pinned\n    volumes:\n      - pg:/data\nvolumes:\n  pg:\n"
+MOUNT = Mount("db", "/data", "./pg")
+
+
+def params(folder: Path, **changes: Any) -> dict[str, Any]:
+    plain = {"files": [], "env_files": [], "profiles": [], "service": "db", "rewrite": "in_place"}
+    return {"project_src": str(folder), **plain, **changes}
+
+
+class FakeCompose:
+    """Answers ``config`` in turn with what it was given."""
+
+    def __init__(self, *answers: Any) -> None:
+        self.answers = list(answers)
+        self.options = type("Options", (), {"files": ()})()
+
+    def config(self, *, all_profiles: bool = False) -> dict[str, Any]:
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return dict(answer)
+
+
+def config(folder: Path, mount: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
+    volume = mount or {"type": "volume", "source": "pg", "target": "/data", "volume": {}}
+    return {
+        "name": "x",
+        "services": {"db": {"image": "postgres:14", "volumes": [volume], **more}},
+        "volumes": {"pg": {}},
+    }
+
+
+def bind(folder: Path) -> dict[str, Any]:
+    return {"type": "bind", "source": str(folder / "pg"), "target": "/data", "bind": {"create_host_path": True}}
+
+
+@pytest.fixture(name="folder")
+def project_folder(tmp_path: Path) -> Path:
+    (tmp_path / "compose.yaml").write_text(BASE)
+    return tmp_path
+
+
+def answering(monkeypatch: pytest.MonkeyPatch, *answers: Any) -> None:
+    monkeypatch.setattr(subject, "find_compose", lambda *_args: FakeCompose(*answers))
+
+
+def test_edited_and_confirmed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    answering(monkeypatch, config(folder), config(folder, bind(folder)))
+    result = subject.edit_files(params(folder), mounts=[MOUNT])
+    assert (result["changed"], result["how"], result["validated"], result["warnings"]) == (True, "replaced", True, [])
+    assert result["files_changed"] == [str(folder / "compose.yaml")]
+    assert "+      - ./pg:/data" in result["diff"][0]["prepared"]
+    assert json.loads(json.dumps(result["hunks"])) == result["hunks"]
+    assert "./pg:/data" in (folder / "compose.yaml").read_text()
+
+
+def test_a_second_run_changes_nothing_and_asks_nobody(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    answering(monkeypatch, config(folder), config(folder, bind(folder)))
+    subject.edit_files(params(folder), mounts=[MOUNT])
+    answering(monkeypatch)
+    result = subject.edit_files(params(folder), mounts=[MOUNT])
+    assert (result["changed"], result["how"], result["diff"]) == (False, "already there", [])
+
+
+def test_check_mode_tells_and_writes_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    answering(monkeypatch)
+    result = subject.edit_files(params(folder), mounts=[MOUNT], check_mode=True)
+    assert (result["changed"], result["how"], result["validated"]) == (True, "replaced", False)
+    assert (folder / "compose.yaml").read_text() == BASE
+    (folder / "compose.yaml").chmod(0o444)
+    with pytest.raises(StatefulError, match="read-only"):
+        subject.edit_files(params(folder), mounts=[MOUNT], check_mode=True)
+
+
+@pytest.mark.parametrize("rewrite", ["in_place", "override"])
+@pytest.mark.parametrize(
+    "after, telling",
+    [
+        (config, "no bind mount of ./pg"),
+        (lambda folder: config(folder, bind(folder), environment={"A": "s3cret"}), "services.db.environment"),
+        (lambda folder: ComposeFailed("Compose failed", message="services.db is wrong"), "services.db is wrong"),
+    ],
+    ids=["not mounted", "something else", "compose fails"],
+)
+def test_put_back_when_compose_reads_it_otherwise(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, after: Any, telling: str, rewrite: str
+) -> None:
+    answering(monkeypatch, config(folder), after(folder))
+    with pytest.raises(StatefulError) as caught:
+        subject.edit_files(params(folder, rewrite=rewrite), mounts=[MOUNT])
+    assert telling in caught.value.msg
+    assert "s3cret" not in str(caught.value.as_result())
+    assert "put back" in caught.value.state
+    assert (folder / "compose.yaml").read_text() == BASE
+    assert os.listdir(folder) == ["compose.yaml"]
+
+
+def test_put_back_when_interrupted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Interrupted(FakeCompose):
+        def config(self, *, all_profiles: bool = False) -> dict[str, Any]:
+            if not self.answers:
+                raise KeyboardInterrupt
+            return super().config()
+
+    monkeypatch.setattr(subject, "find_compose", lambda *_args: Interrupted(config(folder)))
+    with pytest.raises(KeyboardInterrupt):
+        subject.edit_files(params(folder), mounts=[MOUNT])
+    assert (folder / "compose.yaml").read_text() == BASE
+
+
+def test_without_a_compose_that_can_read_it_the_result_says_so(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    answering(monkeypatch, ComposeFailed("no", message=".env.production not found"))
+    result = subject.edit_files(params(folder), mounts=[MOUNT])
+    assert not result["validated"]
+    assert ".env.production not found" in result["warnings"][0]
+
+    def missing(*_args: Any) -> None:
+        raise ComposeMissing("none")
+
+    monkeypatch.setattr(subject, "find_compose", missing)
+    result = subject.edit_files(params(folder), images={"db": "postgres:15"})
+    assert (result["changed"], result["validated"]) == (True, False)
+    assert "not installed" in result["warnings"][0]
+
+
+def test_compose_1_answers_in_short_form(tmp_path: Path) -> None:
+    before = {"services": {"db": {"volumes": ["pg:/data:rw", "/x:/x:rw"]}}, "version": "3"}
+    after = {"services": {"db": {"volumes": ["/x:/x:rw", f"{tmp_path}/pg:/data:rw"]}}, "version": "3"}
+    assert unintended_changes(before, after, mounts=[MOUNT], directory=str(tmp_path)) == []
+    assert unintended_changes(before, before, mounts=[MOUNT], directory=str(tmp_path)) != []
+    assert unintended_changes(after, before, mounts=[], directory="/") == ["services.db.volumes"]
+
+
+def test_a_refusal_reaches_the_caller(folder: Path) -> None:
+    with pytest.raises(InvalidInput, match="no service 'nope'"):
+        subject.edit_files(params(folder), mounts=[Mount("nope", "/data", "./x")])
+
+
+# -- the real compose -------------------------------------------------------------
+
+
+def compose_program() -> Sequence[str]:
+    for program in (["docker", "compose"], ["docker-compose"]):
+        if shutil.which(program[0]):
+            done = subprocess.run([*program, "version", "--short"], capture_output=True, text=True, check=False)
+            if done.returncode == 0 and parse_version(done.stdout) >= (2,):
+                return program
+    return []
+
+
+REAL = pytest.mark.skipif(not compose_program(), reason="compose 2 is not installed")
+FILES: Mapping[str, str] = {
+    "short": "services:\n  db:\n    image: postgres:14\n    volumes:\n      - ./a:/a\n",
+    "named": BASE,
+    "commented": "services:\n  db:\n    image: postgres:14\n#    volumes:\n#      - ./old:/data\n",
+    "flow": 'services:\n  db: {image: postgres:14, volumes: ["./a:/a"]}\n',
+    "long": "services:\n  db:\n    image: postgres:14\n    volumes:\n"
+    "      - type: volume\n        source: pg\n        target: /data\n        volume: {nocopy: true}\n"
+    "volumes: {pg: {}}\n",
+    "interpolated": "services:\n  db:\n    image: postgres:14\n    volumes:\n      - ${D:-./d}:/data\n"
+    "    environment:\n      SECRET: ${SECRET}\n",
+    "profile": "services:\n  web: {image: nginx}\n  db:\n    image: postgres:14\n    profiles: [store]\n",
+    "anchors": "x-a: &a\n  volumes: [./a:/a]\nservices:\n  db:\n    <<: *a\n    image: postgres:14\n",
+    "json": '{"services": {"db": {"image": "postgres:14"}}}',
+}
+
+
+@REAL
+@pytest.mark.parametrize("source", ["./pg", "./mit Leerzeichen/é $HOME", "/srv/with:colon"])
+@pytest.mark.parametrize("rewrite", ["in_place", "override"])
+@pytest.mark.parametrize("name", FILES)
+def test_compose_confirms(tmp_path: Path, name: str, rewrite: str, source: str) -> None:
+    (tmp_path / "compose.yaml").write_text(FILES[name])
+    (tmp_path / ".env").write_text("SECRET=hunter2\n")
+    if name == "anchors" and rewrite == "in_place":
+        with pytest.raises(InvalidInput, match="rewrite: override"):
+            subject.edit_files(params(tmp_path), mounts=[Mount("db", "/data", source)])
+        return
+    mounts = [Mount("db", "/data", source)]
+    result = subject.edit_files(params(tmp_path, rewrite=rewrite), mounts=mounts)
+    assert (result["changed"], result["validated"]) == (True, True)
+    assert "hunter2" not in str(result)
+    assert not subject.edit_files(params(tmp_path, rewrite=rewrite), mounts=mounts)["changed"]
+
+
+@REAL
+def test_compose_confirms_an_override_of_listed_files(tmp_path: Path) -> None:
+    (tmp_path / "prod.yml").write_text(BASE)
+    (tmp_path / ".env").write_text("COMPOSE_FILE=prod.yml\n")
+    result = subject.edit_files(params(tmp_path, rewrite="override"), mounts=[MOUNT])
+    assert (result["validated"], [os.path.basename(path) for path in result["files"]]) == (
+        True,
+        ["prod.yml", "prod.override.yml"],
+    )
+    (tmp_path / "prod.override.yml").unlink()
+    explicit = params(tmp_path, rewrite="override", files=["prod.yml"])
+    assert subject.edit_files(explicit, images={"db": "postgres:14.9"})["validated"]
+
+
+@REAL
+@pytest.mark.parametrize("rewrite", ["in_place", "override"])
+def test_compose_confirms_an_included_service(tmp_path: Path, rewrite: str) -> None:
+    (tmp_path / "compose.yaml").write_text("include: [db.yml]\nservices:\n  web: {image: nginx}\n")
+    (tmp_path / "db.yml").write_text(BASE)
+    if rewrite == "in_place":
+        with pytest.raises(InvalidInput, match="include"):
+            subject.edit_files(params(tmp_path), mounts=[MOUNT])
+    else:
+        assert subject.edit_files(params(tmp_path, rewrite=rewrite), mounts=[MOUNT])["validated"]
