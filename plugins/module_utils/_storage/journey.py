@@ -81,6 +81,7 @@ def observe(world: World, mounts: Sequence[MountRequest], make_request: Callable
     preflight.check_request(resolved)
     data = tuple((mount, find_data(world, project, mount)) for mount in resolved)
     found = tuple((_targeted(mount, path), path) for mount, path in data)
+    preflight.check_request([mount for mount, _path in found])  # again: now every target is known
     return Observed(project, make_request(project, tuple(mount for mount, _path in found)), found)
 
 

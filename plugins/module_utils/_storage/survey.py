@@ -297,7 +297,17 @@ def with_sources(mounts: Sequence[MountRequest], project_dir: str) -> tuple[Moun
     for mount in mounts:
         written = mount.written or mount.source
         absolute = os.path.normpath(os.path.join(project_dir, os.path.expanduser(written)))
-        if os.path.islink(absolute) and not os.path.exists(absolute):
-            raise InvalidInput(f"{absolute} is a symbolic link to nowhere.")
+        dangling = _dangling(absolute)
+        if dangling:
+            raise InvalidInput(f"{dangling} is a symbolic link to nowhere.")
         found.append(replace(mount, source=os.path.realpath(absolute), written=written))
     return tuple(found)
+
+
+def _dangling(path: str) -> str:
+    """Return the symbolic link to nowhere in ``path``, itself or above it; empty where there is none."""
+    while path not in ("", "/"):
+        if os.path.islink(path) and not os.path.exists(path):
+            return path
+        path = os.path.dirname(path)
+    return ""
