@@ -11,6 +11,7 @@ from typing import Callable
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._redis.session import (
     NotAnswering,
     RedisError,
@@ -55,8 +56,9 @@ def wait_ready(
                     return session
             except NotAnswering as error:
                 last = error.msg
-            except RedisError as error:
-                # Between the inspection and the exec the container may have ended.
+            except StatefulError as error:
+                # Between the inspection and the exec the container may have
+                # ended, which the engine then says in its own words.
                 if not _ended(engine.container(container_id)):
                     raise
                 last = error.msg

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._redis.readiness import NotReady, wait_ready
 from ansible_collections.selfhost.stateful.plugins.module_utils._redis.session import Unauthorised
 from tests.unit.redis.fakes import FakeEngine, a_container
@@ -96,6 +97,27 @@ def test_a_container_that_ends_between_two_questions() -> None:
 
     engine = Ending(password="hush")
     with pytest.raises(NotReady, match="exit code 3"):
+        wait(engine, Later(engine, {}))
+
+
+def test_an_engine_that_refuses_because_the_container_ended() -> None:
+    class Refusing(FakeEngine):
+        def execute(self, *_arguments: Any, **_options: Any) -> Any:
+            self.current = a_container(status="exited", exit_code=1)
+            raise StatefulError("The engine could not run redis-cli: container is not running")
+
+    engine = Refusing()
+    with pytest.raises(NotReady, match="ended with exit code 1"):
+        wait(engine, Later(engine, {}))
+
+
+def test_an_engine_that_refuses_for_another_reason_is_heard() -> None:
+    class Refusing(FakeEngine):
+        def execute(self, *_arguments: Any, **_options: Any) -> Any:
+            raise StatefulError("permission denied")
+
+    engine = Refusing()
+    with pytest.raises(StatefulError, match="permission denied"):
         wait(engine, Later(engine, {}))
 
 
