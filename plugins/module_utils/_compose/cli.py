@@ -227,7 +227,10 @@ class ComposeCli:
         ``force_recreate`` its containers are removed first: it then forgets
         *every* anonymous volume of theirs, and whoever wants one kept mounts it
         by ``extra_files``. ``stopped`` says that they do not run any more, which
-        saves v1 a call; v1 ignores ``wait``.
+        saves v1 a call; v1 ignores ``wait``. What ``extra_files`` change is in
+        the config hash: until an ``up`` without them, the admin's next plain one
+        recreates, which with v1 on newer engines fails and leaves the service
+        stopped.
         """
         if force_recreate and self.is_v1 and services:
             self.rm(services, stop=not stopped, timeout=timeout, extra_files=extra_files)
