@@ -12,7 +12,7 @@ with the process, so nothing has to be put back unless the stop is called off.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -31,6 +31,8 @@ SAVE_POINT = "86400 1"
 
 PAUSE_SINCE = (6, 2)
 """CLIENT PAUSE ... WRITE and CLIENT UNPAUSE; before, a pause shuts out our own commands too."""
+
+_PAUSE_MS = 10 * 60 * 1000
 
 
 @dataclass(frozen=True)
@@ -142,16 +144,3 @@ def _plan_without_config(facts: RedisFacts, *, pause_ms: int) -> SavePlan:
         "known to us, so a stop could lose data: allow CONFIG, or give it save points or appendonly yes."
     )
     return SavePlan("refused", refusal, refusal=refusal)
-
-
-_PAUSE_MS = 10 * 60 * 1000
-
-
-def exact(plan: SavePlan) -> bool:
-    """Tell whether the counts taken by :func:`arrange_save` are those of the stopped server."""
-    return plan.pause_ms > 0
-
-
-def held_requests(plan: SavePlan) -> Sequence[str]:
-    """Return in words what clients notice of the plan."""
-    return ("writes wait until the server is back",) if plan.pause_ms else ()
