@@ -1,0 +1,98 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Runs the real playbook through ansible-playbook; the plan is shown, Ansible's own output goes to a log."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.sandbox._base import SandboxError
+from tests.tools import tree
+
+from .place import Place
+
+PLAYBOOK = "selfhost.stateful.persist_mastodon"
+STORAGE = "selfhost.stateful.compose_storage"
+CALLBACKS = Path(__file__).parent / "callback"
+LOG_TAIL = 30
+CONFIG = """\
+[defaults]
+collections_path = {collections}
+callback_plugins = {callbacks}
+callbacks_enabled = demo_events
+callback_result_format = yaml
+host_key_checking = False
+interpreter_python = auto_silent
+nocolor = True
+"""
+
+
+@dataclass(frozen=True)
+class Played:
+    """What the storage task returned when it moved the data."""
+
+    storage: Mapping[str, Any]
+
+
+def play(place: Place, variables: Mapping[str, Any], folder: Path, say: Callable[[str], None]) -> Played:
+    """Run the playbook; raise with the end of its log where it fails."""
+    folder.mkdir(parents=True, exist_ok=True)
+    inventory, settings, log = folder / "inventory", folder / "variables.json", folder / "ansible.log"
+    inventory.write_text(place.inventory)
+    settings.write_text(json.dumps(variables, indent=2) + "\n")
+    # One of its own, so that nothing of the user's takes part.
+    config = folder / "ansible.cfg"
+    config.write_text(CONFIG.format(collections=tree.link(), callbacks=CALLBACKS))
+    program = Path(sys.executable).with_name("ansible-playbook")
+    argv = [str(program), PLAYBOOK, "-i", str(inventory), "-e", f"@{settings}"]
+    say(f"$ ansible-playbook {PLAYBOOK} -i {_short(inventory)} -e @{_short(settings)}\n")
+    reading, writing = os.pipe()
+    with log.open("w") as sink:
+        process = subprocess.Popen(
+            argv, stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT, pass_fds=(writing,),
+            env={**os.environ, **place.env, "ANSIBLE_CONFIG": str(config), "DEMO_EVENTS": str(writing)},
+        )  # fmt: skip
+    os.close(writing)
+    storage: Mapping[str, Any] = {}
+    with os.fdopen(reading) as events:
+        for line in events:
+            storage = _follow(json.loads(line), say) or storage
+    if process.wait() != 0:
+        tail = "\n".join(log.read_text(errors="replace").splitlines()[-LOG_TAIL:])
+        raise SandboxError(f"ansible-playbook ended with {process.returncode}; the end of {log}:\n{tail}")
+    if not storage:
+        raise SandboxError(f"the playbook moved nothing; its log is {log}")
+    return Played(storage)
+
+
+def _follow(event: Mapping[str, Any], say: Callable[[str], None]) -> Mapping[str, Any] | None:
+    """Show one event; return the storage task's result when it is that and moved something."""
+    if event["event"] == "task":
+        say(f"  - {event['task']}")
+        return None
+    result = event.get("result", {})
+    if event["event"] == "failed":
+        for key in ("msg", "state", "next_command"):
+            if result.get(key):
+                say(f"    {key}: {result[key]}")
+        return None
+    if event.get("action") == "ansible.builtin.debug" and result.get("msg"):
+        text = result["msg"]
+        lines = text if isinstance(text, list) else str(text).splitlines()
+        say("\n".join(["", *(f"      {line}" for line in lines), ""]))
+    if event.get("action") == STORAGE and result.get("downtime_seconds"):
+        return dict(result)
+    return None
+
+
+def _short(path: Path) -> str:
+    return str(path.relative_to(tree.ROOT)) if path.is_relative_to(tree.ROOT) else str(path)
