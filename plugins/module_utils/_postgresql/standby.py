@@ -270,7 +270,7 @@ def finish(
         raise _refused(f"the stopped cluster is {primary.system_identifier}, not {standby.system_identifier}")
     _wait_replayed(engine, standby, there, primary.checkpoint_lsn, deadline, clock, pause)
     there.close()
-    # Straight to the process: the engine's own clean-up of the container needs not be waited for.
+    # Straight to the process: what is to be proved can be read while the engine still clears its container away.
     server = _alive(engine, standby)
     shutdown.end_process(server.pid, name=server.name, deadline=clock() + STOP_SECONDS, clock=clock, pause=pause)
     control = read_control(standby.directory)
@@ -291,6 +291,8 @@ def finish(
         if os.path.lexists(path):
             os.unlink(path)
     staging.sync_directory(standby.directory)
+    # Nobody may find a running container that has this directory mounted writable.
+    engine.wait(standby.container_id, timeout=STOP_SECONDS)
     return control
 
 
