@@ -33,6 +33,10 @@ KNOWS = {
     "_engine": {"_errors"},
     "_compose": {"_engine", "_errors"},
     **dict.fromkeys(DOMAINS, FOUNDATION | DOMAINS),
+    # The ground that the other domains stand on: it asks stores by their protocol and knows none of them.
+    "_storage": FOUNDATION,
+    # For the modules alone: the one place that knows every kind of store.
+    "_stores": FOUNDATION | DOMAINS,
 }
 
 # What planning code may use: nothing here asks the machine, the clock or chance.
@@ -56,7 +60,8 @@ MODULE_LINES, UTILITY_LINES = 160, 330
 
 FILES = sorted((ROOT / "plugins").rglob("*.py"))
 MODULES = sorted(path for path in (ROOT / "plugins/modules").glob("*.py") if path.name != "__init__.py")
-PLANNING = [path for path in FILES if path.stem in ("model", "plan", "planner") or path.stem.startswith("plan_")]
+PURE_STEMS = ("model", "plan", "planner", "preflight", "rollback_plan", "strategy", "transfer")
+PLANNING = [path for path in FILES if path.stem in PURE_STEMS or path.stem.startswith("plan_")]
 
 
 def shown(paths: list[Path]) -> Any:

@@ -20,6 +20,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql impo
     control,
     counts,
     logical_backup,
+    orphans,
     physical_backup,
     postmaster,
     readiness,
@@ -33,6 +34,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model i
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.store import (
     BackupRequest,
     Identity,
+    Orphan,
     Report,
 )
 
@@ -160,6 +162,19 @@ class PostgresqlStore:
         with self.session(engine, container) as connection:
             counted = counts.count_rows(connection, budget_seconds=COUNT_BUDGET, exact_up_to=COUNT_EXACT_UP_TO)
         return counts.as_dict(counted)
+
+    def orphans(self, directory: str) -> list[Orphan]:
+        return [
+            Orphan(
+                path=cluster.path,
+                store=self.kind,
+                version=cluster.major,
+                identifier=str(cluster.system_identifier),
+                state=cluster.state,
+                last_write=cluster.last_write.isoformat(timespec="seconds"),
+            )
+            for cluster in orphans.find_clusters(directory)
+        ]
 
     def compare_counts(self, before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
         found = counts.compare_counts(counts.from_dict(before), counts.from_dict(after))

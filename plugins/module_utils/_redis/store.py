@@ -33,6 +33,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model i
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.store import (
     BackupRequest,
     Identity,
+    Orphan,
     Report,
 )
 
@@ -118,6 +119,22 @@ class RedisStore:
 
     def counts(self, engine: Engine, container: Container, facts: StoreFacts) -> Mapping[str, Any]:
         return counts.as_dict(observe_redis(self._session(engine, container)).databases)
+
+    def orphans(self, directory: str) -> list[Orphan]:
+        found = orphans.inspect_directory(directory)
+        if found is None:
+            return []
+        written = datetime.fromtimestamp(found.last_write, timezone.utc)
+        return [
+            Orphan(
+                path=found.directory,
+                store=self.kind,
+                version=found.written_by,
+                identifier="",
+                state="append-only file" if found.append_only else "snapshot",
+                last_write=written.isoformat(timespec="seconds"),
+            )
+        ]
 
     def compare_counts(self, before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
         return counts.compare_counts(counts.from_dict(before), counts.from_dict(after))

@@ -33,6 +33,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.rollbac
     transfers_done,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.rollback_plan import rollback_goal
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.run import of_operation
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World
 
 
@@ -47,7 +48,7 @@ class Ending:
     check_mode: bool = False
 
     def world(self, operation: Operation) -> World:
-        return replace(self.connect(operation.plan.facts["compose"]), project=operation.plan.goal.project)
+        return of_operation(self.connect(operation.plan.facts["compose"]), operation)
 
 
 def find(operations: OperationStore, operation_id: str, project: str) -> Operation:

@@ -19,6 +19,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model i
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.store import (
     BackupRequest,
     Identity,
+    Orphan,
     Report,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import (
@@ -70,6 +71,9 @@ class FilesStore:
 
     def counts(self, engine: Engine, container: Container, facts: StoreFacts) -> Mapping[str, Any]:
         return {}
+
+    def orphans(self, directory: str) -> list[Orphan]:
+        return []  # any directory holds files
 
     def compare_counts(self, before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
         return []

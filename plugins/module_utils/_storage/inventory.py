@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from datetime import datetime, timezone
+from dataclasses import asdict
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import Project
-from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container, Volume
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.orphans import find_clusters
-from ansible_collections.selfhost.stateful.plugins.module_utils._redis.orphans import inspect_directory
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import FILES, DataPath
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.observe import (
     data_paths,
@@ -101,44 +99,15 @@ def _path(world: World, path: DataPath, containers: Sequence[Container], *, size
 
 
 def orphans(world: World) -> list[dict[str, Any]]:
-    """Return the volumes that no container refers to and that hold a Postgres cluster or Redis files."""
+    """Return the volumes that no container refers to and that hold data of a store."""
     in_use = world.engine.volumes_in_use()
-    found: list[dict[str, Any]] = []
-    for volume in world.engine.volumes():
-        if volume.name not in in_use and volume.driver == "local" and os.path.isdir(volume.mountpoint):
-            found += _of_volume(volume)
-    return found
-
-
-def _of_volume(volume: Volume) -> list[dict[str, Any]]:
-    common = {"volume": volume.name, "anonymous": volume.anonymous}
-    found = [
-        {
-            **common,
-            "path": cluster.path,
-            "store": "postgresql",
-            "version": cluster.major,
-            "system_identifier": str(cluster.system_identifier),
-            "state": cluster.state,
-            "last_write": cluster.last_write.isoformat(timespec="seconds"),
-        }
-        for cluster in find_clusters(volume.mountpoint)
+    return [
+        {"volume": volume.name, "anonymous": volume.anonymous, **asdict(orphan)}
+        for volume in world.engine.volumes()
+        if volume.name not in in_use and volume.driver == "local" and os.path.isdir(volume.mountpoint)
+        for store in world.stores.values()
+        for orphan in store.orphans(volume.mountpoint)
     ]
-    redis = inspect_directory(volume.mountpoint)
-    if redis is not None:
-        written = datetime.fromtimestamp(redis.last_write, timezone.utc)
-        found.append(
-            {
-                **common,
-                "path": redis.directory,
-                "store": "redis",
-                "version": redis.written_by,
-                "system_identifier": "",
-                "state": "append-only file" if redis.append_only else "snapshot",
-                "last_write": written.isoformat(timespec="seconds"),
-            }
-        )
-    return found
 
 
 def text(project: str, found: Sequence[dict[str, Any]], lost: Sequence[dict[str, Any]]) -> str:
@@ -164,6 +133,6 @@ def text(project: str, found: Sequence[dict[str, Any]], lost: Sequence[dict[str,
     for orphan in lost:
         lines.append(
             f"  Orphaned volume {orphan['volume'][:12]}: {orphan['store']} {orphan['version']}"
-            f" {orphan['system_identifier']}, {orphan['state']}, last written {orphan['last_write']}"
+            f" {orphan['identifier']}, {orphan['state']}, last written {orphan['last_write']}"
         )
     return "\n".join(lines)

@@ -17,6 +17,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import EXTRA_FILE_PREFIX
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.layer import fill_layer
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import ANONYMOUS, LAYER
@@ -44,18 +45,13 @@ def create_containers(
     now. ``directory``: where extra files go, 0700. ``file_is_theirs``: the
     compose file is not ours to change and may name another place for the data.
     """
-    services = services_of(transfers)
+    services, compose = services_of(transfers), world.compose
     extra = [_pin_file(directory, pins)] if any(service in pins for service in services) else []
     carried = [t for t in transfers if _needs_carrying(locations[t.name], file_is_theirs)]
-    if carried:
-        carry = _carry_file(directory, carried, locations)
-        world.compose.up(
-            services, extra_files=[*extra, carry], no_deps=True, no_start=True, force_recreate=world.compose.is_v1
-        )
-        if not file_is_theirs and not world.compose.is_v1:
-            world.compose.up(services, extra_files=extra, no_deps=True, no_start=True)
-    else:
-        world.compose.up(services, extra_files=extra, no_deps=True, no_start=True, force_recreate=world.compose.is_v1)
+    with_volumes = [*extra, _carry_file(directory, carried, locations)] if carried else extra
+    compose.up(services, extra_files=with_volumes, no_start=True, force_recreate=compose.is_v1, stopped=True)
+    if carried and not file_is_theirs and not compose.is_v1:
+        compose.up(services, extra_files=extra, no_start=True)
     for transfer in transfers:
         if locations[transfer.name].kind == LAYER:
             source = transfer.origin.path if locations[transfer.name] == transfer.goal else transfer.retained
@@ -105,7 +101,7 @@ def _carry_file(directory: str, transfers: Sequence[Transfer], locations: Mappin
 
 def _write(directory: str, name: str, content: Mapping[str, object]) -> str:
     """Write an extra compose file (JSON is YAML, and needs no quoting rules of ours)."""
-    path = os.path.join(directory, name)
+    path = os.path.join(directory, EXTRA_FILE_PREFIX + name)
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(handle, "w", encoding="utf-8") as stream:
         json.dump(content, stream, indent=1)

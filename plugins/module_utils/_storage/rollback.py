@@ -24,6 +24,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import Operation
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage import preflight, rollback_plan
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import (
+    ANONYMOUS,
     CLONE,
     LAYER,
     RENAME,
@@ -109,6 +110,8 @@ def plan_way_back(world: World, operation: Operation, request: Request, new_id: 
         backup_place=place(world, request.backup_dir),
     )
     blockers = preflight.blockers(request, findings, choices)
+    if world.compose.is_v1:
+        blockers += [_v1_refusal(transfer) for transfer in done if transfer.origin.kind == ANONYMOUS]
     transfers = [
         rollback_plan.reverse_transfer(transfer, move, choices[preflight.name_of(move)].strategy, request, new_id)
         for transfer, move in zip(done, moves)
@@ -119,6 +122,19 @@ def plan_way_back(world: World, operation: Operation, request: Request, new_id: 
         backup_dir = os.path.join(request.backup_dir, new_id)
         steps = rollback_plan.rollback_steps(request, findings, transfers, backup_dir, hunks_of(operation), pins)
     return WayBack(rollback_plan.rollback_plan(request, choices, transfers, steps, operation.id), tuple(blockers))
+
+
+def _v1_refusal(done: Transfer) -> str:
+    """Say why compose v1 cannot come back to an anonymous volume.
+
+    It needs a run with an extra file, after which v1's next plain ``up``
+    recreates the container, dies while doing so on newer engines
+    (docker/compose 11693) and leaves the service stopped.
+    """
+    return (
+        f"Compose v1 cannot bring {done.service} back to an anonymous volume: its next plain 'up' would fail and leave"
+        " the service stopped. Install compose v2 and run the same task again, or stay on the bind mount."
+    )
 
 
 def _move_back(world: World, project: Project, done: Transfer) -> Move:

@@ -45,7 +45,7 @@ def carry_out(task: Task) -> dict[str, Any]:
         world = task.connect()
         observed = journey.observe(world, task.mounts, task.make_request)
         project = observed.project.name
-        world = replace(world, project=project)
+        world = replace(world, project=project, compose=observed.project.compose)
         journey.refuse_other_goal(task.operations, project, [mount for mount, _data in observed.data])
         if task.check_mode:
             return _checked(task, world, observed)
@@ -92,7 +92,7 @@ def _run_locked(task: Task, world: World, observed: journey.Observed) -> dict[st
 
 def _detached(task: Task, operation: Operation) -> dict[str, Any]:
     def work() -> dict[str, Any]:
-        world = replace(task.connect(), project=operation.plan.goal.project)
+        world = of_operation(task.connect(), operation)
         journey.remove_leftover_helpers(world.engine, operation.id)
         try:
             outcome = execute.run(operation, task.handlers, world, stop_before=task.stop_before)
@@ -107,6 +107,12 @@ def _detached(task: Task, operation: Operation) -> dict[str, Any]:
         }
 
     return run_detached(work, result_path=operation.result_path, log_path=operation.worker_log)
+
+
+def of_operation(world: World, operation: Operation) -> World:
+    """Return ``world`` for the operation's project, by the very path that its containers were made from."""
+    source = operation.plan.facts["compose"]["project_src"]
+    return replace(world, project=operation.plan.goal.project, compose=world.compose.with_options(project_src=source))
 
 
 def blocked(plan: Plan, blockers: Sequence[str]) -> StatefulError:

@@ -30,6 +30,18 @@ class BackupRequest:
     mode: str
 
 
+@dataclass(frozen=True)
+class Orphan:
+    """Data that no container uses; ``last_write`` is UTC in ISO 8601, ``identifier`` may be empty."""
+
+    path: str
+    store: str
+    version: str
+    identifier: str
+    state: str
+    last_write: str
+
+
 class Store(Protocol):
     """One kind of store. Questions change nothing; ``host_path`` is the data directory on the host."""
 
@@ -76,5 +88,8 @@ class Store(Protocol):
 
     def counts(self, engine: Engine, container: Container, facts: StoreFacts) -> Mapping[str, Any]:
         """Return what can be counted and compared by :meth:`compare_counts`."""
+
+    def orphans(self, directory: str) -> list[Orphan]:
+        """Return what of this kind lies in a directory that no container uses."""
 
     def compare_counts(self, before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]: ...

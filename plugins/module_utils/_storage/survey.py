@@ -10,6 +10,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.atomic import refuse_unwritable
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.build_context import (
     BuildContext,
     line_to_add,
@@ -209,6 +210,8 @@ def planned_rewrite(world: World, request: Request, moves: Sequence[Move], image
         images=images,
         rewrite=request.rewrite,
     )
+    for edit in rewrite.edits:
+        refuse_unwritable(edit.path)  # now, and not in the downtime
     return PlannedRewrite(
         paths=tuple(edit.path for edit in rewrite.edits),
         how=rewrite.how,

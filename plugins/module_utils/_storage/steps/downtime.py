@@ -184,9 +184,11 @@ class StopStores(SelfProving):
             if not running_on(world, transfer, transfer.origin):
                 self._recover(world, transfer)
         began = time.time()
+        # What an earlier run stopped already says nothing about this stop's files.
+        stopping = {t.name: began for t in transfers_of(step) if running_on(world, t, t.origin)}
         in_parallel(lambda transfer: self._stop(world, transfer), transfers_of(step))
         stopped_at = time.time()
-        return {"identities": self._identities(step, world, began), "stopping_at": began, "stopped_at": stopped_at}
+        return {"identities": self._identities(step, world, stopping), "stopping_at": began, "stopped_at": stopped_at}
 
     def undo(self, step: Step, context: Context[World]) -> Evidence:
         """Have the services run on their origins again, on the old containers or on new ones."""
@@ -210,10 +212,11 @@ class StopStores(SelfProving):
             world.store(transfer).stop(world.engine, container, world.stop_timeout)
 
     @staticmethod
-    def _identities(step: Step, world: World, since: float = 0.0) -> dict[str, Any]:
+    def _identities(step: Step, world: World, stopping: Mapping[str, float] | None = None) -> dict[str, Any]:
         found = {}
         for transfer in transfers_of(step):
             path = transfer.data_in(world.path_of(transfer, transfer.origin))
+            since = (stopping or {}).get(transfer.name, 0.0)
             found[transfer.name] = dict(world.store(transfer).prove_stopped(path, transfer.store_facts, since))
         return found
 
