@@ -34,6 +34,8 @@ NUMBER_LABEL = "com.docker.compose.container-number"
 HASH_LABEL = "com.docker.compose.config-hash"
 WORKING_DIR_LABEL = "com.docker.compose.project.working_dir"
 FILES_LABEL = "com.docker.compose.project.config_files"
+EXTRA_FILE_PREFIX = "selfhost-stateful."
+"""How the extra files are named that our own ``up`` was given; no request names them."""
 
 
 @dataclass(frozen=True)
@@ -172,8 +174,12 @@ def _check_same_files(found: Sequence[Container], files: Sequence[str], working_
     for container in found:
         labelled = [part for part in container.labels.get(FILES_LABEL, "").split(",") if part]
         # A file that is gone cannot be meant any more; one that was added since
-        # (an override) only widens the set.
-        paths = [os.path.realpath(os.path.join(working_dir, part)) for part in labelled]
+        # (an override) only widens the set. Ours are no part of the project.
+        paths = [
+            os.path.realpath(os.path.join(working_dir, part))
+            for part in labelled
+            if not os.path.basename(part).startswith(EXTRA_FILE_PREFIX)
+        ]
         missing = [path for path in paths if path not in in_use and os.path.isfile(path)]
         if missing:
             raise InvalidInput(
