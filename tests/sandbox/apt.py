@@ -53,7 +53,9 @@ def suite() -> str:
 
 
 def _main_archive() -> tuple[str, str]:
-    listed = run(["apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE) $(LABEL)", "Created-By: Packages"]).stdout
+    listed = run(
+        ["apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE) $(LABEL)", "Created-By: Packages"]
+    ).stdout
     for uri, release, label in (line.split(" ", 2) for line in listed.splitlines()):
         # Updates and backports carry a suffix; security and other vendors' archives another label.
         if "-" not in release and label in ("Debian", "Ubuntu"):

@@ -11,17 +11,25 @@ import http.client
 import json
 import os
 import shutil
-import signal
-import socket
-import subprocess
 import urllib.parse
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import apt
-from ._base import IMAGE_PREFIX, LABEL, PROJECT_PREFIX, RUN_DIR, STATE_DIR, SandboxError, locked, run, wait_for
+from . import apt, dockerd
+from ._base import (
+    IMAGE_PREFIX,
+    LABEL,
+    PROJECT_PREFIX,
+    RUN_DIR,
+    STATE_DIR,
+    SandboxError,
+    cache_dir,
+    locked,
+    run,
+    wait_for,
+)
 
 SOCKET = RUN_DIR / "docker.sock"
 PID_FILE = RUN_DIR / "docker.pid"
@@ -60,7 +68,7 @@ class Engine:
         """Ask the engine's API itself: a few milliseconds where starting the client costs fifty."""
         if not self.host.startswith("unix://"):
             raise SandboxError(f"this needs an engine on this machine, not {self.host}")
-        connection = _UnixConnection(self.host.removeprefix("unix://"), 10.0)
+        connection = dockerd.UnixConnection(self.host.removeprefix("unix://"), 10.0)
         try:
             connection.request("GET", path)
             response = connection.getresponse()
@@ -74,38 +82,12 @@ class Engine:
             connection.close()
 
 
-class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: str, timeout: float) -> None:
-        super().__init__("localhost", timeout=timeout)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self._path)
-
-
-def answers(host: str, *, timeout: float = 3.0) -> bool:
-    """Tell whether an engine answers at ``host``."""
-    if not host.startswith("unix://"):
-        client = shutil.which("docker")
-        return client is not None and run([client, "-H", host, "version"], check=False, timeout=20).returncode == 0
-    connection = _UnixConnection(host.removeprefix("unix://"), timeout)
-    try:
-        connection.request("GET", "/_ping")
-        return connection.getresponse().status == 200
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        connection.close()
-
-
 def find() -> Engine | None:
     """Return the engine that answers: the one DOCKER_HOST names, the sandbox's own, the machine's."""
     own = f"unix://{SOCKET}"
     named = os.environ.get("DOCKER_HOST")
     for host in [named] if named else [own, _context_host()]:
-        if answers(host):
+        if dockerd.answers(host):
             return Engine(host=host, ours=host == own, client=_client())
     return None
 
@@ -113,6 +95,9 @@ def find() -> Engine | None:
 def up() -> Engine:
     """Return an engine that answers, starting one of the sandbox's own where there is none."""
     named = os.environ.get("DOCKER_HOST")
+    default = DEFAULT_HOST.removeprefix("unix://")
+    if named is None and os.path.exists(default) and not os.access(default, os.R_OK | os.W_OK):
+        raise SandboxError(f"This user may not talk to the Docker engine at {default}: join its group or run as root.")
     with _start_lock():
         engine = find()
         if engine is None and named not in (None, f"unix://{SOCKET}"):
@@ -139,21 +124,30 @@ def down() -> bool:
         pid = own_pid()
         if pid is None:
             return False
-        stop_dockerd(pid)
+        dockerd.stop(pid)
         return True
 
 
 def clean() -> list[str]:
-    """Remove every container, volume, network and image of the sandbox; return what was removed."""
+    """Remove every container, volume, network and image of the sandbox, its engine and its files.
+
+    Private engines and file systems of a test that still runs are that test's own to remove.
+    """
     engine = find()
     removed = remove_labelled(engine) if engine else []
     if down():
         removed.append("engine")
     if DATA_ROOT.exists():
-        unmount_below(DATA_ROOT, RUN_DIR)
-        shutil.rmtree(DATA_ROOT)
-        removed.append(str(DATA_ROOT))
-    shutil.rmtree(RUN_DIR, ignore_errors=True)
+        dockerd.unmount_below(DATA_ROOT, RUN_DIR / "exec")
+    for path in (DATA_ROOT, RUN_DIR / "exec", STATE_DIR / "apt", cache_dir()):
+        if path.exists():
+            shutil.rmtree(path)
+            removed.append(str(path))
+    for path in (*RUN_DIR.glob("d*"), *STATE_DIR.glob("*.lock")):
+        path.unlink()
+    for folder in (STATE_DIR / "isolated", STATE_DIR / "loop", STATE_DIR, RUN_DIR):
+        with contextlib.suppress(OSError):
+            folder.rmdir()  # stays where something of a running test is in it
     return removed
 
 
@@ -187,102 +181,34 @@ def remove_labelled(engine: Engine) -> list[str]:
 
 def own_pid() -> int | None:
     """Return the process id of the engine that the sandbox started, if that process lives."""
-    return pid_of(PID_FILE, str(SOCKET))
-
-
-def pid_of(pid_file: Path, socket_path: str) -> int | None:
-    """Return the pid in ``pid_file`` if it is a dockerd on ``socket_path`` (a pid may have been reused)."""
-    try:
-        pid = int(pid_file.read_text())
-        cmdline = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
-    except (OSError, ValueError):
-        return None
-    return pid if f"unix://{socket_path}" in cmdline else None
-
-
-def start_dockerd(argv: list[str], host: str, log: Path) -> int:
-    """Start a dockerd detached from this session, wait until it answers at ``host`` and return its pid."""
-    with log.open("ab") as sink:
-        process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, start_new_session=True)
-
-    def ready() -> bool:
-        if process.poll() is not None:
-            tail = "\n".join(log.read_text(errors="replace").splitlines()[-5:])
-            raise SandboxError(f"dockerd ended with {process.returncode} while starting: {tail}")
-        return answers(host)
-
-    wait_for(ready, f"dockerd answers at {host}")
-    return process.pid
-
-
-def stop_dockerd(pid: int, *, sig: signal.Signals = signal.SIGTERM, timeout: float = 60.0) -> None:
-    """Signal a dockerd that the sandbox started and wait until it is gone."""
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, sig)
-    wait_for(lambda: not alive(pid), f"dockerd {pid} ends", timeout=timeout)
-
-
-def alive(pid: int) -> bool:
-    """Tell whether process ``pid`` runs (a zombie, reaped here if it is our child, does not)."""
-    with contextlib.suppress(ChildProcessError):
-        if os.waitpid(pid, os.WNOHANG)[0] == pid:
-            return False
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-def unmount_below(*roots: Path) -> None:
-    """Unmount what an engine left mounted below ``roots``, deepest first."""
-    points = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
-    for point in sorted(points, key=len, reverse=True):
-        path = point.encode().decode("unicode_escape")
-        if any(path.startswith(f"{root}/") for root in roots):
-            run(["umount", "-l", path], check=False)
-
-
-def dockerd_argv(*, data_root: Path, run_dir: Path, socket_path: Path, extra: tuple[str, ...] = ()) -> list[str]:
-    """Return the command line of a dockerd that shares no file with an engine of the machine's."""
-    run_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    data_root.mkdir(parents=True, exist_ok=True, mode=0o711)
-    # An empty configuration file of our own: /etc/docker/daemon.json belongs to the machine's engine.
-    config = run_dir / "daemon.json"
-    config.write_text(json.dumps({}))
-    return [
-        _dockerd(), "--config-file", str(config),
-        "--data-root", str(data_root), "--exec-root", str(run_dir / "exec"),
-        "--pidfile", str(run_dir / "docker.pid"), "--host", f"unix://{socket_path}",
-        "--storage-driver", "overlay2", *extra,
-    ]  # fmt: skip
+    return dockerd.pid_of(PID_FILE, str(SOCKET))
 
 
 def _start_own() -> None:
     if not Path("/proc/self/ns/net").exists() or os.geteuid() != 0:
         raise SandboxError(NO_ENGINE)
-    other = _dockerd_in_this_namespace()
-    if other is not None:
-        # Two engines in one network namespace take each other's bridge and firewall rules away.
-        raise SandboxError(f"A Docker engine (pid {other}) runs here but answers nowhere; set DOCKER_HOST to it.")
     if not _installed():
         if not apt.can_install():
             raise SandboxError(NO_ENGINE)
         apt.install_engine()
+    other = dockerd.in_this_namespace()
+    if other is not None:
+        # Two engines in one network namespace take each other's bridge and firewall rules away. Where a service
+        # manager runs, this one is the distribution's, started by the installation a moment ago.
+        wait_for(
+            lambda: dockerd.answers(DEFAULT_HOST),
+            f"a Docker engine (pid {other}) runs in this network namespace and answers at {DEFAULT_HOST}",
+            timeout=15,
+        )
+        return
     # Many small projects run side by side: the default pools end after about thirty networks.
     pools = ("--default-address-pool", "base=10.213.0.0/16,size=26")
-    argv = dockerd_argv(data_root=DATA_ROOT, run_dir=RUN_DIR, socket_path=SOCKET, extra=pools)
-    start_dockerd(argv, f"unix://{SOCKET}", RUN_DIR / "dockerd.log")
+    argv = dockerd.command_line(data_root=DATA_ROOT, run_dir=RUN_DIR, socket_path=SOCKET, extra=pools)
+    dockerd.start(argv, f"unix://{SOCKET}", RUN_DIR / "dockerd.log")
 
 
 def _installed() -> bool:
-    return shutil.which("dockerd", path=_wide_path()) is not None and _compose_client() is not None
-
-
-def _dockerd() -> str:
-    path = shutil.which("dockerd", path=_wide_path())
-    if path is None:
-        raise SandboxError(NO_ENGINE)
-    return path
+    return dockerd.program() is not None and _compose_client() is not None
 
 
 def _client() -> str:
@@ -311,20 +237,6 @@ def _context_host() -> str:
         return DEFAULT_HOST
     shown = run([client, "context", "inspect", "--format", "{{.Endpoints.docker.Host}}"], check=False)
     return shown.stdout.strip() or DEFAULT_HOST
-
-
-def _dockerd_in_this_namespace() -> int | None:
-    here = os.stat("/proc/self/ns/net").st_ino
-    for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            same = os.stat(process / "ns/net").st_ino == here
-            if same and (process / "comm").read_text().strip() == "dockerd":
-                return int(process.name)
-    return None
-
-
-def _wide_path() -> str:
-    return os.environ.get("PATH", "") + ":/usr/local/sbin:/usr/sbin:/sbin"
 
 
 @contextlib.contextmanager

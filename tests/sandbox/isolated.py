@@ -14,19 +14,9 @@ import signal
 import subprocess
 from pathlib import Path
 
-from . import apt
+from . import apt, dockerd
 from ._base import RUN_DIR, STATE_DIR, SandboxError, run, wait_for
-from .engine import (
-    Engine,
-    alive,
-    dockerd_argv,
-    pid_of,
-    remove_labelled,
-    start_dockerd,
-    stop_dockerd,
-    unmount_below,
-    up,
-)
+from .engine import Engine, remove_labelled, up
 
 
 class IsolatedEngine:
@@ -58,7 +48,7 @@ class IsolatedEngine:
     @property
     def pid(self) -> int | None:
         """The process id of its dockerd, if it lives."""
-        return pid_of(self._run_dir / "docker.pid", str(self._socket))
+        return dockerd.pid_of(self._run_dir / "docker.pid", str(self._socket))
 
     def start(self) -> IsolatedEngine:
         """Make the namespace where there is none yet and start dockerd in it."""
@@ -71,11 +61,13 @@ class IsolatedEngine:
             run([ip, "netns", "add", self._id])
             run([ip, "-n", self._id, "link", "set", "lo", "up"])
         extra = ("--live-restore",) if self._live_restore else ()
-        argv = dockerd_argv(data_root=self.data_root, run_dir=self._run_dir, socket_path=self._socket, extra=extra)
+        argv = dockerd.command_line(
+            data_root=self.data_root, run_dir=self._run_dir, socket_path=self._socket, extra=extra
+        )
         # A pid file left by a killed dockerd may name a process that lives again under that number.
         (self._run_dir / "docker.pid").unlink(missing_ok=True)
         # Not `ip netns exec`: that mounts a fresh /sys, and the control groups are gone.
-        start_dockerd(["nsenter", f"--net=/run/netns/{self._id}", *argv], self.host, self._run_dir / "dockerd.log")
+        dockerd.start(["nsenter", f"--net=/run/netns/{self._id}", *argv], self.host, self._run_dir / "dockerd.log")
         return self
 
     def load_image(self, ref: str) -> None:
@@ -115,7 +107,7 @@ class IsolatedEngine:
                 remove_labelled(self.engine)
             self._halt(signal.SIGTERM)
         self._end_leftovers()
-        unmount_below(self.data_root, self._run_dir)
+        dockerd.unmount_below(self.data_root, self._run_dir)
         if self._own_root:
             shutil.rmtree(self.data_root, ignore_errors=True)
         else:
@@ -146,7 +138,7 @@ class IsolatedEngine:
     def _halt(self, sig: signal.Signals) -> None:
         pid = self.pid
         if pid is not None:
-            stop_dockerd(pid, sig=sig)
+            dockerd.stop(pid, sig=sig)
 
     def _end_leftovers(self) -> None:
         """End the containers and the containerd that a killed dockerd left; they all name our folder."""
@@ -159,8 +151,11 @@ class IsolatedEngine:
                     _signal(child)
             for pid in pids:
                 _signal(pid)
-            for pid in pids:
-                wait_for(lambda pid=pid: not alive(pid), f"process {pid} of the isolated engine ends", timeout=20)
+            self._await_end(pids)
+
+    @staticmethod
+    def _await_end(pids: list[int]) -> None:
+        wait_for(lambda: not any(map(dockerd.alive, pids)), "the isolated engine's processes end", timeout=20)
 
 
 def _pids() -> list[int]:

@@ -10,169 +10,21 @@ import os
 import re
 import secrets
 import socket
-import urllib.error
-import urllib.request
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from ._base import IMAGE_PREFIX, PROJECT_PREFIX, SandboxError, run, wait_for
+from ._base import IMAGE_PREFIX, PROJECT_PREFIX, SandboxError, run
 from .engine import Engine, up
+from .project import Project
+
+__all__ = ["Era", "Project", "mastodon_project", "simple_project"]
 
 Era = Literal["v1.4", "v2.6", "v4.3"]
 TEMPLATES = Path(__file__).parent / "templates"
 # Where each era's file keeps the stores, once it does.
 STORES = {"v1.4": "postgres", "v2.6": "postgres", "v4.3": "postgres14"}
 MASTODON_UID = 991
-SEED_TABLE = "sandbox_rows"
-
-
-@dataclass
-class Project:
-    """A compose project in ``directory``; nothing runs until ``up`` is called."""
-
-    directory: Path
-    name: str
-    engine: Engine
-    compose_argv: tuple[str, ...]
-    services: dict[str, str]
-    web_port: int | None = None
-    image: str | None = None
-    database: str = "postgres"
-    _volumes: set[str] = field(default_factory=set, repr=False)
-
-    def compose(self, *args: str, check: bool = True) -> str:
-        """Run compose in the project's directory, as its admin would, and return what it printed."""
-        done = run([*self.compose_argv, *args], check=check, cwd=self.directory, env=self.engine.env)
-        self._remember_volumes()
-        return done.stdout.strip()
-
-    def up(self, *services: str, build: bool = True) -> Project:
-        """Build where the file builds, start, and wait until the stores (and web, once migrated) answer."""
-        if build and self.image is not None and not services:
-            self.compose("build")
-        self.compose("up", "-d", *services)
-        self.wait_ready(*services)
-        if self.image is not None and not services:
-            self.compose("run", "--rm", "web", "rails", "db:migrate")
-            self.compose("run", "--rm", "web", "rails", "assets:precompile")
-            wait_for(lambda: self.web_status("/") == 200, f"{self.name}: web answers")
-        return self
-
-    def wait_ready(self, *services: str, timeout: float = 90.0) -> None:
-        """Wait until Postgres answers over TCP (its first start listens on the socket only) and Redis pings."""
-        if "postgres" in self.services and (not services or self.services["postgres"] in services):
-            probe = ("pg_isready", "-q", "-h", "127.0.0.1")
-            wait_for(lambda: self._succeeds("postgres", *probe), f"{self.name}: Postgres is ready", timeout=timeout)
-        if "redis" in self.services and (not services or self.services["redis"] in services):
-            wait_for(
-                lambda: self._succeeds("redis", "redis-cli", "ping"), f"{self.name}: Redis is ready", timeout=timeout
-            )
-
-    def container(self, kind: str, *, any_state: bool = False) -> str | None:
-        """Return the id of the newest container of ``postgres``, ``redis`` or a service's own name, found by label."""
-        service = self.services.get(kind, kind)
-        listed = self.engine.docker(
-            "ps", "-q", "--no-trunc", *(["-a"] if any_state else []),
-            "--filter", f"label=com.docker.compose.project={self.name}",
-            "--filter", f"label=com.docker.compose.service={service}",
-            "--filter", "label=com.docker.compose.oneoff=False",
-        )  # fmt: skip
-        return next(iter(listed.split()), None)
-
-    def exec(self, kind: str, *argv: str, input: str | None = None, check: bool = True) -> str:
-        """Run a command in the container of ``kind`` and return what it printed."""
-        container = self.container(kind)
-        if container is None:
-            raise SandboxError(f"{self.name}: no container of {kind} runs")
-        flags = ["-i"] if input is not None else []
-        return self.engine.docker("exec", *flags, container, *argv, input=input, check=check)
-
-    def sql(self, statements: str) -> str:
-        """Run SQL as the superuser; the rows come back as psql prints them unaligned."""
-        argv = ("psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-U", "postgres", "-d", self.database)
-        return self.exec("postgres", *argv, input=statements)
-
-    def fill_postgres(self, rows: int, *, payload: int = 64, table: str = SEED_TABLE) -> None:
-        """Add ``rows`` rows, each with ``payload`` bytes that do not compress."""
-        chunks = -(-payload // 32)
-        text = f"(SELECT left(string_agg(md5((g * 1000 + c)::text), ''), {payload}) FROM generate_series(1, {chunks}) c)"
-        self.sql(
-            f"CREATE TABLE IF NOT EXISTS {table} (id bigserial PRIMARY KEY, note text);"
-            f"ALTER TABLE {table} ALTER note SET STORAGE EXTERNAL;"
-            f"INSERT INTO {table} (note) SELECT {text} FROM generate_series(1, {rows}) g;"
-        )
-
-    def fill_redis(self, keys: int, *, prefix: str = "sandbox:seed") -> None:
-        """Set ``keys`` keys."""
-        script = f"for i = 1, {keys} do redis.call('SET', '{prefix}:' .. i, i) end return {keys}"
-        self.exec("redis", "redis-cli", "eval", script, "0")
-
-    def count_rows(self, table: str = SEED_TABLE) -> int:
-        """Count the rows of one table."""
-        return int(self.sql(f"SELECT count(*) FROM {table}"))
-
-    def count_all_rows(self) -> dict[str, int]:
-        """Count the rows of every table of the users'."""
-        tables = self.sql("SELECT relid::regclass FROM pg_stat_user_tables ORDER BY 1").split()
-        return {table: self.count_rows(table) for table in tables}
-
-    def count_keys(self) -> int:
-        """Count the keys of Redis' first database."""
-        return int(self.exec("redis", "redis-cli", "dbsize").split()[-1])
-
-    def mounts(self, kind: str) -> list[dict[str, object]]:
-        """Return the mounts of the running container of ``kind`` in the engine's own keys."""
-        container = self.container(kind)
-        if container is None:
-            raise SandboxError(f"{self.name}: no container of {kind} runs")
-        return list(self.engine.api(f"/containers/{container}/json")["Mounts"])
-
-    def web_status(self, path: str = "/health", *, data: bytes | None = None) -> int:
-        """Return the status that web answers with, 0 where it does not."""
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.web_port}{path}", data=data, timeout=10) as answer:
-                return int(answer.status)
-        except urllib.error.HTTPError as exc:
-            return exc.code
-        except OSError:
-            return 0
-
-    def down(self) -> None:
-        """Remove the project's containers, networks and volumes, those that it had earlier included, and its image."""
-        self._remember_volumes()
-        listed = self.engine.docker("ps", "-aq", "--filter", f"label=com.docker.compose.project={self.name}")
-        for container in listed.split():
-            self.engine.docker("rm", "-fv", container, check=False)
-        label = f"label=com.docker.compose.project={self.name}"
-        for network in self.engine.docker("network", "ls", "-q", "--filter", label).split():
-            self.engine.docker("network", "rm", network, check=False)
-        named = self.engine.docker("volume", "ls", "-q", "--filter", label).split()
-        for volume in {*named, *self._volumes}:
-            self.engine.docker("volume", "rm", volume, check=False)
-        if self.image is not None and self.image.startswith(f"{IMAGE_PREFIX}/mastodon-{PROJECT_PREFIX}"):
-            self.engine.docker("rmi", self.image, check=False)
-
-    def __enter__(self) -> Project:
-        return self.up()
-
-    def __exit__(self, *_exc: object) -> None:
-        self.down()
-
-    def _succeeds(self, kind: str, *argv: str) -> bool:
-        container = self.container(kind)
-        if container is None:
-            return False
-        return run([self.engine.client, "exec", container, *argv], check=False, env=self.engine.env).returncode == 0
-
-    def _remember_volumes(self) -> None:
-        """Note the volumes in use: a container that is recreated leaves its anonymous ones behind, unnamed."""
-        listed = self.engine.docker("ps", "-aq", "--filter", f"label=com.docker.compose.project={self.name}").split()
-        if not listed:
-            return
-        form = '{{range .Mounts}}{{if eq .Type "volume"}}{{.Name}}{{"\\n"}}{{end}}{{end}}'
-        self._volumes.update(self.engine.docker("inspect", "-f", form, *listed, check=False).split())
 
 
 def mastodon_project(

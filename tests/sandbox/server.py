@@ -105,9 +105,7 @@ class Server:
         """Copy an image from the engine outside to the one inside."""
         environment = self.engine.env
         client = self.engine.client
-        with subprocess.Popen(
-            [client, "-H", environment["DOCKER_HOST"], "save", ref], stdout=subprocess.PIPE
-        ) as save:
+        with subprocess.Popen([client, "-H", environment["DOCKER_HOST"], "save", ref], stdout=subprocess.PIPE) as save:
             load = subprocess.run(
                 [client, "-H", environment["DOCKER_HOST"], "exec", "-i", self.name, "docker", "load", "-q"],
                 stdin=save.stdout, capture_output=True, text=True, check=False,

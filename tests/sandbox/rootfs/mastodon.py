@@ -32,6 +32,7 @@ MIGRATIONS = {
     "id bigserial PRIMARY KEY, queue text NOT NULL, done_at timestamptz NOT NULL DEFAULT now())",
     "20160223164502": "CREATE INDEX IF NOT EXISTS index_statuses_on_text ON statuses (text)",
 }
+ASSETS = {"application.css": "body { color: #282c37 }\n" * 64, "application.js": "void 0;\n" * 64}
 STORE_ERRORS = (psycopg.Error, redis.RedisError, OSError)
 
 
@@ -147,7 +148,7 @@ def precompile() -> int:
     target = ROOT / "public/assets"
     target.mkdir(parents=True, exist_ok=True)
     manifest = {}
-    for name, content in {"application.css": "body { color: #282c37 }\n" * 64, "application.js": "void 0;\n" * 64}.items():
+    for name, content in ASSETS.items():
         stem, dot, suffix = name.rpartition(".")
         final = f"{stem}-{hashlib.sha256(content.encode()).hexdigest()[:32]}{dot}{suffix}"
         (target / final).write_text(content)

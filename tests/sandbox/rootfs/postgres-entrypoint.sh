@@ -93,6 +93,8 @@ run_init_files() {
 first_start() {
 	[ "$1" != postgres ] || shift
 	require_password
+	# A folder that cannot be listed would look like one without files, after the cluster is made.
+	ls /docker-entrypoint-initdb.d/ > /dev/null
 	make_cluster "$@"
 	# The server of the first start listens on its socket alone: nobody connects half-way.
 	local options="-c listen_addresses='' -p ${PGPORT:-5432}"
