@@ -77,7 +77,10 @@ class Engine(Protocol):
     ) -> ExecResult: ...
 
     def create_helper(self, helper: Helper, *, start: bool = True) -> str:
-        """Create (and start) a labelled helper container and return its id."""
+        """Create (and start) a labelled helper container and return its id.
+
+        Volumes that its image declares are memory, so that it leaves none behind.
+        """
 
     def wait(self, container_id: str, *, timeout: float) -> int:
         """Wait until the container has ended and return its exit code."""

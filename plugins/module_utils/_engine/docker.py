@@ -281,7 +281,7 @@ class DockerEngine:
             ],
             network_mode=helper.network_mode,
             shm_size=helper.shm_bytes,
-            tmpfs=dict.fromkeys(helper.tmpfs, ""),
+            tmpfs=dict.fromkeys((*helper.tmpfs, *self._uncovered_volumes(helper)), ""),
         )
         labels = {**helper.labels, OPERATION_LABEL: helper.operation, ROLE_LABEL: helper.role}
         try:
@@ -301,6 +301,15 @@ class DockerEngine:
         except docker.errors.APIError as error:
             raise _refused("start a helper from", helper.image_id, error) from error
         return str(made["Id"])
+
+    def _uncovered_volumes(self, helper: Helper) -> list[str]:
+        """Return the image's declared volumes that nothing covers: the engine would make a volume for each.
+
+        Such a volume would outlive the helper, which is removed without its volumes like any container of ours.
+        """
+        image = self.image(helper.image_id)
+        covered = {path.rstrip("/") for path in (*helper.tmpfs, *(bind.target for bind in helper.binds))}
+        return [path for path in (image.volumes if image else ()) if path.rstrip("/") not in covered]
 
     def wait(self, container_id: str, *, timeout: float) -> int:
         try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Helper
@@ -73,16 +73,8 @@ def running(engine: Engine, helper: Helper) -> Iterator[str]:
 
 
 def start(engine: Engine, helper: Helper) -> str:
-    """Start a helper; whoever calls this removes it.
-
-    The image declares volumes. A helper that leaves one of those paths unmounted would
-    get an anonymous volume there, and leave it behind.
-    """
-    image = engine.image(helper.image_id)
-    mounted = {bind.target.rstrip("/") for bind in helper.binds} | {path.rstrip("/") for path in helper.tmpfs}
-    declared = tuple(path for path in (image.volumes if image else ()) if path.rstrip("/") not in mounted)
-    covered = replace(helper, tmpfs=helper.tmpfs + declared)
-    container_id = engine.create_helper(covered, start=False)
+    """Start a helper; whoever calls this removes it."""
+    container_id = engine.create_helper(helper, start=False)
     try:
         engine.start(container_id)
     except StatefulError:

@@ -120,7 +120,6 @@ class Retain(NothingToUndo):
             # The engine expects its directory to be there when the volume is looked at or removed.
             os.mkdir(transfer.origin.path, status.st_mode & 0o7777)
             return self._renamed(transfer)
-        image = world.engine.image(transfer.image_id)
         world.engine.create_helper(
             Helper(
                 operation=context.operation.id,
@@ -128,7 +127,6 @@ class Retain(NothingToUndo):
                 image_id=transfer.image_id,
                 argv=("true",),
                 volumes=(transfer.origin.volume,),
-                tmpfs=image.volumes if image else (),  # else the engine makes a volume for each declared path
             ),
             start=False,
         )

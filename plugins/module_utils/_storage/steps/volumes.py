@@ -34,7 +34,6 @@ class HoldVolume(SelfProving):
     def apply(self, step: Step, context: Context[World]) -> Evidence:
         transfer, engine = transfer_of(step), context.world.engine
         self.undo(step, context)
-        image = engine.image(transfer.image_id)
         engine.create_helper(
             Helper(
                 operation=context.operation.id,
@@ -42,7 +41,6 @@ class HoldVolume(SelfProving):
                 image_id=transfer.image_id,
                 argv=("sleep", "infinity"),
                 volumes=(transfer.origin.volume,),
-                tmpfs=image.volumes if image else (),
                 labels={"selfhost.stateful.volume": transfer.origin.volume},
             )
         )
