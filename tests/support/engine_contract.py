@@ -98,7 +98,7 @@ class EngineContract:
         one, other = make(role="one", start=False), make(role="other", start=False)
 
         def found(**labels: str) -> set[str]:
-            wanted = {OPERATION_LABEL: operation, **{ROLE_LABEL: role for role in labels.values()}}
+            wanted = {OPERATION_LABEL: operation, **{f"selfhost.stateful.{key}": labels[key] for key in labels}}
             return {container.id for container in engine.containers(labels=wanted)}
 
         assert found() == {one, other}
@@ -167,7 +167,7 @@ class EngineContract:
 
     def test_a_stop_never_kills_what_goes_on(self, engine: Engine, make: Make) -> None:
         container = make(STUBBORN)
-        with pytest.raises(EngineRefused, match="still runs .*after SIGTERM"):
+        with pytest.raises(EngineRefused, match=r"still runs .*after SIGTERM"):
             engine.stop(container, signal="SIGTERM", timeout=1)
         assert seen(engine, container).running
 

@@ -43,7 +43,7 @@ NEVER = "0001-01-01T00:00:00Z"
 
 @dataclass(frozen=True)
 class Program:
-    """How a first process behaves: the exit code by signal, or at once where ``ends_with`` is a number; what it says."""
+    """How a first process behaves: the exit code by signal, or at once where ``ends_with`` is a number; its output."""
 
     ends_on: Mapping[str, int] = field(default_factory=lambda: {"SIGTERM": 0, "SIGINT": 0, "SIGQUIT": 0})
     ends_with: int | None = None
@@ -165,6 +165,11 @@ class MemoryEngine:
             return os.path.join(container.layers["UpperDir"], path.lstrip("/"))
         return os.path.normpath(os.path.join(mount.source, os.path.relpath(path, mount.destination)))
 
+    def drop(self, container_id: str) -> None:
+        """Forget a container; its layer goes with it, its volumes stay."""
+        container = self.held.pop(container_id)
+        shutil.rmtree(container.layers["UpperDir"], ignore_errors=True)
+
     def crash(self, container_id: str) -> None:
         """End a container as SIGKILL does; its restart policy answers to that, as to any end of its own."""
         self._end(container_id, 137)
@@ -279,8 +284,7 @@ class MemoryEngine:
                 raise EngineRefused(f"The engine could not remove {container.name}: it is running.")
             if container.running:
                 self._end(container.id, 137)
-            del self.held[container.id]
-            shutil.rmtree(container.layers["UpperDir"], ignore_errors=True)
+            self.drop(container.id)
         self.after("remove_container")
 
     def create_volume(self, name: str, *, labels: Mapping[str, str]) -> Volume:

@@ -104,6 +104,11 @@ class Transfer:
     def name(self) -> str:
         return f"{self.service}:{self.target}"
 
+    @property
+    def label(self) -> str:
+        """Return what tells the transfer's files from those of others in one directory."""
+        return f"{self.service}{self.target}".replace("/", "_")
+
     def data_in(self, directory: str) -> str:
         """Return the store's data directory below ``directory``, the host side of the mount."""
         return posixpath.join(directory, self.subpath) if self.subpath else directory

@@ -11,9 +11,11 @@ anything but the whole data.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import time
+from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import ANONYMOUS_LABEL
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
@@ -73,8 +75,8 @@ class StagedMove(SelfProving):
 
     def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
         transfer = transfer_of(step)
-        known = context.evidence.get(step.name)
-        if known is None or not is_in_place(transfer):
+        known = published(transfer, context)
+        if known is None:
             return None
         ran_at_origin = started_since(context.world, transfer, transfer.origin, known["settled_at"])
         ran_at_goal = started_since(context.world, transfer, transfer.goal, known["settled_at"])
@@ -91,7 +93,7 @@ class StagedMove(SelfProving):
     def apply(self, step: Step, context: Context[World]) -> Evidence:
         transfer = transfer_of(step)
         stop_if_in_use(context.world, transfer, transfer.origin)
-        if context.evidence.get(step.name) and is_in_place(transfer):
+        if published(transfer, context) is not None:
             # Moved before, and the origin ran since: what lies at the goal is
             # our own copy, and is brought up to date like any other.
             os.rename(transfer.goal.path, transfer.staging)
@@ -102,18 +104,24 @@ class StagedMove(SelfProving):
         if differences:
             raise StatefulError(f"The copy in {transfer.staging} differs: {'; '.join(differences)}.")
         make_room(context.world, transfer.goal)
+        evidence = {**filled, "path": transfer.goal.path, "settled_at": time.time()}
+        # On disk before the rename: a kill right after it must not leave a
+        # directory of which nobody knows whose it is.
+        status = os.lstat(transfer.staging)
+        mark = {"inode": status.st_ino, "device": status.st_dev, "evidence": evidence}
+        durable.write_json_atomically(_mark_path(context, transfer), mark)
         renaming.rename_directory(transfer.staging, transfer.goal.path)
-        return {**filled, "path": transfer.goal.path, "settled_at": time.time()}
+        return evidence
 
     def undo(self, step: Step, context: Context[World]) -> Evidence:
-        """Take our copy away; the origin was never changed."""
+        """Take our copy away; the origin was never changed, and what others put at the goal stays."""
         transfer = transfer_of(step)
         for path in (transfer.staging, transfer.goal.path):
             stop_if_in_use(context.world, transfer, Location("bind", path))
-        if os.path.isdir(transfer.goal.path) and not _is_empty(transfer.goal.path):
-            if os.path.exists(transfer.staging):
-                raise StatefulError(f"Both {transfer.staging} and {transfer.goal.path} hold data; neither is removed.")
+        if published(transfer, context) is not None:
             os.rename(transfer.goal.path, transfer.staging)
+        # Before the copy goes: its inode may then be given to anything.
+        durable.remove_file(_mark_path(context, transfer))
         remove_staging(transfer)
         return {"removed": transfer.staging}
 
@@ -165,8 +173,23 @@ class WarmCopy(SelfProving):
 
 
 def record_path(context: Context[World], transfer: Transfer) -> str:
-    name = f"{transfer.service}{transfer.target}".replace("/", "_")
-    return os.path.join(context.operation.directory, f"{name}.copy.sqlite")
+    return os.path.join(context.operation.directory, f"{transfer.label}.copy.sqlite")
+
+
+def _mark_path(context: Context[World], transfer: Transfer) -> str:
+    return os.path.join(context.operation.directory, f"{transfer.label}.published.json")
+
+
+def published(transfer: Transfer, context: Context[World]) -> Evidence | None:
+    """Return the evidence of a staged move if what lies at the goal is the very directory that it put there."""
+    try:
+        with open(_mark_path(context, transfer), encoding="utf-8") as handle:
+            mark: dict[str, Any] = json.load(handle)
+        status = os.lstat(transfer.goal.path)
+    except FileNotFoundError:
+        return None
+    same = (status.st_ino, status.st_dev) == (mark["inode"], mark["device"])
+    return dict(mark["evidence"]) if same else None
 
 
 def is_in_place(transfer: Transfer) -> bool:

@@ -86,5 +86,14 @@ def write_atomically(path: PathLike, content: bytes, *, mode: int = 0o600) -> No
     fsync_directory(directory)
 
 
+def remove_file(path: PathLike) -> None:
+    """Remove a file for good; one that is gone already is no error."""
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        return
+    fsync_parent(path)
+
+
 def write_json_atomically(path: PathLike, value: Any, *, mode: int = 0o600) -> None:
     write_atomically(path, json.dumps(value, sort_keys=True).encode() + b"\n", mode=mode)
