@@ -265,7 +265,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._compose.argumen
     PROJECT_ARGUMENTS,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
-from ansible_collections.selfhost.stateful.plugins.module_utils._host import require
+from ansible_collections.selfhost.stateful.plugins.module_utils._host import LibraryMissing, require
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import OperationStore
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.arguments import (
     MOUNT_ARGUMENTS,
@@ -302,6 +302,12 @@ def main() -> None:
     params = module.params
     try:
         require(*LIBRARIES)
+    except LibraryMissing as lacking:
+        if not module.check_mode:
+            module.fail_json(**lacking.as_result())
+        # A dry run on a fresh host comes before the role that provides the libraries could do so.
+        module.exit_json(changed=True, plan={}, plan_text=lacking.msg, plan_complete=False, **lacking.facts)
+    try:
         stores = stores_from(params)
         task = Task(
             connect=lambda: connect_world(params, stores),

@@ -27,6 +27,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._errors import I
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.layer import shipped_by_image
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import (
     ANONYMOUS,
+    BIND,
     CLONE,
     LAYER,
     RENAME,
@@ -42,7 +43,6 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.observe
     data_paths,
     measured,
     place,
-    reached,
     with_facts,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.preflight import check_move
@@ -54,6 +54,9 @@ def find_data(world: World, project: Project, mount: MountRequest) -> DataPath |
     """Return where the wanted mount's data lives now; None where the service has no container yet."""
     if not project.containers.get(mount.service):
         return None
+    there_already = _in_place(project, mount)
+    if there_already is not None:
+        return there_already
     paths = data_paths(world, project, mount.service)
     if mount.target:
         wanted = os.path.normpath(mount.target)
@@ -63,9 +66,6 @@ def find_data(world: World, project: Project, mount: MountRequest) -> DataPath |
             if found
             else _in_layer(world, project, mount, paths)
         )
-    there = [path for path in paths if reached(path, mount.source)]
-    if there:
-        return there[0]
     stores = [path for path in paths if path.store != "files"]
     if stores:
         return _one(stores, mount, f"the store of the service {mount.service}")
@@ -76,6 +76,25 @@ def find_data(world: World, project: Project, mount: MountRequest) -> DataPath |
     raise InvalidInput(
         f"The service {mount.service} is no store that is known here; name the target of its mount. Its paths: {known}."
     )
+
+
+def _in_place(project: Project, mount: MountRequest) -> DataPath | None:
+    """Return the wanted mount if a container has it, by the engine's word alone: a run with nothing to do is cheap."""
+    for container in project.containers[mount.service]:
+        for known in container.mounts:
+            wanted = mount.target in ("", known.destination) or os.path.normpath(mount.target) == known.destination
+            if known.type == "bind" and wanted and os.path.realpath(known.source) == mount.source:
+                return DataPath(
+                    service=mount.service,
+                    target=known.destination,
+                    kind=BIND,
+                    host_path=known.source,
+                    store="files",
+                    mount=known.as_inspect(),
+                    container=container.id,
+                    running=container.running,
+                )
+    return None
 
 
 def _one(found: Sequence[DataPath], mount: MountRequest, what: str) -> DataPath:
