@@ -203,6 +203,11 @@ plan_complete:
   description: V(false) where the host lacked a library, so that not everything could be looked at.
   returned: always
   type: bool
+missing:
+  description: The libraries that the host lacks.
+  returned: in check mode, when RV(plan_complete) is V(false)
+  type: list
+  elements: str
 blockers:
   description: Everything that forbids the plan, each with a way out.
   returned: when there are any
