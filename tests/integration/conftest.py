@@ -6,19 +6,9 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import sys
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from tests.sandbox import engine
-
-# The tools of the virtual environment stand in for a managed host's; the module's own child
-# processes are to find the Docker client as on any host.
-SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 @pytest.fixture(scope="session")

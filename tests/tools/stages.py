@@ -84,7 +84,7 @@ STAGES = (
     ),
     Stage(
         "integration",
-        (_pytest("integration", "tests/integration", "-m", "not faults", "--timeout=600"),),
+        (_pytest("integration", "tests/integration", "-m", "not faults and not matrix", "--timeout=600"),),
         after=("images",),
         engine=True,
         limit=1200,
@@ -112,7 +112,7 @@ STAGES = (
     python_stage(pythons.SUPPORTED[0]),
     Stage(
         "faults",
-        (_pytest("faults", "tests/integration", "-m", "faults", "--timeout=1800"),),
+        (_pytest("faults", "tests/integration", "-m", "faults or matrix", "--timeout=1800"),),
         after=("images",),
         engine=True,
         on_request=True,

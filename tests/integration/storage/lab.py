@@ -35,7 +35,7 @@ HUNG = 300.0
 # process, which ignores every signal that it has no handler for.
 DEPENDENT = """\
   web:
-    image: selfhost-sandbox/redis:8
+    image: selfhost-sandbox/mastodon-base
     entrypoint: [sleep, infinity]
     stop_signal: SIGKILL
     restart: always
@@ -80,6 +80,7 @@ class Lab:
     policies: dict[str, Any] = field(default_factory=dict)
     images: dict[str, str] = field(default_factory=dict)
     running: dict[str, bool] = field(default_factory=dict)
+    mounts: dict[str, list[tuple[str, ...]]] = field(default_factory=dict)
     logs: int = 0
 
     # -- the project -------------------------------------------------------
@@ -112,6 +113,7 @@ class Lab:
             self.policies[service] = inspected["HostConfig"]["RestartPolicy"]
             self.images[service] = inspected["Image"]
             self.running[service] = inspected["State"]["Running"]
+            self.mounts[service] = mounts_of(inspected)
 
     def inspected(self) -> dict[str, dict[str, Any]]:
         """Return what the engine says of each service's one container."""
@@ -157,6 +159,7 @@ class Lab:
         check: bool = False,
         python: str = sys.executable,
         wrapper: Sequence[str] = (),
+        env: Mapping[str, str] | None = None,
         **options: Any,
     ) -> subprocess.Popen[str]:
         """Start the module in a process of its own, with its arguments on stdin."""
@@ -167,11 +170,13 @@ class Lab:
             specification.write_text(json.dumps({"log": str(self.points_log), **faults}))
             argv = [*wrapper, python, "-m", RUNNER, str(specification)]
         path = os.pathsep.join([str(tree.link()), str(tree.ROOT)])
+        if env and "PYTHONPATH" in env:
+            env = {**env, "PYTHONPATH": os.pathsep.join([path, env["PYTHONPATH"]])}
         # Not into pipes: a detached worker that is alive would keep them open.
         with (self.directory / f"run-{self.logs}.err").open("w") as errors:
             process = subprocess.Popen(
                 argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True,
-                env={**os.environ, "PYTHONPATH": path, "PATH": f"/usr/bin:{os.environ['PATH']}"},
+                env={**os.environ, "PYTHONPATH": path, "PATH": f"/usr/bin:{os.environ['PATH']}", **(env or {})},
             )  # fmt: skip
         assert process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
@@ -252,22 +257,32 @@ class Lab:
             told += [f"--- {path}", path.read_text(errors="replace")[-6000:]]
         return "\n".join(told)
 
-    def assert_moved(self, probe: Prober, *, strategy: Mapping[str, str] | None = None) -> Report:
+    def assert_moved(self, probe: Prober) -> Report:
         """Assert that all is where it is wanted, nothing is missing, and nothing is left over."""
         report = self.assert_nothing_lost(probe)
-        for service, inspected in self.inspected().items():
-            if service in self.sources:
-                mounts = [(m["Type"], m["Source"], m["RW"]) for m in inspected["Mounts"]]
-                assert mounts == [("bind", str(self.sources[service]), True)], service
+        self.assert_mounts()
         self.assert_as_before()
         self.assert_tidy()
         return report
 
-    def assert_not_moved(self, probe: Prober, before: Mapping[str, Any]) -> Report:
+    def assert_mounts(self) -> None:
+        """Assert that the engine reports the wanted bind mounts, and nothing else that is new."""
+        for service, inspected in self.inspected().items():
+            if service not in self.sources:
+                assert mounts_of(inspected) == self.mounts[service], service
+                continue
+            source = str(self.sources[service])
+            ours = [m for m in inspected["Mounts"] if m["Type"] == "bind" and m["Source"] == source and m["RW"]]
+            assert len(ours) == 1, (service, inspected["Mounts"])
+            place = ours[0]["Destination"]
+            rest = [mount for mount in mounts_of(inspected) if mount[0] != place]
+            assert rest == [mount for mount in self.mounts[service] if mount[0] != place], service
+
+    def assert_not_moved(self, probe: Prober) -> Report:
         """Assert that the services run where they ran, with all that was acknowledged."""
         report = self.assert_nothing_lost(probe)
         for service, inspected in self.inspected().items():
-            assert mounts_of(inspected) == mounts_of(before[service]), service
+            assert mounts_of(inspected) == self.mounts[service], service
         self.assert_as_before()
         self.assert_tidy()
         for source in self.sources.values():

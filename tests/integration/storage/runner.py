@@ -8,6 +8,8 @@ The product has no hooks. What is hooked is the interpreter (``sys.addaudithook`
 file opened for writing, every rename, every process started and every request sent) and
 the journal's own methods, which mark where a step begins and ends.
 
+Between a warm copy and its proof lies no journal record: ``prove`` is its name as a moment.
+
 The moments of a step: ``before`` (its intent is on disk, nothing is done), ``in`` (n of its
 effects are done), ``applied`` (all is done, the evidence is not written) and ``after`` (it is).
 A sweep over ``in`` takes ``applied`` for it in a step that has fewer effects.
@@ -27,13 +29,15 @@ from typing import Any
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation import execute
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.journal import Journal
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import libc
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import libc, prove
 from ansible_collections.selfhost.stateful.plugins.modules import compose_storage
 
 EFFECTS = frozenset(
-    "os.rename os.link os.mkdir os.rmdir os.remove os.truncate os.chmod os.chown os.symlink os.setxattr"
-    " subprocess.Popen fcntl.ioctl os.fork".split()
-)
+    (
+        "os.rename", "os.link", "os.mkdir", "os.rmdir", "os.remove", "os.truncate", "os.chmod", "os.chown",
+        "os.symlink", "os.setxattr", "os.fork", "subprocess.Popen", "fcntl.ioctl",
+    )
+)  # fmt: skip
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 # Read only, or the journal's own: no effects of a step.
 QUIET = ("/dev/", "/proc/")
@@ -66,12 +70,12 @@ class Faults:
     def begin(self, step: str, *, undoing: bool) -> None:
         """Note that ``step`` begins."""
         self._step, self._undoing, self._effects, self._worker = step, undoing, 0, os.getpid()
-        self._reached("before")
+        self.reached("before")
 
     def end(self, step: str, moment: str, *, undoing: bool) -> None:
         """Note that ``step`` is done."""
         self._step, self._undoing, self._worker = step, undoing, os.getpid()
-        self._reached(moment)
+        self.reached(moment)
         if moment == "after":
             self._step = ""
 
@@ -88,9 +92,10 @@ class Faults:
         with self._lock:
             done, self._effects = self._effects, self._effects + 1
             if done:
-                self._reached("in", done)
+                self.reached("in", done)
 
-    def _reached(self, moment: str, effect: int = 0) -> None:
+    def reached(self, moment: str, effect: int = 0) -> None:
+        """Strike if this is a point where a fault is wanted."""
         for fault in self._faults:
             wanted = (fault["step"], fault["moment"], fault.get("effect", 0), fault.get("undoing", False))
             if wanted == (self._step, moment, effect, self._undoing):
@@ -171,6 +176,7 @@ def install(faults: Faults) -> None:
     Journal.undone = watched_undone  # type: ignore[method-assign]
     execute.undo = watched_undo
     libc.rename_no_replace = _counted(libc.rename_no_replace, faults)
+    prove.prove_warm = _announced(prove.prove_warm, faults)
     sys.addaudithook(faults.audit)
 
 
@@ -196,6 +202,16 @@ def _counted(call: Callable[..., Any], faults: Faults) -> Callable[..., Any]:
         return answer
 
     return counted
+
+
+def _announced(call: Callable[..., Any], faults: Faults) -> Callable[..., Any]:
+    """Return ``call`` with the moment ``prove`` before it."""
+
+    def announced(*arguments: Any, **named: Any) -> Any:
+        faults.reached("prove")
+        return call(*arguments, **named)
+
+    return announced
 
 
 if __name__ == "__main__":

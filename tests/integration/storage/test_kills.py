@@ -5,18 +5,34 @@
 """Killed at every step, and run again: the same end state, with all that was acknowledged.
 
 The worker is killed at each point in turn, in one operation: at a step's beginning, the next
-run in the middle of it, the next when it is done and not noted yet, the next when it is
-noted. Each run finds what the last one left. That a run which is killed just once ends well,
-too, is the full product, which ``make test-faults`` runs.
+run in the middle of it, the next when it is noted. Each run finds what the last one left.
+That a run which is killed just once ends well, too, is the full product, which ``make
+test-faults`` runs.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
-from .lab import laid_out
+import pytest
+
+from tests.sandbox.isolated import IsolatedEngine
+from tests.sandbox.loopfs import loopfs
+
+from .lab import Lab, laid_out
 
 MOMENTS = ["before", "in", "after"]
+DB = "db:/var/lib/postgresql/data"
+FAIL_LATE = {"step": "create the containers", "moment": "applied", "do": "fail"}
+
+
+def assert_struck(lab: Lab, *steps: str, undoing: bool = False) -> None:
+    """Assert that a kill struck before, in and after each of ``steps``."""
+    for step in steps:
+        struck = {moment for name, moment, _effect, undone in lab.points() if (name, undone) == (step, undoing)}
+        assert struck >= {"before", "after"}, (step, struck)
+        assert struck & {"in", "applied"}, (step, struck)
 
 
 def test_rename_killed_at_every_step(tmp_path: Path) -> None:
@@ -24,11 +40,89 @@ def test_rename_killed_at_every_step(tmp_path: Path) -> None:
         result = lab.sweep(moments=MOMENTS, effects=[1])
         assert {move["strategy"] for move in result["plan"]["moves"]} == {"rename"}
         lab.assert_moved(probe)
-        assert lab.states() == ["done"]
-        struck = {(step, moment) for step, moment, _effect, _undoing in lab.points()}
-        for step in ("back up db:/var/lib/postgresql/data", "hold restarts", "stop the dependents", "stop the stores",
-                     "move db:/var/lib/postgresql/data", "rewrite the compose file", "create the containers",
-                     "start the stores", "prove", "start the dependents", "restore restart policies"):  # fmt: skip
-            assert {moment for name, moment in struck if name == step} >= {"before", "after"}, step
-            assert {moment for name, moment in struck if name == step} & {"in", "applied"}, step
+        assert lab.states() == ["done"], lab.story()
+        assert_struck(
+            lab, f"back up {DB}", "back up redis:/data", "count", "arrange the stop", "hold restarts",
+            "stop the dependents", "stop the stores", f"move {DB}", "move redis:/data", "rewrite the compose file",
+            "create the containers", "start the stores", "prove", "start the dependents", "restore restart policies",
+            "count again",
+        )  # fmt: skip
         assert lab.run().ok()["changed"] is False
+
+
+def test_replica_and_copy_killed_at_their_steps(tmp_path: Path) -> None:
+    steps = [f"prepare {DB}", "prepare redis:/data", f"move {DB}", "move redis:/data",
+             f"remove the standby of {DB}", f"retain the original of {DB}",
+             "retain the original of redis:/data"]  # fmt: skip
+    with loopfs("ext4", 1024) as place:
+        sources = {"db": place / "postgres", "redis": place / "redis"}
+        with laid_out(tmp_path, sources=sources) as lab, lab.prober() as probe:
+            result = lab.sweep(moments=MOMENTS, effects=[1], steps=steps)
+            chosen = {move["service"]: move["strategy"] for move in result["plan"]["moves"]}
+            assert chosen == {"db": "replica", "redis": "copy"}
+            lab.assert_moved(probe)
+            assert lab.states()[-1] == "done", lab.story()
+            assert_struck(lab, *steps)
+
+
+def test_layer_killed_at_its_steps(tmp_path: Path) -> None:
+    """Data outside the declared volume lies in the container's own layer, and dies with the container."""
+    lines = ("  POSTGRES_INITDB_ARGS: --no-sync", "  PGDATA: /srv/cluster")
+    steps = ["keep the layer of db:/srv/cluster", "move db:/srv/cluster"]
+    with laid_out(tmp_path, services=["db"], db_lines=lines) as lab, lab.prober() as probe:
+        result = lab.sweep(moments=MOMENTS, effects=[1], steps=[*steps, "create the containers"])
+        (move,) = result["plan"]["moves"]
+        assert (move["from"]["kind"], move["strategy"]) == ("layer", "copy")
+        lab.assert_moved(probe)
+        assert_struck(lab, *steps)
+
+
+def test_volume_with_options_killed_at_its_steps(tmp_path: Path) -> None:
+    """Its directory is a mount of something else, and empty while nothing uses it."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    options = f"    driver_opts:\n      type: none\n      o: bind\n      device: {elsewhere}\n"
+    steps = ["hold the volume of redis:/data", "move redis:/data", "release the volume of redis:/data"]
+    with (
+        laid_out(tmp_path, services=["redis"], named_volumes=True, edit=lambda text: text + options) as lab,
+        lab.prober() as probe,
+    ):
+        result = lab.sweep(moments=MOMENTS, effects=[1], steps=steps)
+        (move,) = result["plan"]["moves"]
+        assert (move["from"]["kind"], move["strategy"]) == ("named", "copy")
+        lab.assert_moved(probe)
+        assert_struck(lab, *steps)
+        assert any(elsewhere.iterdir()), "the original was emptied"
+
+
+@pytest.fixture(scope="module")
+def reflinks() -> Iterator[IsolatedEngine]:
+    """Return an engine whose volumes lie on XFS, beside room for the projects."""
+    with loopfs("xfs", 2048) as place, IsolatedEngine(place / "engine") as isolated:
+        for image in ("postgres:17", "redis:8"):
+            isolated.load_image(f"selfhost-sandbox/{image}")
+        yield isolated
+
+
+def test_clone_killed_at_its_step(reflinks: IsolatedEngine) -> None:
+    place = reflinks.data_root.parent / "clone"
+    with (
+        laid_out(place, engine=reflinks.engine, options={"strategy": "clone"}) as lab,
+        lab.prober() as probe,
+    ):
+        result = lab.sweep(moments=MOMENTS, effects=[1, 8], steps=[f"move {DB}", f"retain the original of {DB}"])
+        assert {move["strategy"] for move in result["plan"]["moves"]} == {"clone"}
+        lab.assert_moved(probe)
+        assert_struck(lab, f"move {DB}")
+
+
+def test_undo_killed_at_every_step(tmp_path: Path) -> None:
+    """A failure in the downtime is undone, whatever happens to the undoing, and a new attempt follows."""
+    with laid_out(tmp_path, dependent=True) as lab, lab.prober() as probe:
+        lab.sweep(moments=MOMENTS, effects=[1], undoing=True, faults=[FAIL_LATE])
+        lab.assert_moved(probe)
+        assert lab.states() == ["rolled_back", "done"], lab.story()
+        assert_struck(
+            lab, "rewrite the compose file", "move redis:/data", f"move {DB}", "stop the stores",
+            "stop the dependents", "hold restarts", "arrange the stop", undoing=True,
+        )  # fmt: skip

@@ -1,0 +1,262 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What fails around a move: engines, connections, disks, and services that do not do as they are told."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.sandbox.isolated import IsolatedEngine
+from tests.sandbox.loopfs import loopfs
+
+from .lab import DEPENDENT, OPERATION_LABEL, Lab, laid_out, wait_until
+
+DB = "db:/var/lib/postgresql/data"
+
+
+def wrapped(script: str) -> tuple[str, ...]:
+    """Return the lines of a ``db`` whose first process is a shell with ``script``."""
+    return ("  POSTGRES_INITDB_ARGS: --no-sync", f'entrypoint: ["bash", "-c", "{script}"]')
+
+
+def test_killed_while_a_helper_runs(tmp_path: Path) -> None:
+    """The helper outlives its worker; the next run stops it before anything else."""
+    with laid_out(tmp_path, services=["db"]) as lab, lab.prober() as probe:
+        lab.project.fill_postgres(20000, payload=2000, table="bulk")
+        process = lab.start()
+
+        def helper() -> bool:
+            assert process.poll() is None, lab.finish(process)
+            return any(labels(lab))
+
+        wait_until(helper, "a helper runs")
+        (worker,) = children(process.pid)
+        os.kill(worker, signal.SIGKILL)
+        assert lab.finish(process).data["safe_to_rerun"] is True
+        lab.run().ok()
+        lab.assert_moved(probe)
+        assert lab.project.count_rows("bulk") == 20000
+
+
+def labels(lab: Lab) -> Iterator[str]:
+    """Yield the operations that have a helper running."""
+    for container in lab.engine.api("/containers/json"):
+        operation = container["Labels"].get(OPERATION_LABEL, "")
+        if operation.startswith(lab.project.name):
+            yield operation
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+@pytest.mark.parametrize(
+    "step", ["move redis:/data", "create the containers", pytest.param("prove", marks=pytest.mark.faults)]
+)
+def test_engine_restarts_in_the_downtime(tmp_path: Path, step: str) -> None:
+    """Nothing comes back by itself, ``restart: always`` or not, and the move is finished."""
+    with IsolatedEngine() as isolated:
+        isolated.load_image("selfhost-sandbox/redis:8")
+        line = ("restart: always",)
+        with laid_out(tmp_path, services=["redis"], engine=isolated.engine) as lab, lab.prober() as probe:
+            del line
+            pause = lab.paused(step, "before")
+            isolated.restart()
+            if step != "prove":
+                assert not lab.inspected()["redis"]["State"]["Running"]
+            answer = pause.end()
+            if answer.failed:
+                answer.refusal()
+                lab.run().ok()
+            lab.assert_moved(probe)
+
+
+@pytest.mark.parametrize("sig", [signal.SIGHUP, signal.SIGKILL])
+def test_connection_is_cut_in_the_downtime(tmp_path: Path, sig: signal.Signals) -> None:
+    """The worker goes on without its parent; the next run waits for it and finds all done."""
+    with laid_out(tmp_path, services=["redis"]) as lab, lab.prober() as probe:
+        pause = lab.paused("rewrite the compose file", "before")
+        pause.kill(parent=True, sig=sig)
+        pause.process.wait(30)
+        os.kill(pause.worker, signal.SIGHUP)
+        second = lab.start()
+        wait_until(lambda: waits_for_the_lock(lab, second.pid), "the second run waits")
+        pause.go()
+        answer = lab.finish(second).ok()
+        assert answer["mounts"]["redis:/data"]["Source"] == str(lab.sources["redis"])
+        lab.assert_moved(probe)
+        assert lab.states() == ["done"]
+        assert pause.process.stdout is not None
+        pause.process.stdout.close()
+
+
+def waits_for_the_lock(lab: Lab, pid: int) -> bool:
+    """Tell whether the process has come to its lock and has no worker of its own."""
+    assert Path(f"/proc/{pid}").exists()
+    locks = {str(path) for path in lab.operations.glob(".*.lock")}
+    try:
+        opened = {os.readlink(entry) for entry in Path(f"/proc/{pid}/fd").iterdir()}
+    except OSError:
+        return False
+    return bool(locks & opened) and not children(pid)
+
+
+@pytest.mark.parametrize("step", [f"prepare {DB}", "prepare redis:/data", "move redis:/data", "start the stores"])
+def test_target_file_system_is_full(tmp_path: Path, step: str) -> None:
+    """The services are back on the old storage, and the message says what is full."""
+    with loopfs("ext4", 640) as place:
+        sources = {"db": place / "postgres", "redis": place / "redis"}
+        with laid_out(tmp_path, sources=sources, options={"ready_timeout": 30}) as lab, lab.prober() as probe:
+            pause = lab.paused(step, "before")
+            filler = fill(place)
+            answer = pause.end()
+            message = answer.refusal()
+            if step != "start the stores":
+                assert str(place) in message or "No space left" in message, answer.data
+            lab.assert_not_moved(probe)
+            filler.unlink()
+            with lab.prober() as again:
+                lab.run().ok()
+                lab.assert_moved(again)
+
+
+def fill(place: Path) -> Path:
+    """Leave not one free block below ``place``."""
+    filler = place / "filler"
+    with filler.open("wb", buffering=0) as handle:
+        for size in (1 << 20, 4096, 1):
+            try:
+                while True:
+                    handle.write(b"\xff" * size)
+            except OSError:
+                continue
+    return filler
+
+
+def test_container_that_does_not_stop_in_time(tmp_path: Path) -> None:
+    """Nobody is killed: it is undone, and the service runs."""
+    script = "docker-entrypoint.sh postgres & wait; wait; sleep 15"
+    with (
+        laid_out(tmp_path, services=["db"], db_lines=wrapped(f"trap : INT TERM; {script}")) as lab,
+        lab.prober() as probe,
+    ):
+        answer = lab.run(stop_timeout=3)
+        assert "still runs" in answer.refusal()
+        lab.assert_not_moved(probe)
+        assert lab.states() == ["rolled_back"]
+
+
+def test_service_that_does_not_get_ready_on_the_new_mount(tmp_path: Path) -> None:
+    """It is undone, and the service runs on the old storage; then the cause is removed."""
+    refuse = "grep -q '/project/postgres /var/lib/postgresql/data' /proc/self/mountinfo && [ ! -e /tmp/ok ] && exit 1"
+    lines = wrapped(f"{refuse}; exec docker-entrypoint.sh postgres")
+    with laid_out(tmp_path, services=["db"], dependent=True, db_lines=lines) as lab, lab.prober() as probe:
+        answer = lab.run(ready_timeout=20)
+        assert "undone" in answer.data["state"], answer.data
+        assert answer.data["failed_step"] == "prove"
+        lab.assert_not_moved(probe)
+        assert lab.states() == ["rolled_back"]
+        for arguments in (("up", "-d"), ("up", "-d", "--force-recreate")):
+            lab.project.compose(*arguments)
+            lab.project.wait_ready()
+            lab.assert_seed()
+
+
+def test_byte_that_flips_before_the_proof(tmp_path: Path) -> None:
+    """What the disk did not keep is found while the service runs, and copied anew by the next run."""
+    with contextlib.ExitStack() as stack:
+        place = stack.enter_context(loopfs("ext4", 640))
+        sources, options = {"db": place / "postgres"}, {"strategy": "copy"}
+        lab = stack.enter_context(laid_out(tmp_path, services=["db"], sources=sources, options=options))
+        probe = stack.enter_context(lab.prober())
+        lab.project.sql("CHECKPOINT")
+        pause = lab.paused(f"prepare {DB}", "prove")
+        copies = [path for path in place.rglob("*/base/1/*") if path.stat().st_size > 100_000]
+        victim = max(copies, key=lambda path: path.stat().st_size)
+        flip(victim, 8192)
+        answer = pause.end()
+        assert victim.name in answer.refusal()
+        lab.assert_not_moved(probe)
+        with lab.prober() as again:
+            lab.run().ok()
+            lab.assert_moved(again)
+
+
+def flip(path: Path, offset: int) -> None:
+    """Change one bit of a file, and leave its times as they were."""
+    status = path.stat()
+    with path.open("r+b") as handle:
+        handle.seek(offset)
+        (byte,) = handle.read(1)
+        handle.seek(offset)
+        handle.write(bytes([byte ^ 1]))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def test_files_that_vanish_in_the_warm_pass(tmp_path: Path) -> None:
+    """Plain files that come and go all the time, and those that stay."""
+    with loopfs("ext4", 256) as place:
+        extra = DEPENDENT.format(stores="redis").replace("    tmpfs: [/data]\n", "    volumes:\n      - files:/data\n")
+
+        def with_files(text: str) -> str:
+            return f"{text}{extra}volumes:\n  files:\n"
+
+        wanted = [{"service": "web", "target": "/data", "source": str(place / "files")}]
+        with laid_out(
+            tmp_path, services=["redis"], edit=with_files, sources={"web": place / "files"}, options={"mounts": wanted}
+        ) as lab:
+            volume = Path(lab.inspected()["web"]["Mounts"][0]["Source"])
+            for number in range(300):
+                (volume / f"stays-{number}").write_text(str(number))
+            churn = Churn(volume)
+            churn.start()
+            try:
+                pause = lab.paused("arrange the stop", "before")
+            finally:
+                churn.end()
+            assert not pause.end().failed
+            assert churn.rounds > 3
+            assert {path.name: path.read_text() for path in (place / "files").glob("stays-*")} == {
+                f"stays-{number}": str(number) for number in range(300)
+            }
+            assert {path.name for path in (place / "files").iterdir()} == {path.name for path in retained(lab)}
+            lab.assert_mounts()
+            lab.assert_tidy()
+
+
+def retained(lab: Lab) -> Iterator[Path]:
+    """Yield what the retained original holds."""
+    for kept in (lab.directory / "state" / "retained").glob("*/*"):
+        yield from kept.iterdir()
+
+
+class Churn(threading.Thread):
+    """Makes and removes files until it is ended."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(daemon=True)
+        self._directory, self._ended, self.rounds = directory, threading.Event(), 0
+
+    def run(self) -> None:
+        """Come and go."""
+        while not self._ended.is_set():
+            names = [self._directory / f"goes-{time.time_ns()}-{number}" for number in range(50)]
+            for path in names:
+                path.write_text("x" * 5000)
+            for path in names:
+                path.unlink()
+            self.rounds += 1
+
+    def end(self) -> None:
+        self._ended.set()
+        self.join(30)
