@@ -50,8 +50,31 @@ def unintended_changes(
     return problems
 
 
+# Once there is a second file, compose 1 sorts these and writes some lists as mappings.
+_UNORDERED = frozenset(
+    ("cap_add", "cap_drop", "configs", "depends_on", "devices", "expose", "external_links", "links", "networks")
+    + ("ports", "profiles", "secrets", "security_opt", "tmpfs", "volumes_from")
+)
+
+
 def _differing(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterable[str]:
-    return [key for key in dict.fromkeys([*before, *after]) if before.get(key) != after.get(key)]
+    return [
+        key
+        for key in dict.fromkeys([*before, *after])
+        if _canonical(key, before.get(key)) != _canonical(key, after.get(key))
+    ]
+
+
+def _canonical(key: str, value: Any) -> Any:
+    if key not in _UNORDERED:
+        return value
+    if isinstance(value, str):
+        value = [value]
+    if isinstance(value, list) and not any(isinstance(item, (list, Mapping)) for item in value):
+        return {str(item): None for item in value}
+    if isinstance(value, Mapping):
+        return {name: inner or None for name, inner in value.items()}
+    return sorted(value, key=repr) if isinstance(value, list) else value
 
 
 def _mounts(service: Mapping[str, Any]) -> list[ServiceMount]:

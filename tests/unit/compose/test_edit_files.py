@@ -159,6 +159,14 @@ def test_compose_1_answers_in_short_form(tmp_path: Path) -> None:
     assert unintended_changes(after, before, mounts=[], directory="/") == ["services.db.volumes"]
 
 
+def test_compose_1_sorts_once_there_is_an_override_file() -> None:
+    before = {"services": {"db": {"networks": ["b", "a"], "ports": ["2:2", 1], "command": ["b", "a"]}}}
+    after = {"services": {"db": {"networks": {"a": {}, "b": None}, "ports": ["1", "2:2"], "command": ["b", "a"]}}}
+    assert unintended_changes(before, after, directory="/") == []
+    other = {"services": {"db": {"networks": ["a"], "ports": ["1", "2:2"], "command": ["a", "b"]}}}
+    assert unintended_changes(before, other, directory="/") == ["services.db.networks", "services.db.command"]
+
+
 def test_a_refusal_reaches_the_caller(folder: Path) -> None:
     with pytest.raises(InvalidInput, match="no service 'nope'"):
         subject.edit_files(params(folder), mounts=[Mount("nope", "/data", "./x")])
