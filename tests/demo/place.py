@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.sandbox import images, recipes
-from tests.sandbox._base import SandboxError
+from tests.sandbox._base import STATE_DIR, SandboxError
 from tests.sandbox.engine import Engine
 from tests.sandbox.server import Server
 from tests.tools.tree import ROOT
@@ -25,11 +25,13 @@ from tests.tools.tree import ROOT
 SERVER_NAME = "sfs-demo-server"
 SERVER_SOURCE = "/root/demo"
 HOST = "demo"
+# On the volume that the server's engine keeps its own data in.
+VOLUME = "/var/lib/docker/selfhost-sandbox"
 
 
 @dataclass(frozen=True)
 class Place:
-    """How its actor is started, how Ansible reaches it, and what to add to Ansible's environment."""
+    """How its actor is started, how Ansible reaches it and with what environment, and how a person looks into it."""
 
     text: str
     actor: Sequence[str]
@@ -59,9 +61,12 @@ def here(engine: Engine) -> Place:
     """Return this machine as the place."""
     images.ensure(recipes.DEMO, engine)
     # The checkout's own interpreter has all that the modules import, so nothing is installed on this machine.
-    inventory = f"{HOST} ansible_connection=local ansible_python_interpreter={sys.executable}\n"
+    # We are root already, and sudo need not be there.
+    inventory = f"{HOST} ansible_connection=local ansible_become=false ansible_python_interpreter={sys.executable}\n"
     path = os.pathsep.join([str(Path(engine.client).parent), os.environ.get("PATH", os.defpath)])
-    return Place("on this machine", [sys.executable, "-m", "tests.demo.actor"], inventory, {**engine.env, "PATH": path})
+    actor = [sys.executable, "-m", "tests.demo.actor"]
+    look = [f"DOCKER_HOST={engine.host}"] if engine.ours else []
+    return Place("on this machine", actor, inventory, {**engine.env, "PATH": path}, look)
 
 
 def in_a_server(engine: Engine) -> Place:
@@ -73,6 +78,10 @@ def in_a_server(engine: Engine) -> Place:
         if inside != engine.docker("image", "inspect", "-f", "{{.Id}}", ref):
             server.load_image(ref)
     _carry_sources(server)
+    # The server's own root is the container's layer, which is no place for data; its engine's volume is.
+    server.ssh(
+        f"mkdir -p {STATE_DIR} {VOLUME} && {{ mountpoint -q {STATE_DIR} || mount --bind {VOLUME} {STATE_DIR}; }}"
+    )
     # For the demo's own writer; what the modules need is the playbook's to install.
     if server.ssh("python3", "-c", "'import psycopg'", check=False).returncode != 0:
         server.ssh("apt-get -q update && apt-get -qy --no-install-recommends install python3-psycopg")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -76,22 +77,26 @@ def play(place: Place, variables: Mapping[str, Any], folder: Path, say: Callable
 
 def _follow(event: Mapping[str, Any], say: Callable[[str], None]) -> Mapping[str, Any] | None:
     """Show one event; return the storage task's result when it is that and moved something."""
-    if event["event"] == "task":
-        say(f"  - {event['task']}")
-        return None
-    result = event.get("result", {})
+    result = event["result"]
     if event["event"] == "failed":
         for key in ("msg", "state", "next_command"):
             if result.get(key):
                 say(f"    {key}: {result[key]}")
         return None
-    if event.get("action") == "ansible.builtin.debug" and result.get("msg"):
-        text = result["msg"]
-        lines = text if isinstance(text, list) else str(text).splitlines()
-        say("\n".join(["", *(f"      {line}" for line in lines), ""]))
-    if event.get("action") == STORAGE and result.get("downtime_seconds"):
+    if event["action"] == "ansible.builtin.debug" and result.get("msg"):
+        say(f"{_shown(result['msg'])}\n")
+    if result.get("changed"):
+        say(f"  changed: {event['task'].removeprefix('selfhost.stateful.')} ({event['seconds']:.0f} s)\n")
+    if event["action"] == STORAGE and result.get("downtime_seconds"):
         return dict(result)
     return None
+
+
+def _shown(message: Any) -> str:
+    """Return what the playbook printed, indented; without the volumes of others, and with their names cut short."""
+    lines = message if isinstance(message, list) else str(message).splitlines()
+    kept = [line for line in lines if not line.lstrip().startswith("Orphaned volume")]
+    return re.sub(r"\b([0-9a-f]{12})[0-9a-f]{52}\b", r"\1...", "\n".join(f"      {line}".rstrip() for line in kept))
 
 
 def _short(path: Path) -> str:

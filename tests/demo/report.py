@@ -97,20 +97,28 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
 def table(outcome: Outcome) -> str:
     """Return the table for the person who ran the demo."""
     names = {"db": "Postgres", "redis": "Redis"}
-    lines = [_row("", "before", "after"), "-" * 78]
+    lines = [_row("", "before", "after"), "-" * 92]
     for service, mount in outcome.mounts_before.items():
         after = _mount(outcome.mounts_after[service], outcome.project_dir)
         lines.append(_row(f"{names.get(service, service)} data in", _mount(mount, outcome.project_dir), after))
-    lines.append(_row("Postgres rows", f"{outcome.rows_before:,}", f"{outcome.rows_after:,}"))
-    lines.append(_row("Redis keys", f"{outcome.before['keys']:,}", f"{outcome.after['keys']:,}"))
+    probe = outcome.before["probe_table"]
+    rows = outcome.after["tables"].get(probe, 0) - outcome.before["tables"].get(probe, 0)
+    keys = outcome.after["probe_keys"] - outcome.before["probe_keys"]
+    lines.append(_row("Postgres rows", *_grown(outcome.rows_before, outcome.rows_after, rows)))
+    lines.append(_row("Redis keys", *_grown(outcome.before["keys"], outcome.after["keys"], keys)))
     total, missing = sum(outcome.acknowledged.values()), outcome.acknowledged_missing
-    lines += ["", f"Writes acknowledged meanwhile  {total:,}", f"  of them missing now          {missing:,}", ""]
+    lines += ["", f"Acknowledged to the writer     {total:,} writes, of which {missing:,} are missing now", ""]
     lines.append(f"Downtime of the stores         {_seconds(outcome.storage['downtime_seconds'])}")
     for phase, seconds in outcome.storage.get("downtime_phases", {}).items():
         lines.append(f"  {phase.replace('_', ' '):28} {_seconds(seconds)}")
     for store, gap in outcome.gaps.items():
         lines.append(f"Longest gap seen by a writer   {_seconds(gap)}  ({store})")
     return "\n".join(lines)
+
+
+def _grown(before: int, after: int, written: int) -> tuple[str, str]:
+    """Return a count before and after, and who made the difference."""
+    return f"{before:,}", f"{after:,}  ({written:+,} by the writer, {after - before - written:+,} by Mastodon)"
 
 
 def _row(label: str, before: str, after: str) -> str:

@@ -21,6 +21,7 @@ NAME = "sfs-demo"
 HOME = STATE_DIR / "demo"
 PROJECT_DIR = HOME / "live"
 OPERATIONS_DIR = HOME / "operations"
+STATE_OF_ROLE = HOME / "mastodon"
 VOLUMES = HOME / "volumes.json"
 # What the collection puts on its helper containers; a killed demo may leave one.
 OPERATION_LABEL = "selfhost.stateful.operation"
@@ -48,7 +49,8 @@ class Scene:
         self._remember()
         return {
             "directory": str(project.directory), "project": project.name, "web_port": project.web_port,
-            "operations_dir": str(OPERATIONS_DIR), "docker_host": self.engine.host,
+            "operations_dir": str(OPERATIONS_DIR), "state_dir": str(STATE_OF_ROLE),
+            "docker_host": self.engine.host,
         }  # fmt: skip
 
     def write(self) -> None:
@@ -111,10 +113,10 @@ class Scene:
 
     def remove(self) -> list[str]:
         """Remove the project with all that an earlier demo left of it; return what was there."""
-        removed = []
-        for container in self._containers():
+        containers = self._containers()
+        for container in containers:
             self.engine.docker("rm", "-fv", container, check=False)
-            removed.append(f"container {container[:12]}")
+        removed = [f"{len(containers)} containers of the project {NAME}"] if containers else []
         if PROJECT_DIR.exists():
             mastodon_project(PROJECT_DIR, era="v1.4", name=NAME, engine=self.engine).down()
         for volume in self._remembered():

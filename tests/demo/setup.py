@@ -61,7 +61,7 @@ def clean() -> list[str]:
         removed += place.remove_server(found)
         if not place.why_not_here(found):
             removed += Scene().remove()
-        for key in reversed(state["images"]):
+        for key in state["images"]:
             ref = recipes.RECIPES[key].ref
             # Without force: an image that something else uses by now stays.
             if found.docker("rmi", ref, check=False):

@@ -25,7 +25,7 @@ def say(text: str = "") -> None:
 
 def tell(*, rows: int, keys: int, server: bool) -> int:
     """Run the demo; return 0 when everything is as it claims."""
-    say("Setting up: an engine, images of Postgres, Redis and Mastodon (the first time takes some minutes) ...")
+    say("Setting up an engine and images of Postgres, Redis and Mastodon. The first time takes some minutes.")
     engine = setup.engine()
     place, reason = setup.place_for(engine, server=server)
     if reason:
@@ -51,7 +51,7 @@ def _move(actor: Actor, place: Place, *, rows: int, keys: int) -> report.Outcome
     say("From now on a writer adds rows and keys all the time and notes each one that was acknowledged.\n")
     actor("write")
     before, mounts_before = actor("count"), actor("mounts")
-    played = play(place, _variables(laid, place), setup.FOLDER, say)
+    played = play(place, _variables(laid), setup.FOLDER, say)
     written = actor("stop_writing")
     say("\nThe data has moved. Now the containers are removed and made anew, twice, with the plain compose commands:")
     for words in RECREATIONS:
@@ -64,18 +64,20 @@ def _move(actor: Actor, place: Place, *, rows: int, keys: int) -> report.Outcome
     )  # fmt: skip
 
 
-def _variables(laid: Mapping[str, Any], place: Place) -> dict[str, Any]:
-    """Return what a host of one's own would not need to say: another journal, another engine."""
+def _variables(laid: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a host in the usual layout need not say."""
     return {
         "mastodon_storage_project_src": laid["directory"],
         "mastodon_storage_operations_dir": laid["operations_dir"],
+        "mastodon_storage_state_dir": laid["state_dir"],
         "mastodon_storage_docker_host": laid["docker_host"],
     }
 
 
 def _where_to_look(place: Place, outcome: report.Outcome) -> str:
-    prefix = " ".join(place.look)
+    words = [*place.look, "docker", "compose", "--project-directory", outcome.project_dir, "ps"]
     return (
-        f"The project still runs. Look around: {prefix} docker compose --project-directory {outcome.project_dir} ps\n"
-        "The numbers are in build/demo.json. `make demo-clean` removes everything."
+        f"The project still runs. Look around:\n  {' '.join(words)}\n"
+        f"The numbers are in build/demo.json, Ansible's own words in build/demo/ansible.log. "
+        "`make demo-clean` removes everything."
     )

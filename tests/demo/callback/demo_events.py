@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from typing import Any
 
 from ansible.plugins.callback import CallbackBase
@@ -15,14 +16,14 @@ from ansible.plugins.callback import CallbackBase
 DOCUMENTATION = """
 name: demo_events
 type: notification
-short_description: Tasks and results as JSON lines
+short_description: Results as JSON lines
 description:
   - Writes to the file descriptor that the environment variable DEMO_EVENTS names.
 """
 
 
 class CallbackModule(CallbackBase):  # type: ignore[misc]
-    """One event for each task that starts and each result."""
+    """One event for each result."""
 
     CALLBACK_VERSION = 2.0
     CALLBACK_TYPE = "notification"
@@ -32,10 +33,11 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
     def __init__(self) -> None:
         super().__init__()
         self._sink = os.fdopen(os.dup(int(os.environ["DEMO_EVENTS"])), "w")
+        self._started = time.monotonic()
 
     def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:
-        """Name the task that starts."""
-        self._tell(event="task", task=task.get_name().strip())
+        """Note when a task starts."""
+        self._started = time.monotonic()
 
     def v2_runner_on_ok(self, result: Any) -> None:
         """Hand on what a task returned."""
@@ -52,7 +54,8 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
     def _result(self, event: str, result: Any) -> None:
         task = result._task
         data = {key: value for key, value in result._result.items() if not key.startswith(("_", "ansible_"))}
-        self._tell(event=event, task=task.get_name().strip(), action=task.action, result=data)
-
-    def _tell(self, **event: Any) -> None:
-        print(json.dumps(event, default=str), file=self._sink, flush=True)
+        told = {
+            "event": event, "task": task.get_name().strip(), "action": task.action, "result": data,
+            "seconds": time.monotonic() - self._started,
+        }  # fmt: skip
+        print(json.dumps(told, default=str), file=self._sink, flush=True)
