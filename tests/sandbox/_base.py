@@ -30,10 +30,15 @@ class SandboxError(Exception):
     """One clear sentence for the person who ran the command; the command exits with 2."""
 
 
+def cache_root() -> Path:
+    """Return the sandbox's cache folder, which need not exist."""
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(base, "selfhost-stateful-sandbox")
+
+
 def cache_dir(*parts: str) -> Path:
     """Return (and create) a folder below the sandbox's cache folder."""
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    path = Path(base, "selfhost-stateful-sandbox", *parts)
+    path = cache_root().joinpath(*parts)
     path.mkdir(parents=True, exist_ok=True)
     return path
 

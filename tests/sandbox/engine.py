@@ -25,7 +25,7 @@ from ._base import (
     RUN_DIR,
     STATE_DIR,
     SandboxError,
-    cache_dir,
+    cache_root,
     locked,
     run,
     wait_for,
@@ -139,7 +139,7 @@ def clean() -> list[str]:
         removed.append("engine")
     if DATA_ROOT.exists():
         dockerd.unmount_below(DATA_ROOT, RUN_DIR / "exec")
-    for path in (DATA_ROOT, RUN_DIR / "exec", STATE_DIR / "apt", cache_dir()):
+    for path in (DATA_ROOT, RUN_DIR / "exec", STATE_DIR / "apt", cache_root()):
         if path.exists():
             shutil.rmtree(path)
             removed.append(str(path))

@@ -17,6 +17,7 @@ from .engine import Engine
 from .stores import Lost, PostgresStore, RedisStore, Store
 
 RETRY_S = 0.005
+ASK_AGAIN_S = 0.1
 
 
 @dataclass(frozen=True)
@@ -66,13 +67,15 @@ class Writer(threading.Thread):
 
     def run(self) -> None:
         """Write, and on any trouble find the container anew and connect again."""
-        pid: int | None = None
+        pid, asked = 0, 0.0
         connected = False
         while not self._stop_event.is_set():
             try:
                 if not connected:
-                    if pid is None or not Path(f"/proc/{pid}/root").exists():
+                    # Not at every attempt, for the engine's sake; but a pid that lives may be another's by now.
+                    if time.monotonic() - asked > ASK_AGAIN_S or not Path(f"/proc/{pid}/root").exists():
                         pid = container_pid(self._engine, self._project, self._service)
+                        asked = time.monotonic()
                     self._store.open(pid)
                     connected = True
                 number, self._number = self._number, self._number + 1
@@ -100,7 +103,10 @@ class Writer(threading.Thread):
     def finish(self) -> Record:
         """Stop writing and return what was acknowledged; an outage that lasts until now counts as a gap."""
         self._stop_event.set()
-        self.join(30)
+        if self.is_alive():
+            self.join(30)
+        if self.is_alive():
+            raise SandboxError(f"{self.name} hangs: {self._error}")
         self._note_gap(time.time())
         return Record(
             self._store.name, frozenset(self._acknowledged), self._gap, self._number - self._first, self._error
@@ -184,9 +190,16 @@ class Prober:
         return lost
 
     def __enter__(self) -> Prober:
-        return self.start()
+        try:
+            return self.start()
+        except BaseException:
+            self._end()
+            raise
 
     def __exit__(self, *_exc: object) -> None:
+        self._end()
+
+    def _end(self) -> None:
         for writer in [*self._writers, *self._load]:
             writer.finish()
 

@@ -131,10 +131,10 @@ class Project:
     def down(self) -> None:
         """Remove the project's containers, networks and volumes, those that it had earlier included, and its image."""
         self._remember_volumes()
-        listed = self.engine.docker("ps", "-aq", "--filter", f"label=com.docker.compose.project={self.name}")
-        for container in listed.split():
-            self.engine.docker("rm", "-fv", container, check=False)
         label = f"label=com.docker.compose.project={self.name}"
+        containers = self.engine.docker("ps", "-aq", "--filter", label).split()
+        if containers:
+            self.engine.docker("rm", "-fv", *containers, check=False)
         for network in self.engine.docker("network", "ls", "-q", "--filter", label).split():
             self.engine.docker("network", "rm", network, check=False)
         named = self.engine.docker("volume", "ls", "-q", "--filter", label).split()
@@ -144,7 +144,11 @@ class Project:
             self.engine.docker("rmi", self.image, check=False)
 
     def __enter__(self) -> Project:
-        return self.up()
+        try:
+            return self.up()
+        except BaseException:
+            self.down()
+            raise
 
     def __exit__(self, *_exc: object) -> None:
         self.down()

@@ -118,7 +118,11 @@ class Server:
         self.engine.docker("rm", "-fv", self.name, check=False)
 
     def __enter__(self) -> Server:
-        return self.start()
+        try:
+            return self.start()
+        except BaseException:
+            self.stop()
+            raise
 
     def __exit__(self, *_exc: object) -> None:
         self.stop()
