@@ -271,6 +271,18 @@ class EngineContract:
         assert not found.anonymous
         assert volume in [each.name for each in engine.volumes()]
 
+    def test_a_volume_whose_directory_is_gone_is_refused_and_not_made_anew(
+        self, engine: Engine, make: Make, volume: str
+    ) -> None:
+        """So a service cannot come up on an empty volume after its directory was renamed away."""
+        found = engine.volume(volume)
+        assert found is not None
+        container = make(volumes=(volume,), start=False)
+        Path(found.mountpoint).rmdir()
+        with pytest.raises(EngineRefused):
+            engine.start(container)
+        assert not Path(found.mountpoint).exists()
+
     def test_making_a_volume_again_changes_nothing(self, engine: Engine, volume: str) -> None:
         found = engine.volume(volume)
         assert found is not None

@@ -11,6 +11,7 @@ and that a program may take a signal and go on. ``engine_contract`` runs over bo
 
 from __future__ import annotations
 
+import contextlib
 import io
 import itertools
 import os
@@ -188,7 +189,8 @@ class MemoryEngine:
             policy = container.restart.name
             comes_back = policy == "always" or (policy in ("unless-stopped", "on-failure") and container.id in running)
             if comes_back:
-                self._run(container.id)
+                with contextlib.suppress(EngineRefused):  # it only writes it to its log
+                    self._run(container.id)
 
     # -- questions --------------------------------------------------------
 
@@ -418,7 +420,9 @@ class MemoryEngine:
     def _run(self, container_id: str) -> None:
         container = self.held[container_id]
         for mount in container.mounts:
-            # What is missing is made, and empty: the directory of a volume as well as that of a bind mount.
+            if mount.type == "volume" and not os.path.isdir(mount.source):
+                raise EngineRefused(f"The engine could not start {container.name}: lstat {mount.source}: no such file.")
+            # The source of a bind mount is made, and empty.
             os.makedirs(mount.source, exist_ok=True)
         self.held[container_id] = replace(container, status="running", pid=next(self.numbers), started_at=_now())
         program = self._program(self.held[container_id])

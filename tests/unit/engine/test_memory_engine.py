@@ -14,6 +14,7 @@ import pytest
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import (
     Container,
+    EngineMount,
     ExecResult,
     Image,
     RestartPolicy,
@@ -107,9 +108,11 @@ def test_a_declared_path_that_nothing_covers_becomes_an_anonymous_volume(engine:
     assert [m.name for m in engine.held[covered].mounts] == ["named"]
 
 
-def test_a_start_makes_what_is_missing_and_it_is_empty(engine: MemoryEngine, image: Image) -> None:
-    container = engine.create_container("store", image)
-    source = Path(engine.held[container].mounts[0].source)
-    source.rename(source.with_name("moved"))
+def test_a_start_makes_the_source_of_a_bind_mount_and_it_is_empty(
+    engine: MemoryEngine, image: Image, tmp_path: Path
+) -> None:
+    mount = EngineMount("bind", str(tmp_path / "made"), "/var/lib/store", True)
+    container = engine.create_container("store", image, mounts=[mount])
+    assert not (tmp_path / "made").exists()
     engine.start(container)
-    assert list(source.iterdir()) == []
+    assert list((tmp_path / "made").iterdir()) == []
