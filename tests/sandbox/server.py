@@ -6,8 +6,10 @@
 
 from __future__ import annotations
 
+import io
 import secrets
 import subprocess
+import tarfile
 from pathlib import Path
 
 from . import images
@@ -138,7 +140,17 @@ class Server:
             "--volume", "/sys/fs/cgroup:/sys/fs/cgroup:rw", "--volume", "/var/lib/docker",
             "--publish", "127.0.0.1::22", image,
         )  # fmt: skip
-        public = ssh_key().with_suffix(".pub")
         # Before the first start: sshd must never be up without it.
-        self.engine.docker("cp", str(public), f"{self.name}:/root/.ssh/authorized_keys")
+        self.engine.docker("cp", "-", f"{self.name}:/root/.ssh", input=_authorized_keys())
         self.engine.docker("start", self.name)
+
+
+def _authorized_keys() -> str:
+    """Return an archive with the key in a file of root's: sshd refuses one that is the caller's own."""
+    content = ssh_key().with_suffix(".pub").read_bytes()
+    entry = tarfile.TarInfo("authorized_keys")
+    entry.size, entry.mode = len(content), 0o600
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        archive.addfile(entry, io.BytesIO(content))
+    return buffer.getvalue().decode("ascii")
