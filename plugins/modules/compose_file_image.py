@@ -39,31 +39,6 @@ attributes:
       - When run twice in a row outside check mode, with the same arguments, the second invocation indicates no change.
     support: full
 options:
-  project_src:
-    description:
-      - The directory of the project, where C(docker compose) is run.
-    type: path
-    required: true
-  files:
-    description:
-      - The compose files, in order, relative to O(project_src).
-      - Left out, they are found as compose finds them, from E(COMPOSE_FILE) in the environment or in C(.env), else
-        by their usual names, override files included.
-    type: list
-    elements: path
-    default: []
-  env_files:
-    description:
-      - Files to be read in place of C(.env) when C(compose config) is asked about the edit.
-    type: list
-    elements: path
-    default: []
-  profiles:
-    description:
-      - Profiles that are in use. Services of other profiles can be edited all the same.
-    type: list
-    elements: str
-    default: []
   service:
     description:
       - The service that gets the image. It has to name an image already.
@@ -86,6 +61,8 @@ options:
     type: str
     choices: [in_place, override, none]
     default: in_place
+extends_documentation_fragment:
+  - selfhost.stateful.project
 requirements:
   - PyYAML
 seealso:
@@ -178,6 +155,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_files import ARGUMENTS, edit_files
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
+from ansible_collections.selfhost.stateful.plugins.module_utils._host import require
 
 
 def main() -> None:
@@ -188,6 +166,7 @@ def main() -> None:
     )
     params = module.params
     try:
+        require("yaml")
         result = edit_files(params, images={params["service"]: params["image"]}, check_mode=module.check_mode)
     except StatefulError as error:
         module.fail_json(**error.as_result())

@@ -36,7 +36,8 @@ def write_atomically(path: str, text: str, *, expected: str | None = None, like:
     """Replace the content of ``path``, or make the file.
 
     A symbolic link stays one: the file that it names is replaced. Mode, owner,
-    ACLs and SELinux context stay; a new file takes mode and owner of ``like``.
+    ACLs and SELinux context stay; a new file takes mode and owner of ``like``, or
+    the owner of its directory.
 
     :param expected: the text that the edit was made from; refuses when the file
         has been changed meanwhile.
@@ -55,8 +56,7 @@ def write_atomically(path: str, text: str, *, expected: str | None = None, like:
         with os.fdopen(descriptor, "wb") as file:
             file.write(text.encode("utf-8"))
             file.flush()
-            if pattern is not None:
-                _take_attributes(file.fileno(), pattern, extended=exists)
+            _take_attributes(file.fileno(), pattern or folder, extended=exists, mode=None if pattern else 0o644)
             os.fsync(file.fileno())
         os.replace(temporary, real)
         temporary = None
@@ -103,12 +103,12 @@ def refuse_unwritable(path: str) -> None:
         raise StatefulError(f"the directory {folder} cannot be written, so {path} cannot be replaced in one step")
 
 
-def _take_attributes(descriptor: int, pattern: str, *, extended: bool) -> None:
+def _take_attributes(descriptor: int, pattern: str, *, extended: bool, mode: int | None) -> None:
     found = os.stat(pattern)
     own = os.fstat(descriptor)
     if (own.st_uid, own.st_gid) != (found.st_uid, found.st_gid):
         os.fchown(descriptor, found.st_uid, found.st_gid)
-    os.fchmod(descriptor, stat.S_IMODE(found.st_mode))
+    os.fchmod(descriptor, stat.S_IMODE(found.st_mode) if mode is None else mode)
     if not extended:
         return
     # After the mode: an access ACL carries the group's bits in its mask.

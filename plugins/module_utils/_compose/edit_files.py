@@ -11,6 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.arguments import (
+    PROJECT_ARGUMENTS,
+    project_options,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.atomic import refuse_unwritable
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.cli import (
     ComposeCli,
@@ -32,10 +36,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._engine.docker i
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
-    "project_src": {"type": "path", "required": True},
-    "files": {"type": "list", "elements": "path", "default": []},
-    "env_files": {"type": "list", "elements": "path", "default": []},
-    "profiles": {"type": "list", "elements": "str", "default": []},
+    **PROJECT_ARGUMENTS,
     "service": {"type": "str", "required": True},
     "rewrite": {"type": "str", "choices": ["in_place", "override", "none"], "default": "in_place"},
 }
@@ -52,12 +53,7 @@ def edit_files(
 
     :raises StatefulError: the files are then as they were.
     """
-    options = ProjectOptions(
-        project_src=os.path.abspath(params["project_src"]),
-        files=tuple(params["files"]),
-        profiles=tuple(params["profiles"]),
-        env_files=tuple(params["env_files"]),
-    )
+    options = project_options(params)
     project = project_files(options, os.environ)
     plan = plan_rewrite(project, mounts=mounts, images=images, rewrite=params["rewrite"])
     warnings = list(plan.warnings)

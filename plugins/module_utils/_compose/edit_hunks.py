@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ansible_collections.selfhost.stateful.plugins.module_utils._compose.document import Document, has_content, parse
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.document import has_content, parse
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_masking import mask
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, StatefulError
 
@@ -237,11 +237,11 @@ def _declared_in(entry: Sequence[str]) -> list[str]:
 
 def _assert_nothing_else(before: str, after: str, hunks: Sequence[Hunk]) -> None:
     """Undo is proved like a change: what the hunks do not concern must mean the same as before."""
-    if not has_content(after):
-        return
     places = {hunk.place for hunk in hunks}
     try:
-        same = _data_without(parse(before), places) == _data_without(parse(after), places)
+        # Of lines that belong to the file as a whole, only their text can tell.
+        same = () in places or _data_without(before, places) == _data_without(after, places)
+        _places(after)
     except InvalidInput as error:
         raise HunkConflict(
             f"taking back our own lines would leave a compose file that does not parse: {error.msg}",
@@ -254,11 +254,12 @@ def _assert_nothing_else(before: str, after: str, hunks: Sequence[Hunk]) -> None
         )
 
 
-def _data_without(document: Document, places: set[tuple[str, ...]]) -> dict[str, Any]:
-    data = {key.value: value.data() for key, value in document.root.pairs() if key.value not in ("services", "volumes")}
-    services = document.root.get("services")
+def _data_without(text: str, places: set[tuple[str, ...]]) -> dict[str, Any]:
+    root = parse(text).root
+    data = {key.value: value.data() for key, value in root.pairs() if key.value not in ("services", "volumes")}
+    services = root.get("services")
     for key, value in services.pairs() if services is not None else ():
-        if ("services", key.value) not in places and () not in places:
+        if ("services", key.value) not in places:
             data[f"services.{key.value}"] = value.data()
     return data
 

@@ -135,21 +135,23 @@ def plan_reversal(journaled: Sequence[Mapping[str, object]]) -> Rewrite:
         hunks = tuple(Hunk.from_dict(hunk) for hunk in _list(record["hunks"]))
         if record.get("created") and not os.path.lexists(path):
             continue
-        text = read_text(path)
+        # A reversal that is taken back may have removed the file.
+        there = os.path.lexists(path)
+        text = read_text(path) if there else ""
         try:
             taken = reverse(text, hunks)
         except HunkConflict as error:
             raise HunkConflict(f"{path}: {error.msg}", next_command=error.next_command, **error.facts) from error
         if taken.changed:
-            edits.append(FileEdit(path, text, taken.text, taken.how, taken.hunks))
+            edits.append(FileEdit(path, text if there else None, taken.text, taken.how, taken.hunks))
     return Rewrite(tuple(edits), "reversed" if edits else ALREADY_THERE, ())
 
 
 def apply_reversal(rewrite: Rewrite) -> None:
     """Write what ``plan_reversal`` planned."""
     for edit in rewrite.edits:
-        if edit.after.strip("\ufeff \r\n"):
-            write_atomically(edit.path, edit.after, expected=edit.before)
+        if edit.before is None or edit.after.strip("\ufeff \r\n"):
+            write_atomically(edit.path, edit.after, expected=edit.before or "")
         else:
             remove_file(edit.path, expected=edit.before or "")
 

@@ -31,7 +31,7 @@ MOUNT = Mount("db", "/data", "./pg")
 
 
 def params(folder: Path, **changes: Any) -> dict[str, Any]:
-    plain = {"files": [], "env_files": [], "profiles": [], "service": "db", "rewrite": "in_place"}
+    plain = {"project_name": "", "files": [], "env_files": [], "profiles": [], "service": "db", "rewrite": "in_place"}
     return {"project_src": str(folder), **plain, **changes}
 
 

@@ -130,8 +130,23 @@ def test_an_override_file_that_we_made_goes_again(tmp_path: Path) -> None:
     assert not override.exists()
 
 
+def test_a_reversal_that_removed_our_file_can_be_taken_back(tmp_path: Path) -> None:
+    found = project(tmp_path, {"compose.yaml": "version: '3'\n" + BASE})
+    plan = plan_rewrite(found, mounts=[MOUNT], images={"db": "postgres:15"}, rewrite="override")
+    apply_rewrite(plan)
+    override = tmp_path / "compose.override.yaml"
+    written = override.read_text()
+    reversal = plan_reversal(plan.hunks())
+    apply_reversal(reversal)
+    assert not override.exists()
+    apply_reversal(plan_reversal(reversal.hunks()))
+    assert override.read_text() == written
+    assert stat.S_IMODE(override.stat().st_mode) == 0o644
+    assert not plan_reversal(reversal.hunks()).changed
+
+
 def test_an_override_file_that_was_extended_since_stays_with_the_rest(tmp_path: Path) -> None:
-    found = project(tmp_path, {"compose.yaml": BASE})
+    found = project(tmp_path, {"compose.yaml": "version: '3'\n" + BASE})
     plan = plan_rewrite(found, mounts=[MOUNT], rewrite="override")
     apply_rewrite(plan)
     override = tmp_path / "compose.override.yaml"
