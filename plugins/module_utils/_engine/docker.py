@@ -13,12 +13,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.inspected import (
+    container_from,
+    image_from,
+    volume_from,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import (
     OPERATION_LABEL,
     ROLE_LABEL,
     Container,
     EngineInfo,
-    EngineMount,
     ExecResult,
     Helper,
     Image,
@@ -125,24 +129,24 @@ class DockerEngine:
 
     def container(self, container_id: str) -> Container | None:
         try:
-            return _container(self._client.inspect_container(container_id))
+            return container_from(self._client.inspect_container(container_id))
         except docker.errors.NotFound:
             return None
 
     def image(self, reference: str) -> Image | None:
         try:
-            return _image(self._client.inspect_image(reference))  # type: ignore[no-untyped-call]
+            return image_from(self._client.inspect_image(reference))  # type: ignore[no-untyped-call]
         except docker.errors.NotFound:
             return None
 
     def volume(self, name: str) -> Volume | None:
         try:
-            return _volume(self._client.inspect_volume(name))
+            return volume_from(self._client.inspect_volume(name))
         except docker.errors.NotFound:
             return None
 
     def volumes(self) -> list[Volume]:
-        return [_volume(raw) for raw in self._client.volumes().get("Volumes") or []]
+        return [volume_from(raw) for raw in self._client.volumes().get("Volumes") or []]
 
     def volumes_in_use(self) -> frozenset[str]:
         mounts = (mount for entry in self._client.containers(all=True) for mount in entry.get("Mounts") or [])
@@ -207,7 +211,7 @@ class DockerEngine:
                 raise _refused("remove", container_id, error) from error
 
     def create_volume(self, name: str, *, labels: Mapping[str, str]) -> Volume:
-        return _volume(self._client.create_volume(name=name, labels=dict(labels)))
+        return volume_from(self._client.create_volume(name=name, labels=dict(labels)))
 
     def remove_volume(self, name: str) -> None:
         try:
@@ -343,88 +347,3 @@ def _refused(verb: str, what: str, error: Exception) -> EngineRefused:
     if isinstance(explanation, bytes):
         explanation = explanation.decode("utf-8", "replace")
     return EngineRefused(f"The engine could not {verb} {what[:19]}: {explanation}")
-
-
-def environment_of(pairs: list[str] | None) -> dict[str, str]:
-    """Turn the engine's ``["KEY=value", "BARE"]`` into a mapping."""
-    return {key: value for key, _eq, value in (entry.partition("=") for entry in pairs or [])}
-
-
-def _argv(value: Any) -> tuple[str, ...]:
-    if value is None:
-        return ()
-    return (value,) if isinstance(value, str) else tuple(value)
-
-
-def _container(raw: dict[str, Any]) -> Container:
-    config, host, state = raw["Config"], raw["HostConfig"], raw["State"]
-    policy = host.get("RestartPolicy") or {}
-    graph = (raw.get("GraphDriver") or {}).get("Data") or {}
-    mounts = tuple(
-        EngineMount(
-            type=mount.get("Type", ""),
-            source=mount.get("Source", ""),
-            destination=mount.get("Destination", ""),
-            rw=bool(mount.get("RW")),
-            name=mount.get("Name", "") or "",
-            driver=mount.get("Driver", "") or "",
-        )
-        for mount in raw.get("Mounts") or []
-    )
-    ports = (raw.get("NetworkSettings") or {}).get("Ports") or {}
-    bindings = host.get("PortBindings") or ports
-    return Container(
-        id=raw["Id"],
-        name=raw["Name"].lstrip("/"),
-        image_id=raw["Image"],
-        image_ref=config.get("Image", ""),
-        status=state.get("Status", ""),
-        pid=int(state.get("Pid") or 0),
-        labels=config.get("Labels") or {},
-        env=environment_of(config.get("Env")),
-        entrypoint=_argv(config.get("Entrypoint")),
-        command=_argv(config.get("Cmd")),
-        user=config.get("User") or "",
-        mounts=mounts,
-        tmpfs=tuple(host.get("Tmpfs") or {}),
-        network_mode=host.get("NetworkMode", ""),
-        restart=RestartPolicy(policy.get("Name") or "no", int(policy.get("MaximumRetryCount") or 0)),
-        stop_signal=config.get("StopSignal") or "SIGTERM",
-        stop_timeout=config.get("StopTimeout"),
-        health=(state.get("Health") or {}).get("Status", ""),
-        exit_code=int(state.get("ExitCode") or 0),
-        started_at=state.get("StartedAt", ""),
-        finished_at=state.get("FinishedAt", ""),
-        layers={key: value for key, value in graph.items() if isinstance(value, str)},
-        published=tuple(
-            f"{entry.get('HostIp') or '0.0.0.0'}:{entry.get('HostPort')}->{port}"
-            for port, entries in bindings.items()
-            for entry in entries or []
-        ),
-    )
-
-
-def _image(raw: dict[str, Any]) -> Image:
-    config = raw.get("Config") or {}
-    return Image(
-        id=raw["Id"],
-        tags=tuple(raw.get("RepoTags") or ()),
-        digests=tuple(raw.get("RepoDigests") or ()),
-        env=environment_of(config.get("Env")),
-        volumes=tuple(config.get("Volumes") or {}),
-        user=config.get("User") or "",
-        stop_signal=config.get("StopSignal") or "SIGTERM",
-        created=raw.get("Created", ""),
-        labels=config.get("Labels") or {},
-    )
-
-
-def _volume(raw: dict[str, Any]) -> Volume:
-    return Volume(
-        name=raw["Name"],
-        driver=raw.get("Driver", ""),
-        mountpoint=raw.get("Mountpoint", ""),
-        options=raw.get("Options") or {},
-        labels=raw.get("Labels") or {},
-        created_at=raw.get("CreatedAt", ""),
-    )
