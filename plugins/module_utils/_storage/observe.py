@@ -29,6 +29,9 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree im
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import scan
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World
 
+SHOWN_ENTRIES = 5
+"""How many entries of a directory that is in the way are named."""
+
 
 def data_paths(world: World, project: Project, service: str) -> list[DataPath]:
     """Return every path of ``service`` that holds data: its mounts, and its store's directory wherever it is.
@@ -175,8 +178,13 @@ def _occupant(world: World, path: str) -> str:
             identity = store.identity(path)
         except StatefulError:
             continue
-        return f"{kind} data ({', '.join(f'{key} {value}' for key, value in identity.items() if value)})"
-    return f"{len(os.listdir(path))} entries"
+        known = [f"{key} {value}" for key, value in identity.items() if value]
+        if known:  # an empty Redis has no files, so any directory could be one
+            return f"{kind} data ({', '.join(known)})"
+    names = sorted(os.listdir(path))
+    return ", ".join(names[:SHOWN_ENTRIES]) + (
+        f" and {len(names) - SHOWN_ENTRIES} more" if len(names) > SHOWN_ENTRIES else ""
+    )
 
 
 def reached(path: DataPath | None, source: str) -> bool:

@@ -319,17 +319,17 @@ def with_sources(mounts: Sequence[MountRequest], project_dir: str) -> tuple[Moun
     for mount in mounts:
         written = mount.written or mount.source
         absolute = os.path.normpath(os.path.join(project_dir, os.path.expanduser(written)))
-        dangling = _dangling(absolute)
-        if dangling:
-            raise InvalidInput(f"{dangling} is a symbolic link to nowhere.")
+        _check_way(absolute)
         found.append(replace(mount, source=os.path.realpath(absolute), written=written))
     return tuple(found)
 
 
-def _dangling(path: str) -> str:
-    """Return the symbolic link to nowhere in ``path``, itself or above it; empty where there is none."""
-    while path not in ("", "/"):
-        if os.path.islink(path) and not os.path.exists(path):
-            return path
-        path = os.path.dirname(path)
-    return ""
+def _check_way(path: str) -> None:
+    """Raise where no directory can be made at ``path``, because of a link or a file on the way to it."""
+    above = os.path.dirname(path)
+    if os.path.islink(path) and not os.path.exists(path):
+        raise InvalidInput(f"{path} is a symbolic link to nowhere.")
+    if os.path.exists(above) and not os.path.isdir(above):
+        raise InvalidInput(f"{above} is not a directory, so {path} cannot be made.")
+    if above != path:
+        _check_way(above)
