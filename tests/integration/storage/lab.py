@@ -356,12 +356,12 @@ def mounts_of(inspected: Mapping[str, Any]) -> list[tuple[str, ...]]:
     return sorted((m["Destination"], m["Type"], m.get("Name", ""), m["Source"]) for m in inspected["Mounts"])
 
 
-def wait_until(condition: Callable[[], bool], what: str, *, timeout: float = 120.0) -> None:
+def wait_until(condition: Callable[[], bool], what: str, *, timeout: float = 120.0, every: float = 0.02) -> None:
     """Wait until ``condition`` holds."""
     ends = time.monotonic() + timeout
     while not condition():
         assert time.monotonic() < ends, f"{what}: not within {timeout:.0f} s"
-        time.sleep(0.02)
+        time.sleep(every)
 
 
 def snapshot(directory: Path) -> dict[str, tuple[Any, ...]]:

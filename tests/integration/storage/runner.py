@@ -29,6 +29,7 @@ from typing import Any
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation import execute
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.journal import Journal
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import OperationStore
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import libc, prove
 from ansible_collections.selfhost.stateful.plugins.modules import compose_storage
 
@@ -49,7 +50,8 @@ class Faults:
 
     The specification: ``faults`` (each with ``step``, ``moment``, ``effect``, ``undoing`` and what
     to ``do``: kill, fail, pause), and ``sweep`` (``steps``, ``moments``, ``effects``, ``undoing``):
-    a kill at each point that no earlier run was killed at. ``log`` is a file of points, one a line.
+    a kill at each point that no earlier run was killed at. ``log`` is a file of points, one a line;
+    ``waiting`` is a file that is made when the run begins to wait for another.
     """
 
     def __init__(self, specification: Mapping[str, Any]) -> None:
@@ -204,6 +206,18 @@ def _counted(call: Callable[..., Any], faults: Faults) -> Callable[..., Any]:
     return counted
 
 
+def announce_waiting(place: str) -> None:
+    """Make the file ``place`` when the run begins to wait for another one."""
+    wait = OperationStore.wait_until_free
+
+    def announced(self: OperationStore, project: str, **named: Any) -> None:
+        with open(place, "w", encoding="utf-8"):
+            pass
+        wait(self, project, **named)
+
+    OperationStore.wait_until_free = announced  # type: ignore[method-assign]
+
+
 def _announced(call: Callable[..., Any], faults: Faults) -> Callable[..., Any]:
     """Return ``call`` with the moment ``prove`` before it."""
 
@@ -216,5 +230,8 @@ def _announced(call: Callable[..., Any], faults: Faults) -> Callable[..., Any]:
 
 if __name__ == "__main__":
     with open(sys.argv.pop(1), encoding="utf-8") as source:
-        install(Faults(json.load(source)))
+        given = json.load(source)
+    if "waiting" in given:
+        announce_waiting(given["waiting"])
+    install(Faults(given))
     compose_storage.main()

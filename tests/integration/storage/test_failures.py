@@ -48,6 +48,31 @@ def test_killed_while_a_helper_runs(tmp_path: Path) -> None:
         assert lab.project.count_rows("bulk") == 20000
 
 
+def test_killed_while_compose_works(tmp_path: Path) -> None:
+    """Compose outlives the worker too, and goes on making containers while the next run begins."""
+    with laid_out(tmp_path, dependent=True) as lab, lab.prober() as probe:
+        process = lab.start()
+
+        def creating() -> bool:
+            assert process.poll() is None, lab.finish(process)
+            below = [grandchild for worker in children(process.pid) for grandchild in children(worker)]
+            return any(b"--no-start" in command_line(pid) for pid in below)
+
+        wait_until(creating, "compose makes the containers", every=0.002)
+        (worker,) = children(process.pid)
+        os.kill(worker, signal.SIGKILL)
+        assert lab.finish(process).data["safe_to_rerun"] is True
+        lab.run().ok()
+        lab.assert_moved(probe)
+
+
+def command_line(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
 def labels(lab: Lab) -> Iterator[str]:
     """Yield the operations that have a helper running."""
     for container in lab.engine.api("/containers/json"):
@@ -57,7 +82,12 @@ def labels(lab: Lab) -> Iterator[str]:
 
 
 def children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    """Return the processes that any thread of ``pid`` started."""
+    try:
+        told = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/children")]
+    except OSError:
+        return []
+    return [int(child) for line in told for child in line.split()]
 
 
 @pytest.mark.parametrize(
@@ -89,8 +119,9 @@ def test_connection_is_cut_in_the_downtime(tmp_path: Path, sig: signal.Signals) 
         pause.kill(parent=True, sig=sig)
         pause.process.wait(30)
         os.kill(pause.worker, signal.SIGHUP)
-        second = lab.start()
-        wait_until(lambda: waits_for_the_lock(lab, second.pid), "the second run waits")
+        waiting = tmp_path / "waiting"
+        second = lab.start(faults={"waiting": str(waiting)})
+        wait_until(waiting.exists, "the second run waits")
         pause.go()
         answer = lab.finish(second).ok()
         assert answer["mounts"]["redis:/data"]["Source"] == str(lab.sources["redis"])
@@ -98,17 +129,6 @@ def test_connection_is_cut_in_the_downtime(tmp_path: Path, sig: signal.Signals) 
         assert lab.states() == ["done"]
         assert pause.process.stdout is not None
         pause.process.stdout.close()
-
-
-def waits_for_the_lock(lab: Lab, pid: int) -> bool:
-    """Tell whether the process has come to its lock and has no worker of its own."""
-    assert Path(f"/proc/{pid}").exists()
-    locks = {str(path) for path in lab.operations.glob(".*.lock")}
-    try:
-        opened = {os.readlink(entry) for entry in Path(f"/proc/{pid}/fd").iterdir()}
-    except OSError:
-        return False
-    return bool(locks & opened) and not children(pid)
 
 
 @pytest.mark.parametrize("step", [f"prepare {DB}", "prepare redis:/data", "move redis:/data", "start the stores"])
