@@ -194,7 +194,7 @@ def _in_place(project: ProjectFiles, mounts: Sequence[Mount], images: Mapping[st
         if texts[path] != before
     )
     warnings = tuple(
-        f"{edit.path} is tracked by git and now differs from the checkout: a 'git pull' that touches it stops. "
+        f"{edit.path} is tracked by git: edited in place, it makes the next 'git pull' that touches it stop. "
         "An override file ('rewrite: override') would not be in its way."
         for edit in edits
         if is_tracked(edit.path)
