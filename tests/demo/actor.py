@@ -49,7 +49,11 @@ class Actor:
         """End the process; it stops writing by itself when its input ends."""
         if self._process.stdin is not None:
             self._process.stdin.close()
-        self._process.wait(60)
+        try:
+            self._process.wait(30)
+        except subprocess.TimeoutExpired:
+            self._process.terminate()
+            self._process.wait()
 
 
 def serve() -> int:

@@ -81,8 +81,8 @@ def _remove_engine(found: Engine | None) -> list[str]:
     """Stop the engine that the demo started, and remove its directory unless others keep something in it."""
     if found is not None and not found.ours:
         return []
-    if found is not None and found.docker("images", "-q"):
-        return ["engine (stopped; images of others stay in it)"] if sandbox_engine.down() else []
+    if found is not None and found.docker("images", "-q", "--filter", "dangling=false"):
+        return ["engine (stopped; the images of others stay in it)"] if sandbox_engine.down() else []
     return sandbox_engine.clean()
 
 
