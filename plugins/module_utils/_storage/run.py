@@ -69,6 +69,7 @@ def _run_locked(task: Task, world: World, observed: journey.Observed) -> dict[st
     operation = task.operations.open_for(project)
     resumed = operation is not None
     diff: Sequence[Mapping[str, str]] = ()
+    warnings: Sequence[str] = ()
     if operation is None:
         planned = journey.plan(world, observed, task.operations)
         if planned.plan is None:
@@ -77,6 +78,7 @@ def _run_locked(task: Task, world: World, observed: journey.Observed) -> dict[st
             raise blocked(planned.plan, planned.blockers)
         operation = task.operations.begin(planned.plan)
         diff = planned.findings.rewrite.diff if planned.findings else ()
+        warnings = planned.warnings
     try:
         outcome = _detached(task, operation)
     except StatefulError as failure:
@@ -87,7 +89,8 @@ def _run_locked(task: Task, world: World, observed: journey.Observed) -> dict[st
         raise
     if outcome["state"] == ROLLED_BACK:
         return None
-    return _result(task, observed, operation, outcome, diff)
+    result = _result(task, observed, operation, outcome, diff)
+    return {**result, "warnings": [*warnings, *result["warnings"]]}
 
 
 def _detached(task: Task, operation: Operation) -> dict[str, Any]:

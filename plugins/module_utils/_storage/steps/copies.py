@@ -14,6 +14,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model im
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Evidence
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Copy, Step
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import FILES
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.base import NothingToUndo, SelfProving
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.store import BackupRequest
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.transfer import Transfer
@@ -41,9 +42,12 @@ class Backup(NothingToUndo):
 
     def apply(self, step: Step, context: Context[World]) -> Evidence:
         transfer, world = transfer_of(step), context.world
-        copy = world.store(transfer).backup(
+        container = the_container(world, transfer)
+        # A store that does not run cannot be asked for a copy, and needs not be: nobody writes to its files.
+        store = world.store(transfer) if container.running else world.stores[FILES]
+        copy = store.backup(
             world.engine,
-            the_container(world, transfer),
+            container,
             transfer.store_facts,
             BackupRequest(
                 operation=context.operation.id,
