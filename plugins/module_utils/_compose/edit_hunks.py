@@ -221,9 +221,7 @@ def _bring_back(text: str, lines: list[str], hunk: Hunk) -> str:
         return text
     if entry[0].startswith("volumes"):
         entry = entry[1:]
-    key_and_value = document.root.pair("volumes")
-    assert key_and_value is not None
-    at = document.line(key_and_value[0].start)
+    at = next(document.line(key.start) for key, _value in document.root.pairs() if key.value == "volumes")
     if declared.flow:
         raise _conflict(lines, hunk, at - 1, at)
     return _splice(text, at, at, entry)

@@ -126,7 +126,7 @@ def is_tracked(path: str) -> bool | None:
     # another user's checkout: so ask as the user that it belongs to.
     as_owner = {"user": owner.st_uid, "group": owner.st_gid, "extra_groups": []} if os.geteuid() == 0 else {}
     try:
-        done = subprocess.run(
+        done = subprocess.run(  # pylint: disable=ansible-bad-function
             ["git", "-c", "core.fsmonitor=false", "-C", folder, "ls-files", "--error-unmatch", "--", name],
             env={**environment, "GIT_OPTIONAL_LOCKS": "0", "HOME": "/nonexistent"},
             stdin=subprocess.DEVNULL,

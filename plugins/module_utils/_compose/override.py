@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.document import (
     Document,
-    Node,
     has_content,
     parse,
 )
@@ -77,9 +76,7 @@ def _with_services_key(text: str) -> str:
 
 def _with_service(text: str, service: str, mounts: Sequence[Mount], image: str | None) -> str:
     document = parse(text)
-    pair = document.root.pair("services")
-    assert pair is not None
-    services_key, services = pair
+    services_key, services = next(pair for pair in document.root.pairs() if pair[0].value == "services")
     if services.is_null:
         return insert_lines(document, services_key.end, _service_lines(service, mounts, image, 2, 2))
     found = services.pair(service)
@@ -98,7 +95,7 @@ def _with_service(text: str, service: str, mounts: Sequence[Mount], image: str |
 
 
 def _with_image(document: Document, service: str, image: str) -> str:
-    mapping = _service(document, service)
+    mapping = next(value for key, value in document.services().pairs() if key.value == service)
     if mapping.get("image") is not None:
         return set_image(document.text, service=service, image=image).text
     if mapping.flow:
@@ -118,12 +115,6 @@ def _service_lines(service: str, mounts: Sequence[Mount], image: str | None, col
         for mount in mounts:
             lines.extend(item_lines(mount, column + step + 2, ListStyle(2)))
     return lines
-
-
-def _service(document: Document, name: str) -> Node:
-    service = document.services().get(name)
-    assert service is not None
-    return service
 
 
 def _prove(before: str, after: str, mounts: Sequence[Mount], images: Mapping[str, str]) -> None:
