@@ -192,7 +192,7 @@ CMD ["/lib/systemd/systemd"]
 """
 _SERVER_PACKAGES = (
     "ca-certificates", "curl", "dbus", "docker-buildx", "docker-cli", "docker-compose", "docker.io", "git", "iproute2",
-    "iptables", "openssh-server", "procps", "python3", "sudo", "systemd", "systemd-sysv",
+    "iptables", "openssh-server", "procps", "python3", "python3-venv", "sudo", "systemd", "systemd-sysv",
 )  # fmt: skip
 # The one image whose packages must be really installed: units, users and alternatives are what it is about.
 _SERVER = Recipe(
