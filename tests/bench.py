@@ -202,17 +202,17 @@ def gap(project: Project, act: Callable[[], Any]) -> float:
     return said.postgres.longest_gap.seconds
 
 
-def module(project: Project, name: str, /, *, figures: Figures | None = None, **options: Any) -> dict[str, Any]:
+def module(host: Project, name: str, *, figures: Figures | None = None, **options: Any) -> dict[str, Any]:
     """Run a module as a process of its own, as Ansible does, and note its peak memory."""
-    options = {**options, "operations_dir": str(project.directory.parent / "state" / "operations")}
+    options = {**options, "operations_dir": str(host.directory.parent / "state" / "operations")}
     if name != "operation_info":
-        options["docker_host"] = project.engine.env["DOCKER_HOST"]
+        options["docker_host"] = host.engine.env["DOCKER_HOST"]
     source = f"ansible_collections.selfhost.stateful.plugins.modules.{name}"
     child = subprocess.Popen(
         [sys.executable, "-m", source],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        env={**os.environ, **project.engine.env, "PYTHONPATH": str(ROOT / "build/tree")},
+        env={**os.environ, **host.engine.env, "PYTHONPATH": str(ROOT / "build/tree")},
     )
     assert child.stdin is not None
     assert child.stdout is not None

@@ -109,7 +109,7 @@ def unmount_below(*roots: Path) -> None:
 def _mounts() -> list[tuple[str, str]]:
     """Return for each mount its path within its file system and where it is mounted, octal escapes resolved."""
     fields = (line.split() for line in Path("/proc/self/mountinfo").read_text().splitlines())
-    return [(inner, re.sub(r"\\(\d{3})", lambda m: chr(int(m[1], 8)), point)) for _, _, _, inner, point, *_ in fields]
+    return [(entry[3], re.sub(r"\\(\d{3})", lambda m: chr(int(m[1], 8)), entry[4])) for entry in fields]
 
 
 def command_line(*, data_root: Path, run_dir: Path, socket_path: Path, extra: tuple[str, ...] = ()) -> list[str]:

@@ -44,7 +44,7 @@ def mastodon_project(
     name = _name_project(directory, name)
     image = f"{IMAGE_PREFIX}/mastodon-{name}"
     web_port, streaming_port = _free_ports(2)
-    text = (TEMPLATES / f"mastodon-{era}.yml").read_text()
+    text = (TEMPLATES / f"mastodon-{era}.yml.in").read_text()
     for word, value in {
         "POSTGRES": f"{IMAGE_PREFIX}/postgres:{postgres}",
         "REDIS": f"{IMAGE_PREFIX}/redis:{redis}",
@@ -152,7 +152,7 @@ def _unpersist(text: str) -> str:
 
 def _free_ports(count: int) -> list[int]:
     """Return ports that are free now; they are held together until all are known, so that they differ."""
-    sockets = [socket.socket() for _ in range(count)]
+    sockets = [socket.socket() for _number in range(count)]
     try:
         for one in sockets:
             one.bind(("127.0.0.1", 0))

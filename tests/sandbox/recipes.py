@@ -150,6 +150,7 @@ CMD ["redis-server"]
 
 _MASTODON_CONTRACT = """\
 COPY --chmod=755 mastodon.py /usr/local/lib/mastodon/mastodon.py
+RUN sed -i '1i #!/usr/bin/python3' /usr/local/lib/mastodon/mastodon.py
 RUN cd /usr/local/bin && for name in bundle rails rake node npm yarn; do ln -s ../lib/mastodon/mastodon.py $name; done
 RUN mkdir -p /mastodon/public/assets /mastodon/public/packs /mastodon/public/system && chown -R 991:991 /mastodon
 ENV LANG=C.UTF-8 PYTHONUNBUFFERED=1 RAILS_ENV=production

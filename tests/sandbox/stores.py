@@ -168,7 +168,7 @@ class RedisStore:
         if kind == b"$":
             return None if rest == b"-1" else self._reader.read(int(rest) + 2)[:-2]
         if kind == b"*":
-            return [self._answer() for _ in range(int(rest))]
+            return [self._answer() for _number in range(int(rest))]
         return rest
 
 

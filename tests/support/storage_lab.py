@@ -88,7 +88,7 @@ class Lab:
         self.compose.up()
         self.idents = {name: fake_store.ident_of(self.data_of(name)) for name in self.services}
         self.initialised.clear()
-        for _ in range(3):
+        for _number in range(3):
             self.write()
         if self.theirs:
             self.file.write_text(self._text(moved=True), encoding="utf-8")

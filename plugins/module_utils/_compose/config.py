@@ -201,8 +201,8 @@ def v1_project_name(directory_name: str) -> str:
 
 def _needs(raw: Mapping[str, Any]) -> tuple[str, ...]:
     needed = [str(name) for name in raw.get("depends_on") or ()]
-    needed += [str(link).split(":")[0] for link in raw.get("links") or ()]
-    needed += [str(origin).split(":")[0] for origin in raw.get("volumes_from") or () if not _is_container(origin)]
+    needed += [str(link).partition(":")[0] for link in raw.get("links") or ()]
+    needed += [str(origin).partition(":")[0] for origin in raw.get("volumes_from") or () if not _is_container(origin)]
     for key in ("network_mode", "pid", "ipc"):
         kind, _colon, name = str(raw.get(key) or "").partition(":")
         needed += [name] if kind == "service" else []

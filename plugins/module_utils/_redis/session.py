@@ -85,8 +85,7 @@ def open_session(engine: Engine, container: Container, *, password: str = "") ->
                 last_error = error
                 break
             return session
-    assert last_error is not None  # there is always a candidate
-    raise last_error
+    raise last_error or NotAnswering(f"{container.name} has no client that could be asked.")
 
 
 def client_candidates(startup: Startup) -> list[tuple[str, ...]]:

@@ -36,7 +36,7 @@ class Startup:
     @property
     def family(self) -> str:
         """Return ``redis``, ``valkey`` or ``keydb``: the first half of its programs' names."""
-        return self.program.split("-")[0]
+        return self.program.partition("-")[0]
 
     def last(self, name: str) -> str | None:
         """Return the arguments of the last ``name``, joined as ``CONFIG GET`` does; None where it is not given."""

@@ -356,7 +356,10 @@ def test_image_without_a_volume(tmp_path: Path) -> None:
     """The data is in the container's own layer; it moves, and is there after every recreation."""
     with contextlib.ExitStack() as stack:
         tag = "sfs-without-volume:1"
-        edit = lambda text: text.replace("selfhost-sandbox/redis:8", tag)  # noqa: E731
+
+        def edit(text: str) -> str:
+            return text.replace("selfhost-sandbox/redis:8", tag)
+
         lab = stack.enter_context(laid_out(tmp_path, services=["redis"], up=False, edit=edit))
         stack.enter_context(image_without_volume(lab.engine, tag))
         stack.callback(lab.project.down)

@@ -553,7 +553,7 @@ def test_any_tree_under_any_changes(places: Places, seed: int) -> None:
     mutator = Mutator(tree, seed)
     mutator.start()
     try:
-        for _ in range(2):
+        for _number in range(2):
             warm(places)
             proved(places)
     finally:
@@ -564,7 +564,7 @@ def test_any_tree_under_any_changes(places: Places, seed: int) -> None:
     prove_settled(places.source, places.target, record=places.record)
     # And once more after it ran again, as a roll back does.
     again = Mutator(tree, seed + 100)
-    for _ in range(30):
+    for _number in range(30):
         again.step()
     settled(places)
     assert compare_trees(places.source, places.target) == []

@@ -88,7 +88,7 @@ def _try_clone(source: PathLike, trial: int) -> str:
     if not files:
         return f"{os.fspath(source)} holds no file to try it with"
     path = min(files, key=lambda entry: entry.size).path
-    directory, _, name = path.rpartition("/")
+    directory, _slash, name = path.rpartition("/")
     try:
         with open_root(source) as root, open_directory(root, directory) as where, open_file(where, name) as origin:
             fcntl.ioctl(trial, FICLONE, origin)
@@ -116,7 +116,7 @@ def clone_tree(source: PathLike, staging: PathLike, *, workers: int = 2, exclude
                 files, total = files + count, total + size
             for path, first in book.links():
                 put_link(target_root, first, path)
-            for path, _ in book.directories_deepest_first():
+            for path, _entry in book.directories_deepest_first():
                 finish_directory(source_root, target_root, path, durable=False)
         # Clones are metadata alone: one log flush for all beats an fsync for each.
         sync_file_system(staging)

@@ -256,7 +256,7 @@ class _Pass:
                 return _Copied(entry, None, 0)
             copy = stack.enter_context(open_copy(target, entry.name))
             if os.fstat(copy).st_size:
-                written = sum(length for _, length in rewrite_differences(origin, copy, status.st_size))
+                written = sum(length for _offset, length in rewrite_differences(origin, copy, status.st_size))
                 self._counter.add(entry.size)
             else:
                 written = copy_data(origin, copy, status.st_size, self._counter.add)

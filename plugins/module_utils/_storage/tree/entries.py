@@ -124,8 +124,8 @@ def finish_directory(source_root: int, target_root: int, path: str, *, durable: 
 
 def put_link(target_root: int, first: str, path: str) -> bool:
     """Make ``path`` a hard link to ``first``, both in the target; tell whether it had to be made."""
-    first_directory, _, first_name = first.rpartition("/")
-    directory, _, name = path.rpartition("/")
+    first_directory, _slash, first_name = first.rpartition("/")
+    directory, _slash, name = path.rpartition("/")
     with open_directory(target_root, first_directory) as origin, open_directory(target_root, directory) as place:
         wanted, present = os.stat(first_name, dir_fd=origin, follow_symlinks=False), lstat(place, name)
         if present is not None:

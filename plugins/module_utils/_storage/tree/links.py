@@ -96,7 +96,7 @@ def _link_tree(source: PathLike, target: PathLike, exclude: Collection[str]) -> 
                         _link(listing.descriptor, place, entry)
                     else:
                         put_other(listing.descriptor, place, entry)
-        for path, _ in book.directories_deepest_first():
+        for path, _entry in book.directories_deepest_first():
             finish_directory(source_root, target_root, path, durable=True)
     fsync_parent(target)
     return Linked(files, entries)

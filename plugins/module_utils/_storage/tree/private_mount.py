@@ -35,7 +35,7 @@ def act_through(mount_point: str, act: Callable[[str], None]) -> None:
         os.close(writing)
         with os.fdopen(reading, "rb") as answer:
             said = answer.read().decode()
-        _, status = os.waitpid(child, 0)
+        _pid, status = os.waitpid(child, 0)
     finally:
         os.rmdir(place)
     if said != "0":

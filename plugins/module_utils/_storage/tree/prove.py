@@ -104,7 +104,7 @@ def _refuse_damage(target: PathLike, damaged: list[str], state: str) -> None:
 
 
 def _check_known(source_root: int, target_root: int, known: Known, margin_ns: int) -> _Checked:
-    directory, _, name = known.path.rpartition("/")
+    directory, _slash, name = known.path.rpartition("/")
     left = _Checked(known.path, 0, "left")
     try:
         with open_directory(source_root, directory) as where, open_file(where, name) as origin:
@@ -155,7 +155,7 @@ def prove_settled(
 
             def check(written: tuple[str, int, int]) -> _Checked:
                 path, offset, length = written
-                directory, _, name = path.rpartition("/")
+                directory, _slash, name = path.rpartition("/")
                 with open_directory(source_root, directory) as where, open_file(where, name) as origin:
                     equal = _equals_copy(origin, target_root, directory, name, offset, length)
                 return _Checked(path, length, "equal" if equal else "damaged")

@@ -188,7 +188,7 @@ class Record:
 
 
 def _split(path: str) -> tuple[bytes, bytes]:
-    directory, _, name = path.rpartition("/")
+    directory, _slash, name = path.rpartition("/")
     return os.fsencode(directory), os.fsencode(name)
 
 

@@ -138,7 +138,7 @@ def walk(root: PathLike, *, live: bool, exclude: Collection[str] = ()) -> Iterat
                 entries = _entries(path, descriptor, names, mounts, deeper)
                 yield Listing(path, descriptor, names, entries)
                 # Whoever left the loop over the entries early still gets the whole tree.
-                for _ in entries:
+                for _entry in entries:
                     pass
             pending.extend(reversed(deeper))
 

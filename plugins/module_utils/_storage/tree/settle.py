@@ -207,7 +207,7 @@ class _Settling:
     def _note(self, result: _Compared) -> None:
         if result.ranges:
             self._rewritten += 1
-            self._written += sum(length for _, length in result.ranges)
+            self._written += sum(length for _offset, length in result.ranges)
             if len(self._named) < _PATHS_NAMED:
                 self._named.append(result.path)
         # Of a run that was cut off nobody knows which ranges it wrote, so all of each file it
