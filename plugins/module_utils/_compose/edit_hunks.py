@@ -13,6 +13,7 @@ from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.document import has_content, parse
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_masking import mask
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_service import CannotEditInPlace
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, StatefulError
 
 _CONTEXT = 3
@@ -62,7 +63,15 @@ class HunkConflict(StatefulError):
 
 
 def edited(before: str, after: str, how: str) -> Edited:
-    return Edited(after, hunks_between(before, after), before != after, how if before != after else "already there")
+    """Wrap a finished edit.
+
+    :raises CannotEditInPlace: when a changed line holds a password besides, as one
+        of a service in flow form may: its hunk could not be journaled.
+    """
+    hunks = hunks_between(before, after)
+    if any(mask(line) != line for hunk in hunks for line in (*hunk.before, *hunk.after)):
+        raise CannotEditInPlace("a line that would change holds what looks like a password, which no journal may hold")
+    return Edited(after, hunks, before != after, how if before != after else "already there")
 
 
 def hunks_between(before: str, after: str) -> tuple[Hunk, ...]:

@@ -22,7 +22,10 @@ _ASSIGNMENT = re.compile(rf"({_SECRET_NAME}[\"']?(?:\s*=|\s*:(?=\s|[\"'])))(\s*)
 _OPTION = re.compile(r"(--?[\w-]*(?:pass|secret|token)[\w-]*(?:=|\s+|[\"'],\s*))(\S+)", re.IGNORECASE)
 _URL = re.compile(r"(\w[\w+.-]*://)[^\s/@\"']*:[^\s/@\"']*@")
 _PEM = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY")
-_BLOB = re.compile(r"(?<![\w+/=:.-])[A-Za-z0-9+/=_-]{40,}(?![\w/.-])")
+# Keys without a name beside them: base64 of mixed letters and digits, or hexadecimal; not an image's digest.
+_BLOB = re.compile(
+    r"(?<![\w+/=:.-])(?:(?=[^\s]*[0-9])(?=[^\s]*[a-z])(?=[^\s]*[A-Z])[A-Za-z0-9+/=]{40,}|[0-9a-f]{32,})(?![\w/.-])"
+)
 
 
 def mask(line: str) -> str:

@@ -48,11 +48,11 @@ def override_text(
         for service in dict.fromkeys([*(mount.service for mount in mounts), *images]):
             own = [mount for mount in mounts if mount.service == service]
             after = _with_service(after, service, own, images.get(service))
+        _prove(before, after, mounts, images)
+        return edited(before, after, "extended override file" if before.strip() else "wrote override file")
     except CannotEditInPlace as error:
         reason = error.msg.split(". An override file")[0]
         raise InvalidInput(f"the override file itself cannot be edited: {reason}") from error
-    _prove(before, after, mounts, images)
-    return edited(before, after, "extended override file" if before.strip() else "wrote override file")
 
 
 def _empty(version: str | None) -> str:

@@ -153,6 +153,7 @@ HARMLESS = [
     "    image: postgres@sha256:0123456789012345678901234567890123456789012345678901234567890123",
     "      POSTGRES_PASSWORD_FILE: /run/secrets/x",
     "      - ./postgres:/var/lib/postgresql/data",
+    "      - compose_project_postgresql_production_data_volume:/data",
     "    secrets:",
     "      - db_password",
 ]

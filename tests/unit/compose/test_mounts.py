@@ -928,6 +928,11 @@ REFUSED = [
     ("entry by alias", "services:\n  db:\n    image: x\n    volumes: [*e]\n", f'x-e: &e "pg:{PGDATA}"\n'),
     ("entry shared", f'services:\n  db:\n    image: x\n    volumes: [&e "pg:{PGDATA}"]\n  b:\n    volumes: [*e]\n', ""),
     ("interpolated target", "services:\n  db:\n    image: x\n    volumes:\n      - pg:${PGDATA:-/data}\n", ""),
+    (
+        "a password on the line",
+        "services:\n  db: {image: x, environment: {PASSWORD: hunter2}, volumes: [./a:/a]}\n",
+        "",
+    ),
     ("interpolated entry", "services:\n  db:\n    image: x\n    volumes:\n      - ${MOUNT}\n", ""),
     ("half interpolated target", "services:\n  db:\n    image: x\n    volumes:\n      - pg:/var/lib/$KIND/data\n", ""),
 ]
@@ -940,6 +945,7 @@ def test_what_is_shared_is_refused_and_names_the_override_file(name: str, servic
     assert "rewrite: override" in caught.value.msg
     assert caught.value.facts["way"] == "override"
     assert "override" in caught.value.next_command
+    assert "hunter2" not in str(caught.value.as_result())
 
 
 INVALID = [
