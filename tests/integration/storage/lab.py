@@ -93,19 +93,21 @@ class Lab:
     def operations(self) -> Path:
         return self.directory / "state" / "operations"
 
-    def up(self) -> Lab:
+    def up(self, *, save: bool = True) -> Lab:
         """Start the project, fill it, and note what has to be the same afterwards."""
         self.project.up()
-        self.fill()
+        self.fill(save=save)
         self.remember()
         return self
 
-    def fill(self) -> None:
-        """Put the seed into the stores that there are."""
+    def fill(self, *, save: bool = True) -> None:
+        """Put the seed into the stores that there are; unless ``save``, Redis has it in memory alone."""
         if "postgres" in self.project.services:
             self.project.fill_postgres(ROWS)
         if "redis" in self.project.services:
             self.project.fill_redis(KEYS)
+            if save:
+                self.project.exec("redis", "redis-cli", "save")
 
     def remember(self) -> None:
         """Note restart policies, images and who runs."""
@@ -387,6 +389,7 @@ def laid_out(
     up: bool = True,
     edit: Callable[[str], str] = lambda text: text,
     folder: str = "project",
+    save: bool = True,
     **layout: Any,
 ) -> Iterator[Lab]:
     """Lay out a project with ``services`` below ``directory``, run it, and remove all of it at the end."""
@@ -401,7 +404,7 @@ def laid_out(
     places = sources or {name: project.directory / {"db": "postgres"}.get(name, name) for name in services}
     lab = Lab(project, directory, dict(places), dict(options or {}))
     try:
-        yield lab.up() if up else lab
+        yield lab.up(save=save) if up else lab
     finally:
         _remove(lab)
 

@@ -256,7 +256,10 @@ def target_of_db(lab: Lab) -> dict[str, str]:
 
 def test_override_file(tmp_path: Path) -> None:
     """What git tracks stays as it is; plain compose commands find the data."""
-    with laid_out(tmp_path, services=["redis"], options={"rewrite": "override"}) as lab, lab.prober() as probe:
+    with (
+        laid_out(tmp_path, services=["redis"], options={"rewrite": "override"}, save=False) as lab,
+        lab.prober() as probe,
+    ):
         file = lab.project.directory / "docker-compose.yml"
         original = file.read_bytes()
         lab.run().ok()
@@ -307,6 +310,23 @@ def test_tag_that_means_another_image_by_now(tmp_path: Path, pin: bool) -> None:
                 lab.project.compose("up", "-d")
                 lab.project.wait_ready()
                 lab.assert_as_before()
+        finally:
+            lab.engine.docker("rmi", tag, check=False)
+
+
+def test_tag_that_moves_between_plan_and_switch(tmp_path: Path) -> None:
+    """A pull in between must neither start another image nor leave the service down."""
+    tag = f"sfs-moving:{tmp_path.name[-4:]}"
+    edit = lambda text: text.replace("selfhost-sandbox/redis:8", tag)  # noqa: E731
+    with laid_out(tmp_path, services=["redis"], up=False, edit=edit) as lab:
+        lab.engine.docker("tag", "selfhost-sandbox/redis:8", tag)
+        try:
+            lab.up()
+            with lab.prober() as probe:
+                lab.run(stop_before="switch").ok()
+                lab.engine.docker("tag", images.ref("redis:7"), tag)
+                lab.run().ok()
+                lab.assert_moved(probe)
         finally:
             lab.engine.docker("rmi", tag, check=False)
 
