@@ -154,14 +154,18 @@ def _run_step(step: Step, handler: Handler[W], context: Context[W]) -> bool:
 
 
 def undo(operation: Operation, handlers: Handlers[W], world: W, *, reason: str) -> None:
-    """Undo every step that has an intent, newest first; ends in ``rolled_back``."""
+    """Undo every step that began, newest first; ends in ``rolled_back``.
+
+    Also those that were found done: a service that somebody else started has to be
+    stopped before its data goes back.
+    """
     history = operation.history()
     journal = operation.journal
     context = Context(world=world, operation=operation, evidence=dict(history.evidence))
     if not history.undoing:
         journal.undoing(reason)
     for step in reversed(operation.plan.steps):
-        if step.name not in history.intents:
+        if step.name not in history.intents and step.name not in history.evidence:
             continue
         try:
             journal.undone(step.name, handlers[step.kind].undo(step, context))

@@ -39,11 +39,11 @@ def parse(raw: bytes) -> list[Record]:
     for number, line in enumerate(lines, 1):
         if not line:
             continue
+        if number == len(lines):
+            break  # torn, even where it reads well: the next record is written over it
         try:
             entry = json.loads(line)
         except ValueError:
-            if number == len(lines):
-                break
             raise ValueError(f"line {number} of the journal is damaged") from None
         if entry.get("schema_version", SCHEMA_VERSION) > SCHEMA_VERSION:
             raise ValueError("the journal was written by a newer version of the collection")

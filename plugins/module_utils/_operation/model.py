@@ -240,6 +240,7 @@ def fold(records: Sequence[Record], proving: frozenset[str] = frozenset()) -> Hi
         elif record.what == "evidence":
             evidence.pop(record.step, None)
             evidence[record.step] = record.data
+            undone = [name for name in undone if name != record.step]
             proved = proved or record.step in proving
         elif record.what == "undoing":
             undoing = True

@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import EXTRA_FILE_PREFIX
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.held import hold, note_filled, stands_on
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.layer import fill_layer
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import ANONYMOUS, LAYER
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.transfer import Location, Transfer
@@ -44,19 +45,45 @@ def create_containers(
     ``pins``: image ids by service, for images whose tag means something else by
     now. ``directory``: where extra files go, 0700. ``file_is_theirs``: the
     compose file is not ours to change and may name another place for the data.
+    Their restart policies are held until ``held.release``.
     """
+    services = services_of(transfers)
+    _make(world, transfers, locations, directory=directory, pins=pins, file_is_theirs=file_is_theirs)
+    found = {transfer.service: the_container(world, transfer).image_id for transfer in transfers}
+    strayed = {t.service: t.image_id for t in transfers if found[t.service] != t.image_id}
+    if strayed:
+        # A tag has come to mean another image since the plan was made. What was made from it never started.
+        pins = {**pins, **strayed}
+        _make(world, transfers, locations, directory=directory, pins=pins, file_is_theirs=file_is_theirs)
+    hold(world, directory, services)
+    for transfer in transfers:
+        location = locations[transfer.name]
+        if location.kind == LAYER and not stands_on(world, transfer, location, directory):
+            container = the_container(world, transfer)
+            fill_layer(world.engine, container, transfer.target, _source_of_layer(transfer, location))
+            note_filled(directory, transfer, container.id)
+        prove_mount(world, transfer, locations[transfer.name])
+
+
+def _make(
+    world: World,
+    transfers: Sequence[Transfer],
+    locations: Mapping[str, Location],
+    *,
+    directory: str,
+    pins: Mapping[str, str],
+    file_is_theirs: bool,
+) -> None:
     services, compose = services_of(transfers), world.compose
     extra = [_pin_file(directory, pins)] if any(service in pins for service in services) else []
     carried = [t for t in transfers if _needs_carrying(locations[t.name], file_is_theirs)]
     with_volumes = [*extra, _carry_file(directory, carried, locations)] if carried else extra
     compose.up(services, extra_files=with_volumes, no_start=True, force_recreate=compose.is_v1, stopped=True)
     if carried and not file_is_theirs and not compose.is_v1:
+        # Compose makes the second container before it removes the first: an
+        # engine that restarts in between must not start both.
+        hold(world, directory, services)
         compose.up(services, extra_files=extra, no_start=True)
-    for transfer in transfers:
-        if locations[transfer.name].kind == LAYER:
-            source = transfer.origin.path if locations[transfer.name] == transfer.goal else transfer.retained
-            fill_layer(world.engine, the_container(world, transfer), transfer.target, source)
-        prove_mount(world, transfer, locations[transfer.name])
 
 
 def prove_mount(world: World, transfer: Transfer, location: Location) -> dict[str, object]:
@@ -77,6 +104,23 @@ def prove_mount(world: World, transfer: Transfer, location: Location) -> dict[st
             state="the container was created and not started",
         )
     return mount.as_inspect() if mount else {}
+
+
+def _source_of_layer(transfer: Transfer, location: Location) -> str:
+    return transfer.origin.path if location == transfer.goal else transfer.retained
+
+
+def _clear_half_filled(world: World, transfer: Transfer, location: Location, directory: str) -> None:
+    """Remove a container whose layer was being filled when the run was killed: it may have been started since."""
+    if stands_on(world, transfer, location, directory):
+        return
+    # Nothing is removed before it is sure that all of the data is elsewhere.
+    world.store(transfer).identity(transfer.data_in(_source_of_layer(transfer, location)))
+    for container in world.containers_of(transfer.service):
+        if holds(container, transfer.target, location):
+            if container.running:
+                world.store(transfer).stop(world.engine, container, world.stop_timeout)
+            world.engine.remove_container(container.id)
 
 
 def _needs_carrying(location: Location, file_is_theirs: bool) -> bool:

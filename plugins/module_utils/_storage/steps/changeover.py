@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import RestartPolicy
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import (
     Context,
@@ -17,6 +17,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execu
     UndoRefused,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Step
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.held import hold, release, stands_on
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import LAYER, RENAME
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.recreate import (
     create_containers,
@@ -24,10 +25,10 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.recreat
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.base import NothingToUndo, SelfProving
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.downtime import running_on
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.moves import published
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.transfer import Transfer
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import (
     World,
-    holds,
     in_parallel,
     the_container,
     transfers_of,
@@ -44,10 +45,9 @@ class CreateContainers(NothingToUndo):
     def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
         world = context.world
         for transfer in transfers_of(step):
-            containers = world.containers_of(transfer.service)
-            if len(containers) != 1 or not holds(containers[0], transfer.target, transfer.goal):
+            if not stands_on(world, transfer, transfer.goal, context.operation.directory):
                 return None
-            if containers[0].image_id != transfer.image_id:
+            if the_container(world, transfer).image_id != transfer.image_id:
                 return None
         return {"mounts": self._mounts(step, world)}
 
@@ -87,16 +87,17 @@ class StartStores(SelfProving):
         return {"starting_at": time.time()}
 
     def undo(self, step: Step, context: Context[World]) -> Evidence:
-        world = context.world
+        world, directory = context.world, context.operation.directory
         for transfer in self._wanted(step):
             for container in running_on(world, transfer, transfer.goal):
                 # A signal that is not the container's own stop signal does not
                 # count as a stop by hand: the policy would start it again.
-                world.engine.set_restart_policy(container.id, RestartPolicy("no"))
-                world.store(transfer).stop(world.engine, container, world.stop_timeout)
+                hold(world, directory, [transfer.service])
+                self._stop(world, transfer, container)
         wrote = self._writes_on_the_goal(step, context)
         if wrote:
             in_parallel(lambda t: world.engine.start(the_container(world, t).id), self._wanted(step))
+            release(world, directory)
             raise UndoRefused(
                 f"The new location has taken writes already ({wrote}), so nothing is undone: going back to the"
                 " original as it was would lose them.",
@@ -105,6 +106,15 @@ class StartStores(SelfProving):
             )
         return {}
 
+    @staticmethod
+    def _stop(world: World, transfer: Transfer, container: Container) -> None:
+        try:
+            world.store(transfer).stop(world.engine, container, world.stop_timeout)
+        except StatefulError:
+            # It never got ready, so there may be no server to ask. Then its first process is
+            # asked to end, as the engine does it, and never killed.
+            world.engine.stop(container.id, signal=container.stop_signal, timeout=world.stop_timeout)
+
     def _writes_on_the_goal(self, step: Step, context: Context[World]) -> str:
         """Return what was written since the stop to a goal that is a copy; a renamed directory goes back whole."""
         identities = context.evidence.get(step.args["stopped_by"], {}).get("identities", {})
@@ -112,11 +122,19 @@ class StartStores(SelfProving):
         for transfer in self._wanted(step):
             if transfer.strategy == RENAME or transfer.name not in identities:
                 continue
+            if not self._is_there(transfer, context):
+                continue  # taken away by an undo that was interrupted
             path = transfer.data_in(context.world.path_of(transfer, transfer.goal))
             wrote = context.world.store(transfer).took_writes(path, identities[transfer.name])
             if wrote:
                 found.append(f"{transfer.service}: {wrote}")
         return "; ".join(found)
+
+    @staticmethod
+    def _is_there(transfer: Transfer, context: Context[World]) -> bool:
+        if transfer.goal.kind == LAYER:
+            return stands_on(context.world, transfer, transfer.goal, context.operation.directory)
+        return published(transfer, context) is not None
 
     @staticmethod
     def _wanted(step: Step) -> list[Transfer]:
@@ -150,6 +168,7 @@ class ProveGoal(NothingToUndo):
             if differences:
                 raise StatefulError(f"{transfer.goal.shown()} holds other data: {'; '.join(differences)}.")
             verification[transfer.name] = {"identity": dict(found), "identity_equal": True}
+        release(world, context.operation.directory)
         return {"ready_at": ready_at, "mounts": mounts, "verification": verification}
 
     @staticmethod

@@ -7,6 +7,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import time
 from datetime import datetime, timezone
 from typing import Any
 
@@ -16,6 +18,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execu
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Copy, Step
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import FILES
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.base import NothingToUndo, SelfProving
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.moves import started_since
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.store import BackupRequest
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.transfer import Transfer
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import links, scan
@@ -167,8 +170,11 @@ class KeepLayer(NothingToUndo):
     """
 
     def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
-        transfer = transfer_of(step)
-        return context.evidence.get(step.name) if os.path.isdir(transfer.retained) else None
+        transfer, known = transfer_of(step), context.evidence.get(step.name)
+        if known is None or not os.path.isdir(transfer.retained):
+            return None
+        # A service that ran since has replaced files, and the links hold the old ones.
+        return None if started_since(context.world, transfer, transfer.origin, known["kept_at"]) else known
 
     def apply(self, step: Step, context: Context[World]) -> Evidence:
         transfer = transfer_of(step)
@@ -176,9 +182,14 @@ class KeepLayer(NothingToUndo):
         upper = container.layers.get("UpperDir", "") if container else ""
         if not upper:
             raise StatefulError(f"The layer of {transfer.service}'s container cannot be found any more.")
+        origin, kept_at = os.path.join(upper, transfer.target.lstrip("/")), time.time()
+        context.world.store(transfer).identity(transfer.data_in(origin))
+        if os.path.isdir(transfer.retained):
+            shutil.rmtree(transfer.retained)  # second names of an earlier state; the first ones are all there
         os.makedirs(os.path.dirname(transfer.retained), mode=0o700, exist_ok=True)
-        links.hardlink_tree(os.path.join(upper, transfer.target.lstrip("/")), transfer.retained)
-        return {"copies": [original(transfer, transfer.retained, "hard links to the layer's files").as_dict()]}
+        links.hardlink_tree(origin, transfer.retained)
+        copy = original(transfer, transfer.retained, "hard links to the layer's files")
+        return {"copies": [copy.as_dict()], "kept_at": kept_at}
 
 
 class Vacate(SelfProving):

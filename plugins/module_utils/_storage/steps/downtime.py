@@ -14,21 +14,25 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model im
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Evidence
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Step
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.held import (
+    NO_RESTART,
+    release,
+    restore_policies,
+    stands_on,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.recreate import (
     create_containers,
     prove_mount,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.base import NothingToUndo, SelfProving
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.store import Store
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.transfer import Location, Transfer
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import (
     World,
-    holds,
     in_parallel,
     the_container,
     transfers_of,
 )
-
-NO_RESTART = RestartPolicy("no")
 
 
 class HoldRestarts(SelfProving):
@@ -51,22 +55,13 @@ class HoldRestarts(SelfProving):
             raise StatefulError("The engine did not keep the changed restart policies.")
 
     def undo(self, step: Step, context: Context[World]) -> Evidence:
+        release(context.world, context.operation.directory)
         return restore_policies(step.args["containers"], context.world)
 
     @staticmethod
     def _present(step: Step, world: World) -> list[Container]:
         found = (world.engine.container(container_id) for container_id in step.args["containers"])
         return [container for container in found if container is not None]
-
-
-def restore_policies(policies: Mapping[str, Mapping[str, Any]], world: World) -> Evidence:
-    """Give the containers that still exist the restart policies that they had."""
-    for container_id, policy in policies.items():
-        wanted = RestartPolicy(policy["name"], policy["maximum_retries"])
-        container = world.engine.container(container_id)
-        if container is not None and container.restart != wanted:
-            world.engine.set_restart_policy(container_id, wanted)
-    return {}
 
 
 class RestoreRestarts(NothingToUndo):
@@ -193,13 +188,14 @@ class StopStores(SelfProving):
     def undo(self, step: Step, context: Context[World]) -> Evidence:
         """Have the services run on their origins again, on the old containers or on new ones."""
         world, transfers = context.world, transfers_of(step)
-        astray = [t for t in transfers if not self._has_container_on_origin(world, t)]
+        directory = context.operation.directory
+        astray = [t for t in transfers if not self._is_back(world, t, directory)]
         if astray:
             create_containers(
                 world,
                 astray,
                 {t.name: t.origin for t in astray},
-                directory=context.operation.directory,
+                directory=directory,
                 pins=step.args["pins"],
                 file_is_theirs=step.args["file_is_theirs"],
             )
@@ -233,21 +229,39 @@ class StopStores(SelfProving):
             store.arrange_stop(world.engine, the_container(world, transfer), transfer.store_facts)
 
     @staticmethod
-    def _has_container_on_origin(world: World, transfer: Transfer) -> bool:
-        containers = world.containers_of(transfer.service)
-        return len(containers) == 1 and holds(containers[0], transfer.target, transfer.origin)
+    def _is_back(world: World, transfer: Transfer, directory: str) -> bool:
+        there = stands_on(world, transfer, transfer.origin, directory)
+        return there and the_container(world, transfer).image_id == transfer.image_id
 
     @staticmethod
     def _start_again(world: World, transfer: Transfer) -> None:
         store = world.store(transfer)
         prove_mount(world, transfer, transfer.origin)
-        store.identity(
-            transfer.data_in(world.path_of(transfer, transfer.origin))
-        )  # never start a service on a directory without data
+        path = transfer.data_in(world.path_of(transfer, transfer.origin))
+        store.identity(path)  # never start a service on a directory without data
         container = the_container(world, transfer)
         if not container.running:
             world.engine.start(container.id)
+        try:
+            store.wait_ready(world.engine, container.id, transfer.store_facts, world.ready_timeout)
+            return
+        except StatefulError as failure:
+            # It had been asked to stop, and is through with that only now, or hangs after it.
+            # Where the files say that the server itself has ended, its container may be killed.
+            container = the_container(world, transfer)
+            if container.running and not StopStores._has_ended(store, path, transfer):
+                raise failure
+        world.engine.stop(container.id, signal=container.stop_signal, timeout=world.stop_timeout, kill=True)
+        world.engine.start(container.id)
         store.wait_ready(world.engine, container.id, transfer.store_facts, world.ready_timeout)
+
+    @staticmethod
+    def _has_ended(store: Store, path: str, transfer: Transfer) -> bool:
+        try:
+            store.prove_stopped(path, transfer.store_facts)
+        except StatefulError:
+            return False
+        return True
 
 
 def running_on(world: World, transfer: Transfer, location: Location) -> list[Container]:

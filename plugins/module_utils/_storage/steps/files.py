@@ -39,7 +39,7 @@ class RewriteFiles(SelfProving):
         rewrite = _plan(step, context)
         # What was changed is on disk before the change is: a kill in between
         # must not lose the way back.
-        durable.write_json_atomically(_hunks_path(context), rewrite.hunks())
+        _add_hunks(context, rewrite)
         apply_rewrite(rewrite)
         return {"files_changed": [edit.path for edit in rewrite.edits], "hunks": rewrite.hunks()}
 
@@ -57,7 +57,7 @@ class ReverseFiles(NothingToUndo):
 
     def apply(self, step: Step, context: Context[World]) -> Evidence:
         reversal = plan_reversal(step.args["hunks"])
-        durable.write_json_atomically(_hunks_path(context), reversal.hunks())
+        _add_hunks(context, reversal)
         apply_reversal(reversal)
         return {"files_changed": [edit.path for edit in reversal.edits], "hunks": reversal.hunks()}
 
@@ -74,6 +74,14 @@ def read_hunks(context: Context[World]) -> list[dict[str, Any]]:
     except FileNotFoundError:
         return []
     return journaled
+
+
+def _add_hunks(context: Context[World], rewrite: Rewrite) -> None:
+    """Note the hunks beside those of the files that an earlier, killed run had changed already."""
+    new = rewrite.hunks()
+    paths = {record["path"] for record in new}
+    kept = [record for record in read_hunks(context) if record["path"] not in paths]
+    durable.write_json_atomically(_hunks_path(context), [*kept, *new])
 
 
 def _hunks_path(context: Context[World]) -> str:

@@ -1,0 +1,88 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What an operation notes of the containers that it makes: their restart policies, and which layers are filled.
+
+Compose gives a new container the policy of its file, and an engine that restarts
+brings up whatever has ``always``, started before or not. Until the proof that
+would be a second writer, or a store on data that is half there. So the policy is
+noted, taken off, and given back at the end.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import RestartPolicy
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import LAYER
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.transfer import Location, Transfer
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import durable
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World, holds
+
+NO_RESTART = RestartPolicy("no")
+POLICIES = "held-policies.json"
+LAYERS = "filled-layers.json"
+
+
+def hold(world: World, directory: str, services: Iterable[str]) -> None:
+    """Take the restart policies off the containers of ``services``, noted in ``directory`` before."""
+    known = _read(directory, POLICIES)
+    found = [c for service in services for c in world.containers_of(service) if c.restart != NO_RESTART]
+    if not found:
+        return
+    for container in found:
+        policy = container.restart
+        known[container.id] = {"name": policy.name, "maximum_retries": policy.maximum_retries}
+    durable.write_json_atomically(os.path.join(directory, POLICIES), known)
+    for container in found:
+        world.engine.set_restart_policy(container.id, NO_RESTART)
+
+
+def release(world: World, directory: str) -> None:
+    """Give back what :func:`hold` took, to the containers that are still there."""
+    known = _read(directory, POLICIES)
+    if known:
+        restore_policies(known, world)
+        durable.remove_file(os.path.join(directory, POLICIES))
+
+
+def restore_policies(policies: Mapping[str, Mapping[str, Any]], world: World) -> dict[str, Any]:
+    """Give the containers that still exist the restart policies that they had."""
+    for container_id, policy in policies.items():
+        wanted = RestartPolicy(policy["name"], policy["maximum_retries"])
+        container = world.engine.container(container_id)
+        if container is not None and container.restart != wanted:
+            world.engine.set_restart_policy(container_id, wanted)
+    return {}
+
+
+def note_filled(directory: str, transfer: Transfer, container_id: str) -> None:
+    """Note that all of the data is in the layer of this container."""
+    known = {**_read(directory, LAYERS), transfer.name: container_id}
+    durable.write_json_atomically(os.path.join(directory, LAYERS), known)
+
+
+def stands_on(world: World, transfer: Transfer, location: Location, directory: str) -> bool:
+    """Tell whether the service has one container, and that has the transfer's data, whole, at ``location``."""
+    containers = world.containers_of(transfer.service)
+    if len(containers) != 1 or not holds(containers[0], transfer.target, location):
+        return False
+    if location.kind != LAYER:
+        return True
+    # Any container without a mount there "has" a layer; the data is in the one
+    # that it was in at first, and in one that was filled to the end.
+    own = transfer.containers if location == transfer.origin else ()
+    return containers[0].id in (*own, _read(directory, LAYERS).get(transfer.name, ""))
+
+
+def _read(directory: str, name: str) -> dict[str, Any]:
+    try:
+        with open(os.path.join(directory, name), encoding="utf-8") as handle:
+            found: dict[str, Any] = json.load(handle)
+    except FileNotFoundError:
+        return {}
+    return found
