@@ -10,6 +10,7 @@ Messages name keys only: the values in compose's output are interpolated and may
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -66,6 +67,8 @@ def _differing(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterable[
 
 
 def _canonical(key: str, value: Any) -> Any:
+    if key == "extra_hosts" and isinstance(value, list):
+        return dict(re.split("[:=]", str(item), maxsplit=1) for item in value)
     if key not in _UNORDERED:
         return value
     if isinstance(value, str):

@@ -15,13 +15,12 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_en
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_hunks import (
     Edited,
     Hunk,
-    HunkConflict,
     hunks_between,
-    reverse,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_image import set_image
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_masking import masked_diff
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_mounts import has_mount, set_bind_mounts
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_reverse import HunkConflict, reverse
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.files import (
     ProjectFiles,
     file_for_image,

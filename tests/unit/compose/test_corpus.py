@@ -17,9 +17,9 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_en
     read_entry,
     same_target,
 )
-from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_hunks import reverse
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_image import set_image
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_mounts import has_mount, set_bind_mounts
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_reverse import reverse
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_service import CannotEditInPlace
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.override import override_text
 

@@ -16,9 +16,9 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_en
     split_short,
     written_source,
 )
-from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_hunks import reverse
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_image import set_image
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_masking import MASK, mask, masked_diff
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_reverse import reverse
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_service import CannotEditInPlace
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput
 

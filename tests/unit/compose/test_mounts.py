@@ -12,12 +12,13 @@ from textwrap import dedent
 import pytest
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_entries import Mount
-from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_hunks import Hunk, reverse
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_hunks import Hunk
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_mounts import (
     has_mount,
     mounts_at,
     set_bind_mounts,
 )
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_reverse import reverse
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_service import CannotEditInPlace
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput
 

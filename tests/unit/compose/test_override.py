@@ -11,7 +11,7 @@ from textwrap import dedent
 import pytest
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_entries import Mount
-from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_hunks import reverse
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_reverse import reverse
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_service import CannotEditInPlace
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.override import HEADER, override_text
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput

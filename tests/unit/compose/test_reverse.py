@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.document import parse
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_entries import Mount
-from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_hunks import Hunk, HunkConflict, reverse
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_hunks import Hunk
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_mounts import has_mount, set_bind_mounts
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_reverse import HunkConflict, reverse
 
 BEFORE = dedent(
     """\
