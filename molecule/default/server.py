@@ -1,0 +1,103 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Make and remove the scenario's server: ``python molecule/default/server.py create|destroy``."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import subprocess
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+from tests.sandbox import images  # noqa: E402
+from tests.sandbox._base import cache_dir, locked, run  # noqa: E402
+from tests.sandbox.projects import mastodon_project  # noqa: E402
+from tests.sandbox.server import Server, ssh_key  # noqa: E402
+
+# One a checkout: two of them on one machine do not remove each other's.
+NAME = "sfs-server-molecule-" + hashlib.sha256(str(ROOT).encode()).hexdigest()[:8]
+IMAGES = ("postgres:17", "redis:8", "mastodon-base:latest")
+LIBRARIES = ("docker", "psycopg[binary]", "PyYAML")
+WHEELS = "/srv/wheels"
+CHECKOUT = "/home/mastodon/live"
+
+
+def create() -> dict[str, object]:
+    """Start the server, bring along what it will need, and say how it is reached."""
+    server = Server(NAME)
+    built = images.ensure(("server:trixie", *IMAGES), server.engine)
+    server.stop()
+    server.start()
+    # A server of one file system, as most are: the container's own root would be refused as the place of a database.
+    for place in ("home", "srv"):
+        server.ssh("mkdir", f"/var/lib/docker/.{place}")
+        server.ssh("mount", "--bind", f"/var/lib/docker/.{place}", f"/{place}")
+    for image in built[1:]:
+        server.load_image(image.ref)
+    put(server, wheels(server), WHEELS)
+    with tempfile.TemporaryDirectory() as folder:
+        # As of the era whose file has the mounts, commented out.
+        mastodon_project(Path(folder), era="v1.4", name="sfs-live", engine=server.engine)
+        # The name is the directory's, as in every checkout.
+        (Path(folder) / ".env").unlink(missing_ok=True)
+        put(server, Path(folder), CHECKOUT)
+    return {
+        "instance": "server",
+        "address": "127.0.0.1",
+        "user": "root",
+        "port": server.published_port,
+        "identity_file": str(ssh_key()),
+    }
+
+
+def wheels(server: Server) -> Path:
+    """Return a directory with the libraries for the server's own Python, fetched once."""
+    asked = server.ssh("python3", "-c", "'import platform, sys; print(*sys.version_info[:2], platform.machine())'")
+    major, minor, machine = asked.stdout.split()
+    folder = cache_dir("wheels", f"{major}.{minor}-{machine}")
+    done = folder / ".complete"
+    with locked(cache_dir("locks") / "wheels.lock"):
+        if not done.exists():
+            platforms = [
+                f"--platform={name}_{machine}" for name in ("manylinux_2_28", "manylinux_2_17", "manylinux2014")
+            ]
+            command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
+            run([*command, "--only-binary=:all:", f"--python-version={major}.{minor}", *platforms,
+                 "--dest", str(folder), *LIBRARIES])  # fmt: skip
+            done.touch()
+    return folder
+
+
+def put(server: Server, folder: Path, target: str) -> None:
+    """Copy a directory to the server, owners by number."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        archive.add(folder, arcname=".")
+    server.ssh("mkdir", "-p", target)
+    unpack = [*server.ssh_args, "tar", "--numeric-owner", "-x", "-C", target]
+    subprocess.run(unpack, input=buffer.getvalue(), check=True)
+
+
+def main(verb: str) -> int:
+    """Run one verb; ``create`` prints JSON."""
+    if verb == "create":
+        json.dump(create(), sys.stdout)
+    elif verb == "destroy":
+        Server(NAME).stop()
+    else:
+        sys.stderr.write(f"no such verb: {verb}\n")
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:2] or [""]))
