@@ -130,23 +130,33 @@ def test_connection_is_cut_in_the_downtime(tmp_path: Path, sig: signal.Signals) 
         pause.process.stdout.close()
 
 
-@pytest.mark.parametrize("step", [f"prepare {DB}", "prepare redis:/data", "move redis:/data", "start the stores"])
-def test_target_file_system_is_full(tmp_path: Path, step: str) -> None:
+@pytest.mark.parametrize(
+    "step, services",
+    [
+        (f"prepare {DB}", ["db"]),
+        ("prepare redis:/data", ["db", "redis"]),
+        ("move redis:/data", ["db", "redis"]),
+        # Not with Redis: it would take writes in memory that it can save nowhere.
+        ("start the stores", ["db"]),
+    ],
+)
+def test_target_file_system_is_full(tmp_path: Path, step: str, services: list[str]) -> None:
     """The services are back on the old storage, and the message says what is full."""
-    with loopfs("ext4", 640) as place:
-        sources = {"db": place / "postgres", "redis": place / "redis"}
-        with laid_out(tmp_path, sources=sources, options={"ready_timeout": 30}) as lab, lab.prober() as probe:
-            pause = lab.paused(step, "before")
-            filler = fill(place)
-            answer = pause.end()
-            message = answer.refusal()
-            if step != "start the stores":
-                assert str(place) in message or "No space left" in message, answer.data
-            lab.assert_not_moved(probe)
-            filler.unlink()
-            with lab.prober() as again:
-                lab.run().ok()
-                lab.assert_moved(again)
+    with contextlib.ExitStack() as stack:
+        place = stack.enter_context(loopfs("ext4", 640))
+        sources = {service: place / service for service in services}
+        lab = stack.enter_context(laid_out(tmp_path, services=services, sources=sources))
+        probe = stack.enter_context(lab.prober())
+        pause = lab.paused(step, "before")
+        filler = fill(place)
+        answer = pause.end()
+        message = answer.refusal()
+        assert str(place) in message or "No space left" in message, answer.data
+        lab.assert_not_moved(probe)
+        filler.unlink()
+        with lab.prober() as again:
+            lab.run().ok()
+            lab.assert_moved(again)
 
 
 def fill(place: Path) -> Path:

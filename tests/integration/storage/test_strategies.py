@@ -301,7 +301,7 @@ def test_tag_that_means_another_image_by_now(tmp_path: Path, pin: bool) -> None:
             lab.engine.docker("tag", images.ref("redis:7"), tag)
             with lab.prober() as probe:
                 result = lab.run().ok()
-                assert any(tag in warning for warning in result.get("warnings", [])), result
+                assert any(tag in str(warning) for warning in result.get("warnings", [])), result
                 lab.assert_moved(probe)
             assert lab.run().ok()["changed"] is False
             file = (lab.project.directory / "docker-compose.yml").read_text()
