@@ -66,6 +66,10 @@ def pid_of(pid_file: Path, socket_path: str) -> int | None:
 
 def start(argv: list[str], host: str, log: Path) -> int:
     """Start a dockerd detached from this session, wait until it answers at ``host`` and return its pid."""
+    pid_file = Path(argv[argv.index("--pidfile") + 1])
+    if pid_of(pid_file, host.removeprefix("unix://")) is None:
+        # Left by one that was killed: a new one would refuse to start if that pid is somebody else's by now.
+        pid_file.unlink(missing_ok=True)
     with log.open("ab") as sink:
         process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, start_new_session=True)
 
