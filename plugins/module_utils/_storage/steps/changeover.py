@@ -108,12 +108,14 @@ class StartStores(SelfProving):
 
     @staticmethod
     def _stop(world: World, transfer: Transfer, container: Container) -> None:
+        ends = time.monotonic() + world.stop_timeout
         try:
             world.store(transfer).stop(world.engine, container, world.stop_timeout)
         except StatefulError:
             # It never got ready, so there may be no server to ask. Then its first process is
             # asked to end, as the engine does it, and never killed.
-            world.engine.stop(container.id, signal=container.stop_signal, timeout=world.stop_timeout)
+            left = max(1.0, ends - time.monotonic())
+            world.engine.stop(container.id, signal=container.stop_signal, timeout=left)
 
     def _writes_on_the_goal(self, step: Step, context: Context[World]) -> str:
         """Return what was written since the stop to a goal that is a copy; a renamed directory goes back whole."""
