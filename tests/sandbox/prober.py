@@ -56,11 +56,19 @@ class Writer(threading.Thread):
     """Writes ids to one store until stopped, following its container through every recreation."""
 
     def __init__(
-        self, engine: Engine, project: str, service: str, store: Store, *, first: int, interval: float
+        self,
+        engine: Engine,
+        project: str,
+        service: str,
+        store: Store,
+        *,
+        first: int,
+        interval: float,
+        retry: float = RETRY_S,
     ) -> None:
         super().__init__(name=f"prober-{store.name}", daemon=True)
         self._engine, self._project, self._service, self._store = engine, project, service, store
-        self._first, self._interval = first, interval
+        self._first, self._interval, self._retry = first, interval, retry
         self._stop_event, self._started_event = threading.Event(), threading.Event()
         self._acknowledged: set[int] = set()
         self._number, self._last_ack, self._gap, self._error = first, 0.0, Gap(0.0, 0.0), ""
@@ -84,7 +92,7 @@ class Writer(threading.Thread):
                 self._error = str(exc)
                 connected = False
                 self._store.close()
-                self._stop_event.wait(RETRY_S)
+                self._stop_event.wait(self._retry)
                 continue
             self._note(number)
             self._stop_event.wait(self._interval)
@@ -134,6 +142,8 @@ class Prober:
     redis_service: str | None = "redis"
     database: str = "postgres"
     interval: float = 0.002
+    # Seconds between two attempts at a store that is down.
+    retry: float = RETRY_S
     load_writers: int = 0
     _writers: list[Writer] = field(default_factory=list, repr=False)
     _load: list[Writer] = field(default_factory=list, repr=False)
@@ -143,7 +153,9 @@ class Prober:
         # Ids are unique over all probers of a project, so that one table serves a test's several rounds.
         first = time.time_ns() // 1000
         for store, service in self._stores():
-            self._writers.append(Writer(self.engine, self.project, service, store, first=first, interval=self.interval))
+            self._writers.append(
+                Writer(self.engine, self.project, service, store, first=first, interval=self.interval, retry=self.retry)
+            )
         for writer in self._writers:
             writer.start()
         for writer in self._writers:
