@@ -31,7 +31,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree im
     scan,
     settle,
 )
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.errors import SourceChanging
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.errors import SourceChanging, TreeError
 
 
 class FilesStore:
@@ -98,7 +98,9 @@ class FilesStore:
         prove.prove_warm(request.host_path, staging, record=record)
         try:
             settle.settle(request.host_path, staging, record=record)
-        except SourceChanging as changing:
+        except TreeError as changing:
+            if not isinstance(changing, SourceChanging) and not isinstance(changing.__cause__, FileNotFoundError):
+                raise
             raise StatefulError(
                 f"Files in {request.host_path} change all the time, so no copy of one moment can be taken while"
                 f" {request.service} runs.",

@@ -252,6 +252,9 @@ def test_files_that_vanish_in_the_warm_pass(tmp_path: Path) -> None:
         volume = Path(lab.inspected()["web"]["Mounts"][0]["Source"])
         for number in range(300):
             (volume / f"stays-{number}").write_text(str(number))
+        (volume / ".busy").touch()
+        assert "change all the time" in lab.run().refusal(), "a backup is of one moment"
+        (volume / ".busy").unlink()
         pause = lab.paused("prepare web:/data", "before")
         (volume / ".busy").touch()
         result = pause.end().ok()
