@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Optional
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.docker import EngineRefused
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import (
@@ -51,7 +52,7 @@ class Program:
     says: str = ""
 
 
-Command = Callable[[Container, Sequence[str], Mapping[str, str], str, bytes | None], ExecResult]
+Command = Callable[[Container, Sequence[str], Mapping[str, str], str, Optional[bytes]], ExecResult]
 Hook = Callable[[Container], None]
 
 
@@ -422,6 +423,8 @@ class MemoryEngine:
         for mount in container.mounts:
             if mount.type == "volume" and not os.path.isdir(mount.source):
                 raise EngineRefused(f"The engine could not start {container.name}: lstat {mount.source}: no such file.")
+            if os.path.isfile(mount.source):
+                raise EngineRefused(f"The engine could not start {container.name}: mount {mount.source}: a file.")
             # The source of a bind mount is made, and empty.
             os.makedirs(mount.source, exist_ok=True)
         self.held[container_id] = replace(container, status="running", pid=next(self.numbers), started_at=_now())

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import (
     SCHEMA_VERSION,
     History,
@@ -71,6 +72,13 @@ class Journal:
                 return parse(handle.read())
         except FileNotFoundError:
             return []
+        except ValueError as error:
+            raise StatefulError(
+                f"{self._path} cannot be read: {error}.",
+                state="as the operation left it: only its journal knows how far it came, and nothing was changed now",
+                safe_to_rerun=False,
+                next_command=f"look at {self._path}; keep a copy of it before it is touched",
+            ) from error
 
     def history(self, proving: frozenset[str] = frozenset()) -> History:
         return fold(self.records(), proving)

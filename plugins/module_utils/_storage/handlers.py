@@ -28,6 +28,7 @@ STORAGE_HANDLERS: dict[str, Handler[World]] = {
     "stop_stores": downtime.StopStores(),
     "keep_layer": copies.KeepLayer(),
     "rename": moves.Rename(),
+    "free_name": moves.FreeName(),
     "clone": moves.Clone(),
     "settle": moves.Settle(),
     "rewrite": files.RewriteFiles(),

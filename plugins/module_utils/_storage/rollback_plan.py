@@ -113,7 +113,9 @@ def rollback_steps(
         one = {"transfer": transfer.as_dict()}
         if transfer.strategy == REPLICA:
             steps.append(Step("remove_helpers", f"remove the standby of {transfer.name}", FINISH, one))
-        if transfer.strategy != RENAME:
+        if transfer.strategy == RENAME:
+            steps.append(Step("free_name", f"free the name that {transfer.name} had", FINISH, one))
+        else:
             steps.append(Step("keep_in_place", f"keep the directory of {transfer.name}", FINISH, one))
     return tuple(steps)
 

@@ -21,8 +21,8 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model im
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Evidence
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Step
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import ANONYMOUS
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.base import SelfProving
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import ANONYMOUS, BIND
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.base import NothingToUndo, SelfProving
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.downtime import running_on
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.transfer import Location, Transfer
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import clone, copy, durable, prove
@@ -51,6 +51,7 @@ class Rename(SelfProving):
         stop_if_in_use(context.world, transfer, transfer.origin)
         make_room(context.world, transfer.goal)
         renaming.rename_directory(transfer.origin.path, transfer.goal.path)
+        bar(transfer.origin)
         return self._evidence(transfer)
 
     def verify(self, step: Step, context: Context[World], evidence: Evidence) -> None:
@@ -68,6 +69,17 @@ class Rename(SelfProving):
     @staticmethod
     def _evidence(transfer: Transfer) -> Evidence:
         return {"path": transfer.goal.path, "inode": transfer.inode, "bytes_copied": 0}
+
+
+class FreeName(NothingToUndo):
+    """Nothing mounts the origin any more, so its name need not be barred. args: ``transfer``."""
+
+    def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
+        return None if os.path.isfile(transfer_of(step).origin.path) else {}
+
+    def apply(self, step: Step, context: Context[World]) -> Evidence:
+        unbar(transfer_of(step).origin)
+        return {}
 
 
 class StagedMove(SelfProving):
@@ -240,12 +252,29 @@ def epoch(stamp: str) -> float:
     return seconds + (float(f"0.{fraction}") if fraction else 0.0)
 
 
+def bar(location: Location) -> None:
+    """Leave an empty file where the directory of a bind mount was.
+
+    The engine makes a missing source anew, and the image would initialise an empty
+    store there, if somebody typed 'up' before the service stands on its new place.
+    It refuses to mount a file on a directory. A volume's it refuses anyway.
+    """
+    if location.kind == BIND:
+        os.close(os.open(location.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+
+
+def unbar(location: Location) -> None:
+    if os.path.isfile(location.path) and not os.path.islink(location.path) and not os.path.getsize(location.path):
+        os.unlink(location.path)
+
+
 def make_room(world: World, location: Location) -> None:
     """Make sure that ``location`` can take a directory: its parent is there, and nothing but an empty one in it."""
     if location.is_volume and world.engine.volume(location.volume) is None:
         labels = {ANONYMOUS_LABEL: ""} if location.kind == ANONYMOUS else {}
         world.engine.create_volume(location.volume, labels=labels)
     os.makedirs(os.path.dirname(location.path), exist_ok=True)
+    unbar(location)
     if os.path.isdir(location.path):
         os.rmdir(location.path)  # fails, as it must, unless it is empty
 
