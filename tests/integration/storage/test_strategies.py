@@ -317,7 +317,10 @@ def test_tag_that_means_another_image_by_now(tmp_path: Path, pin: bool) -> None:
 def test_tag_that_moves_between_plan_and_switch(tmp_path: Path) -> None:
     """A pull in between must neither start another image nor leave the service down."""
     tag = f"sfs-moving:{tmp_path.name[-4:]}"
-    edit = lambda text: text.replace("selfhost-sandbox/redis:8", tag)  # noqa: E731
+
+    def edit(text: str) -> str:
+        return text.replace("selfhost-sandbox/redis:8", tag)
+
     with laid_out(tmp_path, services=["redis"], up=False, edit=edit) as lab:
         lab.engine.docker("tag", "selfhost-sandbox/redis:8", tag)
         try:
