@@ -116,6 +116,7 @@ class Faults:
         inside = ("in", self._step, self._undoing)
         return (
             moment == "applied"
+            and self._sweep is not None
             and "in" in self._sweep["moments"]
             and not any((point[1], point[0], point[3]) == inside for point in self._struck)
         )
@@ -171,7 +172,8 @@ def install(faults: Faults) -> None:
         faults.end(step, "after", undoing=True)
 
     def watched_undo(operation: Any, handlers: Mapping[str, Any], world: Any, *, reason: str) -> None:
-        undo(operation, {kind: Watched(handler, faults) for kind, handler in handlers.items()}, world, reason=reason)
+        watched: dict[str, Any] = {kind: Watched(handler, faults) for kind, handler in handlers.items()}
+        undo(operation, watched, world, reason=reason)
 
     Journal.intent = watched_intent  # type: ignore[method-assign]
     Journal.evidence = watched_evidence  # type: ignore[method-assign]
