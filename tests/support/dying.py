@@ -81,12 +81,18 @@ Event = Callable[[Lab], None]
 EVENTS: tuple[Event, ...] = (quiet, engine_restart, stores_crash, admins_up)
 
 
-def events_for(kind: Kind) -> tuple[Event, ...]:
-    """Leave out what loses data without us: the file names an empty directory already, and the admin starts it."""
-    return EVENTS[:3] if kind.theirs else EVENTS
-
-
 Scenario = Callable[[Kind, Path, int, Event], bool]
+
+
+def events_for(kind: Kind, scenario: Scenario) -> tuple[Event, ...]:
+    """Return what may happen, without that against which nothing can be done.
+
+    Where the file names an empty directory already, the admin starts it without us; a layer
+    can be filled only once compose has made its container, under the policy of the file.
+    """
+    if kind.origin == "layer" and scenario is not moving:
+        return (quiet,)
+    return EVENTS[:3] if kind.theirs else EVENTS
 
 
 def moving(kind: Kind, root: Path, at: int, event: Event) -> bool:
@@ -157,8 +163,7 @@ def rolling_back(kind: Kind, root: Path, at: int, event: Event) -> bool:
         lab.check_at_origin()
         return False
     lab.lenient = True
-    # Between the rename of a bind mount's directory and the bar in its place there is no third state.
-    _meanwhile(lab, quiet if lab.fuse.burnt.startswith(("renamed", "open db-data", "open cache-data")) else event)
+    _meanwhile(lab, event)
     lab.finish(lambda: lab.begin_rollback(done, strategy), back)
     lab.check_at_origin()
     return True
@@ -190,7 +195,9 @@ def every_effect(scenario: Scenario, kind: Kind, root: Path, event: Event) -> It
 def _meanwhile(lab: Lab, event: Event) -> None:
     lab.check()
     lab.write()
-    event(lab)
+    # Between the rename of a bind mount's directory and the bar in its place there is one instant.
+    if event is not admins_up or not lab.fuse.burnt.startswith(("renamed", "open db-data", "open cache-data")):
+        event(lab)
     lab.check()
     lab.write()
 

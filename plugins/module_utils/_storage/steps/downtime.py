@@ -14,6 +14,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model im
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Evidence
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Step
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.barrier import unbar
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.held import (
     NO_RESTART,
     release,
@@ -199,6 +200,8 @@ class StopStores(SelfProving):
                 pins=step.args["pins"],
                 file_is_theirs=step.args["file_is_theirs"],
             )
+        for transfer in transfers:
+            unbar(transfer.goal)
         in_parallel(lambda transfer: self._start_again(world, transfer), [t for t in transfers if t.running])
         return {"running_on": [t.origin.shown() for t in transfers], "ready_at": time.time()}
 

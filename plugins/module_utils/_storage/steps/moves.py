@@ -21,7 +21,8 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model im
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Evidence
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Step
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import ANONYMOUS, BIND
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.barrier import bar, is_barred, unbar
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import ANONYMOUS
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.base import NothingToUndo, SelfProving
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.downtime import running_on
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.transfer import Location, Transfer
@@ -64,6 +65,7 @@ class Rename(SelfProving):
             stop_if_in_use(context.world, transfer, transfer.goal)
             make_room(context.world, transfer.origin)
             renaming.rename_directory(transfer.goal.path, transfer.origin.path)
+            bar(transfer.goal)  # until the undo of the stop has made a container on the origin
         return {"path": transfer.origin.path}
 
     @staticmethod
@@ -75,7 +77,7 @@ class FreeName(NothingToUndo):
     """Nothing mounts the origin any more, so its name need not be barred. args: ``transfer``."""
 
     def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
-        return None if os.path.isfile(transfer_of(step).origin.path) else {}
+        return None if is_barred(transfer_of(step).origin) else {}
 
     def apply(self, step: Step, context: Context[World]) -> Evidence:
         unbar(transfer_of(step).origin)
@@ -250,22 +252,6 @@ def epoch(stamp: str) -> float:
     fraction = "".join(char for char in rest if char.isdigit())
     seconds = time.mktime(time.strptime(whole.rstrip("Z"), "%Y-%m-%dT%H:%M:%S")) - time.timezone
     return seconds + (float(f"0.{fraction}") if fraction else 0.0)
-
-
-def bar(location: Location) -> None:
-    """Leave an empty file where the directory of a bind mount was.
-
-    The engine makes a missing source anew, and the image would initialise an empty
-    store there, if somebody typed 'up' before the service stands on its new place.
-    It refuses to mount a file on a directory. A volume's it refuses anyway.
-    """
-    if location.kind == BIND:
-        os.close(os.open(location.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-
-
-def unbar(location: Location) -> None:
-    if os.path.isfile(location.path) and not os.path.islink(location.path) and not os.path.getsize(location.path):
-        os.unlink(location.path)
 
 
 def make_room(world: World, location: Location) -> None:

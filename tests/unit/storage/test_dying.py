@@ -1,0 +1,94 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Die after a line of the journal, by the real plan and the real handlers, and go on.
+
+What has to hold at every moment is in ``tests.support.storage_lab``. Every line, and every
+effect between two of them, in every way, is the full product, which ``make test-faults`` runs.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.support import dying
+from tests.support.dying import KINDS, Kind, Scenario
+
+pytestmark = pytest.mark.usefixtures("swift")
+
+# Each way once; the product of all is for test-faults.
+FEW = (KINDS[0], KINDS[2], KINDS[5])
+EVERY = 3
+
+
+def survive(scenario: Scenario, kind: Kind, root: Path) -> None:
+    """Die at each line in turn, and have each time another thing happen before the next run."""
+    events = dying.events_for(kind, scenario)
+    points = dying.journal_points(scenario, kind, root / "0")
+    assert len(points) > 20
+    for number in points[KINDS.index(kind) % EVERY :: EVERY]:
+        event = events[number % len(events)]
+        assert scenario(kind, root / str(number), number, event), number
+
+
+@pytest.mark.parametrize("kind", FEW, ids=str)
+def test_a_move_is_finished(kind: Kind, tmp_path: Path) -> None:
+    survive(dying.moving, kind, tmp_path)
+
+
+@pytest.mark.parametrize("kind", FEW, ids=str)
+def test_an_undo_is_finished(kind: Kind, tmp_path: Path) -> None:
+    survive(dying.undoing, kind, tmp_path)
+
+
+@pytest.mark.parametrize("kind", (KINDS[0],), ids=str)
+def test_a_roll_back_is_finished(kind: Kind, tmp_path: Path) -> None:
+    survive(dying.rolling_back, kind, tmp_path)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_each_way_there_and_back(kind: Kind, tmp_path: Path) -> None:
+    assert not dying.moving(kind, tmp_path / "there", 0, dying.quiet)
+    assert not dying.undoing(kind, tmp_path / "undone", 0, dying.quiet)
+    assert not dying.rolling_back(kind, tmp_path / "back", 0, dying.quiet)
+
+
+@pytest.mark.parametrize("kind", FEW, ids=str)
+def test_a_failure_at_a_line_is_undone_or_proved(kind: Kind, tmp_path: Path) -> None:
+    for number in range(2, 100, 9):
+        if not dying.failing(kind, tmp_path / str(number), number, dying.quiet):
+            assert number > 50
+            break
+
+
+def test_a_layer_that_ran_since_its_links_were_made_is_linked_anew(tmp_path: Path) -> None:
+    """A store that replaces its files leaves the links with the old ones; an undo would have brought those back."""
+    first = KINDS[5].lab(tmp_path / "first")
+    begun = first.begin()
+    first.burning(0, lambda: first.run(begun))
+    at = first.fuse.trace.index("journal evidence keep the layer of db:/data") + 1
+    lab = KINDS[5].lab(tmp_path / "second")
+    operation = lab.begin()
+    assert lab.burning(at, lambda: lab.run(operation))
+    lab.engine.start(lab.container("db").id)
+    lab.write()
+    lab.check()
+    lab.store.never_ready.add(lab.goal("db"))
+    dying._until_undone(lab, operation, 1)
+    lab.check_undone()
+
+
+def test_what_somebody_else_put_at_the_goal_is_never_taken_away(tmp_path: Path) -> None:
+    for kind in (KINDS[0], KINDS[1], KINDS[2]):
+        lab = kind.lab(tmp_path / str(kind))
+        operation = lab.begin()
+        goal = Path(lab.goal("db"))
+        goal.mkdir()
+        (goal / "theirs").write_text("precious")
+        dying._until_undone(lab, operation, 1)
+        assert (goal / "theirs").read_text() == "precious"
+        assert [path.name for path in goal.iterdir()] == ["theirs"]
+        lab.check_at_origin()
