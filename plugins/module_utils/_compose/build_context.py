@@ -72,12 +72,10 @@ def _matches(pattern: str, relative: str) -> bool:
 def _regex(pattern: str) -> re.Pattern[str]:
     out, position = "", 0
     while position < len(pattern):
-        if pattern.startswith("**/", position):
-            out += "(?:.*/)?"
-            position += 3
-        elif pattern.startswith("**", position):
-            out += ".*"
-            position += 2
+        if pattern.startswith("**", position):
+            position += 3 if pattern.startswith("**/", position) else 2
+            # Whole directories, also without the slash: '**name' is no suffix match.
+            out += "(?:.*/)?" if position < len(pattern) else ".*"
         elif pattern[position] == "*":
             out += "[^/]*"
             position += 1

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import Project
 
@@ -17,13 +18,14 @@ UNIT_DIRECTORIES = ("/etc/systemd/system", "/run/systemd/system", "/usr/local/li
 def owners_of(project: Project) -> list[str]:
     """Return a sentence for each unit file that names the project's directory together with compose."""
     found = []
+    directory = re.compile(re.escape(project.working_dir) + r"(?![\w.-])")
     for path in _unit_files():
         try:
             with open(path, encoding="utf-8", errors="replace") as handle:
                 text = handle.read()
         except OSError:
             continue
-        if project.working_dir in text and "compose" in text:
+        if directory.search(text) and "compose" in text:
             name = os.path.basename(path)
             found.append(
                 f"The systemd unit {name} names this project: if it supervises 'compose up' in the foreground, it sees"

@@ -86,12 +86,14 @@ def blockers(request: Request, findings: Findings, choices: Mapping[str, Choice]
         slower = [name for name, choice in choices.items() if choice.strategy != RENAME]
         if slower:
             found.append(
-                f"backup: none is allowed for the strategy rename only, and {', '.join(slower)} takes another."
+                f"backup: none is allowed for the strategy rename only, and {', '.join(slower)} takes another: set"
+                " backup: auto, or strategy: rename where that is possible."
             )
     estimate = estimated_downtime(findings, choices)
     if request.max_downtime and estimate > request.max_downtime:
         found.append(
-            f"The downtime is estimated at {estimate:.1f} s, more than max_downtime ({request.max_downtime:.1f} s)."
+            f"The downtime is estimated at {estimate:.1f} s, more than max_downtime ({request.max_downtime:.1f} s): raise"
+            " max_downtime, or name sources on the data's own file system, where a rename takes a bare restart."
         )
     return found
 
@@ -125,13 +127,13 @@ def _of_move(move: Move, choice: Choice) -> list[str]:
     data, place, found = move.data, move.place, []
     if not choice.strategy:
         reasons = "; ".join(f"{name}: {why}" for name, why in choice.against.items())
-        found.append(f"{data.service}: {choice.reason} ({reasons}).")
+        found.append(f"{data.service}: {choice.reason} ({reasons}). Set strategy: auto, or name another source.")
     if not place.empty:
         found.append(
             f"{place.path} is not empty: it holds {place.occupied_by}. Name another directory, or move that away first."
         )
     if place.volatile:
-        found.append(f"{place.path} lies on {place.filesystem}, which does not survive a restart.")
+        found.append(f"{place.path} lies on {place.filesystem}, which does not survive a restart. Name a directory on disk.")
     if move.ignore_line:
         found.append(
             f"{place.path} lies inside the build context of this project and would be copied into the image or"
@@ -144,10 +146,14 @@ def _of_move(move: Move, choice: Choice) -> list[str]:
         )
     if move.shipped_by_image:
         found.append(
-            f"The image of {data.service} ships files at {data.target}; only data made at run time can be moved."
+            f"The image of {data.service} ships files at {data.target}; only data made at run time can be moved:"
+            " name the target below it that holds that data alone."
         )
     if data.kind == LAYER and not data.host_path:
-        found.append(f"The engine's storage driver does not show where the layer of {data.service} is.")
+        found.append(
+            f"The engine's storage driver does not show where the layer of {data.service} is: back it up with"
+            f" compose_storage_backup, and restore that into a service that has a volume at {data.target}."
+        )
     if data.facts is not None:
         found += data.facts.blockers
     return found

@@ -1,0 +1,196 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What forbids a plan, and that each sentence names a way out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import (
+    AUTO,
+    BIND,
+    COPY,
+    LAYER,
+    RENAME,
+    TMPFS,
+    DataPath,
+    Findings,
+    MountRequest,
+    Move,
+    Request,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.preflight import (
+    blockers,
+    check_move,
+    check_request,
+    estimated_downtime,
+    name_of,
+    warnings,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.strategy import choose
+from tests.unit.storage.findings import DATA, FACTS, GIB, PLACE, REQUEST, a_move, findings
+
+ELSEWHERE = {RENAME: "another file system", "clone": "another file system", "replica": "no"}
+
+
+def found(request: Request = REQUEST, what: Findings | None = None) -> list[str]:
+    told = what or findings()
+    return blockers(request, told, {name_of(move): choose(move, request.strategy) for move in told.moves})
+
+
+def of(**changes: Any) -> list[str]:
+    return found(what=findings(a_move(**changes)))
+
+
+def test_nothing_is_in_the_way() -> None:
+    assert found() == []
+
+
+# What is wrong, what the sentence names, and the way out that it offers.
+TABLE = [
+    ("no strategy", lambda: of(cannot=dict.fromkeys((RENAME, "clone", "replica", COPY), "no")), "copy: no", "strategy"),
+    ("not empty", lambda: of(exists=True, empty=False, occupied_by="3 entries"), "3 entries", "Name another"),
+    ("volatile", lambda: of(volatile=True, filesystem="tmpfs"), "tmpfs", "Name a"),
+    ("build context", lambda: of(ignore_line="postgres", ignore_file="/srv/app/.dockerignore"), "'postgres'", "add"),
+    ("other users", lambda: of(users=("app-backup-1",)), "app-backup-1", "first"),
+    ("shipped by the image", lambda: of(kind=LAYER, shipped_by_image=True), "ships files", "name"),
+    ("no layer to see", lambda: of(kind=LAYER, host_path=""), "storage driver", "volume"),
+    ("drift", lambda: found(what=findings(drift={"db": ("the command changed",)})), "the command", "accept_drift"),
+    (
+        "compose v1 forgets", lambda: found(what=findings(compose_v1=True, other_anonymous={"db": ("/extra",)})),
+        "/extra", "mounts too",
+    ),
+    (
+        "no backup for a copy", lambda: found(replace(REQUEST, backup="none"), findings(a_move(cannot=ELSEWHERE))),
+        "db:/var/lib/postgresql/data", "backup: auto",
+    ),
+    ("too long", lambda: found(replace(REQUEST, max_downtime=0.5)), "1.0 s", "max_downtime"),
+    ("space", lambda: of(cannot=ELSEWHERE, free_bytes=GIB), "bytes are missing", "Free them"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("what, ask, named, way_out", TABLE, ids=[row[0] for row in TABLE])
+def test_each_is_said_with_a_way_out(what: str, ask: Any, named: str, way_out: str) -> None:
+    (sentence,) = ask()
+    assert named in sentence
+    assert way_out in sentence
+    assert sentence.endswith(".")
+
+
+def test_what_the_store_and_the_engine_say_is_passed_on() -> None:
+    move = a_move(facts=replace(FACTS, blockers=("It is a standby.",)))
+    assert found(what=findings(move, unsupported=("It is rootless.",), blockers=("Other.",))) == [
+        "It is rootless.", "Other.", "It is a standby.",
+    ]  # fmt: skip
+
+
+def test_everything_in_the_way_is_said_at_once() -> None:
+    move = a_move(volatile=True, users=("x",), empty=False, occupied_by="a file", exists=True)
+    assert len(found(what=findings(move, drift={"db": ("a",)}))) == 4
+
+
+def test_drift_may_be_accepted() -> None:
+    assert found(replace(REQUEST, accept_drift=True), findings(drift={"db": ("the command changed",)})) == []
+
+
+def test_compose_2_carries_anonymous_volumes_over() -> None:
+    assert found(what=findings(other_anonymous={"db": ("/extra",)})) == []
+
+
+def test_no_backup_is_allowed_for_a_rename_and_said_aloud() -> None:
+    request = replace(REQUEST, backup="none")
+    assert found(request) == []
+    told = findings()
+    choices = {name_of(move): choose(move, AUTO) for move in told.moves}
+    assert any("No backup" in sentence for sentence in warnings(request, told, choices))
+    assert not any("No backup" in sentence for sentence in warnings(REQUEST, told, choices))
+
+
+@pytest.mark.parametrize("backup, device, free, missing", [
+    ("auto", 1, 3 * GIB, False),
+    ("auto", 1, 2 * GIB, True),
+    ("auto", 2, 2 * GIB, False),
+])  # fmt: skip
+def test_space_is_added_up_for_each_file_system(backup: str, device: int, free: int, missing: bool) -> None:
+    """One GiB of data, copied and backed up: together on one file system, or each on its own."""
+    move = a_move(cannot=ELSEWHERE, free_bytes=free)
+    place = replace(PLACE, path="/backups", device=device, free_bytes=free, mount_point="/backups")
+    said = found(replace(REQUEST, backup=backup), findings(move, backup_place=place))
+    assert bool(said) == missing
+    if missing:
+        needed = int(GIB * 1.05) * 2 + (64 << 20) + (32 << 20)
+        assert f"{needed - free:,} bytes are missing" in said[0]
+
+
+def test_a_limit_of_nothing_is_no_limit() -> None:
+    assert found(replace(REQUEST, max_downtime=0.0)) == []
+    assert found(replace(REQUEST, max_downtime=1.0)) == []
+
+
+def test_restarts_overlap_and_moves_add_up() -> None:
+    moves = (a_move(cannot=ELSEWHERE), a_move(service="redis", store="redis", cannot=ELSEWHERE))
+    each = [estimated_downtime(told, _choices(told)) for told in (findings(moves[0]), findings(moves[1]))]
+    both = findings(*moves)
+    assert max(each) < estimated_downtime(both, _choices(both)) == pytest.approx(sum(each) - 1.0)
+
+
+def _choices(told: Findings) -> dict[str, Any]:
+    return {name_of(move): choose(move, AUTO) for move in told.moves}
+
+
+def test_a_floating_tag_is_said_with_the_way_to_pin_it() -> None:
+    told = findings(floating={"db": "The tag postgres:alpine means 18 by now."})
+    (said,) = warnings(REQUEST, told, _choices(told))
+    assert "pin_images: true" in said
+    (said,) = warnings(replace(REQUEST, pin_images=True), told, _choices(told))
+    assert "pin_images" not in said
+
+
+# -- the request itself --------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "one, other",
+    [
+        (MountRequest("db", "/srv/a", "/data"), MountRequest("db", "/srv/b", "/data")),
+        (MountRequest("db", "/srv/a"), MountRequest("redis", "/srv/a")),
+        (MountRequest("db", "/srv/a"), MountRequest("redis", "/srv/a/below")),
+        (MountRequest("db", "/srv/a/below/"), MountRequest("redis", "/srv/a")),
+        (MountRequest("db", "/"), MountRequest("redis", "/srv")),
+    ],
+)
+def test_a_request_that_contradicts_itself_is_refused(one: MountRequest, other: MountRequest) -> None:
+    with pytest.raises(InvalidInput):
+        check_request([one, other])
+
+
+def test_names_that_only_begin_alike_do_not_overlap() -> None:
+    check_request([MountRequest("db", "/srv/a"), MountRequest("redis", "/srv/ab")])
+    check_move(DATA, "/engine/volumes/v/_data-new")
+
+
+@pytest.mark.parametrize(
+    "data, source, said",
+    [
+        (replace(DATA, kind=TMPFS, host_path=""), "/srv/a", "memory"),
+        (replace(DATA, kind=BIND), "/srv/a", "bind mount already"),
+        (replace(DATA, driver="nfs-driver"), "/srv/a", "nfs-driver"),
+        (DATA, DATA.host_path, "overlaps"),
+        (DATA, DATA.host_path + "/inside", "overlaps"),
+        (DATA, "/engine/volumes", "overlaps"),
+    ],
+)
+def test_what_cannot_be_moved_is_said(data: DataPath, source: str, said: str) -> None:
+    with pytest.raises(InvalidInput, match=said):
+        check_move(data, source)
+
+
+def test_what_can_be_moved_passes() -> None:
+    move: Move = a_move()
+    check_move(move.data, move.source)
