@@ -92,8 +92,8 @@ def blockers(request: Request, findings: Findings, choices: Mapping[str, Choice]
     estimate = estimated_downtime(findings, choices)
     if request.max_downtime and estimate > request.max_downtime:
         found.append(
-            f"The downtime is estimated at {estimate:.1f} s, more than max_downtime ({request.max_downtime:.1f} s): raise"
-            " max_downtime, or name sources on the data's own file system, where a rename takes a bare restart."
+            f"The downtime is estimated at {estimate:.1f} s, more than max_downtime ({request.max_downtime:.1f} s):"
+            " raise max_downtime, or name sources on the data's own file system, where a rename takes a bare restart."
         )
     return found
 
@@ -133,7 +133,9 @@ def _of_move(move: Move, choice: Choice) -> list[str]:
             f"{place.path} is not empty: it holds {place.occupied_by}. Name another directory, or move that away first."
         )
     if place.volatile:
-        found.append(f"{place.path} lies on {place.filesystem}, which does not survive a restart. Name a directory on disk.")
+        found.append(
+            f"{place.path} lies on {place.filesystem}, which does not survive a restart. Name a directory on disk."
+        )
     if move.ignore_line:
         found.append(
             f"{place.path} lies inside the build context of this project and would be copied into the image or"
