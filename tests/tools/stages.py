@@ -84,7 +84,7 @@ STAGES = (
     ),
     Stage(
         "integration",
-        (_pytest("integration", "tests/integration", "-m", "not faults and not matrix", "--timeout=600"),),
+        (_pytest("integration", "tests/integration", "-m", "not faults and not matrix", "--timeout=1500"),),
         after=("images",),
         engine=True,
         limit=3000,
