@@ -11,6 +11,7 @@ step is asked again, which every resumed run does anyway.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import time
@@ -19,6 +20,9 @@ from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import (
+    COMMITTED,
+    DONE,
+    ROLLED_BACK,
     SCHEMA_VERSION,
     History,
     Record,
@@ -27,6 +31,28 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model
 
 PROGRESS_INTERVAL = 1.0
 """Seconds between two progress records; they are for people and are not fsynced."""
+
+
+BALLAST = "ballast"
+BALLAST_BYTES = 1 << 20
+
+
+def take_ballast(directory: str) -> None:
+    """Hold space beside a journal, to be let go when the file system is full."""
+    handle = os.open(os.path.join(directory, BALLAST), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with os.fdopen(handle, "wb") as stream:
+        stream.write(os.urandom(BALLAST_BYTES))  # nothing that a file system could compress
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def drop_ballast(directory: str) -> bool:
+    """Let the held space go; tell whether there was any."""
+    try:
+        os.unlink(os.path.join(directory, BALLAST))
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def parse(raw: bytes) -> list[Record]:
@@ -85,6 +111,8 @@ class Journal:
 
     def state(self, state: str) -> None:
         self._append("state", data={"state": state}, durable=True)
+        if state in (DONE, COMMITTED, ROLLED_BACK):
+            drop_ballast(os.path.dirname(self._path))
 
     def intent(self, step: str) -> None:
         self._append("intent", step, durable=True)
@@ -122,6 +150,19 @@ class Journal:
         if data:
             entry["data"] = data
         line = json.dumps(entry, sort_keys=True).encode() + b"\n"
+        try:
+            self._write(line, durable=durable)
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            if what == "progress":
+                return  # for people; what is held is for the way back
+            # That has to be noted even on the file system that has just run full.
+            if not drop_ballast(os.path.dirname(self._path)):
+                raise
+            self._write(line, durable=durable)
+
+    def _write(self, line: bytes, *, durable: bool) -> None:
         handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:
             line = self._mended(handle) + line

@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, StatefulError
-from ansible_collections.selfhost.stateful.plugins.module_utils._operation.journal import Journal
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.journal import Journal, take_ballast
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import (
     DONE,
     OPEN_STATES,
@@ -115,6 +115,12 @@ class OperationStore:
 
     def begin(self, plan: Plan) -> Operation:
         """Write a new attempt at the plan's goal; the caller holds the project's lock."""
+        try:
+            return self._begin(plan)
+        except OSError as error:
+            raise _unwritable(self._directory, error) from error
+
+    def _begin(self, plan: Plan) -> Operation:
         os.makedirs(self._directory, mode=0o700, exist_ok=True)
         operation_id = self.next_id(plan.goal)
         directory = os.path.join(self._directory, operation_id)
@@ -126,6 +132,7 @@ class OperationStore:
             os.path.join(draft, "plan.json"),
             json.dumps({"schema_version": SCHEMA_VERSION, **plan.as_dict()}, indent=1, sort_keys=True),
         )
+        take_ballast(draft)
         Journal(os.path.join(draft, "journal.jsonl")).state("planned")
         os.rename(draft, directory)
         _fsync_directory(self._directory)
@@ -180,10 +187,14 @@ class OperationStore:
             os.makedirs(self._directory, mode=0o700, exist_ok=True)
             return os.open(self._lock_path(project), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise StatefulError(
-                f"The journal of operations cannot be written in {self._directory}: {error.strerror}.",
-                next_command="run the task with become: true, or set operations_dir to a directory that can be written",
-            ) from error
+            raise _unwritable(self._directory, error) from error
+
+
+def _unwritable(directory: str, error: OSError) -> StatefulError:
+    return StatefulError(
+        f"The journal of operations cannot be written in {directory}: {error.strerror}.",
+        next_command="run the task with become: true, or set operations_dir to a directory that can be written",
+    )
 
 
 def _flock(handle: int, *, wait: bool) -> bool:

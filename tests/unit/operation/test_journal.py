@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import json
 import os
@@ -18,7 +19,12 @@ from hypothesis import strategies as st
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation import journal as journals
-from ansible_collections.selfhost.stateful.plugins.module_utils._operation.journal import Journal, parse
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.journal import (
+    BALLAST,
+    Journal,
+    parse,
+    take_ballast,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import (
     COMMITTED,
     DONE,
@@ -218,3 +224,50 @@ def test_progress_is_written_once_a_second_and_at_the_end(journal: Journal, monk
     journal.progress("prepare", "copy", 100, 100)
     seen = [record.data["done_bytes"] for record in journal.records()]
     assert seen == [1, 11, 21, 31, 41, 51, 61, 71, 81, 91, 100]
+
+
+# -- a full file system --------------------------------------------------------
+
+
+@pytest.fixture
+def full(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> Journal:
+    """Return a journal that has begun on a file system that is full now, but for the ballast."""
+    directory = os.path.dirname(journal.path)
+    journal.state(RUNNING)
+    take_ballast(directory)
+    write = os.write
+
+    def refused(handle: int, line: bytes) -> int:
+        if os.path.exists(os.path.join(directory, BALLAST)):
+            write(handle, line[:5])  # torn, as it comes in the real world
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(handle, line)
+
+    monkeypatch.setattr(journals.os, "write", refused)
+    return journal
+
+
+def test_the_way_back_is_noted_on_a_full_file_system(full: Journal) -> None:
+    full.failure("settle", "No space left on device")
+    full.undoing("No space left on device")
+    assert [record.what for record in full.records()] == ["state", "failure", "undoing"]
+
+
+def test_progress_leaves_the_ballast_to_the_way_back(full: Journal) -> None:
+    full.progress("prepare", "copy", 1, 1)
+    assert os.path.exists(os.path.join(os.path.dirname(full.path), BALLAST))
+    full.failure("copy", "why")
+    assert [record.what for record in full.records()] == ["state", "failure"]
+
+
+def test_without_ballast_it_is_an_error(full: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journals, "drop_ballast", lambda directory: False)
+    with pytest.raises(OSError, match="No space left"):
+        full.intent("stop")
+
+
+@pytest.mark.parametrize("state, held", [(RUNNING, True), (DONE, False), (ROLLED_BACK, False)])
+def test_the_ballast_goes_with_the_end(journal: Journal, state: str, held: bool) -> None:
+    take_ballast(os.path.dirname(journal.path))
+    journal.state(state)
+    assert os.path.exists(os.path.join(os.path.dirname(journal.path), BALLAST)) is held
