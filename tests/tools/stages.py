@@ -96,6 +96,8 @@ STAGES = (
         after=("images", "build"),
         engine=True,
         env={"ANSIBLE_COLLECTIONS_PATH": str(tree.BUILD / "installed")},
+        # Hundreds of tasks over ssh: on a machine that is busy otherwise it takes a quarter of an hour.
+        limit=1800,
     ),
     Stage(
         "ansible-lint",
