@@ -231,6 +231,7 @@ def _announced(call: Callable[..., Any], faults: Faults) -> Callable[..., Any]:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored, and that is inherited
     with open(sys.argv.pop(1), encoding="utf-8") as source:
         given = json.load(source)
     if "waiting" in given:

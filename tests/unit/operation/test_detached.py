@@ -156,6 +156,7 @@ def test_it_goes_on_alone_and_keeps_the_lock(tmp_path: Path, how: str) -> None:
     parent = os.fork()
     if parent == 0:
         os.setpgid(0, 0)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored, and that is inherited
         with store.locked("project", wait=False):
             try:
                 run_detached(work, result_path=operation.result_path, log_path=operation.worker_log)
