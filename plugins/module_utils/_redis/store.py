@@ -32,12 +32,14 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._redis.startup i
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import REDIS, StoreFacts
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.store import (
     BackupRequest,
+    Declared,
     Identity,
     Orphan,
     Report,
 )
 
 NAMES = ("redis", "valkey", "keydb")
+VERSIONS = ("REDIS_VERSION", "VALKEY_VERSION")
 USUAL_DIRECTORY = "/data"
 
 
@@ -54,10 +56,15 @@ class RedisStore:
 
     # -- questions ---------------------------------------------------------
 
+    def declares(self, image_ref: str, env: Mapping[str, str]) -> Declared | None:
+        version = next((env[key] for key in VERSIONS if env.get(key)), "")
+        if not version and not any(name in image_ref.rpartition("/")[2] for name in NAMES):
+            return None
+        return Declared(version=version)
+
     def recognises(self, engine: Engine, container: Container, host_path_of: Callable[[str], str]) -> str:
-        program = container.image_ref.rpartition("/")[2]
-        named = any(name in program for name in NAMES) or "REDIS_VERSION" in container.env
-        if not named and not any(name in " ".join(container.command[:1]) for name in NAMES):
+        named = self.declares(container.image_ref, container.env)
+        if named is None and not any(name in " ".join(container.command[:1]) for name in NAMES):
             return ""
         if container.running:
             return observe_redis(self._session(engine, container)).dir

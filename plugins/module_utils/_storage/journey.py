@@ -21,6 +21,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._errors import I
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import SWITCH, Goal, Plan, Step
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import OperationStore
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage import planner, preflight, report
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.find import find_data, with_sources
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import (
     DataPath,
     Findings,
@@ -30,11 +31,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model i
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.observe import reached
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.strategy import Choice, choose
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.survey import (
-    find_data,
-    survey,
-    with_sources,
-)
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.survey import survey
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World
 
 LASTING_ROLES = frozenset({"keeper", "volume-holder", "standby"})
