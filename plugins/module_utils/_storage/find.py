@@ -129,6 +129,15 @@ def _in_layer(world: World, project: Project, mount: MountRequest, paths: Sequen
     )
 
 
+def declared_target(world: World, project: Project, service: str) -> str:
+    """Return the data path of a service without a container: the one that its image declares."""
+    reference = project.service(service).image
+    image = world.engine.image(reference) if reference else None
+    if image is not None and len(image.volumes) == 1:
+        return image.volumes[0]
+    raise InvalidInput(f"{service} was never started, so its data path cannot be found: name the target of its mount.")
+
+
 def with_sources(mounts: Sequence[MountRequest], project_dir: str) -> tuple[MountRequest, ...]:
     """Return the requests with absolute sources, symbolic links resolved; raises for what cannot be a directory."""
     found = []

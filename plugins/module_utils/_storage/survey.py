@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.atomic import refuse_unwritable
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.build_context import (
@@ -59,7 +59,7 @@ def survey(
     changing = {(mount.service, data.target) for mount, data in moving}
     return Findings(
         moves=moves,
-        rewrite=planned_rewrite(world, request, moves, images if request.pin_images else {}),
+        rewrite=planned_rewrite(world, request, images if request.pin_images else {}),
         dependents=dependents_of(project, services),
         stores=tuple(stopped(c) for name in services for c in project.containers[name]),
         unsupported=tuple(
@@ -134,12 +134,12 @@ def build_contexts(project: Project) -> list[BuildContext]:
     return found
 
 
-def planned_rewrite(world: World, request: Request, moves: Sequence[Move], images: dict[str, str]) -> PlannedRewrite:
+def planned_rewrite(world: World, request: Request, images: Mapping[str, str]) -> PlannedRewrite:
     """Plan the edit of the compose files in memory; raises where they cannot be edited as asked."""
     files = project_files(world.compose.options, world.compose.environment)
     rewrite = plan_rewrite(
         files,
-        mounts=[Mount(move.data.service, move.data.target, move.written) for move in moves],
+        mounts=[Mount(mount.service, mount.target, mount.written) for mount in request.mounts],
         images=images,
         rewrite=request.rewrite,
     )
