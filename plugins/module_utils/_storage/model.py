@@ -149,6 +149,45 @@ class PlannedRewrite:
     how: str = ""
     warnings: tuple[str, ...] = ()
     diff: tuple[Mapping[str, str], ...] = ()
+    blockers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class FoundData:
+    """Data of a store that lies somewhere without a container; ``version`` may be empty, ``shown`` says all of it."""
+
+    store: str
+    version: str
+    shown: str
+
+
+@dataclass(frozen=True)
+class Unstarted:
+    """A wanted mount of a service without a container: the file is edited, and what starts later starts on it.
+
+    ``store`` and ``version`` are what its image says of itself, empty where it
+    says nothing. ``holds``: the data that lies in the wanted directory.
+    ``mounted_now``: what the file mounts there so far, ``left_behind`` what that
+    holds. ``astray``: where the image would put its data beside the mount.
+    ``lost``: volumes without a container that hold data of the same kind,
+    ``lost_here`` those that bear the project's label.
+    """
+
+    service: str
+    target: str
+    place: Place
+    store: str = ""
+    version: str = ""
+    holds: tuple[FoundData, ...] = ()
+    mounted_now: str = ""
+    mounted_kind: str = ""
+    left_behind: str = ""
+    astray: str = ""
+    lost: tuple[str, ...] = ()
+    lost_here: tuple[str, ...] = ()
+    replicas: int = 1
+    ignore_line: str = ""
+    ignore_file: str = ""
 
 
 @dataclass(frozen=True)
@@ -190,6 +229,7 @@ class Findings:
     """
 
     moves: tuple[Move, ...]
+    unstarted: tuple[Unstarted, ...] = ()
     rewrite: PlannedRewrite = PlannedRewrite()
     dependents: tuple[tuple[StoppedContainer, ...], ...] = ()
     stores: tuple[StoppedContainer, ...] = ()

@@ -10,16 +10,17 @@ import os
 from collections.abc import Mapping, Sequence
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.atomic import refuse_unwritable
-from ansible_collections.selfhost.stateful.plugins.module_utils._compose.build_context import (
-    BuildContext,
-    line_to_add,
-)
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.build_context import BuildContext
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.drift import FLOATING, find_drift
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_entries import Mount
-from ansible_collections.selfhost.stateful.plugins.module_utils._compose.files import project_files
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.files import ProjectFiles, project_files
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.owners import owners_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import Project
-from ansible_collections.selfhost.stateful.plugins.module_utils._compose.rewrite import plan_rewrite
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.rewrite import (
+    NOT_IN_FILE,
+    Rewrite,
+    plan_rewrite,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.kind import unsupported
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.layer import shipped_by_image
@@ -38,17 +39,23 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model i
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.observe import (
     data_paths,
+    line_missing,
     measured,
     place,
     with_facts,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.preflight import check_move
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import clone, rename
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.unstarted import look_around
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World
 
 
 def survey(
-    world: World, project: Project, request: Request, moving: Sequence[tuple[MountRequest, DataPath]]
+    world: World,
+    project: Project,
+    request: Request,
+    moving: Sequence[tuple[MountRequest, DataPath]],
+    never_created: Sequence[MountRequest],
 ) -> Findings:
     """Return the findings for the mounts that are not reached yet."""
     services = list(dict.fromkeys(mount.service for mount, _data in moving))
@@ -59,6 +66,7 @@ def survey(
     changing = {(mount.service, data.target) for mount, data in moving}
     return Findings(
         moves=moves,
+        unstarted=tuple(look_around(world, project, mount, contexts) for mount in never_created),
         rewrite=planned_rewrite(world, request, images if request.pin_images else {}),
         dependents=dependents_of(project, services),
         stores=tuple(stopped(c) for name in services for c in project.containers[name]),
@@ -94,8 +102,7 @@ def _move(
     can_clone = clone.can_clone(known.host_path, parent)
     if not can_clone.yes:
         cannot[CLONE] = can_clone.reason
-    ignoring = [(context, line_to_add(context, mount.source)) for context in contexts]
-    missing = next(((context, line) for context, line in ignoring if line), None)
+    ignore_line, ignore_file = line_missing(contexts, mount.source)
     return Move(
         data=known,
         source=mount.source,
@@ -104,8 +111,8 @@ def _move(
         cannot=cannot,
         users=_other_users(world, project, data, mount.service),
         shipped_by_image=data.kind == LAYER and shipped_by_image(container, data.target),
-        ignore_line=missing[1] if missing else "",
-        ignore_file=missing[0].ignore_file if missing else "",
+        ignore_line=ignore_line,
+        ignore_file=ignore_file,
         image_id=container.image_id,
     )
 
@@ -134,15 +141,21 @@ def build_contexts(project: Project) -> list[BuildContext]:
     return found
 
 
+def survey_files(world: World, project: Project, request: Request, never_created: Sequence[MountRequest]) -> Findings:
+    """Return the findings where no data moves: the file alone is to say what it does not say yet."""
+    contexts = build_contexts(project)
+    return Findings(
+        moves=(),
+        unstarted=tuple(look_around(world, project, mount, contexts) for mount in never_created),
+        rewrite=planned_rewrite(world, request, {}),
+    )
+
+
 def planned_rewrite(world: World, request: Request, images: Mapping[str, str]) -> PlannedRewrite:
     """Plan the edit of the compose files in memory; raises where they cannot be edited as asked."""
     files = project_files(world.compose.options, world.compose.environment)
-    rewrite = plan_rewrite(
-        files,
-        mounts=[Mount(mount.service, mount.target, mount.written) for mount in request.mounts],
-        images=images,
-        rewrite=request.rewrite,
-    )
+    mounts = [Mount(mount.service, mount.target, mount.written) for mount in request.mounts]
+    rewrite = plan_rewrite(files, mounts=mounts, images=images, rewrite=request.rewrite)
     for edit in rewrite.edits:
         refuse_unwritable(edit.path)  # now, and not in the downtime
     return PlannedRewrite(
@@ -150,7 +163,27 @@ def planned_rewrite(world: World, request: Request, images: Mapping[str, str]) -
         how=rewrite.how,
         warnings=rewrite.warnings,
         diff=tuple(edit.diff() for edit in rewrite.edits),
+        blockers=tuple(_of_rewrite(files, rewrite, mounts, request)),
     )
+
+
+def _of_rewrite(files: ProjectFiles, rewrite: Rewrite, mounts: Sequence[Mount], request: Request) -> list[str]:
+    """Return why the services could not be created on their new mounts from what the files would say."""
+    if request.rewrite == "none":
+        lacking = [mount for mount in mounts if plan_rewrite(files, mounts=[mount], rewrite="none").how == NOT_IN_FILE]
+        return [
+            f"The compose file does not mount {mount.source} at {mount.target} of {mount.service}, and rewrite: none"
+            " leaves it as it is: put the mount into the file, or set rewrite: in_place or override."
+            for mount in lacking
+        ]
+    unread = [edit.path for edit in rewrite.edits if edit.path not in files.texts]
+    if not files.listed:
+        return []
+    return [
+        f"The compose files of this project are listed, so compose would not read {path}: add it at the end of files"
+        " or COMPOSE_FILE (with the line 'x-empty: true' for now), or set rewrite: in_place."
+        for path in unread
+    ]
 
 
 def dependents_of(project: Project, services: Sequence[str]) -> tuple[tuple[StoppedContainer, ...], ...]:
