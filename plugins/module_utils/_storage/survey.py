@@ -11,10 +11,9 @@ from collections.abc import Mapping, Sequence
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.atomic import refuse_unwritable
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.build_context import BuildContext
-from ansible_collections.selfhost.stateful.plugins.module_utils._compose.drift import FLOATING, find_drift
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.drift import FLOATING, REPLICAS, find_drift
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_entries import Mount
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.files import ProjectFiles, project_files
-from ansible_collections.selfhost.stateful.plugins.module_utils._compose.owners import owners_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import Project
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.rewrite import (
     NOT_IN_FILE,
@@ -37,6 +36,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model i
     Request,
     StoppedContainer,
 )
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.neighbours import neighbours
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.observe import (
     data_paths,
     line_missing,
@@ -64,6 +64,7 @@ def survey(
     info = world.engine.info()
     floating, images = floating_images(world, project, services)
     changing = {(mount.service, data.target) for mount, data in moving}
+    others = neighbours(world, project, services)
     return Findings(
         moves=moves,
         unstarted=tuple(look_around(world, project, mount, contexts) for mount in never_created),
@@ -81,7 +82,8 @@ def survey(
         floating=floating,
         images_to_write=images,
         drift=_drift(world, project, services, changing),
-        warnings=tuple(owners_of(project)) + tuple(_one_off_warnings(project)),
+        blockers=others.blockers,
+        warnings=others.warnings,
         backup_place=place(world, request.backup_dir),
         compose_v1=world.compose.is_v1,
         other_anonymous=_other_anonymous(world, project, services, changing),
@@ -238,7 +240,7 @@ def _drift(
     hashes = world.compose.service_hashes(services)
     found: dict[str, tuple[str, ...]] = {}
     for drift in find_drift(world.engine, project, services, hashes, ignore_targets=ours):
-        if drift.kind != FLOATING:  # said on its own, with the way to pin it
+        if drift.kind not in (FLOATING, REPLICAS):  # said on their own, each with its way out
             found[drift.service] = (*found.get(drift.service, ()), drift.text)
     return found
 
@@ -253,8 +255,3 @@ def _other_anonymous(
         if others:
             found[name] = others
     return found
-
-
-def _one_off_warnings(project: Project) -> list[str]:
-    running = [container.name for container in project.one_off if container.running]
-    return [f"{name}, a container of 'compose run', is left alone and loses its connections." for name in running]
