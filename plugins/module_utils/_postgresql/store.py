@@ -142,7 +142,10 @@ class PostgresqlStore:
         return different
 
     def took_writes(self, host_path: str, since: Identity) -> str:
-        transactions = int(self.identity(host_path)["next_xid"]) - int(since["next_xid"])
+        found = self.identity(host_path)
+        if found["state"] not in control.SHUT_DOWN_STATES:
+            return f"its server ended without a shutdown ({found['state']}), so nobody can tell from its files"
+        transactions = int(found["next_xid"]) - int(since["next_xid"])
         return f"about {transactions} transactions" if transactions > 0 else ""
 
     def wait_ready(self, engine: Engine, container_id: str, facts: StoreFacts, timeout: float) -> None:
@@ -235,7 +238,11 @@ class PostgresqlStore:
     def unarrange_stop(self, engine: Engine, container: Container, arranged: Mapping[str, Any]) -> None:
         return None
 
-    def stop(self, engine: Engine, container: Container, timeout: float) -> None:
+    def halt(self, engine: Engine, container: Container, host_path: str, since: Identity, timeout: float) -> str:
+        self.stop(engine, container, {}, timeout)
+        return self.took_writes(host_path, since)
+
+    def stop(self, engine: Engine, container: Container, arranged: Mapping[str, Any], timeout: float) -> None:
         # Found before the signal: the search walks /proc and belongs to the time when the server still serves.
         with self.session(engine, container) as connection:
             data_directory = connection.scalar("SHOW data_directory")

@@ -38,6 +38,8 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.store i
 )
 
 NAMES = ("redis", "valkey", "keydb")
+SHUTDOWN_SIGNAL = "SIGTERM"
+HALT_PAUSE_MS = 60_000
 USUAL_DIRECTORY = "/data"
 
 
@@ -71,8 +73,6 @@ class RedisStore:
         facts = observe_redis(self._session(engine, container))
         plan = shutdown.plan_save(facts)
         blockers = [f"{container.name}: {sentence}" for sentence in facts.blockers()]
-        if plan.refusal:
-            blockers.append(f"{container.name}: {plan.refusal}")
         warnings = []
         if plan.settings:
             warnings.append(
@@ -115,7 +115,13 @@ class RedisStore:
         return "its files were written" if self.identity(host_path)["last_write"] > since["last_write"] else ""
 
     def wait_ready(self, engine: Engine, container_id: str, facts: StoreFacts, timeout: float) -> None:
-        readiness.wait_ready(engine, container_id, timeout=timeout, password=self._password)
+        readiness.wait_ready(
+            engine,
+            container_id,
+            timeout=timeout,
+            password=self._password,
+            expect_keys=bool(facts.details.get("lasting_keys")),
+        )
 
     def counts(self, engine: Engine, container: Container, facts: StoreFacts) -> Mapping[str, Any]:
         return counts.as_dict(observe_redis(self._session(engine, container)).databases)
@@ -168,9 +174,24 @@ class RedisStore:
     def unarrange_stop(self, engine: Engine, container: Container, arranged: Mapping[str, Any]) -> None:
         shutdown.unarrange_save(self._session(engine, container), shutdown.plan_from_dict(arranged["plan"]))
 
-    def stop(self, engine: Engine, container: Container, timeout: float) -> None:
-        if _is_server(container.pid):
-            engine.stop(container.id, signal=container.stop_signal, timeout=timeout)
+    def halt(self, engine: Engine, container: Container, host_path: str, since: Identity, timeout: float) -> str:
+        connection = self._session(engine, container)
+        plan = shutdown.plan_save(observe_redis(connection), pause_ms=HALT_PAUSE_MS)
+        shutdown.arrange_save(connection, plan)
+        # Asked while nobody can write any more, and before the stop, which may write the files anew.
+        facts = observe_redis(connection)
+        wrote = self.took_writes(host_path, since)
+        if facts.changes_since_save:
+            wrote = f"{facts.changes_since_save} changes"
+        self.stop(engine, container, {"plan": plan.as_dict()}, timeout)
+        # A server that cannot hold writers back may have taken some until its end.
+        return wrote if plan.pause_ms else wrote or self.took_writes(host_path, since)
+
+    def stop(self, engine: Engine, container: Container, arranged: Mapping[str, Any], timeout: float) -> None:
+        by_command = arranged.get("plan", {}).get("method") == shutdown.BY_COMMAND
+        if _is_server(container.pid) and not by_command:
+            # Not the container's own stop signal, which the file may have made one that saves nothing.
+            engine.stop(container.id, signal=SHUTDOWN_SIGNAL, timeout=timeout)
             return
         # A shell or an init in front may keep the signal to itself.
         shutdown.ask_to_shut_down(self._session(engine, container))
@@ -202,7 +223,8 @@ LEFT_OUT = frozenset({"startup", "databases"})
 def facts_as_dict(facts: RedisFacts) -> dict[str, Any]:
     """Return what a journal keeps of the facts."""
     kept = {entry.name: getattr(facts, entry.name) for entry in fields(facts) if entry.name not in LEFT_OUT}
-    return {**kept, "starts_with_aof": facts.starts_with_aof}
+    lasting = sum(count.keys - count.expires for count in facts.databases.values())
+    return {**kept, "starts_with_aof": facts.starts_with_aof, "lasting_keys": lasting}
 
 
 def facts_from_dict(raw: Mapping[str, Any]) -> RedisFacts:

@@ -48,9 +48,20 @@ class Removal:
         return sum(copy.size_bytes for copy in self.copies)
 
 
-def plan_commit(operation: Operation, *, min_age_days: float, with_backups: bool) -> Removal:
-    """Return what committing would remove; raises where the operation is not to be committed (yet)."""
+def plan_commit(
+    operation: Operation, open_one: Operation | None, *, min_age_days: float, with_backups: bool
+) -> Removal:
+    """Return what committing would remove; raises where the operation is not to be committed (yet).
+
+    ``open_one`` is the project's open operation, which may still need what this one keeps.
+    """
     history = operation.history()
+    if open_one is not None and open_one.id != operation.id:
+        raise InvalidInput(
+            f"The operation {open_one.id} is open on the same project: {operation.id} cannot be committed before it"
+            " has ended.",
+            next_command=f"run the task of {open_one.id} again to finish it, or roll it back",
+        )
     if history.state not in (DONE, ROLLED_BACK, COMMITTED):
         raise InvalidInput(
             f"The operation {operation.id} is {history.state}: only one that has ended can be committed.",
@@ -120,10 +131,15 @@ def _mounting(containers: Sequence[Container], path: str) -> list[str]:
     return found
 
 
-def _release_volumes(world: World, operation: Operation) -> None:
-    """Remove the containers that held a volume, and the anonymous volumes that are empty shells now."""
+def remove_keepers(world: World, operation: Operation) -> None:
+    """Remove the containers that held a volume for this operation."""
     for container in world.engine.containers(labels={OPERATION_LABEL: operation.id, ROLE_LABEL: KEEPER}):
         world.engine.remove_container(container.id, force=True)
+
+
+def _release_volumes(world: World, operation: Operation) -> None:
+    """Remove the containers that held a volume, and the anonymous volumes that are empty shells now."""
+    remove_keepers(world, operation)
     for transfer in transfers_done(operation):
         name = transfer.origin.volume
         if transfer.origin.kind != "anonymous" or name in world.engine.volumes_in_use():

@@ -19,9 +19,15 @@ from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import ANONYMOUS_LABEL
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
-from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Evidence
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import (
+    Context,
+    Evidence,
+    Undecided,
+    UndoRefused,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Step
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.barrier import bar, is_barred, unbar
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.held import baseline, note_baseline
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import ANONYMOUS
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.base import NothingToUndo, SelfProving
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.downtime import running_on
@@ -66,6 +72,13 @@ class Rename(SelfProving):
             make_room(context.world, transfer.origin)
             renaming.rename_directory(transfer.goal.path, transfer.origin.path)
             bar(transfer.goal)  # until the undo of the stop has made a container on the origin
+        elif not is_same_directory(transfer.origin.path, transfer):
+            raise StatefulError(
+                f"The directory that was renamed is neither at {transfer.goal.path} nor at {transfer.origin.path}.",
+                state="the data is where somebody moved it to; nothing was touched now",
+                safe_to_rerun=False,
+                next_command=f"find / -xdev -inum {transfer.inode}",
+            )
         return {"path": transfer.origin.path}
 
     @staticmethod
@@ -98,7 +111,7 @@ class StagedMove(SelfProving):
         ran_at_origin = started_since(context.world, transfer, transfer.origin, known["settled_at"])
         ran_at_goal = started_since(context.world, transfer, transfer.goal, known["settled_at"])
         if ran_at_origin and ran_at_goal:
-            raise StatefulError(
+            raise Undecided(
                 f"The service {transfer.service} ran on {transfer.origin.shown()} and on {transfer.goal.path} since"
                 " the data was moved: both may hold writes that the other lacks.",
                 state=f"both are kept as they are: {transfer.origin.path} and {transfer.goal.path}",
@@ -114,14 +127,19 @@ class StagedMove(SelfProving):
             # Moved before, and the origin ran since: what lies at the goal is
             # our own copy, and is brought up to date like any other.
             os.rename(transfer.goal.path, transfer.staging)
+        # Before the data is read, so that whatever runs on the origin from here on is noticed.
+        settled_at = time.time()
         filled = dict(self.fill(transfer, step, context))
         store = context.world.store(transfer)
         wanted = store.identity(transfer.data_in(transfer.origin.path))
-        differences = store.differences(wanted, store.identity(transfer.data_in(transfer.staging)))
+        found = store.identity(transfer.data_in(transfer.staging))
+        differences = store.differences(wanted, found)
         if differences:
             raise StatefulError(f"The copy in {transfer.staging} differs: {'; '.join(differences)}.")
+        refuse_if_origin_ran(context.world, transfer, settled_at)
         make_room(context.world, transfer.goal)
-        evidence = {**filled, "path": transfer.goal.path, "settled_at": time.time()}
+        note_baseline(context.operation.directory, transfer, found)
+        evidence = {**filled, "path": transfer.goal.path, "settled_at": settled_at}
         # On disk before the rename: a kill right after it must not leave a
         # directory of which nobody knows whose it is.
         status = os.lstat(transfer.staging)
@@ -136,6 +154,7 @@ class StagedMove(SelfProving):
         for path in (transfer.staging, transfer.goal.path):
             stop_if_in_use(context.world, transfer, Location("bind", path))
         if published(transfer, context) is not None:
+            refuse_if_written(transfer, context)
             os.rename(transfer.goal.path, transfer.staging)
         # Before the copy goes: its inode may then be given to anything.
         durable.remove_file(_mark_path(context, transfer))
@@ -239,19 +258,36 @@ def stop_if_in_use(world: World, transfer: Transfer, location: Location) -> None
         )
 
 
+def refuse_if_origin_ran(world: World, transfer: Transfer, since: float) -> None:
+    """Raise where something ran on the origin after ``since``: the copy may lack what was written there."""
+    stop_if_in_use(world, transfer, transfer.origin)
+    if started_since(world, transfer, transfer.origin, since):
+        raise StatefulError(
+            f"A container ran on {transfer.origin.shown()} while its data was being moved, so the copy may lack what"
+            " was written there.",
+            state=f"the data is complete in {transfer.origin.shown()}",
+            next_command="docker ps -a --filter label=" + f"com.docker.compose.service={transfer.service}",
+        )
+
+
+def refuse_if_written(transfer: Transfer, context: Context[World]) -> None:
+    """Raise where a copy at the goal, which an undo would remove, holds what was written to it since."""
+    since = baseline(context.operation.directory, transfer)
+    if since is None:
+        return
+    wrote = context.world.store(transfer).took_writes(transfer.data_in(transfer.goal.path), since)
+    if wrote:
+        raise UndoRefused(
+            f"{transfer.goal.path} has taken writes ({transfer.service}: {wrote}), so nothing is undone: going back to"
+            " the original as it was would lose them.",
+            state=f"{transfer.goal.path} holds all data; {transfer.origin.shown()} is as it was at the stop",
+            next_command="run the same task again: it goes on from here",
+        )
+
+
 def started_since(world: World, transfer: Transfer, location: Location, moment: float) -> bool:
     """Tell whether any container started on ``location`` after ``moment`` (seconds since the epoch)."""
-    return any(epoch(c.started_at) > moment for c in world.on_location(transfer, location))
-
-
-def epoch(stamp: str) -> float:
-    """Return the engine's RFC 3339 stamp in seconds since the epoch; 0 for 'never'."""
-    if not stamp or stamp.startswith("0001-"):
-        return 0.0
-    whole, _dot, rest = stamp.partition(".")
-    fraction = "".join(char for char in rest if char.isdigit())
-    seconds = time.mktime(time.strptime(whole.rstrip("Z"), "%Y-%m-%dT%H:%M:%S")) - time.timezone
-    return seconds + (float(f"0.{fraction}") if fraction else 0.0)
+    return any(c.started > moment for c in world.on_location(transfer, location))
 
 
 def make_room(world: World, location: Location) -> None:
