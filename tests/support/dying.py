@@ -151,6 +151,29 @@ def undoing(kind: Kind, root: Path, at: int, event: Event) -> bool:
     return True
 
 
+def giving_up(kind: Kind, root: Path, at: int, event: Event) -> bool:
+    """Die in a move, and have it rolled back: all is as before, or what was written meanwhile closes the way back."""
+    lab = kind.lab(root)
+    operation = lab.begin()
+    if not lab.burning(at, lambda: lab.run(operation)):
+        lab.check_moved(operation)
+        return False
+    lab.lenient = True
+    before = {name: len(rows) for name, rows in lab.acknowledged.items()}
+    _meanwhile(lab, event)
+    if operation.history().proved:
+        return True  # it is finished first, and rolled back then
+    try:
+        lab.undo(operation)
+    except execute.UndoRefused:
+        assert any(len(lab.acknowledged[name]) > count for name, count in before.items())
+        lab.check_served()
+        lab.check_moved(lab.finish(lab.begin, operation))
+        return True
+    lab.check_undone()
+    return True
+
+
 def rolling_back(kind: Kind, root: Path, at: int, event: Event) -> bool:
     """Die on the way back of a move that was done a day ago."""
     lab = kind.lab(root)

@@ -249,6 +249,11 @@ class Lab:
         remove_leftover_helpers(self.engine, operation.id)
         return execute.run(operation, STORAGE_HANDLERS, self.world).state
 
+    def undo(self, operation: Operation) -> None:
+        """Undo an operation that is open, as its roll back does."""
+        remove_leftover_helpers(self.engine, operation.id)
+        execute.undo(operation, STORAGE_HANDLERS, self.world, reason="It was rolled back on request.")
+
     def burning(self, at: int, work: Callable[[], object], **more: object) -> bool:
         """Do ``work`` with the fuse at ``at``; tell whether it burnt, by Died or by what it raised."""
         self.fuse.reset(at, **more)  # type: ignore[arg-type]
@@ -284,6 +289,11 @@ class Lab:
         self._check_complete()
         self._check_alone()
         self._check_served()
+
+    def check_served(self) -> None:
+        """Assert that everything works, wherever the data is."""
+        self.check()
+        self._check_as_before()
 
     def _check_complete(self) -> None:
         places = self._places()

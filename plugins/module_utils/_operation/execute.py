@@ -65,7 +65,10 @@ class Handler(Protocol[W]):
 
     @property
     def others_bring_about(self) -> bool:
-        """Whether somebody's own command can do this step for us, so that it is undone even if it never began."""
+        """Whether it can come about without us (a command of the admin's, a restart of the engine).
+
+        Such a step is undone even if it never began, once another of its phase has.
+        """
 
 
 @dataclass(frozen=True)
@@ -188,8 +191,10 @@ def undo(operation: Operation, handlers: Handlers[W], world: W, *, reason: str) 
     if not history.undoing:
         journal.undoing(reason)
     begun = {*history.intents, *history.evidence}
+    reached = operation.plan.phase_reached(history)
     for step in reversed(operation.plan.steps):
-        if step.name not in begun and not handlers[step.kind].others_bring_about:
+        theirs = handlers[step.kind].others_bring_about and step.phase == reached
+        if step.name not in begun and not theirs:
             continue
         try:
             journal.undone(step.name, handlers[step.kind].undo(step, context))

@@ -19,7 +19,7 @@ from tests.support import dying
 from tests.support.dying import EVENTS, KINDS, Event, Kind, Scenario
 
 pytestmark = pytest.mark.faults
-SCENARIOS = (dying.moving, dying.undoing, dying.rolling_back)
+SCENARIOS = (dying.moving, dying.undoing, dying.giving_up, dying.rolling_back)
 
 
 @pytest.fixture(autouse=True)

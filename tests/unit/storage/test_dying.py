@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation import execute
 from tests.support import dying
 from tests.support.dying import KINDS, Kind, Scenario
 
@@ -42,6 +43,32 @@ def test_a_move_is_finished(kind: Kind, tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", FEW, ids=str)
 def test_an_undo_is_finished(kind: Kind, tmp_path: Path) -> None:
     survive(dying.undoing, kind, tmp_path)
+
+
+@pytest.mark.parametrize("kind", FEW, ids=str)
+def test_a_move_that_was_killed_is_rolled_back(kind: Kind, tmp_path: Path) -> None:
+    survive(dying.giving_up, kind, tmp_path)
+
+
+def test_what_an_admin_had_written_on_the_goal_is_never_undone_unasked(tmp_path: Path) -> None:
+    """Killed before its start, started by hand, stopped by hand a day later: the day is in the copy alone."""
+    for number, started in enumerate((True, False)):
+        lab = KINDS[2].lab(tmp_path / str(number))
+        operation = lab.begin()
+        lab.fuse.reset(0)
+        first = KINDS[2].lab(tmp_path / f"first-{number}")
+        first.burning(0, lambda: first.run(first.begin()))  # noqa: B023 - called at once
+        at = first.fuse.trace.index("journal evidence create the containers")
+        assert lab.burning(at, lambda: lab.run(operation))  # noqa: B023 - called at once
+        lab.compose.up()
+        lab.write()
+        if not started:
+            for container in lab.world.containers_of("db"):
+                lab.engine.stop(container.id, signal="SIGTERM", timeout=1)
+        with pytest.raises(execute.UndoRefused, match="1 rows"):
+            lab.undo(operation)
+        lab.check()
+        lab.check_moved(lab.finish(lab.begin, operation))
 
 
 @pytest.mark.parametrize("kind", (KINDS[0],), ids=str)

@@ -124,6 +124,9 @@ class ArrangeStop(SelfProving):
 class StopDependents(SelfProving):
     """What uses the stores stops first. args: ``order``: lists of container ids, stopped list after list."""
 
+    # An engine that restarts while restart policies are held leaves them stopped.
+    others_bring_about = True
+
     def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
         ids = [container_id for group in step.args["order"] for container_id in group]
         containers = [context.world.engine.container(container_id) for container_id in ids]
@@ -191,6 +194,9 @@ def start_in_order(world: World, groups: Any) -> Evidence:
 
 class StopStores(SelfProving):
     """The stores stop cleanly, and their files prove it. args: ``transfers``, ``pins``, ``file_is_theirs``."""
+
+    # As for their dependents; or one crashes that no policy brings back.
+    others_bring_about = True
 
     def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
         world = context.world
