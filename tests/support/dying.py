@@ -226,7 +226,7 @@ def _meanwhile(lab: Lab, event: Event) -> None:
 
 
 def _until_undone(lab: Lab, operation: Operation, runs: int) -> None:
-    for _ in range(runs):
+    for _run in range(runs):
         try:
             lab.run(operation)
         except execute.UndoneFailure:

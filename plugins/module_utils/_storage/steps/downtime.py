@@ -14,7 +14,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model im
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Evidence
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Step
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.barrier import unbar
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.barrier import unseal
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.held import (
     NO_RESTART,
     release,
@@ -238,7 +238,7 @@ class StopStores(SelfProving):
                 file_is_theirs=step.args["file_is_theirs"],
             )
         for transfer in transfers:
-            unbar(transfer.goal)
+            unseal(transfer.goal)
         began = context.operation.journal.began(step.name)
         in_parallel(lambda t: self._start_again(world, t, began), [t for t in transfers if t.running])
         return {"running_on": [t.origin.shown() for t in transfers], "ready_at": time.time()}

@@ -26,7 +26,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execu
     UndoRefused,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Step
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.barrier import bar, is_barred, unbar
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.barrier import is_sealed, seal, unseal
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.held import baseline, note_baseline
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import ANONYMOUS
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.base import NothingToUndo, SelfProving
@@ -58,7 +58,7 @@ class Rename(SelfProving):
         stop_if_in_use(context.world, transfer, transfer.origin)
         make_room(context.world, transfer.goal)
         renaming.rename_directory(transfer.origin.path, transfer.goal.path)
-        bar(transfer.origin)
+        seal(transfer.origin)
         return self._evidence(transfer)
 
     def verify(self, step: Step, context: Context[World], evidence: Evidence) -> None:
@@ -71,7 +71,7 @@ class Rename(SelfProving):
             stop_if_in_use(context.world, transfer, transfer.goal)
             make_room(context.world, transfer.origin)
             renaming.rename_directory(transfer.goal.path, transfer.origin.path)
-            bar(transfer.goal)  # until the undo of the stop has made a container on the origin
+            seal(transfer.goal)  # until the undo of the stop has made a container on the origin
         elif not is_same_directory(transfer.origin.path, transfer):
             raise StatefulError(
                 f"The directory that was renamed is neither at {transfer.goal.path} nor at {transfer.origin.path}.",
@@ -90,10 +90,10 @@ class FreeName(NothingToUndo):
     """Nothing mounts the origin any more, so its name need not be barred. args: ``transfer``."""
 
     def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
-        return None if is_barred(transfer_of(step).origin) else {}
+        return None if is_sealed(transfer_of(step).origin) else {}
 
     def apply(self, step: Step, context: Context[World]) -> Evidence:
-        unbar(transfer_of(step).origin)
+        unseal(transfer_of(step).origin)
         return {}
 
 
@@ -296,7 +296,7 @@ def make_room(world: World, location: Location) -> None:
         labels = {ANONYMOUS_LABEL: ""} if location.kind == ANONYMOUS else {}
         world.engine.create_volume(location.volume, labels=labels)
     os.makedirs(os.path.dirname(location.path), exist_ok=True)
-    unbar(location)
+    unseal(location)
     if os.path.isdir(location.path):
         os.rmdir(location.path)  # fails, as it must, unless it is empty
 
