@@ -171,6 +171,11 @@ class Prober:
             writer.start()
         return self
 
+    @property
+    def acknowledged_count(self) -> int:
+        """How many writes each store has acknowledged so far, by the one that has fewest."""
+        return min(writer.acknowledged_count for writer in self._writers)
+
     def stop(self) -> Report:
         """Stop and return what was acknowledged; writes of the load count as acknowledged too."""
         records = [writer.finish() for writer in self._writers]

@@ -87,7 +87,7 @@ class Rename(SelfProving):
 
 
 class FreeName(NothingToUndo):
-    """Nothing mounts the origin any more, so its name need not be barred. args: ``transfer``."""
+    """Nothing mounts the origin any more, so its name need not be sealed. args: ``transfer``."""
 
     def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
         return None if is_sealed(transfer_of(step).origin) else {}
