@@ -194,6 +194,11 @@ def rolling_back(kind: Kind, root: Path, at: int, event: Event) -> bool:
 
 def journal_points(scenario: Scenario, kind: Kind, root: Path) -> list[int]:
     """Return the numbers of those effects that are lines of the journal."""
+    return [number for number, what in traced(scenario, kind, root) if what.startswith("journal")]
+
+
+def traced(scenario: Scenario, kind: Kind, root: Path) -> list[tuple[int, str]]:
+    """Return all effects of a run to which nothing happens, numbered from 1."""
     seen: list[Lab] = []
     lab_of = kind.lab
 
@@ -204,7 +209,7 @@ def journal_points(scenario: Scenario, kind: Kind, root: Path) -> list[int]:
 
     watched = Watched(kind.origin, kind.strategy, kind.theirs, kind.services)
     assert not scenario(watched, root, 0, quiet)
-    return [number for number, what in enumerate(seen[0].fuse.trace, 1) if what.startswith("journal")]
+    return list(enumerate(seen[0].fuse.trace, 1))
 
 
 def every_effect(scenario: Scenario, kind: Kind, root: Path, event: Event) -> Iterator[int]:

@@ -245,9 +245,9 @@ class Lab:
         )
 
     def run(self, operation: Operation) -> str:
-        """Run or resume to the end; returns the operation's state."""
+        """Run or resume to the end, from what is on disk; returns the operation's state."""
         remove_leftover_helpers(self.engine, operation.id)
-        return execute.run(operation, STORAGE_HANDLERS, self.world).state
+        return execute.run(self.operations.get(operation.id), STORAGE_HANDLERS, self.world).state
 
     def undo(self, operation: Operation) -> None:
         """Undo an operation that is open, as its roll back does."""

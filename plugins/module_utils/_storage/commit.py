@@ -32,6 +32,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import Operation
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.rollback import transfers_done
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.copies import KEEPER
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.moves import is_directory
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World, holds
 
 DAY = 86400.0
@@ -104,8 +105,7 @@ def _remove(world: World, operation: Operation, copy: Copy) -> None:
     path = copy.path
     if os.path.islink(path) or os.path.realpath(path) != os.path.normpath(path):
         raise StatefulError(f"{path} is not the plain directory that was journaled; it is not removed.")
-    status = os.stat(path)
-    if copy.inode and (status.st_ino, status.st_dev) != (copy.inode, copy.device):
+    if copy.inode and not is_directory(path, copy.inode, copy.device, operation):
         raise StatefulError(f"{path} is another directory than the one that was retained; it is not removed.")
     users = _mounting(world.engine.containers(), path)
     if users:

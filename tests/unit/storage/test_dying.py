@@ -10,13 +10,16 @@ effect between two of them, in every way, is the full product, which ``make test
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation import execute
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import this_boot
 from tests.support import dying
 from tests.support.dying import KINDS, Kind, Scenario
+from tests.support.storage_lab import Lab
 
 pytestmark = pytest.mark.usefixtures("swift")
 
@@ -106,6 +109,27 @@ def test_a_layer_that_ran_since_its_links_were_made_is_linked_anew(tmp_path: Pat
     lab.store.never_ready.add(lab.goal("db"))
     dying._until_undone(lab, operation, 1)
     lab.check_undone()
+
+
+@pytest.mark.parametrize("kind", (KINDS[0], KINDS[2]), ids=str)
+@pytest.mark.parametrize("scenario", [dying.moving, dying.undoing], ids=lambda scenario: scenario.__name__)
+def test_the_host_starts_anew_and_numbers_its_disks_otherwise(kind: Kind, scenario: Scenario, tmp_path: Path) -> None:
+    """A device number tells a directory from others only until the next boot."""
+
+    def reboot(lab: Lab) -> None:
+        device = os.stat(lab.root).st_dev
+        for path in (
+            lab.operations.all()[0].directory,
+            *Path(lab.operations.all()[0].directory).glob("*.published.json"),
+        ):
+            file = Path(path, "plan.json") if os.path.isdir(path) else Path(path)
+            text = file.read_text().replace(f'"device": {device}', f'"device": {device + 7}')
+            file.write_text(text.replace(f'"boot": "{this_boot()}"', '"boot": "the one before"'))
+
+    moves = [number for number, what in dying.traced(scenario, kind, tmp_path / "0") if "renamed" in what]
+    assert moves
+    for number in moves:
+        assert scenario(kind, tmp_path / str(number), number + 1, reboot), number
 
 
 def test_what_somebody_else_put_at_the_goal_is_never_taken_away(tmp_path: Path) -> None:

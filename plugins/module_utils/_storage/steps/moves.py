@@ -26,6 +26,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execu
     UndoRefused,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Step
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import Operation
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.barrier import is_sealed, seal, unseal
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.held import baseline, note_baseline
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import ANONYMOUS
@@ -46,11 +47,11 @@ class Rename(SelfProving):
 
     def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
         transfer = transfer_of(step)
-        return self._evidence(transfer) if is_same_directory(transfer.goal.path, transfer) else None
+        return self._evidence(transfer) if is_same_directory(transfer.goal.path, transfer, context) else None
 
     def apply(self, step: Step, context: Context[World]) -> Evidence:
         transfer = transfer_of(step)
-        if not is_same_directory(transfer.origin.path, transfer):
+        if not is_same_directory(transfer.origin.path, transfer, context):
             raise StatefulError(
                 f"{transfer.origin.path} is no longer the directory that the plan was made for.",
                 state=f"the data is in {transfer.origin.shown()} or in {transfer.goal.path}; nothing was moved now",
@@ -67,12 +68,12 @@ class Rename(SelfProving):
 
     def undo(self, step: Step, context: Context[World]) -> Evidence:
         transfer = transfer_of(step)
-        if is_same_directory(transfer.goal.path, transfer):
+        if is_same_directory(transfer.goal.path, transfer, context):
             stop_if_in_use(context.world, transfer, transfer.goal)
             make_room(context.world, transfer.origin)
             renaming.rename_directory(transfer.goal.path, transfer.origin.path)
             seal(transfer.goal)  # until the undo of the stop has made a container on the origin
-        elif not is_same_directory(transfer.origin.path, transfer):
+        elif not is_same_directory(transfer.origin.path, transfer, context):
             raise StatefulError(
                 f"The directory that was renamed is neither at {transfer.goal.path} nor at {transfer.origin.path}.",
                 state="the data is where somebody moved it to; nothing was touched now",
@@ -224,10 +225,9 @@ def published(transfer: Transfer, context: Context[World]) -> Evidence | None:
     try:
         with open(_mark_path(context, transfer), encoding="utf-8") as handle:
             mark: dict[str, Any] = json.load(handle)
-        status = os.lstat(transfer.goal.path)
     except FileNotFoundError:
         return None
-    same = (status.st_ino, status.st_dev) == (mark["inode"], mark["device"])
+    same = is_directory(transfer.goal.path, mark["inode"], mark["device"], context.operation)
     return dict(mark["evidence"]) if same else None
 
 
@@ -237,13 +237,18 @@ def is_in_place(transfer: Transfer) -> bool:
     return os.path.isdir(path) and not _is_empty(path) and not os.path.exists(transfer.staging)
 
 
-def is_same_directory(path: str, transfer: Transfer) -> bool:
+def is_same_directory(path: str, transfer: Transfer, context: Context[World]) -> bool:
     """Tell whether ``path`` is the very directory that the plan was made for."""
+    return is_directory(path, transfer.inode, transfer.device, context.operation)
+
+
+def is_directory(path: str, inode: int, device: int, operation: Operation) -> bool:
+    """Tell whether ``path`` is the directory that ``operation`` noted."""
     try:
         status = os.lstat(path)
     except FileNotFoundError:
         return False
-    return (status.st_ino, status.st_dev) == (transfer.inode, transfer.device)
+    return status.st_ino == inode and (status.st_dev == device or not operation.in_its_boot)
 
 
 def stop_if_in_use(world: World, transfer: Transfer, location: Location) -> None:
