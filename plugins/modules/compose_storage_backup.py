@@ -45,7 +45,9 @@ options:
     type: str
     default: ""
   dest:
-    description: The directory that is to hold the copy. Its parent is made where it is missing, with mode 0700.
+    description:
+      - The directory that is to hold the copy. Its parent is made where it is missing, with mode 0700.
+      - It has to lie outside of the data that is copied.
     type: path
     required: true
   backup:

@@ -16,6 +16,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._errors import I
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Copy
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import FILES, DataPath, MountRequest
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.observe import measured, place, with_facts
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.preflight import overlap
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.report import size_text
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.store import BackupRequest
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.survey import find_data
@@ -40,6 +41,7 @@ def plan_backup(world: World, service: str, path: str, destination: str) -> Plan
     if found is None:
         raise InvalidInput(f"The service {service} was never started, so it has no data.")
     container = next(c for c in project.containers[service] if c.id == found.container)
+    _check_destination(found, destination)
     data = measured(found)
     if not container.running and data.store != FILES:
         raise InvalidInput(
@@ -55,6 +57,17 @@ def plan_backup(world: World, service: str, path: str, destination: str) -> Plan
             f" {data.size_bytes - room.free_bytes:,} bytes are missing."
         )
     return PlannedBackup(data, container, destination, needed, text if needed else f"{destination} exists already")
+
+
+def _check_destination(data: DataPath, destination: str) -> None:
+    """Raise where a copy would be made inside its own source, and with it never end."""
+    real = os.path.realpath(destination)
+    if data.host_path and overlap(os.path.realpath(data.host_path), real):
+        raise InvalidInput(
+            f"{destination} overlaps with {data.host_path}, where the data of {data.service} is: a copy has to lie"
+            " outside of what it copies.",
+            next_command="name another directory as dest, best on another file system, and run the same task again",
+        )
 
 
 def back_up(world: World, planned: PlannedBackup, mode: str) -> Copy:
