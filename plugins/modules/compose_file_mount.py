@@ -24,15 +24,13 @@ description:
   - Where the service's C(volumes) come through an anchor, a merge key, C(extends) or C(include), an edit in place
     would change more than the one service. It is then refused, and O(rewrite=override) is the way.
   - The result is parsed again before it is written, and must differ in exactly this mount. Where the compose CLI is
-    installed, the output of C(compose config) before and after must differ in exactly this mount too, else the file
-    is put back.
+    installed, the output of C(compose config) before and after must differ in exactly this mount too. It is asked about
+    the edit before anything is written, and about the files themselves afterwards; then they are put back if need be.
   - The files are written atomically. Mode, owner, ACLs and SELinux context stay, and a symbolic link stays one.
 attributes:
   check_mode:
     description: Can run in check_mode and return changed status prediction without modifying target.
     support: full
-    details:
-      - C(compose config) is asked only after a file was really written. In check mode, RV(validated) is V(false).
   diff_mode:
     description: Will return details on what has changed (or possibly needs changing in check_mode), when in diff mode.
     support: full
@@ -150,7 +148,7 @@ hunks:
       type: list
       elements: dict
 validated:
-  description: Whether C(compose config) confirmed the edit.
+  description: Whether C(compose config) confirmed the edit. V(false) where nothing was to be changed.
   returned: success
   type: bool
 msg:

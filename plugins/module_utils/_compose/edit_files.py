@@ -25,6 +25,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._compose.cli imp
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.command_line import ProjectOptions
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_entries import Mount
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_proof import unintended_changes
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_reading import first_line, foresee
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.files import ProjectFiles, project_files
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.rewrite import (
     Rewrite,
@@ -56,14 +57,16 @@ def edit_files(
     options = project_options(params)
     project = project_files(options, os.environ)
     plan = plan_rewrite(project, mounts=mounts, images=images, rewrite=params["rewrite"])
-    warnings = list(plan.warnings)
-    validated = False
     for edit in plan.edits:
         refuse_unwritable(edit.path)
-    if plan.changed and not check_mode:
-        reason = _write_proved(options, project, plan, mounts, images or {})
-        validated = not reason
-        warnings += [reason] if reason else []
+    reason = ""
+    if plan.changed:
+        compose, reason = _compose(options)
+        if compose is not None:
+            reason = foresee(compose, project, plan, mounts=mounts, images=images or {}, rewrite=params["rewrite"])
+        if not check_mode:
+            asked = compose if compose is not None and not reason else None
+            _write_proved(asked, project, plan, mounts, images or {})
     return {
         "changed": plan.changed,
         "how": plan.how,
@@ -71,28 +74,38 @@ def edit_files(
         "files_changed": [edit.path for edit in plan.edits],
         "hunks": plan.hunks(),
         "diff": [edit.diff() for edit in plan.edits],
-        "validated": validated,
-        "warnings": warnings,
+        "validated": plan.changed and not reason,
+        "warnings": [*plan.warnings, *([reason] if reason else [])],
     }
 
 
+def _compose(options: ProjectOptions) -> tuple[ComposeCli | None, str]:
+    try:
+        return find_compose(options, Connection()), ""
+    except ComposeMissing:
+        return (
+            None,
+            "compose is not installed here, so only the edit itself was proved, not compose's reading of it",
+        )
+
+
 def _write_proved(
-    options: ProjectOptions,
+    compose: ComposeCli | None,
     project: ProjectFiles,
     plan: Rewrite,
     mounts: Sequence[Mount],
     images: Mapping[str, str],
-) -> str:
-    """Write the plan and ask compose about it; return why it could not be asked, empty when it was."""
-    compose, before, reason = _config_before(options)
+) -> None:
+    """Write the plan and ask compose, where it is to be asked, about the files as they are then."""
+    before = compose.config(all_profiles=True) if compose is not None else {}
     apply_rewrite(plan)
-    if compose is None or before is None:
-        return reason
+    if compose is None:
+        return
     try:
         after = _with_files(compose, project, plan).config(all_profiles=True)
         problems = unintended_changes(before, after, mounts=mounts, images=images, directory=project.directory)
     except ComposeFailed as error:
-        problems = [error.message.splitlines()[0] if error.message else "compose gave no reason"]
+        problems = [first_line(error)]
     except BaseException:
         put_back(plan)
         raise
@@ -103,23 +116,6 @@ def _write_proved(
             state="the compose files were put back as they were",
             next_command="set 'rewrite: override', or edit the file by hand, then run the same task again",
         )
-    return ""
-
-
-def _config_before(options: ProjectOptions) -> tuple[ComposeCli | None, Mapping[str, Any] | None, str]:
-    try:
-        compose = find_compose(options, Connection())
-    except ComposeMissing:
-        return (
-            None,
-            None,
-            "compose is not installed here, so only the edit itself was proved, not compose's reading of it",
-        )
-    try:
-        return compose, compose.config(all_profiles=True), ""
-    except ComposeFailed as error:
-        first = error.message.splitlines()[0] if error.message else "no reason given"
-        return compose, None, f"compose could not read this project even before the edit ({first}), so it was not asked"
 
 
 def _with_files(compose: ComposeCli, project: ProjectFiles, plan: Rewrite) -> ComposeCli:

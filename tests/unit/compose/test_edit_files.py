@@ -20,10 +20,19 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._compose import 
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.cli import (
     ComposeFailed,
     ComposeMissing,
+    find_compose,
     parse_version,
 )
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.command_line import ProjectOptions
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_entries import Mount
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_proof import unintended_changes
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_reading import (
+    foresee,
+    plan_proved_rewrite,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.files import project_files
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.rewrite import FileEdit, Rewrite
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.docker import Connection
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, StatefulError
 
 BASE = "services:\n  db:\n    image: postgres:14  # pinned\n    volumes:\n      - pg:/data\nvolumes:\n  pg:\n"
@@ -36,11 +45,14 @@ def params(folder: Path, **changes: Any) -> dict[str, Any]:
 
 
 class FakeCompose:
-    """Answers ``config`` in turn with what it was given."""
+    """Answers ``config`` in turn with what it was given: of the files in memory, and then of those on disk."""
 
     def __init__(self, *answers: Any) -> None:
         self.answers = list(answers)
         self.options = type("Options", (), {"files": ()})()
+
+    def with_options(self, **_changes: Any) -> FakeCompose:
+        return self
 
     def config(self, *, all_profiles: bool = False) -> dict[str, Any]:
         answer = self.answers.pop(0)
@@ -73,7 +85,7 @@ def answering(monkeypatch: pytest.MonkeyPatch, *answers: Any) -> None:
 
 
 def test_edited_and_confirmed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    answering(monkeypatch, config(folder), config(folder, bind(folder)))
+    answering(monkeypatch, *[config(folder), config(folder, bind(folder))] * 2)
     result = subject.edit_files(params(folder), mounts=[MOUNT])
     assert (result["changed"], result["how"], result["validated"], result["warnings"]) == (True, "replaced", True, [])
     assert result["files_changed"] == [str(folder / "compose.yaml")]
@@ -83,7 +95,7 @@ def test_edited_and_confirmed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_second_run_changes_nothing_and_asks_nobody(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    answering(monkeypatch, config(folder), config(folder, bind(folder)))
+    answering(monkeypatch, *[config(folder), config(folder, bind(folder))] * 2)
     subject.edit_files(params(folder), mounts=[MOUNT])
     answering(monkeypatch)
     result = subject.edit_files(params(folder), mounts=[MOUNT])
@@ -91,9 +103,9 @@ def test_a_second_run_changes_nothing_and_asks_nobody(folder: Path, monkeypatch:
 
 
 def test_check_mode_tells_and_writes_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    answering(monkeypatch)
+    answering(monkeypatch, config(folder), config(folder, bind(folder)))
     result = subject.edit_files(params(folder), mounts=[MOUNT], check_mode=True)
-    assert (result["changed"], result["how"], result["validated"]) == (True, "replaced", False)
+    assert (result["changed"], result["how"], result["validated"]) == (True, "replaced", True)
     assert (folder / "compose.yaml").read_text() == BASE
     (folder / "compose.yaml").chmod(0o444)
     with pytest.raises(StatefulError, match="read-only"):
@@ -101,6 +113,7 @@ def test_check_mode_tells_and_writes_nothing(folder: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("rewrite", ["in_place", "override"])
+@pytest.mark.parametrize("foreseen", [True, False], ids=["foreseen", "seen on disk"])
 @pytest.mark.parametrize(
     "after, telling",
     [
@@ -110,15 +123,16 @@ def test_check_mode_tells_and_writes_nothing(folder: Path, monkeypatch: pytest.M
     ],
     ids=["not mounted", "something else", "compose fails"],
 )
-def test_put_back_when_compose_reads_it_otherwise(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, after: Any, telling: str, rewrite: str
+def test_nothing_stays_written_that_compose_reads_otherwise(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, after: Any, telling: str, foreseen: bool, rewrite: str
 ) -> None:
-    answering(monkeypatch, config(folder), after(folder))
+    earlier = () if foreseen else (config(folder), config(folder, bind(folder)))
+    answering(monkeypatch, *earlier, config(folder), after(folder))
     with pytest.raises(StatefulError) as caught:
         subject.edit_files(params(folder, rewrite=rewrite), mounts=[MOUNT])
     assert telling in caught.value.msg
     assert "s3cret" not in str(caught.value.as_result())
-    assert "put back" in caught.value.state
+    assert ("nothing was changed" if foreseen else "put back") in caught.value.state
     assert (folder / "compose.yaml").read_text() == BASE
     assert os.listdir(folder) == ["compose.yaml"]
 
@@ -130,7 +144,11 @@ def test_put_back_when_interrupted(folder: Path, monkeypatch: pytest.MonkeyPatch
                 raise KeyboardInterrupt
             return super().config()
 
-    monkeypatch.setattr(subject, "find_compose", lambda *_args: Interrupted(config(folder)))
+    monkeypatch.setattr(
+        subject,
+        "find_compose",
+        lambda *_args: Interrupted(config(folder), config(folder, bind(folder)), config(folder)),
+    )
     with pytest.raises(KeyboardInterrupt):
         subject.edit_files(params(folder), mounts=[MOUNT])
     assert (folder / "compose.yaml").read_text() == BASE
@@ -217,6 +235,70 @@ def test_compose_confirms(tmp_path: Path, name: str, rewrite: str, source: str) 
     assert (result["changed"], result["validated"]) == (True, True)
     assert "hunter2" not in str(result)
     assert not subject.edit_files(params(tmp_path, rewrite=rewrite), mounts=mounts)["changed"]
+
+
+@REAL
+@pytest.mark.parametrize("rewrite", ["in_place", "override"])
+@pytest.mark.parametrize(
+    "files, telling",
+    [
+        (
+            {
+                "compose.yaml": BASE,
+                "compose.override.yaml": "services:\n  db2:\n    extends: {file: compose.yaml, service: db}\n",
+            },
+            "is extended by 'db2'",
+        ),
+        ({"compose.yaml": BASE, "compose.override.yaml": "services:\n  db:\n    volumes: !reset []\n"}, "!reset"),
+        (
+            {
+                "compose.yaml": BASE,
+                "compose.override.yaml": "services:\n  db:\n    volumes: ['./other:${T:-/data}']\n",
+            },
+            "depends on variables",
+        ),
+    ],
+    ids=["extended by the file's name", "reset later", "a later entry with a variable"],
+)
+def test_what_an_edit_in_place_cannot_reach_or_reaches_too_far(
+    tmp_path: Path, files: Mapping[str, str], telling: str, rewrite: str
+) -> None:
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    if telling.startswith("is extended") and rewrite == "override":
+        assert subject.edit_files(params(tmp_path, rewrite=rewrite), mounts=[MOUNT])["validated"]
+        return
+    with pytest.raises(InvalidInput) as caught:
+        subject.edit_files(params(tmp_path, rewrite=rewrite), mounts=[MOUNT])
+    assert telling in caught.value.msg
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == files
+
+
+@REAL
+def test_a_volume_that_an_extended_file_uses_stays_declared(tmp_path: Path) -> None:
+    (tmp_path / "compose.yaml").write_text(
+        "services:\n  db:\n    image: postgres:14\n    volumes: ['pg:/data']\n"
+        "  old:\n    extends: {file: common.yml, service: base}\nvolumes: {pg: {}}\n"
+    )
+    (tmp_path / "common.yml").write_text("services:\n  base:\n    image: x\n    volumes: ['pg:/data']\n")
+    assert subject.edit_files(params(tmp_path), mounts=[MOUNT])["validated"]
+    assert "volumes: {pg: {}}" in (tmp_path / "compose.yaml").read_text()
+
+
+@REAL
+def test_storage_foresees_what_compose_would_make_of_the_edit(tmp_path: Path) -> None:
+    (tmp_path / "compose.yaml").write_text(BASE)
+    (tmp_path / "compose.override.yaml").write_text("services:\n  web:\n    image: x\n    volumes: ['pg:/x']\n")
+    compose = find_compose(ProjectOptions(str(tmp_path)), Connection())
+    project = project_files(compose.options, compose.environment)
+    assert plan_proved_rewrite(compose, project, mounts=[MOUNT]).changed
+    path = f"{tmp_path}/compose.yaml"
+    beside = FileEdit(path, BASE, BASE.replace("pg:/data", "./pg:/data").replace("postgres:14", "x"), "replaced", ())
+    with pytest.raises(InvalidInput, match=r"services\.db\.image") as caught:
+        foresee(compose, project, Rewrite((beside,), "", project.paths), mounts=[MOUNT], images={}, rewrite="in_place")
+    assert "rewrite: override" in caught.value.next_command
+    assert sorted(os.listdir(tmp_path)) == ["compose.override.yaml", "compose.yaml"]
+    assert (tmp_path / "compose.yaml").read_text() == BASE
 
 
 @REAL
