@@ -22,7 +22,10 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._compose.cli imp
     ComposeMissing,
     find_compose,
 )
-from ansible_collections.selfhost.stateful.plugins.module_utils._compose.command_line import ProjectOptions
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.command_line import (
+    ProjectOptions,
+    effective_files,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_entries import Mount
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_proof import unintended_changes
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_reading import first_line, foresee
@@ -55,7 +58,7 @@ def edit_files(
     :raises StatefulError: the files are then as they were.
     """
     options = project_options(params)
-    project = project_files(options, os.environ)
+    project = project_files(options, os.environ, v1=_is_v1_asked(options))
     plan = plan_rewrite(project, mounts=mounts, images=images, rewrite=params["rewrite"])
     for edit in plan.edits:
         refuse_unwritable(edit.path)
@@ -77,6 +80,14 @@ def edit_files(
         "validated": plan.changed and not reason,
         "warnings": [*plan.warnings, *([reason] if reason else [])],
     }
+
+
+def _is_v1_asked(options: ProjectOptions) -> bool:
+    """Tell whether compose 1 is in use, where that makes a difference to the files."""
+    if effective_files(options, os.environ) == effective_files(options, os.environ, v1=True):
+        return False
+    compose, _reason = _compose(options)
+    return compose is not None and compose.is_v1
 
 
 def _compose(options: ProjectOptions) -> tuple[ComposeCli | None, str]:

@@ -18,11 +18,12 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._compose.atomic 
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.command_line import (
     DEFAULT_FILES,
+    OVERRIDE_FILES,
     ProjectOptions,
     effective_files,
+    settings,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.document import Document, Node, parse
-from ansible_collections.selfhost.stateful.plugins.module_utils._compose.dotenv import read_dotenv
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_mounts import decides_mount
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_service import (
     CannotEditInPlace,
@@ -61,19 +62,18 @@ class ProjectFiles:
         return tuple(self.texts)
 
 
-def project_files(options: ProjectOptions, environment: Mapping[str, str]) -> ProjectFiles:
-    """Read the files of a project.
+def project_files(options: ProjectOptions, environment: Mapping[str, str], *, v1: bool = False) -> ProjectFiles:
+    """Read the files of a project; ``v1`` says that compose 1 is in use, which prefers other names.
 
     :raises InvalidInput: when the directory or one of the files is not there, or cannot be worked with.
     """
     src = options.project_src
     if not os.path.isdir(src):
         raise InvalidInput(f"there is no directory {src}: project_src is the directory that holds the compose file")
-    paths = effective_files(options, environment)
+    paths = effective_files(options, environment, v1=v1)
     if not paths:
         raise InvalidInput(f"there is no compose file in {src} (looked for {', '.join(DEFAULT_FILES)})")
-    settings = {**read_dotenv(os.path.join(src, ".env")), **environment}
-    listed = bool(options.files or settings.get("COMPOSE_FILE"))
+    listed = bool(options.files or settings(options, environment, v1=v1).get("COMPOSE_FILE"))
     texts = {path: read_text(path) for path in paths}
     for path, text in texts.items():
         _parse(path, text)
@@ -169,19 +169,16 @@ def override_path(project: ProjectFiles) -> str:
     """The override file that belongs to the first file in use, whether it is there or not.
 
     Where compose looks for one by itself, an existing one counts under each of
-    the names that compose knows: a second one would hide the first.
+    the names that compose knows: of two it takes one only.
     """
     first = project.paths[0]
     stem, ending = os.path.splitext(first)
+    folder = os.path.dirname(first)
     endings = [ending, *(other for other in (".yml", ".yaml") if other != ending)]
-    names = [f"{stem}.override{each}" for each in endings]
-    if not project.listed:
-        folder = os.path.dirname(first)
-        names += [os.path.join(folder, f"{base}.override{each}") for base in _BASES for each in (".yml", ".yaml")]
-    return next((name for name in names if os.path.lexists(name)), names[0])
-
-
-_BASES = ("compose", "docker-compose")
+    own = [f"{stem}.override{each}" for each in endings]
+    names = own if project.listed else [os.path.join(folder, name) for name in OVERRIDE_FILES]
+    used = (name for name in names if name in project.texts)
+    return next(used, next((name for name in names if os.path.lexists(name)), own[0]))
 
 
 def is_tracked(path: str) -> bool | None:

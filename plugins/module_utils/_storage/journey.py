@@ -138,7 +138,7 @@ def _file_only(world: World, observed: Observed) -> Planned:
     """Plan the edit of the file alone: for what runs on the wanted mount already, and for what was never started."""
     request = observed.request
     mounts = [Mount(m.service, _known_target(world, observed, m), m.written) for m, _data in observed.data]
-    files = project_files(world.compose.options, world.compose.environment)
+    files = project_files(world.compose.options, world.compose.environment, v1=world.compose.is_v1)
     rewrite = plan_proved_rewrite(world.compose, files, mounts=mounts, rewrite=request.rewrite)
     if not rewrite.changed:
         return Planned(None, None, {})

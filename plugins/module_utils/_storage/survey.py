@@ -222,7 +222,7 @@ def build_contexts(project: Project) -> list[BuildContext]:
 
 def planned_rewrite(world: World, request: Request, moves: Sequence[Move], images: dict[str, str]) -> PlannedRewrite:
     """Plan the edit of the compose files in memory; raises where they cannot be edited as asked."""
-    files = project_files(world.compose.options, world.compose.environment)
+    files = project_files(world.compose.options, world.compose.environment, v1=world.compose.is_v1)
     rewrite = plan_proved_rewrite(
         world.compose,
         files,
