@@ -59,6 +59,13 @@ options:
     type: str
     choices: [in_place, override, none]
     default: in_place
+  operations_dir:
+    description:
+      - Where the lines that were changed are kept, in C(files) below it, before the file is written. A run that was
+        killed in between is found there, and its edit proved or taken back by the next one. Left out,
+        C(/var/lib/selfhost-stateful/operations), or without root the XDG state directory.
+    type: path
+    default: ""
 extends_documentation_fragment:
   - selfhost.stateful.project
 requirements:
@@ -154,6 +161,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_files import ARGUMENTS, edit_files
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._host import require
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import default_directory
 
 
 def main() -> None:
@@ -165,7 +173,10 @@ def main() -> None:
     params = module.params
     try:
         require("yaml")
-        result = edit_files(params, images={params["service"]: params["image"]}, check_mode=module.check_mode)
+        operations = params["operations_dir"] or default_directory()
+        result = edit_files(
+            params, operations=operations, images={params["service"]: params["image"]}, check_mode=module.check_mode
+        )
     except StatefulError as error:
         module.fail_json(**error.as_result())
     for warning in result.pop("warnings"):

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose import edit_journal
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.arguments import (
     PROJECT_ARGUMENTS,
     project_options,
@@ -28,11 +29,18 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._compose.command
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_entries import Mount
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_proof import unintended_changes
-from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_reading import first_line, foresee
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_reading import (
+    first_line,
+    foresee,
+    hindsight,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_reverse import HunkConflict
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.files import ProjectFiles, project_files
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.rewrite import (
     Rewrite,
+    apply_reversal,
     apply_rewrite,
+    plan_reversal,
     plan_rewrite,
     put_back,
 )
@@ -43,21 +51,26 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     **PROJECT_ARGUMENTS,
     "service": {"type": "str", "required": True},
     "rewrite": {"type": "str", "choices": ["in_place", "override", "none"], "default": "in_place"},
+    "operations_dir": {"type": "path", "default": ""},
 }
 
 
 def edit_files(
     params: Mapping[str, Any],
     *,
+    operations: str,
     mounts: Sequence[Mount] = (),
     images: Mapping[str, str] | None = None,
     check_mode: bool = False,
 ) -> dict[str, Any]:
     """Make the files of a project say what is asked for; the result's keys are those of the modules.
 
+    :param operations: the directory below which the edit is journaled.
     :raises StatefulError: the files are then as they were.
     """
     options = project_options(params)
+    journal = edit_journal.path_for(operations, options.project_src)
+    warnings = [] if check_mode else _end_killed_edit(options, journal)
     project = project_files(options, os.environ, v1=_is_v1_asked(options))
     plan = plan_rewrite(project, mounts=mounts, images=images, rewrite=params["rewrite"])
     for edit in plan.edits:
@@ -69,7 +82,13 @@ def edit_files(
             reason = foresee(compose, project, plan, mounts=mounts, images=images or {}, rewrite=params["rewrite"])
         if not check_mode:
             asked = compose if compose is not None and not reason else None
-            _write_proved(asked, project, plan, mounts, images or {})
+            edit_journal.begin(journal, plan, mounts, images or {})
+            try:
+                _write_proved(asked, project, plan, mounts, images or {})
+            except StatefulError:
+                edit_journal.forget(journal)  # nothing of it is left in the files
+                raise
+            edit_journal.settle(journal)
     return {
         "changed": plan.changed,
         "how": plan.how,
@@ -78,8 +97,34 @@ def edit_files(
         "hunks": plan.hunks(),
         "diff": [edit.diff() for edit in plan.edits],
         "validated": plan.changed and not reason,
-        "warnings": [*plan.warnings, *([reason] if reason else [])],
+        "warnings": [*warnings, *plan.warnings, *([reason] if reason else [])],
     }
+
+
+def _end_killed_edit(options: ProjectOptions, journal: str) -> list[str]:
+    """Prove the edit of a run that was killed before it could, or take it back; return what the admin has to know."""
+    left = edit_journal.unsettled(journal)
+    if left is None:
+        return []
+    try:
+        reversal = plan_reversal(left["files"])
+    except HunkConflict:
+        edit_journal.settle(journal)
+        return [f"the edit of {left['at']} was never proved, and its lines were changed by somebody else since"]
+    if not reversal.changed:
+        edit_journal.forget(journal)
+        return []
+    compose, reason = _compose(options)
+    if compose is not None:
+        project = project_files(options, os.environ, v1=compose.is_v1)
+        mounts = [Mount(**mount) for mount in left["mounts"]]
+        reason = "; ".join(hindsight(compose, project, reversal, mounts=mounts, images=left["images"]))
+        if reason:
+            apply_reversal(reversal)
+            edit_journal.forget(journal)
+            return [f"the edit of {left['at']}, whose run was killed, was taken back: {reason}"]
+    edit_journal.settle(journal)
+    return [reason] if reason else []
 
 
 def _is_v1_asked(options: ProjectOptions) -> bool:

@@ -17,6 +17,7 @@ from dataclasses import replace
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.cli import ComposeCli, ComposeFailed
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.document import has_content
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_entries import Mount
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_proof import unintended_changes
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.files import ProjectFiles
@@ -75,6 +76,27 @@ def foresee(
             next_command=f"set 'rewrite: override', or {BY_HAND}" if rewrite == "in_place" else BY_HAND,
         )
     return ""
+
+
+def hindsight(
+    compose: ComposeCli,
+    project: ProjectFiles,
+    reversal: Rewrite,
+    *,
+    mounts: Sequence[Mount],
+    images: Mapping[str, str],
+) -> list[str]:
+    """Return what an edit that stands in the files changed beyond what was asked for; ``reversal`` takes it back."""
+    edits = {edit.path: edit for edit in reversal.edits}
+    now = {**project.texts, **{path: edit.before or "" for path, edit in edits.items()}}
+    # A file that is empty without our lines was made by the edit.
+    without = {path: edits[path].after if path in edits else text for path, text in now.items()}
+    try:
+        before = _read(compose, project, {path: text for path, text in without.items() if has_content(text)})
+        after = _read(compose, project, now)
+    except ComposeFailed as error:
+        return [first_line(error)]
+    return unintended_changes(before, after, mounts=mounts, images=images, directory=project.directory)
 
 
 def first_line(error: ComposeFailed) -> str:
