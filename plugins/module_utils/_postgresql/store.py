@@ -21,6 +21,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql impo
     counts,
     logical_backup,
     orphans,
+    paths,
     physical_backup,
     postmaster,
     readiness,
@@ -31,6 +32,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql impo
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import Cluster, observe_cluster
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import POSTGRESQL, REPLICA, StoreFacts
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.processes import programs_in
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.store import (
     BackupRequest,
     Identity,
@@ -38,6 +40,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.store i
     Report,
 )
 
+SERVERS = frozenset(("postgres", "postmaster"))
 COUNT_BUDGET = 10.0
 COUNT_EXACT_UP_TO = 5_000_000
 
@@ -76,13 +79,25 @@ class PostgresqlStore:
             return ""
         candidates = [declared or session.data_directory_of(container), "/var/lib/postgresql/data"]
         candidates += [mount.destination for mount in container.mounts]
-        for candidate in dict.fromkeys(candidates):
-            if _is_cluster(host_path_of(candidate)):
-                return candidate
-        if container.running:
+        found = next((path for path in dict.fromkeys(candidates) if _is_cluster(host_path_of(path))), "")
+        # What stands at the usual place may be an old cluster that this server does not use.
+        return self._asked(engine, container, otherwise=found) if container.running else found
+
+    def _asked(self, engine: Engine, container: Container, *, otherwise: str) -> str:
+        """Return the data directory by the server's own word.
+
+        Where none runs in this container, be it an exporter or a client of another
+        server, that is ``otherwise``: what the files tell.
+        """
+        try:
             with self.session(engine, container) as connection:
-                return str(connection.scalar("SHOW data_directory"))
-        return ""
+                directory = str(connection.scalar("SHOW data_directory"))
+        except StatefulError:
+            if otherwise or (container.pid and not SERVERS & programs_in(container)):
+                return otherwise
+            raise
+        here = postmaster.read_pid_file(paths.seen_path(container, directory)) is not None
+        return directory if here else otherwise
 
     def observe(self, engine: Engine, container: Container, data_path: str, host_path: str) -> StoreFacts:
         identity = self.identity(host_path)
@@ -96,6 +111,12 @@ class PostgresqlStore:
             )
         with self.session(engine, container) as connection:
             cluster = observe_cluster(connection)
+        if str(cluster.system_identifier) != identity["system_identifier"]:
+            raise StatefulError(
+                f"{host_path} holds the cluster {identity['system_identifier']}, and the server in {container.name}"
+                f" runs the cluster {cluster.system_identifier} in {cluster.data_directory}: its data is elsewhere.",
+                next_command=f"docker exec {container.name} psql -U {cluster.superuser} -c 'SHOW data_directory'",
+            )
         server = postmaster.read_pid_file(host_path)
         impediments = physical_backup.impediments(cluster)
         against = standby.possible(cluster, container)
@@ -103,7 +124,7 @@ class PostgresqlStore:
             kind=self.kind,
             version=cluster.major,
             data_path=cluster.data_directory,
-            identity={**identity, "system_identifier": str(cluster.system_identifier)},
+            identity=identity,
             against={REPLICA: "; ".join(against)} if against else {},
             blockers=tuple(_blockers(cluster, container)),
             warnings=tuple(_warnings(cluster)),

@@ -30,6 +30,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._redis import (
 from ansible_collections.selfhost.stateful.plugins.module_utils._redis.facts import RedisFacts, observe_redis
 from ansible_collections.selfhost.stateful.plugins.module_utils._redis.startup import Startup
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import REDIS, StoreFacts
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.processes import programs_in
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.store import (
     BackupRequest,
     Identity,
@@ -40,6 +41,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.store i
 NAMES = ("redis", "valkey", "keydb")
 SHUTDOWN_SIGNAL = "SIGTERM"
 HALT_PAUSE_MS = 60_000
+SERVERS = frozenset(f"{name}-server" for name in NAMES)
 USUAL_DIRECTORY = "/data"
 
 
@@ -62,9 +64,18 @@ class RedisStore:
         if not named and not any(name in " ".join(container.command[:1]) for name in NAMES):
             return ""
         if container.running:
-            return observe_redis(self._session(engine, container)).dir
+            return self._asked(engine, container)
         candidates = [USUAL_DIRECTORY, *(mount.destination for mount in container.mounts)]
         return next((path for path in candidates if orphans.inspect_directory(host_path_of(path))), "")
+
+    def _asked(self, engine: Engine, container: Container) -> str:
+        """Return the server's directory by its own word; empty where none runs, as beside an exporter or a browser."""
+        try:
+            return observe_redis(self._session(engine, container)).dir
+        except StatefulError:
+            if container.pid and not SERVERS & programs_in(container):
+                return ""
+            raise
 
     def observe(self, engine: Engine, container: Container, data_path: str, host_path: str) -> StoreFacts:
         identity = self.identity(host_path)

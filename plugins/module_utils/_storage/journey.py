@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_entries import Mount
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_reading import plan_proved_rewrite
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.files import project_files
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import Project, observe_project
-from ansible_collections.selfhost.stateful.plugins.module_utils._compose.rewrite import plan_rewrite
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import OPERATION_LABEL, ROLE_LABEL
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, StatefulError
@@ -138,8 +138,8 @@ def _file_only(world: World, observed: Observed) -> Planned:
     """Plan the edit of the file alone: for what runs on the wanted mount already, and for what was never started."""
     request = observed.request
     mounts = [Mount(m.service, _known_target(world, observed, m), m.written) for m, _data in observed.data]
-    files = project_files(world.compose.options, world.compose.environment)
-    rewrite = plan_rewrite(files, mounts=mounts, rewrite=request.rewrite)
+    files = project_files(world.compose.options, world.compose.environment, v1=world.compose.is_v1)
+    rewrite = plan_proved_rewrite(world.compose, files, mounts=mounts, rewrite=request.rewrite)
     if not rewrite.changed:
         return Planned(None, None, {})
     planned = PlannedRewrite(

@@ -17,10 +17,10 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._compose.build_c
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.drift import FLOATING, find_drift
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_entries import Mount
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_reading import plan_proved_rewrite
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.files import project_files
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.owners import owners_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import Project
-from ansible_collections.selfhost.stateful.plugins.module_utils._compose.rewrite import plan_rewrite
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.kind import unsupported
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput
@@ -222,8 +222,9 @@ def build_contexts(project: Project) -> list[BuildContext]:
 
 def planned_rewrite(world: World, request: Request, moves: Sequence[Move], images: dict[str, str]) -> PlannedRewrite:
     """Plan the edit of the compose files in memory; raises where they cannot be edited as asked."""
-    files = project_files(world.compose.options, world.compose.environment)
-    rewrite = plan_rewrite(
+    files = project_files(world.compose.options, world.compose.environment, v1=world.compose.is_v1)
+    rewrite = plan_proved_rewrite(
+        world.compose,
         files,
         mounts=[Mount(move.data.service, move.data.target, move.written) for move in moves],
         images=images,
