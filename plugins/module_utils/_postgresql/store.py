@@ -28,6 +28,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql impo
     session,
     shutdown,
     standby,
+    wal_place,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import Cluster, observe_cluster
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import POSTGRESQL, REPLICA, StoreFacts
@@ -93,6 +94,7 @@ class PostgresqlStore:
                 data_path=data_path,
                 identity=identity,
                 against={REPLICA: "the server does not run"},
+                blockers=tuple(wal_place.blockers(container, data_path, host_path)),
             )
         with self.session(engine, container) as connection:
             cluster = observe_cluster(connection)
@@ -105,7 +107,10 @@ class PostgresqlStore:
             data_path=cluster.data_directory,
             identity={**identity, "system_identifier": str(cluster.system_identifier)},
             against={REPLICA: "; ".join(against)} if against else {},
-            blockers=tuple(_blockers(cluster, container)),
+            blockers=(
+                *_blockers(cluster, container),
+                *wal_place.blockers(container, cluster.data_directory, host_path),
+            ),
             warnings=tuple(_warnings(cluster)),
             details={
                 "server_version_num": cluster.server_version_num,
