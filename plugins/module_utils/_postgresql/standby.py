@@ -101,6 +101,9 @@ def possible(cluster: Cluster, container: Container) -> list[str]:
         found.append(f"tablespaces lie outside the data directory: {', '.join(s.name for s in cluster.tablespaces)}")
     if container.pid and os.path.islink(os.path.join(paths.seen_path(container, cluster.data_directory), "pg_wal")):
         found.append("pg_wal lies outside the data directory")
+    links = basebackup.left_out(container, cluster)
+    if links:
+        found.append(f"symbolic links in the data directory are not carried: {', '.join(links[:5])}")
     return found
 
 

@@ -99,7 +99,7 @@ class PostgresqlStore:
         with self.session(engine, container) as connection:
             cluster = observe_cluster(connection)
         server = postmaster.read_pid_file(host_path)
-        impediments = physical_backup.impediments(cluster)
+        impediments = physical_backup.impediments(cluster, container)
         against = standby.possible(cluster, container)
         return StoreFacts(
             kind=self.kind,
@@ -194,7 +194,7 @@ class PostgresqlStore:
         with self.session(engine, container) as connection:
             cluster = observe_cluster(connection)
             login = connection.login
-            impediments = physical_backup.impediments(cluster)
+            impediments = physical_backup.impediments(cluster, container)
             if request.mode == "physical" and impediments:
                 raise StatefulError(
                     f"A physical backup of {request.service} is not possible: {'; '.join(impediments)}."
