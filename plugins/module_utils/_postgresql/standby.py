@@ -263,7 +263,7 @@ def finish(
 ) -> ControlData:
     """After the primary has stopped: prove that the standby holds all of it, and make it startable.
 
-    ``there`` is a session with the standby, opened before the stop; ``primary_directory``
+    ``there`` is a session with the standby, whose server serves on; ``primary_directory``
     is the primary's data directory on this host. Returns the standby's control file.
     Afterwards the directory starts as the same cluster on the same timeline. On failure
     nothing was taken from the primary; the caller starts it again and calls :func:`abandon`.

@@ -109,7 +109,9 @@ class PromoteStandby(StagedMove):
                 f"The standby of {transfer.service} does not run any more.",
                 state=f"the data is complete in {transfer.origin.shown()}",
             )
-        there = _store(context.world).session(engine, container)
+        # The helper's own environment says nothing about the login.
+        service = the_container(context.world, transfer)
+        there = _store(context.world).session(engine, container, like=service)
         control = standby.finish(
             engine,
             follower,

@@ -60,13 +60,15 @@ class PostgresqlStore:
     def __init__(self, login: Login) -> None:
         self._login = login
 
-    def session(self, engine: Engine, container: Container) -> session.Session:
+    def session(self, engine: Engine, container: Container, like: Container | None = None) -> session.Session:
+        """Connect to the server in ``container``, by the login of ``like`` where its own environment names none."""
+        told = session.credentials_of(like or container)
         return session.connect(
             engine,
             container,
-            user=self._login.user,
-            password=self._login.password,
-            database=self._login.database,
+            user=self._login.user or told.user,
+            password=self._login.password or told.password,
+            database=self._login.database or told.database,
         )
 
     # -- questions ---------------------------------------------------------
