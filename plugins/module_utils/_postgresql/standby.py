@@ -210,14 +210,11 @@ def wait_streaming(
         try:
             with open_session(engine, standby, session) as there:
                 while clock() < deadline:
-                    streaming, replayed = there.rows(
-                        "SELECT (SELECT count(*) FROM pg_stat_wal_receiver WHERE status = 'streaming'),"
-                        " coalesce(pg_last_wal_replay_lsn(), '0/0')::text"
-                    )[0]
+                    streaming, replayed = _received(there)
                     if streaming and parse_lsn(replayed) >= parse_lsn(wanted):
                         now = _primary_lsn(session)
                         return Lag(max(0, parse_lsn(now) - parse_lsn(replayed)), now, replayed)
-                    obstacle = f"WAL up to {wanted}, it has replayed {replayed}, streaming: {bool(streaming)}"
+                    obstacle = f"WAL up to {wanted}, it has replayed {replayed}, streaming: {streaming}"
                     pause(POLL)
         except SqlError as error:
             obstacle = error.msg
@@ -228,6 +225,26 @@ def wait_streaming(
                 state="the service was not touched",
             )
         pause(POLL)
+
+
+def lag_of(engine: Engine, standby: Standby, session: Session) -> Lag | None:
+    """Return how far the standby is behind its primary now; None where it does not follow. Changes nothing."""
+    now = _primary_lsn(session)
+    try:
+        with open_session(engine, standby, session) as there:
+            streaming, replayed = _received(there)
+    except StatefulError:
+        return None  # it has ended, or does not answer
+    return Lag(max(0, parse_lsn(now) - parse_lsn(replayed)), now, replayed) if streaming else None
+
+
+def _received(there: Session) -> tuple[bool, str]:
+    """Return whether the standby is connected to its primary, and up to where it has replayed."""
+    streaming, replayed = there.rows(
+        "SELECT (SELECT count(*) FROM pg_stat_wal_receiver WHERE status = 'streaming'),"
+        " coalesce(pg_last_wal_replay_lsn(), '0/0')::text"
+    )[0]
+    return bool(streaming), str(replayed)
 
 
 def _primary_lsn(session: Session) -> str:
