@@ -29,6 +29,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql impo
     session,
     shutdown,
     standby,
+    wal_place,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import Cluster, observe_cluster
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import POSTGRESQL, REPLICA, StoreFacts
@@ -62,13 +63,15 @@ class PostgresqlStore:
     def __init__(self, login: Login) -> None:
         self._login = login
 
-    def session(self, engine: Engine, container: Container) -> session.Session:
+    def session(self, engine: Engine, container: Container, like: Container | None = None) -> session.Session:
+        """Connect to the server in ``container``, by the login of ``like`` where its own environment names none."""
+        told = session.credentials_of(like or container)
         return session.connect(
             engine,
             container,
-            user=self._login.user,
-            password=self._login.password,
-            database=self._login.database,
+            user=self._login.user or told.user,
+            password=self._login.password or told.password,
+            database=self._login.database or told.database,
         )
 
     # -- questions ---------------------------------------------------------
@@ -108,6 +111,7 @@ class PostgresqlStore:
                 data_path=data_path,
                 identity=identity,
                 against={REPLICA: "the server does not run"},
+                blockers=tuple(wal_place.blockers(container, data_path, host_path)),
             )
         with self.session(engine, container) as connection:
             cluster = observe_cluster(connection)
@@ -118,7 +122,7 @@ class PostgresqlStore:
                 next_command=f"docker exec {container.name} psql -U {cluster.superuser} -c 'SHOW data_directory'",
             )
         server = postmaster.read_pid_file(host_path)
-        impediments = physical_backup.impediments(cluster)
+        impediments = physical_backup.impediments(cluster, container)
         against = standby.possible(cluster, container)
         return StoreFacts(
             kind=self.kind,
@@ -126,7 +130,10 @@ class PostgresqlStore:
             data_path=cluster.data_directory,
             identity=identity,
             against={REPLICA: "; ".join(against)} if against else {},
-            blockers=tuple(_blockers(cluster, container)),
+            blockers=(
+                *_blockers(cluster, container),
+                *wal_place.blockers(container, cluster.data_directory, host_path),
+            ),
             warnings=tuple(_warnings(cluster)),
             details={
                 "server_version_num": cluster.server_version_num,
@@ -213,7 +220,7 @@ class PostgresqlStore:
         with self.session(engine, container) as connection:
             cluster = observe_cluster(connection)
             login = connection.login
-            impediments = physical_backup.impediments(cluster)
+            impediments = physical_backup.impediments(cluster, container)
             if request.mode == "physical" and impediments:
                 raise StatefulError(
                     f"A physical backup of {request.service} is not possible: {'; '.join(impediments)}."

@@ -164,8 +164,9 @@ class RedisStore:
         os.makedirs(os.path.dirname(request.destination), mode=0o700, exist_ok=True)
         connection = self._session(engine, container)
         facts_now = observe_redis(connection)
-        taken = backup.take_backup(connection, facts_now, request.host_path, request.destination)
-        proof = backup_proof.prove_backup(engine, container, taken, facts=facts_now, operation=request.operation)
+        with backup.staged(request.destination, request.operation) as staging:
+            taken = backup.take_backup(connection, facts_now, request.host_path, staging)
+            proof = backup_proof.prove_backup(engine, container, taken, facts=facts_now, operation=request.operation)
         return Copy(
             role="backup",
             service=request.service,

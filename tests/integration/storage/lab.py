@@ -135,7 +135,7 @@ class Lab:
         services = self.project.services
         return Prober(
             self.engine, self.project.name, postgres_service=services.get("postgres"),
-            redis_service=services.get("redis"), interval=0.01,
+            redis_service=services.get("redis"), postgres_user=self.project.postgres_user, interval=0.01,
         )  # fmt: skip
 
     # -- the module --------------------------------------------------------
