@@ -22,9 +22,14 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model im
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Copy
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import StoreFacts
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.store import BackupRequest, Report
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.store import (
+    BackupRequest,
+    Declared,
+    Report,
+)
 
 KIND = "fake"
+TARGET = "/data"
 _idents = itertools.count(1)
 
 
@@ -79,6 +84,9 @@ class FakeStore:
 
     never_ready: set[str] = field(default_factory=set)
     kind: str = KIND
+
+    def declares(self, image_ref: str, env: Mapping[str, str]) -> Declared | None:
+        return Declared("1", TARGET) if image_ref.startswith("store:") else None
 
     def recognises(self, engine: Engine, container: Container, host_path_of: Callable[[str], str]) -> str:
         return ""

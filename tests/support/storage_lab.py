@@ -34,6 +34,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model i
     NAMED,
     DataPath,
     Findings,
+    MountRequest,
     Move,
     Place,
     PlannedRewrite,
@@ -169,7 +170,7 @@ class Lab:
         return Request(
             project=PROJECT,
             project_dir=str(self.project_dir),
-            mounts=(),
+            mounts=tuple(MountRequest(name, self.goal(name), TARGET, f"./{name}-data") for name in self.services),
             backup=self.backup,
             backup_dir=str(self.project_dir / "backups"),
             retained_dir=str(self.root / "engine" / "retained"),

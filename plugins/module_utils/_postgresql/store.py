@@ -36,6 +36,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model i
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.processes import programs_in
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.store import (
     BackupRequest,
+    Declared,
     Identity,
     Orphan,
     Report,
@@ -76,11 +77,16 @@ class PostgresqlStore:
 
     # -- questions ---------------------------------------------------------
 
+    def declares(self, image_ref: str, env: Mapping[str, str]) -> Declared | None:
+        if "PGDATA" not in env and "PG_MAJOR" not in env and "postgres" not in image_ref:
+            return None
+        return Declared(version=env.get("PG_MAJOR", ""), data_path=env.get("PGDATA", ""))
+
     def recognises(self, engine: Engine, container: Container, host_path_of: Callable[[str], str]) -> str:
-        declared = container.env.get("PGDATA", "")
-        if not declared and "PG_MAJOR" not in container.env and "postgres" not in container.image_ref:
+        declared = self.declares(container.image_ref, container.env)
+        if declared is None:
             return ""
-        candidates = [declared or session.data_directory_of(container), "/var/lib/postgresql/data"]
+        candidates = [declared.data_path or session.data_directory_of(container), "/var/lib/postgresql/data"]
         candidates += [mount.destination for mount in container.mounts]
         found = next((path for path in dict.fromkeys(candidates) if _is_cluster(host_path_of(path))), "")
         # What stands at the usual place may be an old cluster that this server does not use.

@@ -33,6 +33,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model i
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.processes import programs_in
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.store import (
     BackupRequest,
+    Declared,
     Identity,
     Orphan,
     Report,
@@ -42,6 +43,7 @@ NAMES = ("redis", "valkey", "keydb")
 SHUTDOWN_SIGNAL = "SIGTERM"
 HALT_PAUSE_MS = 60_000
 SERVERS = frozenset(f"{name}-server" for name in NAMES)
+VERSIONS = ("REDIS_VERSION", "VALKEY_VERSION")
 USUAL_DIRECTORY = "/data"
 
 
@@ -58,10 +60,15 @@ class RedisStore:
 
     # -- questions ---------------------------------------------------------
 
+    def declares(self, image_ref: str, env: Mapping[str, str]) -> Declared | None:
+        version = next((env[key] for key in VERSIONS if env.get(key)), "")
+        if not version and not any(name in image_ref.rpartition("/")[2] for name in NAMES):
+            return None
+        return Declared(version=version)
+
     def recognises(self, engine: Engine, container: Container, host_path_of: Callable[[str], str]) -> str:
-        program = container.image_ref.rpartition("/")[2]
-        named = any(name in program for name in NAMES) or "REDIS_VERSION" in container.env
-        if not named and not any(name in " ".join(container.command[:1]) for name in NAMES):
+        named = self.declares(container.image_ref, container.env)
+        if named is None and not any(name in " ".join(container.command[:1]) for name in NAMES):
             return ""
         if container.running:
             return self._asked(engine, container)

@@ -17,13 +17,13 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model im
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Copy
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import OperationStore
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.find import find_data
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.journey import remove_leftover_helpers
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import FILES, DataPath, MountRequest
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.observe import measured, place, with_facts
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.preflight import overlap
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.report import size_text
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.store import BackupRequest
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.survey import find_data
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import clone, durable, scan
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World
 

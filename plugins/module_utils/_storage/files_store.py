@@ -18,6 +18,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import FILES, StoreFacts
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.store import (
     BackupRequest,
+    Declared,
     Identity,
     Orphan,
     Report,
@@ -38,6 +39,9 @@ class FilesStore:
     """Meets ``_storage.store.Store``. Identity is the number of entries; content is proved by the copy itself."""
 
     kind = FILES
+
+    def declares(self, image_ref: str, env: Mapping[str, str]) -> Declared | None:
+        return None
 
     def recognises(self, engine: Engine, container: Container, host_path_of: Callable[[str], str]) -> str:
         return ""  # anything can be plain files, so nothing is recognised as that

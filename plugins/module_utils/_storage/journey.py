@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_entries import Mount
@@ -17,10 +17,15 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._compose.files i
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import Project, observe_project
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import OPERATION_LABEL, ROLE_LABEL
-from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, StatefulError
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import SWITCH, Goal, Plan, Step
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import OperationStore
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage import planner, preflight, report
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.find import (
+    declared_target,
+    find_data,
+    with_sources,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import (
     DataPath,
     Findings,
@@ -30,11 +35,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model i
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.observe import reached
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.strategy import Choice, choose
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.survey import (
-    find_data,
-    survey,
-    with_sources,
-)
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.survey import survey
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World
 
 LASTING_ROLES = frozenset({"keeper", "volume-holder", "standby"})
@@ -43,11 +44,16 @@ LASTING_ROLES = frozenset({"keeper", "volume-holder", "standby"})
 
 @dataclass(frozen=True)
 class Observed:
-    """The project as it is, and per wanted mount where its data lives; None for a service without a container."""
+    """The project as it is, and per wanted mount where its data lives; None for a service without a container.
+
+    ``unfinished`` is the open operation that has this very goal. Its journal
+    knows where everything is, so that nobody was asked for the data.
+    """
 
     project: Project
     request: Request
     data: tuple[tuple[MountRequest, DataPath | None], ...]
+    unfinished: str = ""
 
     @property
     def moving(self) -> list[tuple[MountRequest, DataPath]]:
@@ -73,27 +79,40 @@ class Planned:
     warnings: tuple[str, ...] = ()
 
 
-def observe(world: World, mounts: Sequence[MountRequest], make_request: Callable[..., Request]) -> Observed:
+def observe(
+    world: World, mounts: Sequence[MountRequest], make_request: Callable[..., Request], operations: OperationStore
+) -> Observed:
     """Look at the project; raises :class:`InvalidInput` for a request that does not fit it."""
     services = list(dict.fromkeys(mount.service for mount in mounts))
     project = observe_project(world.engine, world.compose, services)
     resolved = with_sources(mounts, project.working_dir)
     preflight.check_request(resolved)
+    refuse_other_goal(operations, project.name, resolved)
+    open_one = operations.open_for(project.name)
+    if open_one is not None:
+        # A killed run leaves containers away and directories under way: no question about them has an answer now.
+        request = make_request(project, resolved)
+        return Observed(project, request, tuple((mount, None) for mount in resolved), open_one.id)
     data = tuple((mount, find_data(world, project, mount)) for mount in resolved)
-    found = tuple((_targeted(mount, path), path) for mount, path in data)
+    found = tuple((_targeted(world, project, mount, path), path) for mount, path in data)
     preflight.check_request([mount for mount, _path in found])  # again: now every target is known
     return Observed(project, make_request(project, tuple(mount for mount, _path in found)), found)
 
 
-def _targeted(mount: MountRequest, path: DataPath | None) -> MountRequest:
-    if path is not None:
-        return MountRequest(mount.service, mount.source, path.target, mount.written)
-    return mount
+def _targeted(world: World, project: Project, mount: MountRequest, path: DataPath | None) -> MountRequest:
+    target = path.target if path is not None else mount.target or declared_target(world, project, mount.service)
+    return replace(mount, target=target)
 
 
 def plan(world: World, observed: Observed, operations: OperationStore) -> Planned:
     """Plan what is left to do; pure but for the questions that it asks."""
     request = observed.request
+    if observed.unfinished:
+        raise StatefulError(
+            f"The operation {observed.unfinished} was open when this run looked at the project, and has ended since.",
+            state="as that operation left it",
+            next_command="run the same task again",
+        )
     if not observed.moving:
         return _file_only(world, observed)
     findings = survey(world, observed.project, request, observed.moving)
@@ -137,7 +156,7 @@ def goal_of(observed: Observed) -> Goal:
 def _file_only(world: World, observed: Observed) -> Planned:
     """Plan the edit of the file alone: for what runs on the wanted mount already, and for what was never started."""
     request = observed.request
-    mounts = [Mount(m.service, _known_target(world, observed, m), m.written) for m, _data in observed.data]
+    mounts = [Mount(mount.service, mount.target, mount.written) for mount in request.mounts]
     files = project_files(world.compose.options, world.compose.environment, v1=world.compose.is_v1)
     rewrite = plan_proved_rewrite(world.compose, files, mounts=mounts, rewrite=request.rewrite)
     if not rewrite.changed:
@@ -149,11 +168,7 @@ def _file_only(world: World, observed: Observed) -> Planned:
         tuple(edit.diff() for edit in rewrite.edits),
     )
     findings = Findings(moves=(), rewrite=planned)
-    args = {
-        "mounts": [{"service": m.service, "target": m.target, "source": m.source} for m in mounts],
-        "images": {},
-        "rewrite": request.rewrite,
-    }
+    args = planner.rewrite_args(request, findings)
     steps = (Step("rewrite", "rewrite the compose file", SWITCH, args, proves=True),)
     text = report.file_only_text(observed.project.name, planned, [m.service for m in observed.never_created])
     made = planner.plan_of(
@@ -167,17 +182,6 @@ def _file_only(world: World, observed: Observed) -> Planned:
     return Planned(made, findings, {}, warnings=rewrite.warnings)
 
 
-def _known_target(world: World, observed: Observed, mount: MountRequest) -> str:
-    if mount.target:
-        return mount.target
-    image = world.engine.image(observed.project.service(mount.service).image)
-    if image is not None and len(image.volumes) == 1:
-        return image.volumes[0]
-    raise InvalidInput(
-        f"{mount.service} was never started, so its data path cannot be found: name the target of its mount."
-    )
-
-
 def matches(goal: Goal, mounts: Sequence[MountRequest]) -> bool:
     """Tell whether an open operation wants what is asked for now, also while its service is down."""
     wants: Mapping[str, str] = goal.wants.get("mounts", {})
@@ -189,7 +193,7 @@ def matches(goal: Goal, mounts: Sequence[MountRequest]) -> bool:
             for key, source in wants.items()
             if key.partition(":")[0] == mount.service
             and source == mount.source
-            and mount.target in ("", key.partition(":")[2])
+            and (not mount.target or os.path.normpath(mount.target) == os.path.normpath(key.partition(":")[2]))
         ]
         if not fits:
             return False

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import Project
@@ -25,6 +25,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model i
     DataPath,
     Place,
 )
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.store import Declared
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import mounts as file_systems
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import scan
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World
@@ -114,6 +115,15 @@ def store_of(world: World, container: Container) -> tuple[str, str]:
         if data_path:
             return kind, data_path
     return "", ""
+
+
+def declared_by(world: World, image_ref: str, env: Mapping[str, str]) -> tuple[str, Declared | None]:
+    """Return the kind of store that an image is by its own word, and what else it says; nothing for neither."""
+    for kind, store in world.stores.items():
+        declared = store.declares(image_ref, env)
+        if declared is not None:
+            return kind, declared
+    return "", None
 
 
 def host_path_of(container: Container, path: str) -> str:

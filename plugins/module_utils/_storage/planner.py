@@ -134,9 +134,8 @@ def steps_for(
 
 def rewrite_args(request: Request, findings: Findings) -> dict[str, Any]:
     """Return what the files are to say; the texts themselves may hold secrets and stay out of the journal."""
-    mounts = [
-        {"service": move.data.service, "target": move.data.target, "source": move.written} for move in findings.moves
-    ]
+    # All that are asked for, also those that are reached: the file is to say them, whatever has to move.
+    mounts = [{"service": mount.service, "target": mount.target, "source": mount.written} for mount in request.mounts]
     images = dict(findings.images_to_write) if request.pin_images else {}
     return {"mounts": mounts, "images": images, "rewrite": request.rewrite}
 

@@ -49,10 +49,9 @@ def carry_out(task: Task) -> dict[str, Any]:
     waited_for = ""
     for _attempt in range(ATTEMPTS):
         world = task.connect()
-        observed = journey.observe(world, task.mounts, task.make_request)
+        observed = journey.observe(world, task.mounts, task.make_request, task.operations)
         project = observed.project.name
         world = replace(world, project=project, compose=observed.project.compose)
-        journey.refuse_other_goal(task.operations, project, [mount for mount, _data in observed.data])
         if task.check_mode:
             return _checked(task, world, observed)
         with task.operations.locked(project, wait=False) as taken:

@@ -31,6 +31,14 @@ class BackupRequest:
 
 
 @dataclass(frozen=True)
+class Declared:
+    """What an image or a container says of its store without being asked; each is empty where it says nothing."""
+
+    version: str = ""
+    data_path: str = ""
+
+
+@dataclass(frozen=True)
 class Orphan:
     """Data that no container uses; ``last_write`` is UTC in ISO 8601, ``identifier`` may be empty."""
 
@@ -46,6 +54,9 @@ class Store(Protocol):
     """One kind of store. Questions change nothing; ``host_path`` is the data directory on the host."""
 
     kind: str
+
+    def declares(self, image_ref: str, env: Mapping[str, str]) -> Declared | None:
+        """Return what the name of an image and its environment tell; None where they are not of this kind."""
 
     def recognises(self, engine: Engine, container: Container, host_path_of: Callable[[str], str]) -> str:
         """Return the data directory inside the container, or an empty string if it is not this kind.

@@ -7,8 +7,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.atomic import refuse_unwritable
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.build_context import (
@@ -23,11 +22,9 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._compose.owners 
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import Project
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.kind import unsupported
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
-from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.layer import shipped_by_image
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import (
     ANONYMOUS,
-    BIND,
     CLONE,
     LAYER,
     RENAME,
@@ -50,89 +47,6 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree im
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World
 
 
-def find_data(world: World, project: Project, mount: MountRequest) -> DataPath | None:
-    """Return where the wanted mount's data lives now; None where the service has no container yet."""
-    if not project.containers.get(mount.service):
-        return None
-    there_already = _in_place(project, mount)
-    if there_already is not None:
-        return there_already
-    paths = data_paths(world, project, mount.service)
-    if mount.target:
-        wanted = os.path.normpath(mount.target)
-        found = [path for path in paths if os.path.normpath(path.target) == wanted]
-        return (
-            _one(found, mount, f"{mount.target} of the service {mount.service}")
-            if found
-            else _in_layer(world, project, mount, paths)
-        )
-    stores = [path for path in paths if path.store != "files"]
-    if stores:
-        return _one(stores, mount, f"the store of the service {mount.service}")
-    anonymous = [path for path in paths if path.kind == ANONYMOUS]
-    if len(anonymous) == 1:
-        return anonymous[0]
-    known = ", ".join(f"{path.target} ({path.kind})" for path in paths) or "none"
-    raise InvalidInput(
-        f"The service {mount.service} is no store that is known here; name the target of its mount. Its paths: {known}."
-    )
-
-
-def _in_place(project: Project, mount: MountRequest) -> DataPath | None:
-    """Return the wanted mount if a container has it, by the engine's word alone: a run with nothing to do is cheap."""
-    for container in project.containers[mount.service]:
-        for known in container.mounts:
-            wanted = mount.target in ("", known.destination) or os.path.normpath(mount.target) == known.destination
-            if known.type == "bind" and wanted and os.path.realpath(known.source) == mount.source:
-                return DataPath(
-                    service=mount.service,
-                    target=known.destination,
-                    kind=BIND,
-                    host_path=known.source,
-                    store="files",
-                    mount=known.as_inspect(),
-                    container=container.id,
-                    running=container.running,
-                )
-    return None
-
-
-def _one(found: Sequence[DataPath], mount: MountRequest, what: str) -> DataPath:
-    if len(found) > 1 and len({path.container for path in found}) > 1:
-        raise InvalidInput(
-            f"The service {mount.service} runs as {len(found)} replicas, and each has data of its own at"
-            f" {found[0].target}: they cannot share {mount.source}.",
-            next_command=f"docker compose up -d --scale {mount.service}=1",
-        )
-    if len(found) > 1:
-        raise InvalidInput(f"There is more than one place for {what}: {', '.join(path.target for path in found)}.")
-    return found[0]
-
-
-def _in_layer(world: World, project: Project, mount: MountRequest, paths: Sequence[DataPath]) -> DataPath:
-    """Return a path that is named and not mounted: it lies in the container's own layer, if it is there at all."""
-    from_layer = [path for path in paths if path.kind == LAYER and path.target == mount.target]
-    if from_layer:
-        return from_layer[0]
-    container = project.containers[mount.service][0]
-    path = os.path.join(container.layers.get("UpperDir", ""), mount.target.lstrip("/"))
-    below = container.mount_at(mount.target)
-    if below is not None or not container.layers or not os.path.isdir(path):
-        known = ", ".join(f"{known.target} ({known.kind})" for known in paths) or "none"
-        raise InvalidInput(
-            f"The service {mount.service} has no data path {mount.target} of its own. Its paths: {known}."
-        )
-    return DataPath(
-        service=mount.service,
-        target=mount.target,
-        kind=LAYER,
-        host_path=path,
-        store="files",
-        container=container.id,
-        running=container.running,
-    )
-
-
 def survey(
     world: World, project: Project, request: Request, moving: Sequence[tuple[MountRequest, DataPath]]
 ) -> Findings:
@@ -145,7 +59,7 @@ def survey(
     changing = {(mount.service, data.target) for mount, data in moving}
     return Findings(
         moves=moves,
-        rewrite=planned_rewrite(world, request, moves, images if request.pin_images else {}),
+        rewrite=planned_rewrite(world, request, images if request.pin_images else {}),
         dependents=dependents_of(project, services),
         stores=tuple(stopped(c) for name in services for c in project.containers[name]),
         unsupported=tuple(
@@ -220,13 +134,13 @@ def build_contexts(project: Project) -> list[BuildContext]:
     return found
 
 
-def planned_rewrite(world: World, request: Request, moves: Sequence[Move], images: dict[str, str]) -> PlannedRewrite:
+def planned_rewrite(world: World, request: Request, images: Mapping[str, str]) -> PlannedRewrite:
     """Plan the edit of the compose files in memory; raises where they cannot be edited as asked."""
     files = project_files(world.compose.options, world.compose.environment, v1=world.compose.is_v1)
     rewrite = plan_proved_rewrite(
         world.compose,
         files,
-        mounts=[Mount(move.data.service, move.data.target, move.written) for move in moves],
+        mounts=[Mount(mount.service, mount.target, mount.written) for mount in request.mounts],
         images=images,
         rewrite=request.rewrite,
     )
@@ -312,25 +226,3 @@ def _other_anonymous(
 def _one_off_warnings(project: Project) -> list[str]:
     running = [container.name for container in project.one_off if container.running]
     return [f"{name}, a container of 'compose run', is left alone and loses its connections." for name in running]
-
-
-def with_sources(mounts: Sequence[MountRequest], project_dir: str) -> tuple[MountRequest, ...]:
-    """Return the requests with absolute sources, symbolic links resolved; raises for what cannot be a directory."""
-    found = []
-    for mount in mounts:
-        written = mount.written or mount.source
-        absolute = os.path.normpath(os.path.join(project_dir, os.path.expanduser(written)))
-        _check_way(absolute)
-        found.append(replace(mount, source=os.path.realpath(absolute), written=written))
-    return tuple(found)
-
-
-def _check_way(path: str) -> None:
-    """Raise where no directory can be made at ``path``, because of a link or a file on the way to it."""
-    above = os.path.dirname(path)
-    if os.path.islink(path) and not os.path.exists(path):
-        raise InvalidInput(f"{path} is a symbolic link to nowhere.")
-    if os.path.exists(above) and not os.path.isdir(above):
-        raise InvalidInput(f"{above} is not a directory, so {path} cannot be made.")
-    if above != path:
-        _check_way(above)

@@ -37,7 +37,12 @@ def assert_struck(lab: Lab, *steps: str, undoing: bool = False) -> None:
 
 
 def test_rename_killed_at_every_step(tmp_path: Path) -> None:
-    with laid_out(tmp_path, dependent=True) as lab, lab.prober() as probe:
+    """Of an anonymous volume and of a named one, whose store nobody can recognise while its directory is away."""
+    named = {
+        "redis_lines": ("volumes:", "  - redis-data:/data"),
+        "edit": lambda text: text + "volumes:\n  redis-data:\n",
+    }
+    with laid_out(tmp_path, dependent=True, **named) as lab, lab.prober() as probe:
         result = lab.sweep(moments=MOMENTS, effects=[1])
         assert {move["strategy"] for move in result["plan"]["moves"]} == {"rename"}
         lab.assert_moved(probe)

@@ -35,6 +35,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model i
     REPLICA,
     STRATEGIES,
     Findings,
+    MountRequest,
     Move,
     Request,
 )
@@ -211,6 +212,18 @@ def test_an_image_gets_into_the_file_only_where_that_was_asked_for() -> None:
     found = findings(images_to_write={"db": "postgres@sha256:1"})
     assert planner.rewrite_args(REQUEST, found)["images"] == {}
     assert planner.rewrite_args(replace(REQUEST, pin_images=True), found)["images"] == {"db": "postgres@sha256:1"}
+
+
+def test_the_file_says_all_that_is_asked_for_also_what_is_there_already() -> None:
+    mounts = (
+        MountRequest("db", "/srv/app/postgres", "/var/lib/postgresql/data", "./postgres"),
+        MountRequest("redis", "/srv/app/redis", "/data", "./redis"),
+    )
+    said = planner.rewrite_args(replace(REQUEST, mounts=mounts), findings())["mounts"]
+    assert said == [
+        {"service": "db", "target": "/var/lib/postgresql/data", "source": "./postgres"},
+        {"service": "redis", "target": "/data", "source": "./redis"},
+    ]
 
 
 def test_the_way_back_exchanges_origin_and_goal() -> None:
