@@ -336,8 +336,12 @@ class Lab:
 
     def check_moved(self, operation: Operation) -> None:
         """Assert the end of a move: all is as before, but for the mount."""
+        self.check_moved_but_for(DONE, operation)
+
+    def check_moved_but_for(self, state: str, operation: Operation) -> None:
+        """Assert the end of a move whose operation is in ``state`` by now."""
         self.check()
-        assert operation.history().state == DONE
+        assert operation.history().state == state
         for name in self.services:
             container = self.container(name)
             mount = container.mount_at(TARGET)
