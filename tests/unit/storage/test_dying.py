@@ -17,7 +17,7 @@ import pytest
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation import execute
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import this_boot
-from tests.support import dying
+from tests.support import dying, fake_store
 from tests.support.dying import KINDS, Kind, Scenario
 from tests.support.storage_lab import Lab
 
@@ -72,6 +72,26 @@ def test_what_an_admin_had_written_on_the_goal_is_never_undone_unasked(tmp_path:
             lab.undo(operation)
         lab.check()
         lab.check_moved(lab.finish(lab.begin, operation))
+
+
+def test_where_both_places_took_writes_nothing_more_is_touched(tmp_path: Path) -> None:
+    """Their containers are gone, and only the data tells that they ran."""
+    named = KINDS[4]
+    at = {what: number for number, what in dying.traced(dying.moving, named, tmp_path / "first")}
+    lab = named.lab(tmp_path / "second")
+    operation = lab.begin()
+    assert lab.burning(at["journal evidence create the containers"], lambda: lab.run(operation))
+    for text in (lab.file.read_bytes(), lab.text):
+        lab.file.write_bytes(text)
+        lab.compose.up()
+        for container in lab.world.containers_of("db"):
+            fake_store.write_row(lab.data_of("db"), f"row-in-{container.mounts[0].type}")
+            lab.engine.remove_container(container.id, force=True)
+    rows = {place: fake_store.rows_of(place) for place in (lab.goal("db"), lab.origins["db"].source)}
+    lab.compose.up()
+    with pytest.raises(execute.Undecided, match="both may hold writes"):
+        lab.run(operation)
+    assert {place: fake_store.rows_of(place) for place in rows} == rows
 
 
 @pytest.mark.parametrize("kind", (KINDS[0],), ids=str)

@@ -94,16 +94,20 @@ class ArrangeStop(SelfProving):
         world, arranged = context.world, {}
         for transfer in transfers_of(step):
             for container in running_on(world, transfer, transfer.origin):
-                self._refuse_another(transfer, container)
+                self._refuse_another(transfer, container, context)
                 arranged[transfer.name] = dict(
                     world.store(transfer).arrange_stop(world.engine, container, transfer.store_facts)
                 )
         return {"arranged": arranged}
 
     @staticmethod
-    def _refuse_another(transfer: Transfer, container: Container) -> None:
-        """Raise where the service was made anew since the plan: its image and its options may be others by now."""
-        if container.id in transfer.containers and container.image_id == transfer.image_id:
+    def _refuse_another(transfer: Transfer, container: Container, context: Context[World]) -> None:
+        """Raise where the service was made anew since the plan: its image and its options may be others by now.
+
+        Once it was stopped for this operation, an admin who brings it back makes another container of the same.
+        """
+        stopped = any(s.kind == "stop_stores" and s.name in context.evidence for s in context.operation.plan.steps)
+        if container.image_id == transfer.image_id and (stopped or container.id in transfer.containers):
             return
         raise StatefulError(
             f"The service {transfer.service} was recreated since this was planned: {container.name} is another"

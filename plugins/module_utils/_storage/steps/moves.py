@@ -29,7 +29,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import Operation
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.barrier import is_sealed, seal, unseal
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.held import baseline, note_baseline
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import ANONYMOUS
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import ANONYMOUS, LAYER
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.base import NothingToUndo, SelfProving
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.downtime import running_on
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.transfer import Location, Transfer
@@ -109,9 +109,11 @@ class StagedMove(SelfProving):
         known = published(transfer, context)
         if known is None:
             return None
-        ran_at_origin = started_since(context.world, transfer, transfer.origin, known["settled_at"])
-        ran_at_goal = started_since(context.world, transfer, transfer.goal, known["settled_at"])
-        if ran_at_origin and ran_at_goal:
+        # A container that ran and was removed is seen by what it wrote alone.
+        at_origin = started_since(context.world, transfer, transfer.origin, known["settled_at"])
+        at_origin = at_origin or bool(written_at_origin(transfer, context))
+        at_goal = started_since(context.world, transfer, transfer.goal, known["settled_at"])
+        if at_origin and (at_goal or written_at_goal(transfer, context)):
             raise Undecided(
                 f"The service {transfer.service} ran on {transfer.origin.shown()} and on {transfer.goal.path} since"
                 " the data was moved: both may hold writes that the other lacks.",
@@ -119,7 +121,7 @@ class StagedMove(SelfProving):
                 safe_to_rerun=False,
                 next_command="compare the two by hand and remove the one that is not wanted",
             )
-        return None if ran_at_origin else known
+        return None if at_origin else known
 
     def apply(self, step: Step, context: Context[World]) -> Evidence:
         transfer = transfer_of(step)
@@ -277,10 +279,7 @@ def refuse_if_origin_ran(world: World, transfer: Transfer, since: float) -> None
 
 def refuse_if_written(transfer: Transfer, context: Context[World]) -> None:
     """Raise where a copy at the goal, which an undo would remove, holds what was written to it since."""
-    since = baseline(context.operation.directory, transfer)
-    if since is None:
-        return
-    wrote = context.world.store(transfer).took_writes(transfer.data_in(transfer.goal.path), since)
+    wrote = written_at_goal(transfer, context)
     if wrote:
         raise UndoRefused(
             f"{transfer.goal.path} has taken writes ({transfer.service}: {wrote}), so nothing is undone: going back to"
@@ -288,6 +287,26 @@ def refuse_if_written(transfer: Transfer, context: Context[World]) -> None:
             state=f"{transfer.goal.path} holds all data; {transfer.origin.shown()} is as it was at the stop",
             next_command="run the same task again: it goes on from here",
         )
+
+
+def written_at_goal(transfer: Transfer, context: Context[World]) -> str:
+    """Return in words what the copy at the goal took since it was published; empty for nothing."""
+    since = baseline(context.operation.directory, transfer)
+    if since is None:
+        return ""
+    return context.world.store(transfer).took_writes(transfer.data_in(transfer.goal.path), since)
+
+
+def written_at_origin(transfer: Transfer, context: Context[World]) -> str:
+    """Return in words what the origin took since the stop; empty for nothing, and where it is retained elsewhere."""
+    stops = [step.name for step in context.operation.plan.steps if step.kind == "stop_stores"]
+    since = context.evidence.get(stops[0], {}).get("identities", {}).get(transfer.name) if stops else None
+    # The files of a layer are marked by the links that keep them, and those are made anew after any start.
+    if since is None or transfer.origin.kind == LAYER or not os.path.isdir(transfer.origin.path):
+        return ""
+    if _is_empty(transfer.origin.path):
+        return ""
+    return context.world.store(transfer).took_writes(transfer.data_in(transfer.origin.path), since)
 
 
 def started_since(world: World, transfer: Transfer, location: Location, moment: float) -> bool:
