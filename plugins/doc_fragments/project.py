@@ -25,8 +25,8 @@ options:
   files:
     description:
       - The compose files, in order, relative to O(project_src).
-      - Left out, they are found as compose finds them, from E(COMPOSE_FILE) in the environment or in C(.env), else
-        by their usual names, override files included.
+      - Left out, they are found as compose finds them, from E(COMPOSE_FILE) in the environment, in O(env_files) or
+        in C(.env), else by their usual names, override files included. Compose 1 and 2 prefer different names.
     type: list
     elements: path
     default: []

@@ -24,15 +24,13 @@ description:
   - Where the service's C(volumes) come through an anchor, a merge key, C(extends) or C(include), an edit in place
     would change more than the one service. It is then refused, and O(rewrite=override) is the way.
   - The result is parsed again before it is written, and must differ in exactly this mount. Where the compose CLI is
-    installed, the output of C(compose config) before and after must differ in exactly this mount too, else the file
-    is put back.
+    installed, the output of C(compose config) before and after must differ in exactly this mount too. It is asked about
+    the edit before anything is written, and about the files themselves afterwards; then they are put back if need be.
   - The files are written atomically. Mode, owner, ACLs and SELinux context stay, and a symbolic link stays one.
 attributes:
   check_mode:
     description: Can run in check_mode and return changed status prediction without modifying target.
     support: full
-    details:
-      - C(compose config) is asked only after a file was really written. In check mode, RV(validated) is V(false).
   diff_mode:
     description: Will return details on what has changed (or possibly needs changing in check_mode), when in diff mode.
     support: full
@@ -76,6 +74,13 @@ options:
     type: str
     choices: [in_place, override, none]
     default: in_place
+  operations_dir:
+    description:
+      - Where the lines that were changed are kept, in C(files) below it, before the file is written. A run that was
+        killed in between is found there, and its edit proved or taken back by the next one. Left out,
+        C(/var/lib/selfhost-stateful/operations), or without root the XDG state directory.
+    type: path
+    default: ""
 extends_documentation_fragment:
   - selfhost.stateful.project
 requirements:
@@ -150,7 +155,7 @@ hunks:
       type: list
       elements: dict
 validated:
-  description: Whether C(compose config) confirmed the edit.
+  description: Whether C(compose config) confirmed the edit. V(false) where nothing was to be changed.
   returned: success
   type: bool
 msg:
@@ -183,6 +188,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_en
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_files import ARGUMENTS, edit_files
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._host import require
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import default_directory
 
 
 def main() -> None:
@@ -200,7 +206,8 @@ def main() -> None:
     mount = Mount(params["service"], params["target"], params["source"], params["read_only"])
     try:
         require("yaml")
-        result = edit_files(params, mounts=[mount], check_mode=module.check_mode)
+        operations = params["operations_dir"] or default_directory()
+        result = edit_files(params, operations=operations, mounts=[mount], check_mode=module.check_mode)
     except StatefulError as error:
         module.fail_json(**error.as_result())
     for warning in result.pop("warnings"):

@@ -17,6 +17,7 @@ description:
     C(pg_basebackup) and checked against its manifest, or dumped and restored into a scratch container. Redis writes a
     snapshot, which is read back by its own tool. Any other path is copied as files and compared.
   - The copy gets its name only when it is proved. A directory that exists already is left as it is.
+  - What an interrupted attempt left behind is removed by the next one with the same O(dest), or gone on with.
   - It is no substitute for a backup off the host; it is what a restic, borgmatic or pgBackRest can pick up.
 extends_documentation_fragment:
   - selfhost.stateful.project
@@ -45,7 +46,9 @@ options:
     type: str
     default: ""
   dest:
-    description: The directory that is to hold the copy. Its parent is made where it is missing, with mode 0700.
+    description:
+      - The directory that is to hold the copy. Its parent is made where it is missing, with mode 0700.
+      - It has to lie outside of the data that is copied.
     type: path
     required: true
   backup:
@@ -53,6 +56,12 @@ options:
     type: str
     choices: [auto, physical, logical]
     default: auto
+  operations_dir:
+    description:
+      - Where the project is locked while the copy is made, so that no move and no second copy disturbs it. Left out,
+        C(/var/lib/selfhost-stateful/operations), or without root the XDG state directory.
+    type: path
+    default: ""
 requirements:
   - root on the Docker host
   - docker (SDK for Python)
@@ -121,8 +130,12 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._compose.argumen
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._host import require
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.arguments import connect_world
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.backup import back_up, plan_backup
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import OperationStore
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.arguments import (
+    connect_world,
+    operations_directory,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.backup import carry_out, plan_backup
 from ansible_collections.selfhost.stateful.plugins.module_utils._stores import LIBRARIES, stores_from
 
 ARGUMENTS = {
@@ -133,6 +146,7 @@ ARGUMENTS = {
     "path": {"type": "str", "default": ""},
     "dest": {"type": "path", "required": True},
     "backup": {"type": "str", "choices": ["auto", "physical", "logical"], "default": "auto"},
+    "operations_dir": {"type": "path", "default": ""},
 }
 
 
@@ -145,15 +159,17 @@ def main() -> None:
         stores = stores_from(params)
         world = connect_world({**params, "stop_timeout": 0, "ready_timeout": 0}, stores)
         dest = os.path.abspath(params["dest"])
-        planned = plan_backup(world, params["service"], params["path"], dest)
-        copies = []
-        if planned.needed and not module.check_mode:
-            copies = [back_up(world, planned, params["backup"]).as_dict()]
+        copy = None
+        if module.check_mode:
+            planned = plan_backup(world, params["service"], params["path"], dest)
+        else:
+            operations = OperationStore(operations_directory(params))
+            planned, copy = carry_out(world, operations, params["service"], params["path"], dest, params["backup"])
     except StatefulError as error:
         module.fail_json(**error.as_result())
     module.exit_json(
         changed=planned.needed,
-        copies=copies,
+        copies=[copy.as_dict()] if copy else [],
         size_bytes=planned.data.size_bytes,
         plan_text=planned.text,
     )

@@ -88,6 +88,9 @@ services:
       description: The paths that the image declares as volumes.
       type: list
       elements: str
+    unanswered:
+      description: Why its store could not be asked where its data is; empty where it answered, or there is none.
+      type: str
     paths:
       description:
         - The paths with data. C(kind) is C(bind), C(named), C(anonymous), C(layer), C(tmpfs) or C(other), C(mount) has

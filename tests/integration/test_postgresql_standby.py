@@ -141,6 +141,9 @@ def test_a_standby_that_was_cut_off_is_refused_and_the_original_is_whole(lab: La
     with lab.session(container) as connection:
         made = create(lab, container, cluster, connection, directory)
         follower = standby.open_session(lab.engine, made, connection)
+        lag = standby.lag_of(lab.engine, made, connection)
+        assert lag is not None
+        assert lag.bytes < 1 << 24
         # From here on nobody may replicate, and who does is sent away.
         lab.host.docker("exec", container.name, "sh", "-c", "echo 'local all all trust' > $PGDATA/pg_hba.conf")
         connection.rows("SELECT pg_reload_conf()")
@@ -150,6 +153,7 @@ def test_a_standby_that_was_cut_off_is_refused_and_the_original_is_whole(lab: La
                 and follower.scalar("SELECT count(*) FROM pg_stat_wal_receiver") == 0
             )
         )
+        assert standby.lag_of(lab.engine, made, connection) is None
         connection.run("INSERT INTO public.t VALUES (-1, 'late')")
     stop(lab, container, cluster)
     with pytest.raises(StatefulError, match="does not hold all of the stopped cluster") as caught:

@@ -34,6 +34,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._redis.shutdown 
     unarrange_save,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._redis.stopped import prove_stopped
+from ansible_collections.selfhost.stateful.plugins.module_utils._redis.store import RedisStore
 from tests.sandbox import engine as sandbox
 from tests.sandbox import images
 
@@ -165,9 +166,11 @@ def test_no_acknowledged_key_is_lost_across_a_stop(lab: Lab, persistence: str, p
     plan = plan_save(facts, pause_ms=pause_ms)
     counted = arrange_save(session, plan)
     began = time.time()
-    lab.engine.stop(container.id, signal="SIGTERM", timeout=SECONDS)
+    RedisStore(PASSWORD if persistence == "password" else "").stop(
+        lab.engine, lab.engine.container(container.id), {"plan": plan.as_dict()}, SECONDS
+    )
     acknowledged = writer.join()
-    evidence = prove_stopped(data_of(container, facts), facts, stop_began=began if plan.method != "save" else 0)
+    evidence = prove_stopped(data_of(container, facts), facts, stop_began=began)
     assert evidence["bytes"] > 0
 
     lab.engine.start(container.id)

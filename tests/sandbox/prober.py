@@ -141,6 +141,7 @@ class Prober:
     postgres_service: str | None = "db"
     redis_service: str | None = "redis"
     database: str = "postgres"
+    postgres_user: str = "postgres"
     interval: float = 0.002
     # Seconds between two attempts at a store that is down.
     retry: float = RETRY_S
@@ -162,7 +163,7 @@ class Prober:
             writer.wait_started()
         if self.postgres_service is not None:
             for index in range(self.load_writers):
-                store = PostgresStore(database=self.database, setup=False)
+                store = PostgresStore(user=self.postgres_user, database=self.database, setup=False)
                 begin = first + (index + 1) * 10**14
                 self._load.append(
                     Writer(self.engine, self.project, self.postgres_service, store, first=begin, interval=0.0)
@@ -170,6 +171,11 @@ class Prober:
         for writer in self._load:
             writer.start()
         return self
+
+    @property
+    def acknowledged_count(self) -> int:
+        """How many writes each store has acknowledged so far, by the one that has fewest."""
+        return min(writer.acknowledged_count for writer in self._writers)
 
     def stop(self) -> Report:
         """Stop and return what was acknowledged; writes of the load count as acknowledged too."""
@@ -217,7 +223,7 @@ class Prober:
 
     def _stores(self, *, setup: bool = True) -> Iterator[tuple[Store, str]]:
         if self.postgres_service is not None:
-            yield PostgresStore(database=self.database, setup=setup), self.postgres_service
+            yield PostgresStore(user=self.postgres_user, database=self.database, setup=setup), self.postgres_service
         if self.redis_service is not None:
             yield RedisStore(), self.redis_service
 

@@ -29,6 +29,7 @@ class Project:
     web_port: int | None = None
     image: str | None = None
     database: str = "postgres"
+    postgres_user: str = "postgres"
     _volumes: set[str] = field(default_factory=set, repr=False)
 
     def compose(self, *args: str, check: bool = True) -> str:
@@ -80,7 +81,7 @@ class Project:
 
     def sql(self, statements: str) -> str:
         """Run SQL as the superuser; the rows come back as psql prints them unaligned."""
-        argv = ("psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-U", "postgres", "-d", self.database)
+        argv = ("psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-U", self.postgres_user, "-d", self.database)
         return self.exec("postgres", *argv, input=statements)
 
     def fill_postgres(self, rows: int, *, payload: int = 64, table: str = SEED_TABLE) -> None:

@@ -85,6 +85,7 @@ def simple_project(
     *,
     postgres: str | None = "17",
     redis: str | None = "8",
+    postgres_user: str = "postgres",
     named_volumes: bool = False,
     bind_mounts: bool = False,
     replicas: int = 1,
@@ -99,9 +100,10 @@ def simple_project(
     engine = engine or up()
     name = _name_project(directory, name)
     lines, services, top = ["services:"], {}, []
+    login = [f"  POSTGRES_USER: {postgres_user}", "  POSTGRES_DB: postgres"] if postgres_user != "postgres" else []
     data = "/var/lib/postgresql" if postgres is not None and int(postgres) >= 18 else "/var/lib/postgresql/data"
     stores = (
-        ("db", "postgres", postgres, data, ["environment:", "  POSTGRES_HOST_AUTH_METHOD: trust", *db_lines]),
+        ("db", "postgres", postgres, data, ["environment:", "  POSTGRES_HOST_AUTH_METHOD: trust", *login, *db_lines]),
         ("redis", "redis", redis, "/data", [*([f"scale: {replicas}"] if replicas > 1 else []), *redis_lines]),
     )
     for service, kind, tag, target, more in stores:
@@ -117,7 +119,7 @@ def simple_project(
     if top:
         lines += ["volumes:", *top]
     (directory / "docker-compose.yml").write_text("\n".join(lines) + "\n")
-    return Project(directory, name, engine, _compose(engine, compose), services)
+    return Project(directory, name, engine, _compose(engine, compose), services, postgres_user=postgres_user)
 
 
 def _compose(engine: Engine, compose: Sequence[str] | None) -> tuple[str, ...]:

@@ -151,6 +151,29 @@ def undoing(kind: Kind, root: Path, at: int, event: Event) -> bool:
     return True
 
 
+def giving_up(kind: Kind, root: Path, at: int, event: Event) -> bool:
+    """Die in a move, and have it rolled back: all is as before, or what was written meanwhile closes the way back."""
+    lab = kind.lab(root)
+    operation = lab.begin()
+    if not lab.burning(at, lambda: lab.run(operation)):
+        lab.check_moved(operation)
+        return False
+    lab.lenient = True
+    before = {name: len(rows) for name, rows in lab.acknowledged.items()}
+    _meanwhile(lab, event)
+    if operation.history().proved:
+        return True  # it is finished first, and rolled back then
+    try:
+        lab.undo(operation)
+    except execute.UndoRefused:
+        assert any(len(lab.acknowledged[name]) > count for name, count in before.items())
+        lab.check_served()
+        lab.check_moved(lab.finish(lab.begin, operation))
+        return True
+    lab.check_undone()
+    return True
+
+
 def rolling_back(kind: Kind, root: Path, at: int, event: Event) -> bool:
     """Die on the way back of a move that was done a day ago."""
     lab = kind.lab(root)
@@ -171,6 +194,11 @@ def rolling_back(kind: Kind, root: Path, at: int, event: Event) -> bool:
 
 def journal_points(scenario: Scenario, kind: Kind, root: Path) -> list[int]:
     """Return the numbers of those effects that are lines of the journal."""
+    return [number for number, what in traced(scenario, kind, root) if what.startswith("journal")]
+
+
+def traced(scenario: Scenario, kind: Kind, root: Path) -> list[tuple[int, str]]:
+    """Return all effects of a run to which nothing happens, numbered from 1."""
     seen: list[Lab] = []
     lab_of = kind.lab
 
@@ -181,7 +209,7 @@ def journal_points(scenario: Scenario, kind: Kind, root: Path) -> list[int]:
 
     watched = Watched(kind.origin, kind.strategy, kind.theirs, kind.services)
     assert not scenario(watched, root, 0, quiet)
-    return [number for number, what in enumerate(seen[0].fuse.trace, 1) if what.startswith("journal")]
+    return list(enumerate(seen[0].fuse.trace, 1))
 
 
 def every_effect(scenario: Scenario, kind: Kind, root: Path, event: Event) -> Iterator[int]:
@@ -203,7 +231,7 @@ def _meanwhile(lab: Lab, event: Event) -> None:
 
 
 def _until_undone(lab: Lab, operation: Operation, runs: int) -> None:
-    for _ in range(runs):
+    for _run in range(runs):
         try:
             lab.run(operation)
         except execute.UndoneFailure:

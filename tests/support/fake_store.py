@@ -110,8 +110,14 @@ class FakeStore:
     def unarrange_stop(self, engine: Engine, container: Container, arranged: Mapping[str, Any]) -> None:
         return None
 
-    def stop(self, engine: Engine, container: Container, timeout: float) -> None:
+    def stop(self, engine: Engine, container: Container, arranged: Mapping[str, Any], timeout: float) -> None:
         engine.stop(container.id, signal=container.stop_signal, timeout=timeout)
+
+    def halt(
+        self, engine: Engine, container: Container, host_path: str, since: Mapping[str, Any], timeout: float
+    ) -> str:
+        self.stop(engine, container, {}, timeout)
+        return self.took_writes(host_path, since)
 
     def prove_stopped(self, host_path: str, facts: StoreFacts, since: float = 0.0) -> Mapping[str, Any]:
         identity = self.identity(host_path)

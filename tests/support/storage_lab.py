@@ -246,9 +246,14 @@ class Lab:
         )
 
     def run(self, operation: Operation) -> str:
-        """Run or resume to the end; returns the operation's state."""
+        """Run or resume to the end, from what is on disk; returns the operation's state."""
         remove_leftover_helpers(self.engine, operation.id)
-        return execute.run(operation, STORAGE_HANDLERS, self.world).state
+        return execute.run(self.operations.get(operation.id), STORAGE_HANDLERS, self.world).state
+
+    def undo(self, operation: Operation) -> None:
+        """Undo an operation that is open, as its roll back does."""
+        remove_leftover_helpers(self.engine, operation.id)
+        execute.undo(operation, STORAGE_HANDLERS, self.world, reason="It was rolled back on request.")
 
     def burning(self, at: int, work: Callable[[], object], **more: object) -> bool:
         """Do ``work`` with the fuse at ``at``; tell whether it burnt, by Died or by what it raised."""
@@ -285,6 +290,11 @@ class Lab:
         self._check_complete()
         self._check_alone()
         self._check_served()
+
+    def check_served(self) -> None:
+        """Assert that everything works, wherever the data is."""
+        self.check()
+        self._check_as_before()
 
     def _check_complete(self) -> None:
         places = self._places()
@@ -326,8 +336,12 @@ class Lab:
 
     def check_moved(self, operation: Operation) -> None:
         """Assert the end of a move: all is as before, but for the mount."""
+        self.check_moved_but_for(DONE, operation)
+
+    def check_moved_but_for(self, state: str, operation: Operation) -> None:
+        """Assert the end of a move whose operation is in ``state`` by now."""
         self.check()
-        assert operation.history().state == DONE
+        assert operation.history().state == state
         for name in self.services:
             container = self.container(name)
             mount = container.mount_at(TARGET)

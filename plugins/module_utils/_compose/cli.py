@@ -31,6 +31,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._compose.command
     build_argv,
     config_argv,
     effective_files,
+    env_file_paths,
     environment,
     rm_argv,
     run_argv,
@@ -179,7 +180,7 @@ class ComposeCli:
 
     def files(self) -> tuple[str, ...]:
         """Return the absolute paths of the compose files in use, overrides included."""
-        return effective_files(self.options, self.environment)
+        return effective_files(self.options, self.environment, v1=self.is_v1)
 
     # -- questions ---------------------------------------------------------
 
@@ -308,7 +309,7 @@ class ComposeCli:
         )
 
     def _masked(self, text: str) -> str:
-        return mask(text, self._secrets | secret_values({}, project_src=self.options.project_src))
+        return mask(text, self._secrets | secret_values({}, env_files=env_file_paths(self.options, self.environment)))
 
 
 _NOISE = re.compile(r"level=warning|is obsolete|^\s*$|variable is not set")

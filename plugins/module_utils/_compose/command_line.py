@@ -14,10 +14,21 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from ansible_collections.selfhost.stateful.plugins.module_utils._compose.dotenv import read_dotenv
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.dotenv import settings_from
 
 DEFAULT_FILES = ("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml")
-"""In the order in which compose 2 looks for them; v1 knows the last two alone."""
+OVERRIDE_FILES = (
+    "compose.override.yml",
+    "compose.override.yaml",
+    "docker-compose.override.yml",
+    "docker-compose.override.yaml",
+)
+"""In the order in which compose 2 looks for them. It takes the first of each, whatever the other is called:
+https://github.com/compose-spec/compose-go/blob/main/cli/options.go"""
+DEFAULT_FILES_V1 = (*DEFAULT_FILES[2:], "compose.yml", "compose.yaml")
+OVERRIDE_FILES_V1 = (*OVERRIDE_FILES[2:], *OVERRIDE_FILES[:2])
+"""Compose 1.29 prefers the older names, and refuses a project with two override files:
+https://github.com/docker/compose/blob/1.29.2/compose/config/config.py"""
 
 
 @dataclass(frozen=True)
@@ -85,27 +96,37 @@ def environment(inherited: Mapping[str, str], options: ProjectOptions, docker_ho
     return {**env, "DOCKER_HOST": docker_host, "PWD": options.project_src}
 
 
-def effective_files(options: ProjectOptions, env: Mapping[str, str]) -> tuple[str, ...]:
+def settings(options: ProjectOptions, env: Mapping[str, str], *, v1: bool = False) -> dict[str, str]:
+    """Return compose's own settings (COMPOSE_FILE, ...): those of its env files, and ``env`` over them."""
+    return settings_from(env_file_paths(options, env, v1=v1), env, v1=v1)
+
+
+def env_file_paths(options: ProjectOptions, env: Mapping[str, str], *, v1: bool = False) -> tuple[str, ...]:
+    """Return the files that compose takes variables from: those named, else ``.env``."""
+    named = options.env_files or tuple(env.get("COMPOSE_ENV_FILES", "").split(",") if not v1 else ())
+    files = tuple(name for name in named if name) or (".env",)
+    return tuple(os.path.join(options.project_src, name) for name in files)
+
+
+def effective_files(options: ProjectOptions, env: Mapping[str, str], *, v1: bool = False) -> tuple[str, ...]:
     """Return the absolute paths of the compose files in use: options, else COMPOSE_FILE, else the default names."""
     src = options.project_src
     named = options.files
     if not named:
-        settings = {**read_dotenv(os.path.join(src, ".env")), **env}
-        separator = settings.get("COMPOSE_PATH_SEPARATOR") or os.pathsep
-        named = tuple(name for name in settings.get("COMPOSE_FILE", "").split(separator) if name)
+        known = settings(options, env, v1=v1)
+        separator = known.get("COMPOSE_PATH_SEPARATOR") or os.pathsep
+        named = tuple(name for name in known.get("COMPOSE_FILE", "").split(separator) if name)
     if not named:
-        named = _default_files(src)
+        named = _default_files(src, v1=v1)
     return tuple(os.path.normpath(os.path.join(src, name)) for name in named)
 
 
-def _default_files(src: str) -> tuple[str, ...]:
-    base = next((name for name in DEFAULT_FILES if os.path.isfile(os.path.join(src, name))), "")
-    if not base:
-        return ()
-    stem = base.rsplit(".", 1)[0]
-    overrides = (f"{stem}.override.{ending}" for ending in ("yml", "yaml"))
-    override = next((name for name in overrides if os.path.isfile(os.path.join(src, name))), "")
-    return (base, override) if override else (base,)
+def _default_files(src: str, *, v1: bool) -> tuple[str, ...]:
+    def first(names: Sequence[str]) -> tuple[str, ...]:
+        return tuple(name for name in names if os.path.isfile(os.path.join(src, name)))[:1]
+
+    base = first(DEFAULT_FILES_V1 if v1 else DEFAULT_FILES)
+    return (*base, *first(OVERRIDE_FILES_V1 if v1 else OVERRIDE_FILES)) if base else ()
 
 
 def config_argv(invocation: Invocation, *, interpolate: bool, profiles: Sequence[str] = ()) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose import edit_journal
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.arguments import (
     PROJECT_ARGUMENTS,
     project_options,
@@ -22,13 +23,24 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._compose.cli imp
     ComposeMissing,
     find_compose,
 )
-from ansible_collections.selfhost.stateful.plugins.module_utils._compose.command_line import ProjectOptions
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.command_line import (
+    ProjectOptions,
+    effective_files,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_entries import Mount
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_proof import unintended_changes
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_reading import (
+    first_line,
+    foresee,
+    hindsight,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_reverse import HunkConflict
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.files import ProjectFiles, project_files
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.rewrite import (
     Rewrite,
+    apply_reversal,
     apply_rewrite,
+    plan_reversal,
     plan_rewrite,
     put_back,
 )
@@ -39,31 +51,44 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     **PROJECT_ARGUMENTS,
     "service": {"type": "str", "required": True},
     "rewrite": {"type": "str", "choices": ["in_place", "override", "none"], "default": "in_place"},
+    "operations_dir": {"type": "path", "default": ""},
 }
 
 
 def edit_files(
     params: Mapping[str, Any],
     *,
+    operations: str,
     mounts: Sequence[Mount] = (),
     images: Mapping[str, str] | None = None,
     check_mode: bool = False,
 ) -> dict[str, Any]:
     """Make the files of a project say what is asked for; the result's keys are those of the modules.
 
+    :param operations: the directory below which the edit is journaled.
     :raises StatefulError: the files are then as they were.
     """
     options = project_options(params)
-    project = project_files(options, os.environ)
+    journal = edit_journal.path_for(operations, options.project_src)
+    warnings = [] if check_mode else _end_killed_edit(options, journal)
+    project = project_files(options, os.environ, v1=_is_v1_asked(options))
     plan = plan_rewrite(project, mounts=mounts, images=images, rewrite=params["rewrite"])
-    warnings = list(plan.warnings)
-    validated = False
     for edit in plan.edits:
         refuse_unwritable(edit.path)
-    if plan.changed and not check_mode:
-        reason = _write_proved(options, project, plan, mounts, images or {})
-        validated = not reason
-        warnings += [reason] if reason else []
+    reason = ""
+    if plan.changed:
+        compose, reason = _compose(options)
+        if compose is not None:
+            reason = foresee(compose, project, plan, mounts=mounts, images=images or {}, rewrite=params["rewrite"])
+        if not check_mode:
+            asked = compose if compose is not None and not reason else None
+            edit_journal.begin(journal, plan, mounts, images or {})
+            try:
+                _write_proved(asked, project, plan, mounts, images or {})
+            except StatefulError:
+                edit_journal.forget(journal)  # nothing of it is left in the files
+                raise
+            edit_journal.settle(journal)
     return {
         "changed": plan.changed,
         "how": plan.how,
@@ -71,28 +96,72 @@ def edit_files(
         "files_changed": [edit.path for edit in plan.edits],
         "hunks": plan.hunks(),
         "diff": [edit.diff() for edit in plan.edits],
-        "validated": validated,
-        "warnings": warnings,
+        "validated": plan.changed and not reason,
+        "warnings": [*warnings, *plan.warnings, *([reason] if reason else [])],
     }
 
 
+def _end_killed_edit(options: ProjectOptions, journal: str) -> list[str]:
+    """Prove the edit of a run that was killed before it could, or take it back; return what the admin has to know."""
+    left = edit_journal.unsettled(journal)
+    if left is None:
+        return []
+    try:
+        reversal = plan_reversal(left["files"])
+    except HunkConflict:
+        edit_journal.settle(journal)
+        return [f"the edit of {left['at']} was never proved, and its lines were changed by somebody else since"]
+    if not reversal.changed:
+        edit_journal.forget(journal)
+        return []
+    compose, reason = _compose(options)
+    if compose is not None:
+        project = project_files(options, os.environ, v1=compose.is_v1)
+        mounts = [Mount(**mount) for mount in left["mounts"]]
+        reason = "; ".join(hindsight(compose, project, reversal, mounts=mounts, images=left["images"]))
+        if reason:
+            apply_reversal(reversal)
+            edit_journal.forget(journal)
+            return [f"the edit of {left['at']}, whose run was killed, was taken back: {reason}"]
+    edit_journal.settle(journal)
+    return [reason] if reason else []
+
+
+def _is_v1_asked(options: ProjectOptions) -> bool:
+    """Tell whether compose 1 is in use, where that makes a difference to the files."""
+    if effective_files(options, os.environ) == effective_files(options, os.environ, v1=True):
+        return False
+    compose, _reason = _compose(options)
+    return compose is not None and compose.is_v1
+
+
+def _compose(options: ProjectOptions) -> tuple[ComposeCli | None, str]:
+    try:
+        return find_compose(options, Connection()), ""
+    except ComposeMissing:
+        return (
+            None,
+            "compose is not installed here, so only the edit itself was proved, not compose's reading of it",
+        )
+
+
 def _write_proved(
-    options: ProjectOptions,
+    compose: ComposeCli | None,
     project: ProjectFiles,
     plan: Rewrite,
     mounts: Sequence[Mount],
     images: Mapping[str, str],
-) -> str:
-    """Write the plan and ask compose about it; return why it could not be asked, empty when it was."""
-    compose, before, reason = _config_before(options)
+) -> None:
+    """Write the plan and ask compose, where it is to be asked, about the files as they are then."""
+    before = compose.config(all_profiles=True) if compose is not None else {}
     apply_rewrite(plan)
-    if compose is None or before is None:
-        return reason
+    if compose is None:
+        return
     try:
         after = _with_files(compose, project, plan).config(all_profiles=True)
         problems = unintended_changes(before, after, mounts=mounts, images=images, directory=project.directory)
     except ComposeFailed as error:
-        problems = [error.message.splitlines()[0] if error.message else "compose gave no reason"]
+        problems = [first_line(error)]
     except BaseException:
         put_back(plan)
         raise
@@ -103,23 +172,6 @@ def _write_proved(
             state="the compose files were put back as they were",
             next_command="set 'rewrite: override', or edit the file by hand, then run the same task again",
         )
-    return ""
-
-
-def _config_before(options: ProjectOptions) -> tuple[ComposeCli | None, Mapping[str, Any] | None, str]:
-    try:
-        compose = find_compose(options, Connection())
-    except ComposeMissing:
-        return (
-            None,
-            None,
-            "compose is not installed here, so only the edit itself was proved, not compose's reading of it",
-        )
-    try:
-        return compose, compose.config(all_profiles=True), ""
-    except ComposeFailed as error:
-        first = error.message.splitlines()[0] if error.message else "no reason given"
-        return compose, None, f"compose could not read this project even before the edit ({first}), so it was not asked"
 
 
 def _with_files(compose: ComposeCli, project: ProjectFiles, plan: Rewrite) -> ComposeCli:

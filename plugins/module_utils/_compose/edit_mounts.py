@@ -43,6 +43,8 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_vo
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput
 
 ALREADY_THERE = "already there"
+RESET = "!reset"
+"""The tag with which compose forgets a list, whatever it holds."""
 
 
 def set_bind_mounts(
@@ -75,9 +77,19 @@ def set_bind_mounts(
     return edited(text, result, ", ".join(changes))
 
 
-def mounts_at(text: str, service: str, target: str) -> bool:
-    """Whether this very text has an entry of the service for this container path."""
-    return bool(_entries_at(parse(text), service, target))
+def decides_mount(text: str, service: str, target: str) -> bool:
+    """Whether this very text has the last word on what the service mounts at this container path, or may have it.
+
+    That is an entry for the path, one whose path depends on variables, and a list
+    that takes the place of all before it.
+    """
+    volumes = _volumes_of(parse(text), service)
+    if volumes is None:
+        return False
+    entries = [read_entry(item) for item in volumes.children]
+    return volumes.tag is not None or any(
+        entry is not None and (same_target(entry, target) or may_be_target(entry, target)) for entry in entries
+    )
 
 
 def has_mount(text: str, mount: Mount, project_dir: str | None = None) -> bool:
@@ -86,11 +98,18 @@ def has_mount(text: str, mount: Mount, project_dir: str | None = None) -> bool:
     return len(items) == 1 and _is_there(items[0], mount, project_dir)
 
 
-def _entries_at(document: Document, service: str, target: str) -> list[Node]:
+def _volumes_of(document: Document, service: str) -> Node | None:
     services = document.root.get("services")
     mapping = services.get(service) if services is not None else None
     volumes = mapping.resolved.get("volumes") if mapping is not None else None
-    items = [(item, read_entry(item)) for item in volumes.resolved.children] if volumes is not None else []
+    return volumes.resolved if volumes is not None else None
+
+
+def _entries_at(document: Document, service: str, target: str) -> list[Node]:
+    volumes = _volumes_of(document, service)
+    if volumes is None or volumes.tag == RESET:
+        return []
+    items = [(item, read_entry(item)) for item in volumes.children]
     return [item for item, entry in items if entry is not None and same_target(entry, target)]
 
 
@@ -150,6 +169,13 @@ def _from_comment(
 def _match(document: Document, service: Node, mount: Mount) -> Node | None:
     """The one item of the service's list for this container path."""
     volumes = service.get("volumes")
+    if volumes is not None and volumes.tag is not None:
+        raise InvalidInput(
+            f"line {document.line(volumes.start)}: the 'volumes' of service '{mount.service}' carry the tag"
+            f" {volumes.tag}, which sets aside what other files say of them",
+            next_command="write the mount into that list by hand and set 'rewrite: none', or take the tag out;"
+            " then run the same task again",
+        )
     if volumes is None or volumes.is_null:
         require_own(document, mount.service, service, "volumes")
         return None

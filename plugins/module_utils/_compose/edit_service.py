@@ -79,15 +79,19 @@ def require_unshared(document: Document, name: str, node: Node, what: str) -> No
 
 
 def _extending(document: Document, name: str) -> Iterator[tuple[Node, Node]]:
+    """The services that extend ``name`` of this very text; one that names a file needs to know where that is."""
     for key, service in document.services().pairs():
-        extends = service.resolved.get("extends")
-        if extends is None:
-            continue
-        base = extends.resolved
-        if base.kind == "mapping":
-            service_of = base.get("service") if base.get("file") is None else None
-            base_name = service_of.resolved.value if service_of is not None else None
-        else:
-            base_name = base.value
-        if base_name == name:
+        if extended(service) == ("", name):
             yield key, service
+
+
+def extended(service: Node) -> tuple[str, str] | None:
+    """The file (empty: the same) and the name of the service that this one extends."""
+    extends = service.resolved.get("extends")
+    if extends is None:
+        return None
+    base = extends.resolved
+    if base.kind != "mapping":
+        return ("", base.value)
+    file, name = base.get("file"), base.get("service")
+    return (file.resolved.value if file is not None else "", name.resolved.value if name is not None else "")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.atomic import (
@@ -18,12 +18,17 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._compose.atomic 
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.command_line import (
     DEFAULT_FILES,
+    OVERRIDE_FILES,
     ProjectOptions,
     effective_files,
+    settings,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.document import Document, Node, parse
-from ansible_collections.selfhost.stateful.plugins.module_utils._compose.dotenv import read_dotenv
-from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_mounts import mounts_at
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_mounts import decides_mount
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_service import (
+    CannotEditInPlace,
+    extended,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_volumes import volumes_used
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput
 
@@ -35,6 +40,7 @@ __all__ = [
     "override_path",
     "project_files",
     "read_text",
+    "refuse_extended",
     "remove_file",
     "volumes_used_elsewhere",
     "write_atomically",
@@ -56,19 +62,18 @@ class ProjectFiles:
         return tuple(self.texts)
 
 
-def project_files(options: ProjectOptions, environment: Mapping[str, str]) -> ProjectFiles:
-    """Read the files of a project.
+def project_files(options: ProjectOptions, environment: Mapping[str, str], *, v1: bool = False) -> ProjectFiles:
+    """Read the files of a project; ``v1`` says that compose 1 is in use, which prefers other names.
 
     :raises InvalidInput: when the directory or one of the files is not there, or cannot be worked with.
     """
     src = options.project_src
     if not os.path.isdir(src):
         raise InvalidInput(f"there is no directory {src}: project_src is the directory that holds the compose file")
-    paths = effective_files(options, environment)
+    paths = effective_files(options, environment, v1=v1)
     if not paths:
         raise InvalidInput(f"there is no compose file in {src} (looked for {', '.join(DEFAULT_FILES)})")
-    settings = {**read_dotenv(os.path.join(src, ".env")), **environment}
-    listed = bool(options.files or settings.get("COMPOSE_FILE"))
+    listed = bool(options.files or settings(options, environment, v1=v1).get("COMPOSE_FILE"))
     texts = {path: read_text(path) for path in paths}
     for path, text in texts.items():
         _parse(path, text)
@@ -78,7 +83,9 @@ def project_files(options: ProjectOptions, environment: Mapping[str, str]) -> Pr
 def file_for_mount(project: ProjectFiles, service: str, target: str) -> str:
     """The file whose entry for a container path wins, else the first that declares the service."""
     declaring = _declaring(project, service)
-    return next((path for path in reversed(declaring) if mounts_at(project.texts[path], service, target)), declaring[0])
+    return next(
+        (path for path in reversed(declaring) if decides_mount(project.texts[path], service, target)), declaring[0]
+    )
 
 
 def file_for_image(project: ProjectFiles, service: str) -> str:
@@ -93,27 +100,85 @@ def file_for_image(project: ProjectFiles, service: str) -> str:
 
 
 def volumes_used_elsewhere(project: ProjectFiles, path: str) -> frozenset[str]:
-    """The volume names that the project's other files refer to."""
-    return frozenset().union(*(volumes_used(text) for other, text in project.texts.items() if other != path))
+    """The volume names that the project's other files refer to, those that they extend or include among them."""
+    texts = _with_drawn_in(project)
+    return frozenset().union(*(volumes_used(text) for other, text in texts.items() if other != path))
+
+
+def refuse_extended(project: ProjectFiles, path: str, service: str) -> None:
+    """Refuse to edit in ``path`` a service that another takes its settings from by the file's name.
+
+    :raises CannotEditInPlace: an override file changes the one service alone.
+    """
+    for other, text in _with_drawn_in(project).items():
+        document = _parse(other, text)
+        services = document.root.get("services")
+        for key, mapping in services.pairs() if services is not None and services.kind == "mapping" else ():
+            file, base = extended(mapping) or ("", "")
+            if base == service and file and _same_file(os.path.join(project.directory, file), path):
+                raise CannotEditInPlace(
+                    f"the service '{service}' is extended by '{key.value}' ({other}, line {document.line(key.start)})"
+                )
+
+
+def _with_drawn_in(project: ProjectFiles) -> dict[str, str]:
+    """The project's texts, and those of all files that these extend or include, as far as they can be read."""
+    texts = dict(project.texts)
+    waiting = list(texts)
+    while waiting:
+        path = waiting.pop()
+        for named in _drawn_in(_parse(path, texts[path])):
+            # An included file's own paths count from its directory, all others from the project's.
+            for base in (project.directory, os.path.dirname(path)):
+                other = os.path.normpath(os.path.join(base, named))
+                text = _readable(other) if other not in texts else None
+                if text is not None:
+                    texts[other] = text
+                    waiting.append(other)
+    return texts
+
+
+def _readable(path: str) -> str | None:
+    try:
+        text = read_text(path)
+        _parse(path, text)
+    except InvalidInput:
+        return None  # compose is asked about the whole project, and says what is wrong with it
+    return text
+
+
+def _drawn_in(document: Document) -> Iterator[str]:
+    services = document.root.get("services")
+    for _key, mapping in services.pairs() if services is not None else ():
+        file, _name = extended(mapping) or ("", "")
+        if file:
+            yield file
+    include = document.root.get("include")
+    for entry in include.resolved.children if include is not None and include.resolved.kind == "sequence" else ():
+        named = entry.resolved.get("path") if entry.resolved.kind == "mapping" else entry
+        if named is not None:
+            paths = named.resolved.children if named.resolved.kind == "sequence" else (named,)
+            yield from (each.resolved.value for each in paths)
+
+
+def _same_file(one: str, other: str) -> bool:
+    return os.path.realpath(one) == os.path.realpath(other)
 
 
 def override_path(project: ProjectFiles) -> str:
     """The override file that belongs to the first file in use, whether it is there or not.
 
     Where compose looks for one by itself, an existing one counts under each of
-    the names that compose knows: a second one would hide the first.
+    the names that compose knows: of two it takes one only.
     """
     first = project.paths[0]
     stem, ending = os.path.splitext(first)
+    folder = os.path.dirname(first)
     endings = [ending, *(other for other in (".yml", ".yaml") if other != ending)]
-    names = [f"{stem}.override{each}" for each in endings]
-    if not project.listed:
-        folder = os.path.dirname(first)
-        names += [os.path.join(folder, f"{base}.override{each}") for base in _BASES for each in (".yml", ".yaml")]
-    return next((name for name in names if os.path.lexists(name)), names[0])
-
-
-_BASES = ("compose", "docker-compose")
+    own = [f"{stem}.override{each}" for each in endings]
+    names = own if project.listed else [os.path.join(folder, name) for name in OVERRIDE_FILES]
+    used = (name for name in names if name in project.texts)
+    return next(used, next((name for name in names if os.path.lexists(name)), own[0]))
 
 
 def is_tracked(path: str) -> bool | None:

@@ -16,13 +16,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.cli import ComposeCli, ComposeFailed
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.command_line import settings
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.config import (
     ComposeConfig,
     Service,
     parse_config,
     v1_project_name,
 )
-from ansible_collections.selfhost.stateful.plugins.module_utils._compose.dotenv import read_dotenv
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput
@@ -146,8 +146,8 @@ def _read(compose: ComposeCli, *, all_profiles: bool) -> ComposeConfig:
 
 
 def _v1_name(compose: ComposeCli) -> str:
-    settings = {**read_dotenv(os.path.join(compose.options.project_src, ".env")), **compose.environment}
-    given = compose.options.project_name or settings.get("COMPOSE_PROJECT_NAME", "")
+    known = settings(compose.options, compose.environment, v1=True)
+    given = compose.options.project_name or known.get("COMPOSE_PROJECT_NAME", "")
     return v1_project_name(given or os.path.basename(os.path.realpath(expected_working_dir(compose))))
 
 

@@ -28,6 +28,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._compose.files i
     is_tracked,
     override_path,
     read_text,
+    refuse_extended,
     remove_file,
     volumes_used_elsewhere,
     write_atomically,
@@ -182,10 +183,12 @@ def _in_place(project: ProjectFiles, mounts: Sequence[Mount], images: Mapping[st
 
     for mount in mounts:
         path = file_for_mount(project, mount.service, mount.target)
+        refuse_extended(project, path, mount.service)
         elsewhere = volumes_used_elsewhere(replace(project, texts=texts), path)
         keep(path, _at(path, texts[path], mount, project.directory, elsewhere))
     for service, image in images.items():
         path = file_for_image(project, service)
+        refuse_extended(project, path, service)
         keep(path, _image_at(path, texts[path], service, image))
     edits = tuple(
         FileEdit(path, before, texts[path], ", ".join(dict.fromkeys(ways[path])), hunks_between(before, texts[path]))

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -21,8 +20,8 @@ _SHORTEST = 4
 """Shorter values stand in ordinary words, and masking those hides the message."""
 
 
-def secret_values(config: Mapping[str, Any], *, project_src: str = "") -> frozenset[str]:
-    """Return the secret-looking values in the output of ``compose config`` and in the project's ``.env``."""
+def secret_values(config: Mapping[str, Any], *, env_files: Iterable[str] = ()) -> frozenset[str]:
+    """Return the secret-looking values in the output of ``compose config`` and in the project's env files."""
     pairs: list[tuple[str, str]] = []
     words: list[str] = []
     for service in (config.get("services") or {}).values():
@@ -30,8 +29,8 @@ def secret_values(config: Mapping[str, Any], *, project_src: str = "") -> frozen
         for key in ("command", "entrypoint"):
             value = service.get(key)
             words.append(" ".join(map(str, value)) if isinstance(value, list) else str(value or ""))
-    if project_src:
-        pairs += read_dotenv(os.path.join(project_src, ".env")).items()
+    for path in env_files:
+        pairs += read_dotenv(path).items()
     found = {value for name, value in pairs if SECRET_NAME.search(name)}
     for text in [value for _name, value in pairs] + words:
         found.update(_USERINFO.findall(text))

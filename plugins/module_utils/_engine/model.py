@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from typing import Any
 
 OPERATION_LABEL = "selfhost.stateful.operation"
@@ -85,6 +86,11 @@ class Container:
     @property
     def running(self) -> bool:
         return self.status in ("running", "paused", "restarting")
+
+    @property
+    def started(self) -> float:
+        """Return when it was last started, in seconds since the epoch; 0 for never."""
+        return seconds_of(self.started_at)
 
     @property
     def service(self) -> str:
@@ -195,3 +201,14 @@ class Helper:
     shm_bytes: int = 268435456
     tmpfs: tuple[str, ...] = ()
     volumes: tuple[str, ...] = ()
+
+
+def seconds_of(stamp: str) -> float:
+    """Return the engine's RFC 3339 stamp, which is UTC, in seconds since the epoch; 0 for 'never'."""
+    if not stamp or stamp.startswith("0001-"):
+        return 0.0
+    whole, _dot, rest = stamp.partition(".")
+    fraction = "".join(char for char in rest if char.isdigit())
+    # The zone of this host, and its summer time, are none of the engine's business.
+    seconds = datetime.strptime(whole.rstrip("Z"), "%Y-%m-%dT%H:%M:%S").replace(tzinfo=timezone.utc).timestamp()
+    return seconds + (float(f"0.{fraction}") if fraction else 0.0)

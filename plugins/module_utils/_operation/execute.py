@@ -11,7 +11,7 @@ ages: an engine may have restarted, an admin may have typed something.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -60,6 +60,16 @@ class Handler(Protocol[W]):
     def undo(self, step: Step, context: Context[W]) -> Evidence:
         """Reverse it, also half done, also twice; afterwards the state before ``apply`` holds."""
 
+    def let_go(self, step: Step, context: Context[W]) -> None:
+        """The way back is closed: end what keeps the services from working (a held policy, say), and nothing else."""
+
+    @property
+    def others_bring_about(self) -> bool:
+        """Whether it can come about without us (a command of the admin's, a restart of the engine).
+
+        Such a step is undone even if it never began, once another of its phase has.
+        """
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -88,7 +98,14 @@ class UndoRefused(StatefulError):
     """Raised by a handler's ``undo`` where going back would lose what was written since: the way is forward."""
 
 
+class Undecided(StatefulError):
+    """Raised by a handler where going on and going back might each lose something: nothing more is touched."""
+
+
 Handlers = Mapping[str, Handler[W]]
+
+ONLY_LOOKING = ("docker logs", "docker inspect", "docker ps", "ls ", "df ", "du ")
+"""Commands that are good advice in any state."""
 
 
 def run(operation: Operation, handlers: Handlers[W], world: W, *, stop_before: str = "") -> Outcome:
@@ -108,6 +125,10 @@ def run(operation: Operation, handlers: Handlers[W], world: W, *, stop_before: s
     # A proof that still holds covers every step before it: asking those again
     # would stop what was started since.
     first = _after_proof(operation, handlers, context) if history.proved else 0
+    # Killed beyond it, the services may be down: halting before it would leave them so.
+    reached = PHASES.index(operation.plan.phase_reached(history))
+    if stop_before and reached >= PHASES.index(stop_before):
+        stop_before = ""
     proved, changed = history.proved, False
     seconds: dict[str, float] = {}
     for step in operation.plan.steps[first:]:
@@ -116,6 +137,10 @@ def run(operation: Operation, handlers: Handlers[W], world: W, *, stop_before: s
         started = time.monotonic()
         try:
             changed = _run_step(step, handlers[step.kind], context) or changed
+        except Undecided as error:
+            journal.failure(step.name, error.msg)
+            error.facts["operation"] = operation.id
+            raise
         except Exception as error:
             failure = as_stateful(error)
             journal.failure(step.name, failure.msg)
@@ -162,17 +187,22 @@ def undo(operation: Operation, handlers: Handlers[W], world: W, *, reason: str) 
     history = operation.history()
     journal = operation.journal
     context = Context(world=world, operation=operation, evidence=dict(history.evidence))
+    journal.let_space_go()
     if not history.undoing:
         journal.undoing(reason)
+    begun = {*history.intents, *history.evidence}
+    reached = operation.plan.phase_reached(history)
     for step in reversed(operation.plan.steps):
-        if step.name not in history.intents and step.name not in history.evidence:
+        theirs = handlers[step.kind].others_bring_about and step.phase == reached
+        if step.name not in begun and not theirs:
             continue
         try:
             journal.undone(step.name, handlers[step.kind].undo(step, context))
         except UndoRefused as refusal:
             journal.undo_refused(refusal.msg)
+            hampered = _let_go([s for s in operation.plan.steps if s.name in begun], handlers, context)
             raise UndoRefused(
-                f"{reason} {refusal.msg}",
+                " ".join([reason, refusal.msg, *hampered]),
                 state=refusal.state,
                 copies=[copy.as_dict() for copy in history.copies()],
                 next_command=refusal.next_command,
@@ -188,11 +218,24 @@ def undo(operation: Operation, handlers: Handlers[W], world: W, *, reason: str) 
                     f"{journal.path}"
                 ),
                 copies=[copy.as_dict() for copy in history.copies()] or failure.copies,
-                safe_to_rerun=True,
-                next_command=("remove the cause and run the same task again: it goes on undoing where it stopped"),
+                safe_to_rerun=failure.safe_to_rerun,
+                next_command="remove the cause and run the same task again: it goes on undoing where it stopped"
+                if failure.safe_to_rerun
+                else failure.next_command,
                 operation=operation.id,
             ) from error
     journal.state(ROLLED_BACK)
+
+
+def _let_go(steps: Sequence[Step], handlers: Handlers[W], context: Context[W]) -> list[str]:
+    """Let the services work, all that can; return in words what could not be let go."""
+    failed = []
+    for step in reversed(steps):
+        try:
+            handlers[step.kind].let_go(step, context)
+        except Exception as error:  # noqa: BLE001 - told with the others; the next one may still be let go
+            failed.append(f"And of '{step.name}': {as_stateful(error).msg}")
+    return failed
 
 
 def as_stateful(error: Exception) -> StatefulError:
@@ -203,13 +246,17 @@ def as_stateful(error: Exception) -> StatefulError:
 
 
 def _undone(operation: Operation, step: Step, failure: StatefulError) -> UndoneFailure:
-    downtime = "the services run on the old state again" if step.phase == SWITCH else "the services were not stopped"
+    history = operation.history()
+    stopped = PHASES.index(operation.plan.phase_reached(history)) >= PHASES.index(SWITCH)
+    services = "the services run on the old state again" if stopped else "the services were not stopped"
+    # What the failure advised was meant for the state before the undo, unless it only looks.
+    looking = f"{failure.next_command}; then " if failure.next_command.startswith(ONLY_LOOKING) else ""
     return UndoneFailure(
         f"{failure.msg} (step '{step.name}')",
-        state=f"everything was undone: {downtime}, and the data is where it was",
-        copies=[copy.as_dict() for copy in operation.history().copies()],
+        state=f"everything was undone: {services}, and the data is where it was",
+        copies=[copy.as_dict() for copy in history.copies()],
         safe_to_rerun=True,
-        next_command=failure.next_command,
+        next_command=f"{looking}remove the cause that is named here, and run the same task again",
         **{**failure.facts, "operation": operation.id, "failed_step": step.name},
     )
 
@@ -217,7 +264,7 @@ def _undone(operation: Operation, step: Step, failure: StatefulError) -> UndoneF
 def _proved(operation: Operation, step: Step, failure: StatefulError) -> ProvedFailure:
     return ProvedFailure(
         f"{failure.msg} (step '{step.name}', after the change was made and proved)",
-        state="the change is made and proved, and the services run on it; only what follows is unfinished",
+        state="the change is made and proved, and the stores run on it; only what follows is unfinished",
         copies=[copy.as_dict() for copy in operation.history().copies()],
         safe_to_rerun=True,
         next_command="run the same task again: it goes on at this step",

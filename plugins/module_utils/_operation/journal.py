@@ -109,10 +109,18 @@ class Journal:
     def history(self, proving: frozenset[str] = frozenset()) -> History:
         return fold(self.records(), proving)
 
+    def began(self, step: str) -> float:
+        """Return when ``step`` began for the last time, in seconds since the epoch; 0 where it never did."""
+        return max((r.at for r in self.records() if r.what == "intent" and r.step == step), default=0.0)
+
     def state(self, state: str) -> None:
         self._append("state", data={"state": state}, durable=True)
         if state in (DONE, COMMITTED, ROLLED_BACK):
-            drop_ballast(os.path.dirname(self._path))
+            self.let_space_go()
+
+    def let_space_go(self) -> None:
+        """Free what is held beside the journal: for the way back, which must not fail for want of some kilobytes."""
+        drop_ballast(os.path.dirname(self._path))
 
     def intent(self, step: str) -> None:
         self._append("intent", step, durable=True)

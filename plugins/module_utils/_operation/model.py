@@ -116,6 +116,11 @@ class Plan:
         if order != sorted(order):
             raise ValueError("the phases of a plan follow each other: prepare, switch, finish")
 
+    def phase_reached(self, history: History) -> str:
+        """Return the phase of the last step that has begun or was found done; the first phase where there is none."""
+        begun = [s.phase for s in self.steps if s.name in history.intents or s.name in history.evidence]
+        return begun[-1] if begun else PHASES[0]
+
     def as_dict(self) -> dict[str, Any]:
         return {
             "goal": self.goal.as_dict(),

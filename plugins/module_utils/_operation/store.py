@@ -49,6 +49,13 @@ class Operation:
     id: str
     directory: str
     plan: Plan
+    boot: str = ""
+    """In which boot of the host it was begun."""
+
+    @property
+    def in_its_boot(self) -> bool:
+        """Whether the host was not restarted since it was begun: device numbers, for one, are given out anew then."""
+        return self.boot == this_boot()
 
     @property
     def journal(self) -> Journal:
@@ -122,7 +129,7 @@ class OperationStore:
 
     def _begin(self, plan: Plan) -> Operation:
         os.makedirs(self._directory, mode=0o700, exist_ok=True)
-        operation_id = self.next_id(plan.goal)
+        operation_id, boot = self.next_id(plan.goal), this_boot()
         directory = os.path.join(self._directory, operation_id)
         # The plan is complete on disk before the directory bears its name: an
         # operation either exists whole or not at all.
@@ -130,13 +137,13 @@ class OperationStore:
         os.makedirs(draft, mode=0o700, exist_ok=True)
         _write_durably(
             os.path.join(draft, "plan.json"),
-            json.dumps({"schema_version": SCHEMA_VERSION, **plan.as_dict()}, indent=1, sort_keys=True),
+            json.dumps({"schema_version": SCHEMA_VERSION, "boot": boot, **plan.as_dict()}, indent=1, sort_keys=True),
         )
         take_ballast(draft)
         Journal(os.path.join(draft, "journal.jsonl")).state("planned")
         os.rename(draft, directory)
         _fsync_directory(self._directory)
-        return Operation(id=operation_id, directory=directory, plan=plan)
+        return Operation(id=operation_id, directory=directory, plan=plan, boot=boot)
 
     def _read(self, name: str) -> Operation | None:
         directory = os.path.join(self._directory, name)
@@ -150,7 +157,7 @@ class OperationStore:
                 f"The operation {name} in {self._directory} was written by a newer version of this collection.",
                 next_command="install that version of selfhost.stateful and run it again",
             )
-        return Operation(id=name, directory=directory, plan=Plan.from_dict(raw))
+        return Operation(id=name, directory=directory, plan=Plan.from_dict(raw), boot=raw.get("boot", ""))
 
     # -- locks -------------------------------------------------------------
 
@@ -188,6 +195,12 @@ class OperationStore:
             return os.open(self._lock_path(project), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise _unwritable(self._directory, error) from error
+
+
+def this_boot() -> str:
+    """Return the kernel's name for the time since it started."""
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as handle:
+        return handle.read().strip()
 
 
 def _unwritable(directory: str, error: OSError) -> StatefulError:

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Bind, Container, Helper
@@ -22,6 +22,7 @@ DATA_TARGET = "/selfhost-stateful/data"
 FIRST_WITH_MANIFEST = 130000
 VERIFIED = "backup successfully verified"
 DAYS = 86400.0
+FOLLOWED = ("pg_tblspc", "pg_wal", "pg_xlog")
 
 # bytes done, bytes in all
 Progress = Callable[[int, int], None]
@@ -31,6 +32,30 @@ def make_owned(directory: str, owner: tuple[int, int]) -> None:
     """Create an empty directory that only the server's user may enter."""
     os.mkdir(directory, 0o700)
     os.chown(directory, *owner)
+
+
+def left_out(container: Container, cluster: Cluster) -> list[str]:
+    """Return the symbolic links below the data directory that a base backup leaves out.
+
+    It follows those of tablespaces and that of the log, and skips all others as special
+    files, which the manifest then does not know either.
+    """
+    return sorted(_links(paths.seen_path(container, cluster.data_directory), "")) if container.pid else []
+
+
+def _links(top: str, below: str) -> Iterator[str]:
+    try:
+        with os.scandir(os.path.join(top, below)) as entries:
+            for entry in entries:
+                path = os.path.join(below, entry.name)
+                if path in FOLLOWED:
+                    continue
+                if entry.is_symlink():
+                    yield path
+                elif entry.is_dir(follow_symlinks=False):
+                    yield from _links(top, path)
+    except FileNotFoundError:
+        return  # the server removed it meanwhile
 
 
 def copy(

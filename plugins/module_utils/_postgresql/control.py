@@ -22,6 +22,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._errors import S
 
 SHUT_DOWN = "shut down"
 SHUT_DOWN_IN_RECOVERY = "shut down in recovery"
+SHUT_DOWN_STATES = (SHUT_DOWN, SHUT_DOWN_IN_RECOVERY)
 IN_PRODUCTION = "in production"
 
 # The order of DBState; the words are those of pg_controldata.

@@ -35,7 +35,7 @@ DATA = "data"
 TABLESPACES = "tablespaces"
 
 
-def impediments(cluster: Cluster) -> list[str]:
+def impediments(cluster: Cluster, container: Container) -> list[str]:
     """Say why no proved physical backup can be taken; empty when it can."""
     found = []
     if cluster.server_version_num < basebackup.FIRST_WITH_MANIFEST:
@@ -47,7 +47,15 @@ def impediments(cluster: Cluster) -> list[str]:
     inside = [space.name for space in cluster.tablespaces if _is_inside(space.location, cluster.data_directory)]
     if inside:
         found.append(f"the tablespace {inside[0]} lies inside the data directory")
+    links = [link for link in basebackup.left_out(container, cluster) if _holds_data(container, cluster, link)]
+    if links:
+        found.append(f"pg_basebackup leaves out what symbolic links lead to: {', '.join(links[:5])}")
     return found
+
+
+def _holds_data(container: Container, cluster: Cluster, link: str) -> bool:
+    """Tell a link to data from one to a file of the configuration, which may as well lie elsewhere."""
+    return "/" in link or os.path.isdir(paths.seen_path(container, os.path.join(cluster.data_directory, link)))
 
 
 def _is_inside(path: str, parent: str) -> bool:
@@ -70,7 +78,7 @@ def take(
     ``route`` comes from :func:`routes.find_route` with ``replication=True``. On any
     failure nothing is left at ``destination``.
     """
-    reasons = impediments(cluster)
+    reasons = impediments(cluster, container)
     if reasons:
         raise StatefulError(f"No physical backup of {container.name} is possible: {'; '.join(reasons)}.")
     began = time.monotonic()

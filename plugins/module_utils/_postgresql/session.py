@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any
 
@@ -135,24 +135,41 @@ def connect(
     return _open(engine, container, login, only=transport)
 
 
+@dataclass(frozen=True)
+class Credentials:
+    """What the environment of a container, also of a stopped one, says about its login."""
+
+    user: str
+    password: str = field(repr=False)
+    database: str
+
+
+def credentials_of(container: Container) -> Credentials:
+    """Return the login that the image made from the container's environment."""
+    env = container.env
+    return Credentials(
+        user=env.get("POSTGRES_USER", "") or "postgres",
+        password=env.get("POSTGRES_PASSWORD", "") or _secret(container, env.get("POSTGRES_PASSWORD_FILE", "")),
+        database=env.get("POSTGRES_DB", "") or "postgres",
+    )
+
+
 def data_directory_of(container: Container) -> str:
     """Return where the image keeps its cluster, as the container names it; only the server knows for sure."""
     return container.env.get("PGDATA", "") or "/var/lib/postgresql/data"
 
 
 def _login(container: Container, user: str, password: str, database: str, statement_timeout: float) -> Login:
-    env = container.env
-    user = user or env.get("POSTGRES_USER", "") or "postgres"
     root = paths.root_of(container)
-    password = password or env.get("POSTGRES_PASSWORD", "") or _secret(root, env.get("POSTGRES_PASSWORD_FILE", ""))
+    told = credentials_of(container)
     directory = paths.resolve_inside(root, data_directory_of(container))
     lock = postmaster.read_pid_file(directory)
-    port = lock.port if lock else int(env.get("PGPORT", "") or DEFAULT_PORT)
+    port = lock.port if lock else int(container.env.get("PGPORT", "") or DEFAULT_PORT)
     socket_directory = _socket_directory(root, port, (lock.socket_directory,) if lock else ())
     return Login(
-        user=user,
-        password=password,
-        database=database or env.get("POSTGRES_DB", "") or "postgres",
+        user=user or told.user,
+        password=password or told.password,
+        database=database or told.database,
         socket_directory=socket_directory,
         port=port,
         os_user=":".join(map(str, paths.owner_of(directory))) if lock else "",
@@ -160,11 +177,12 @@ def _login(container: Container, user: str, password: str, database: str, statem
     )
 
 
-def _secret(root: str, path: str) -> str:
+def _secret(container: Container, path: str) -> str:
     if not path:
         return ""
     try:
-        with open(paths.resolve_inside(root, path), encoding="utf-8") as file:
+        place = paths.seen_path(container, path) if container.pid else paths.mountable_path(container, path)
+        with open(place, encoding="utf-8") as file:
             return file.read().rstrip("\n")
     except OSError:
         return ""  # trust may do without; where it does not, the refusal says that no password was given

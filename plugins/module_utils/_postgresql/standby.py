@@ -101,6 +101,9 @@ def possible(cluster: Cluster, container: Container) -> list[str]:
         found.append(f"tablespaces lie outside the data directory: {', '.join(s.name for s in cluster.tablespaces)}")
     if container.pid and os.path.islink(os.path.join(paths.seen_path(container, cluster.data_directory), "pg_wal")):
         found.append("pg_wal lies outside the data directory")
+    links = basebackup.left_out(container, cluster)
+    if links:
+        found.append(f"symbolic links in the data directory are not carried: {', '.join(links[:5])}")
     return found
 
 
@@ -207,14 +210,11 @@ def wait_streaming(
         try:
             with open_session(engine, standby, session) as there:
                 while clock() < deadline:
-                    streaming, replayed = there.rows(
-                        "SELECT (SELECT count(*) FROM pg_stat_wal_receiver WHERE status = 'streaming'),"
-                        " coalesce(pg_last_wal_replay_lsn(), '0/0')::text"
-                    )[0]
+                    streaming, replayed = _received(there)
                     if streaming and parse_lsn(replayed) >= parse_lsn(wanted):
                         now = _primary_lsn(session)
                         return Lag(max(0, parse_lsn(now) - parse_lsn(replayed)), now, replayed)
-                    obstacle = f"WAL up to {wanted}, it has replayed {replayed}, streaming: {bool(streaming)}"
+                    obstacle = f"WAL up to {wanted}, it has replayed {replayed}, streaming: {streaming}"
                     pause(POLL)
         except SqlError as error:
             obstacle = error.msg
@@ -225,6 +225,26 @@ def wait_streaming(
                 state="the service was not touched",
             )
         pause(POLL)
+
+
+def lag_of(engine: Engine, standby: Standby, session: Session) -> Lag | None:
+    """Return how far the standby is behind its primary now; None where it does not follow. Changes nothing."""
+    now = _primary_lsn(session)
+    try:
+        with open_session(engine, standby, session) as there:
+            streaming, replayed = _received(there)
+    except StatefulError:
+        return None  # it has ended, or does not answer
+    return Lag(max(0, parse_lsn(now) - parse_lsn(replayed)), now, replayed) if streaming else None
+
+
+def _received(there: Session) -> tuple[bool, str]:
+    """Return whether the standby is connected to its primary, and up to where it has replayed."""
+    streaming, replayed = there.rows(
+        "SELECT (SELECT count(*) FROM pg_stat_wal_receiver WHERE status = 'streaming'),"
+        " coalesce(pg_last_wal_replay_lsn(), '0/0')::text"
+    )[0]
+    return bool(streaming), str(replayed)
 
 
 def _primary_lsn(session: Session) -> str:
@@ -260,7 +280,7 @@ def finish(
 ) -> ControlData:
     """After the primary has stopped: prove that the standby holds all of it, and make it startable.
 
-    ``there`` is a session with the standby, opened before the stop; ``primary_directory``
+    ``there`` is a session with the standby, whose server serves on; ``primary_directory``
     is the primary's data directory on this host. Returns the standby's control file.
     Afterwards the directory starts as the same cluster on the same timeline. On failure
     nothing was taken from the primary; the caller starts it again and calls :func:`abandon`.

@@ -17,6 +17,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import routes, standby, standby_server
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import observe_cluster
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.store import PostgresqlStore
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.transport import SqlError
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.base import NothingToUndo, SelfProving
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.moves import (
     StagedMove,
@@ -32,6 +33,8 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world i
 
 CATCH_UP = 3600.0
 REPLAY = 60.0
+SMALL_LAG = 64 << 20
+"""Bytes of WAL that a standby may be behind while the service writes: less than a second of replay."""
 
 
 class MakeStandby(SelfProving):
@@ -44,7 +47,26 @@ class MakeStandby(SelfProving):
         if is_in_place(transfer):
             return known
         helper = context.world.engine.container(known["container_id"])
-        return known if helper is not None and helper.running else None
+        if helper is None or not helper.running:
+            return None
+        return known if self._follows(transfer, context.world, known) else None
+
+    @staticmethod
+    def _follows(transfer: Transfer, world: World, known: Evidence) -> bool:
+        """Tell whether the standby still keeps up with a primary that serves.
+
+        One that was cut off (the service's container was restarted, and the helper is in the
+        network that it had before) runs on, and would be missed in the downtime.
+        """
+        container = the_container(world, transfer)
+        if not container.running:
+            return True  # what it holds is proved against the stopped primary
+        try:
+            with _store(world).session(world.engine, container) as session:
+                lag = standby.lag_of(world.engine, _standby(known), session)
+        except SqlError:
+            return True  # the primary is on its way down, or up
+        return lag is not None and lag.bytes <= SMALL_LAG
 
     def apply(self, step: Step, context: Context[World]) -> Evidence:
         transfer, world, engine = transfer_of(step), context.world, context.world.engine
@@ -102,14 +124,16 @@ class PromoteStandby(StagedMove):
         known = context.evidence.get(step.args["standby"], {})
         if not known:
             raise StatefulError(f"There is no standby of {transfer.service} any more.")
-        follower = standby.Standby(known["container_id"], known["directory"], int(known["system_identifier"]))
+        follower = _standby(known)
         container = engine.container(follower.container_id)
         if container is None or not container.running:
             raise StatefulError(
                 f"The standby of {transfer.service} does not run any more.",
                 state=f"the data is complete in {transfer.origin.shown()}",
             )
-        there = _store(context.world).session(engine, container)
+        # The helper's own environment says nothing about the login.
+        service = the_container(context.world, transfer)
+        there = _store(context.world).session(engine, container, like=service)
         control = standby.finish(
             engine,
             follower,
@@ -136,6 +160,10 @@ class RemoveHelpers(NothingToUndo):
                 raise StatefulError(f"The standby {container.name} still runs after its data was taken into service.")
             context.world.engine.remove_container(container.id)
         return {}
+
+
+def _standby(known: Evidence) -> standby.Standby:
+    return standby.Standby(known["container_id"], known["directory"], int(known["system_identifier"]))
 
 
 def _store(world: World) -> PostgresqlStore:

@@ -21,6 +21,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql impo
     counts,
     logical_backup,
     orphans,
+    paths,
     physical_backup,
     postmaster,
     readiness,
@@ -28,9 +29,11 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql impo
     session,
     shutdown,
     standby,
+    wal_place,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import Cluster, observe_cluster
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import POSTGRESQL, REPLICA, StoreFacts
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.processes import programs_in
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.store import (
     BackupRequest,
     Declared,
@@ -39,6 +42,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.store i
     Report,
 )
 
+SERVERS = frozenset(("postgres", "postmaster"))
 COUNT_BUDGET = 10.0
 COUNT_EXACT_UP_TO = 5_000_000
 
@@ -60,13 +64,15 @@ class PostgresqlStore:
     def __init__(self, login: Login) -> None:
         self._login = login
 
-    def session(self, engine: Engine, container: Container) -> session.Session:
+    def session(self, engine: Engine, container: Container, like: Container | None = None) -> session.Session:
+        """Connect to the server in ``container``, by the login of ``like`` where its own environment names none."""
+        told = session.credentials_of(like or container)
         return session.connect(
             engine,
             container,
-            user=self._login.user,
-            password=self._login.password,
-            database=self._login.database,
+            user=self._login.user or told.user,
+            password=self._login.password or told.password,
+            database=self._login.database or told.database,
         )
 
     # -- questions ---------------------------------------------------------
@@ -82,13 +88,25 @@ class PostgresqlStore:
             return ""
         candidates = [declared.data_path or session.data_directory_of(container), "/var/lib/postgresql/data"]
         candidates += [mount.destination for mount in container.mounts]
-        for candidate in dict.fromkeys(candidates):
-            if _is_cluster(host_path_of(candidate)):
-                return candidate
-        if container.running:
+        found = next((path for path in dict.fromkeys(candidates) if _is_cluster(host_path_of(path))), "")
+        # What stands at the usual place may be an old cluster that this server does not use.
+        return self._asked(engine, container, otherwise=found) if container.running else found
+
+    def _asked(self, engine: Engine, container: Container, *, otherwise: str) -> str:
+        """Return the data directory by the server's own word.
+
+        Where none runs in this container, be it an exporter or a client of another
+        server, that is ``otherwise``: what the files tell.
+        """
+        try:
             with self.session(engine, container) as connection:
-                return str(connection.scalar("SHOW data_directory"))
-        return ""
+                directory = str(connection.scalar("SHOW data_directory"))
+        except StatefulError:
+            if otherwise or (container.pid and not SERVERS & programs_in(container)):
+                return otherwise
+            raise
+        here = postmaster.read_pid_file(paths.seen_path(container, directory)) is not None
+        return directory if here else otherwise
 
     def observe(self, engine: Engine, container: Container, data_path: str, host_path: str) -> StoreFacts:
         identity = self.identity(host_path)
@@ -99,19 +117,29 @@ class PostgresqlStore:
                 data_path=data_path,
                 identity=identity,
                 against={REPLICA: "the server does not run"},
+                blockers=tuple(wal_place.blockers(container, data_path, host_path)),
             )
         with self.session(engine, container) as connection:
             cluster = observe_cluster(connection)
+        if str(cluster.system_identifier) != identity["system_identifier"]:
+            raise StatefulError(
+                f"{host_path} holds the cluster {identity['system_identifier']}, and the server in {container.name}"
+                f" runs the cluster {cluster.system_identifier} in {cluster.data_directory}: its data is elsewhere.",
+                next_command=f"docker exec {container.name} psql -U {cluster.superuser} -c 'SHOW data_directory'",
+            )
         server = postmaster.read_pid_file(host_path)
-        impediments = physical_backup.impediments(cluster)
+        impediments = physical_backup.impediments(cluster, container)
         against = standby.possible(cluster, container)
         return StoreFacts(
             kind=self.kind,
             version=cluster.major,
             data_path=cluster.data_directory,
-            identity={**identity, "system_identifier": str(cluster.system_identifier)},
+            identity=identity,
             against={REPLICA: "; ".join(against)} if against else {},
-            blockers=tuple(_blockers(cluster, container)),
+            blockers=(
+                *_blockers(cluster, container),
+                *wal_place.blockers(container, cluster.data_directory, host_path),
+            ),
             warnings=tuple(_warnings(cluster)),
             details={
                 "server_version_num": cluster.server_version_num,
@@ -148,7 +176,10 @@ class PostgresqlStore:
         return different
 
     def took_writes(self, host_path: str, since: Identity) -> str:
-        transactions = int(self.identity(host_path)["next_xid"]) - int(since["next_xid"])
+        found = self.identity(host_path)
+        if found["state"] not in control.SHUT_DOWN_STATES:
+            return f"its server ended without a shutdown ({found['state']}), so nobody can tell from its files"
+        transactions = int(found["next_xid"]) - int(since["next_xid"])
         return f"about {transactions} transactions" if transactions > 0 else ""
 
     def wait_ready(self, engine: Engine, container_id: str, facts: StoreFacts, timeout: float) -> None:
@@ -195,7 +226,7 @@ class PostgresqlStore:
         with self.session(engine, container) as connection:
             cluster = observe_cluster(connection)
             login = connection.login
-            impediments = physical_backup.impediments(cluster)
+            impediments = physical_backup.impediments(cluster, container)
             if request.mode == "physical" and impediments:
                 raise StatefulError(
                     f"A physical backup of {request.service} is not possible: {'; '.join(impediments)}."
@@ -241,7 +272,11 @@ class PostgresqlStore:
     def unarrange_stop(self, engine: Engine, container: Container, arranged: Mapping[str, Any]) -> None:
         return None
 
-    def stop(self, engine: Engine, container: Container, timeout: float) -> None:
+    def halt(self, engine: Engine, container: Container, host_path: str, since: Identity, timeout: float) -> str:
+        self.stop(engine, container, {}, timeout)
+        return self.took_writes(host_path, since)
+
+    def stop(self, engine: Engine, container: Container, arranged: Mapping[str, Any], timeout: float) -> None:
         # Found before the signal: the search walks /proc and belongs to the time when the server still serves.
         with self.session(engine, container) as connection:
             data_directory = connection.scalar("SHOW data_directory")

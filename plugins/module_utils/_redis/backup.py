@@ -12,7 +12,10 @@ would be ignored, so its parts are copied as the manifest lists them.
 from __future__ import annotations
 
 import os
+import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Callable
 
@@ -32,6 +35,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._redis.session i
     checked,
     command,
 )
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import durable, rename
 
 ATTEMPTS = 5
 """A rewrite that replaces the append-only files under our hands makes us begin again."""
@@ -77,6 +81,26 @@ class Patience:
     pause: float = 0.05
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
+
+
+@contextmanager
+def staged(destination: str, operation: str) -> Iterator[str]:
+    """Hand out the directory in which to copy and prove; only what the block let pass is named ``destination``.
+
+    On failure nothing of the copy is left.
+    """
+    if os.path.lexists(destination):
+        raise RedisError(
+            f"{destination} exists already; a backup never overwrites anything.", next_command=f"ls -la {destination}"
+        )
+    staging = str(durable.staging_path(destination, operation))
+    shutil.rmtree(staging, ignore_errors=True)  # left by a run of this operation that was killed
+    try:
+        yield staging
+        rename.rename_directory(staging, destination)
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise
 
 
 def take_backup(

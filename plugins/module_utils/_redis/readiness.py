@@ -12,11 +12,13 @@ from typing import Callable
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
+from ansible_collections.selfhost.stateful.plugins.module_utils._redis.counts import parse_keyspace
 from ansible_collections.selfhost.stateful.plugins.module_utils._redis.session import (
     NotAnswering,
     RedisError,
     Session,
-    command,
+    ask,
+    checked,
     open_session,
 )
 
@@ -34,11 +36,13 @@ def wait_ready(
     *,
     timeout: float,
     password: str = "",
+    expect_keys: bool = False,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Session:
     """Return a session as soon as the server answers PING with PONG and has loaded its data.
 
+    ``expect_keys``: one that holds no key at all then did not load its data, and is refused.
     Raises :class:`NotReady`: at once when the container has ended or starts over
     and over, else after ``timeout`` seconds. A wrong password is raised as it is.
     """
@@ -52,8 +56,13 @@ def wait_ready(
         if container is not None and container.status == "running":
             try:
                 session = open_session(engine, container, password=password)
-                if command(session, "PING") == "PONG":
+                pong, keyspace = ask(session, ("PING",), ("INFO", "keyspace"))
+                if checked(session, pong, ("PING",)) == "PONG":
+                    if expect_keys and not parse_keyspace(str(keyspace)):
+                        raise _not_ready(engine, container_id, container, "answers, and holds none of its keys")
                     return session
+            except NotReady:
+                raise
             except NotAnswering as error:
                 last = error.msg
             except StatefulError as error:

@@ -32,19 +32,20 @@ SAVE_POINT = "86400 1"
 PAUSE_SINCE = (6, 2)
 """CLIENT PAUSE ... WRITE and CLIENT UNPAUSE; before, a pause shuts out our own commands too."""
 
-_PAUSE_MS = 10 * 60 * 1000
+
+BY_COMMAND = "shutdown"
+"""The method by which the server is told to save and end, because nothing can be set."""
 
 
 @dataclass(frozen=True)
 class SavePlan:
-    """How a stop will be made safe. ``settings`` are set, ``previous`` puts them back; ``refusal`` says why not."""
+    """How a stop will be made safe. ``settings`` are set, ``previous`` puts them back."""
 
     method: str
     reason: str
     settings: Mapping[str, str] = field(default_factory=dict)
     previous: Mapping[str, str] = field(default_factory=dict)
     pause_ms: int = 0
-    refusal: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the plan for a journal."""
@@ -60,7 +61,7 @@ def plan_save(facts: RedisFacts, *, pause_ms: int = 0) -> SavePlan:
     """
     pause = pause_ms if facts.version >= PAUSE_SINCE else 0
     if facts.save is None:
-        return _plan_without_config(facts, pause_ms=pause_ms)
+        return _plan_without_config(facts, pause)
     settings: dict[str, str] = {}
     previous: dict[str, str] = {}
     # The AOF is written out at a stop. But a server that reads no AOF when it
@@ -81,17 +82,13 @@ def plan_save(facts: RedisFacts, *, pause_ms: int = 0) -> SavePlan:
 def arrange_save(session: Session, plan: SavePlan) -> Counts:
     """Carry out ``plan`` and return the key counts as they stand afterwards, under the pause where there is one.
 
-    Raises where the plan is a refusal, and where the server does not take it.
+    Raises where the server does not take it.
     """
-    if plan.refusal:
-        raise RedisError(f"{session.container_name}: {plan.refusal}")
     requests: list[tuple[str, ...]] = [("CONFIG", "SET", name, value) for name, value in plan.settings.items()]
     # Ask again what was set: a proxy or a renamed command may answer OK to anything.
     requests += [("CONFIG", "GET", name) for name in plan.settings]
     if plan.pause_ms:
         requests.append(("CLIENT", "PAUSE", str(plan.pause_ms), "WRITE"))
-    if plan.method == "save":
-        requests.append(("SAVE",))
     requests.append(("INFO", "keyspace"))
     replies = [checked(session, reply, request) for reply, request in zip(ask(session, *requests), requests)]
     for name, value in plan.settings.items():
@@ -130,17 +127,12 @@ def plan_from_dict(raw: Mapping[str, Any]) -> SavePlan:
     return SavePlan(**raw)
 
 
-def _plan_without_config(facts: RedisFacts, *, pause_ms: int) -> SavePlan:
+def _plan_without_config(facts: RedisFacts, pause_ms: int) -> SavePlan:
     given = facts.startup.last("save")
     if facts.appendonly and facts.starts_with_aof:
-        return SavePlan("none", "the append-only file holds every write")
+        return SavePlan("none", "the append-only file holds every write", pause_ms=pause_ms)
     if given not in (None, "") and facts.shutdown_on_sigterm == "default":
-        return SavePlan("none", "it is started with save points, so it saves when it stops")
-    if facts.version >= PAUSE_SINCE:
-        reason = "CONFIG is out of reach, so writers are held back and the data is saved before the stop"
-        return SavePlan("save", reason, pause_ms=max(pause_ms, _PAUSE_MS))
-    refusal = (
-        f"CONFIG is out of reach ({facts.config_refusal or 'no answer'}) and the server is started without save points "
-        "known to us, so a stop could lose data: allow CONFIG, or give it save points or appendonly yes."
-    )
-    return SavePlan("refused", refusal, refusal=refusal)
+        return SavePlan("none", "it is started with save points, so it saves when it stops", pause_ms=pause_ms)
+    # Its own command saves as a part of the shutdown, and nothing can be written in between.
+    refusal = facts.config_refusal or "no answer"
+    return SavePlan(BY_COMMAND, f"CONFIG is out of reach ({refusal}), so it is told to save and end", pause_ms=pause_ms)

@@ -30,6 +30,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._redis import (
 from ansible_collections.selfhost.stateful.plugins.module_utils._redis.facts import RedisFacts, observe_redis
 from ansible_collections.selfhost.stateful.plugins.module_utils._redis.startup import Startup
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import REDIS, StoreFacts
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.processes import programs_in
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.store import (
     BackupRequest,
     Declared,
@@ -39,6 +40,9 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.store i
 )
 
 NAMES = ("redis", "valkey", "keydb")
+SHUTDOWN_SIGNAL = "SIGTERM"
+HALT_PAUSE_MS = 60_000
+SERVERS = frozenset(f"{name}-server" for name in NAMES)
 VERSIONS = ("REDIS_VERSION", "VALKEY_VERSION")
 USUAL_DIRECTORY = "/data"
 
@@ -67,9 +71,18 @@ class RedisStore:
         if named is None and not any(name in " ".join(container.command[:1]) for name in NAMES):
             return ""
         if container.running:
-            return observe_redis(self._session(engine, container)).dir
+            return self._asked(engine, container)
         candidates = [USUAL_DIRECTORY, *(mount.destination for mount in container.mounts)]
         return next((path for path in candidates if orphans.inspect_directory(host_path_of(path))), "")
+
+    def _asked(self, engine: Engine, container: Container) -> str:
+        """Return the server's directory by its own word; empty where none runs, as beside an exporter or a browser."""
+        try:
+            return observe_redis(self._session(engine, container)).dir
+        except StatefulError:
+            if container.pid and not SERVERS & programs_in(container):
+                return ""
+            raise
 
     def observe(self, engine: Engine, container: Container, data_path: str, host_path: str) -> StoreFacts:
         identity = self.identity(host_path)
@@ -78,8 +91,6 @@ class RedisStore:
         facts = observe_redis(self._session(engine, container))
         plan = shutdown.plan_save(facts)
         blockers = [f"{container.name}: {sentence}" for sentence in facts.blockers()]
-        if plan.refusal:
-            blockers.append(f"{container.name}: {plan.refusal}")
         warnings = []
         if plan.settings:
             warnings.append(
@@ -122,7 +133,13 @@ class RedisStore:
         return "its files were written" if self.identity(host_path)["last_write"] > since["last_write"] else ""
 
     def wait_ready(self, engine: Engine, container_id: str, facts: StoreFacts, timeout: float) -> None:
-        readiness.wait_ready(engine, container_id, timeout=timeout, password=self._password)
+        readiness.wait_ready(
+            engine,
+            container_id,
+            timeout=timeout,
+            password=self._password,
+            expect_keys=bool(facts.details.get("lasting_keys")),
+        )
 
     def counts(self, engine: Engine, container: Container, facts: StoreFacts) -> Mapping[str, Any]:
         return counts.as_dict(observe_redis(self._session(engine, container)).databases)
@@ -154,8 +171,9 @@ class RedisStore:
         os.makedirs(os.path.dirname(request.destination), mode=0o700, exist_ok=True)
         connection = self._session(engine, container)
         facts_now = observe_redis(connection)
-        taken = backup.take_backup(connection, facts_now, request.host_path, request.destination)
-        proof = backup_proof.prove_backup(engine, container, taken, facts=facts_now, operation=request.operation)
+        with backup.staged(request.destination, request.operation) as staging:
+            taken = backup.take_backup(connection, facts_now, request.host_path, staging)
+            proof = backup_proof.prove_backup(engine, container, taken, facts=facts_now, operation=request.operation)
         return Copy(
             role="backup",
             service=request.service,
@@ -175,9 +193,24 @@ class RedisStore:
     def unarrange_stop(self, engine: Engine, container: Container, arranged: Mapping[str, Any]) -> None:
         shutdown.unarrange_save(self._session(engine, container), shutdown.plan_from_dict(arranged["plan"]))
 
-    def stop(self, engine: Engine, container: Container, timeout: float) -> None:
-        if _is_server(container.pid):
-            engine.stop(container.id, signal=container.stop_signal, timeout=timeout)
+    def halt(self, engine: Engine, container: Container, host_path: str, since: Identity, timeout: float) -> str:
+        connection = self._session(engine, container)
+        plan = shutdown.plan_save(observe_redis(connection), pause_ms=HALT_PAUSE_MS)
+        shutdown.arrange_save(connection, plan)
+        # Asked while nobody can write any more, and before the stop, which may write the files anew.
+        facts = observe_redis(connection)
+        wrote = self.took_writes(host_path, since)
+        if facts.changes_since_save:
+            wrote = f"{facts.changes_since_save} changes"
+        self.stop(engine, container, {"plan": plan.as_dict()}, timeout)
+        # A server that cannot hold writers back may have taken some until its end.
+        return wrote if plan.pause_ms else wrote or self.took_writes(host_path, since)
+
+    def stop(self, engine: Engine, container: Container, arranged: Mapping[str, Any], timeout: float) -> None:
+        by_command = arranged.get("plan", {}).get("method") == shutdown.BY_COMMAND
+        if _is_server(container.pid) and not by_command:
+            # Not the container's own stop signal, which the file may have made one that saves nothing.
+            engine.stop(container.id, signal=SHUTDOWN_SIGNAL, timeout=timeout)
             return
         # A shell or an init in front may keep the signal to itself.
         shutdown.ask_to_shut_down(self._session(engine, container))
@@ -209,7 +242,8 @@ LEFT_OUT = frozenset({"startup", "databases"})
 def facts_as_dict(facts: RedisFacts) -> dict[str, Any]:
     """Return what a journal keeps of the facts."""
     kept = {entry.name: getattr(facts, entry.name) for entry in fields(facts) if entry.name not in LEFT_OUT}
-    return {**kept, "starts_with_aof": facts.starts_with_aof}
+    lasting = sum(count.keys - count.expires for count in facts.databases.values())
+    return {**kept, "starts_with_aof": facts.starts_with_aof, "lasting_keys": lasting}
 
 
 def facts_from_dict(raw: Mapping[str, Any]) -> RedisFacts:

@@ -18,18 +18,18 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model i
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.transfer import Location
 
 
-def bar(location: Location) -> None:
+def seal(location: Location) -> None:
     """Leave an empty file where the directory of a bind mount was."""
     if location.kind == BIND:
         os.close(os.open(location.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
 
 
-def unbar(location: Location) -> None:
+def unseal(location: Location) -> None:
     """Take the empty file away; anything else that bears the name stays."""
-    if is_barred(location):
+    if is_sealed(location):
         os.unlink(location.path)
 
 
-def is_barred(location: Location) -> bool:
+def is_sealed(location: Location) -> bool:
     path = location.path
     return location.kind == BIND and not os.path.islink(path) and os.path.isfile(path) and os.path.getsize(path) == 0

@@ -32,6 +32,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import Operation
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.rollback import transfers_done
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.copies import KEEPER
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.moves import is_directory
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World, holds
 
 DAY = 86400.0
@@ -48,9 +49,20 @@ class Removal:
         return sum(copy.size_bytes for copy in self.copies)
 
 
-def plan_commit(operation: Operation, *, min_age_days: float, with_backups: bool) -> Removal:
-    """Return what committing would remove; raises where the operation is not to be committed (yet)."""
+def plan_commit(
+    operation: Operation, open_one: Operation | None, *, min_age_days: float, with_backups: bool
+) -> Removal:
+    """Return what committing would remove; raises where the operation is not to be committed (yet).
+
+    ``open_one`` is the project's open operation, which may still need what this one keeps.
+    """
     history = operation.history()
+    if open_one is not None and open_one.id != operation.id:
+        raise InvalidInput(
+            f"The operation {open_one.id} is open on the same project: {operation.id} cannot be committed before it"
+            " has ended.",
+            next_command=f"run the task of {open_one.id} again to finish it, or roll it back",
+        )
     if history.state not in (DONE, ROLLED_BACK, COMMITTED):
         raise InvalidInput(
             f"The operation {operation.id} is {history.state}: only one that has ended can be committed.",
@@ -93,8 +105,7 @@ def _remove(world: World, operation: Operation, copy: Copy) -> None:
     path = copy.path
     if os.path.islink(path) or os.path.realpath(path) != os.path.normpath(path):
         raise StatefulError(f"{path} is not the plain directory that was journaled; it is not removed.")
-    status = os.stat(path)
-    if copy.inode and (status.st_ino, status.st_dev) != (copy.inode, copy.device):
+    if copy.inode and not is_directory(path, copy.inode, copy.device, operation):
         raise StatefulError(f"{path} is another directory than the one that was retained; it is not removed.")
     users = _mounting(world.engine.containers(), path)
     if users:
@@ -120,10 +131,15 @@ def _mounting(containers: Sequence[Container], path: str) -> list[str]:
     return found
 
 
-def _release_volumes(world: World, operation: Operation) -> None:
-    """Remove the containers that held a volume, and the anonymous volumes that are empty shells now."""
+def remove_keepers(world: World, operation: Operation) -> None:
+    """Remove the containers that held a volume for this operation."""
     for container in world.engine.containers(labels={OPERATION_LABEL: operation.id, ROLE_LABEL: KEEPER}):
         world.engine.remove_container(container.id, force=True)
+
+
+def _release_volumes(world: World, operation: Operation) -> None:
+    """Remove the containers that held a volume, and the anonymous volumes that are empty shells now."""
+    remove_keepers(world, operation)
     for transfer in transfers_done(operation):
         name = transfer.origin.volume
         if transfer.origin.kind != "anonymous" or name in world.engine.volumes_in_use():

@@ -23,7 +23,11 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import Operation, OperationStore
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage import report
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.commit import carry_out_commit, plan_commit
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.commit import (
+    carry_out_commit,
+    plan_commit,
+    remove_keepers,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.journey import remove_leftover_helpers
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import Request
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.rollback import (
@@ -77,7 +81,8 @@ def commit(
 ) -> dict[str, Any]:
     """Return the module's result; raises StatefulError."""
     operation = find_ended(ending.operations, operation_id, project)
-    removal = plan_commit(operation, min_age_days=min_age_days, with_backups=remove_backups)
+    open_one = ending.operations.open_for(operation.plan.goal.project)
+    removal = plan_commit(operation, open_one, min_age_days=min_age_days, with_backups=remove_backups)
     pending = operation.history().state == DONE or bool(removal.copies)
     names = [copy.path for copy in removal.copies]
     text = f"Commit {operation.id}: frees {report.size_text(removal.bytes)} in {len(names)} places"
@@ -105,12 +110,24 @@ def roll_back(ending: Ending, operation_id: str, project: str) -> dict[str, Any]
                 "plan_text": f"{operation.id} is rolled back.",
                 "copies": [],
             }
+        carried = _carried_back(ending.operations, operation)
+        if carried is not None:
+            # A run that was killed between the last step and the note of it.
+            if not ending.check_mode:
+                _note_rolled_back(ending, operation, carried)
+            return _rolled_back(operation, carried, {})
         carrying = _open_rollback(ending.operations, operation)
         if carrying is None:
             check_state(operation, ending.operations.newest_done(operation.plan.goal.project))
         if state in OPEN_STATES:
             return _undo(ending, operation)
         return _carry_back(ending, operation, carrying)
+
+
+def _carried_back(operations: OperationStore, operation: Operation) -> Operation | None:
+    """Return the roll back of ``operation`` that was made to its end."""
+    mine = (o for o in operations.of_project(operation.plan.goal.project) if o.plan.reverts == operation.id)
+    return next((o for o in mine if o.history().state in (DONE, COMMITTED)), None)
 
 
 def _open_rollback(operations: OperationStore, operation: Operation) -> Operation | None:
@@ -134,7 +151,11 @@ def _undo(ending: Ending, operation: Operation) -> dict[str, Any]:
         def work() -> dict[str, Any]:
             world = ending.world(operation)
             remove_leftover_helpers(world.engine, operation.id)
-            execute.undo(operation, ending.handlers, world, reason="It was rolled back on request.")
+            try:
+                execute.undo(operation, ending.handlers, world, reason="It was rolled back on request.")
+            except execute.UndoRefused as refusal:
+                refusal.next_command = f"run the task of {operation.id} again, which goes on; then roll it back"
+                raise
             return {}
 
         run_detached(work, result_path=operation.result_path, log_path=operation.worker_log)
@@ -145,6 +166,10 @@ def _undo(ending: Ending, operation: Operation) -> dict[str, Any]:
 def _carry_back(ending: Ending, operation: Operation, carrying: Operation | None) -> dict[str, Any]:
     if carrying is None and not transfers_done(operation):
         return _undo_file_only(ending, operation)
+    if carrying is not None and ending.check_mode:
+        step = carrying.history().current_step or "the first"
+        text = f"{carrying.plan.text}\n  Unfinished: the next run goes on at the step '{step}'."
+        return {"changed": True, "operation": operation.id, "plan_text": text, "copies": []}
     if carrying is None:
         world = ending.world(operation)
         project = observe_project(world.engine, world.compose)
@@ -158,7 +183,7 @@ def _carry_back(ending: Ending, operation: Operation, carrying: Operation | None
             return {"changed": True, "operation": operation.id, "plan_text": back.plan.text, "copies": []}
         facts = {**back.plan.facts, "compose": dict(operation.plan.facts["compose"])}
         carrying = ending.operations.begin(replace(back.plan, facts=facts))
-    outcome = _run(ending, carrying)
+    outcome = _run(ending, carrying, operation)
     if outcome["state"] == ROLLED_BACK:
         raise StatefulError(
             "An interrupted roll back was undone: the data is where it was before it.",
@@ -166,16 +191,24 @@ def _carry_back(ending: Ending, operation: Operation, carrying: Operation | None
             next_command="run the same task again to begin anew",
             operation=operation.id,
         )
+    return _rolled_back(operation, carrying, outcome["steps"])
+
+
+def _note_rolled_back(ending: Ending, operation: Operation, carried: Operation) -> None:
+    remove_keepers(ending.world(operation), operation)
     mark_rolled_back(operation)
-    if not any(copy.role == "original" for copy in carrying.history().copies()):
-        carrying.journal.state(COMMITTED)  # it left nothing behind that somebody would have to free
-    result = report.outcome(carrying.history(), transfers_done(carrying), outcome["steps"])
+    if carried.history().state == DONE and not any(copy.role == "original" for copy in carried.history().copies()):
+        carried.journal.state(COMMITTED)  # it left nothing behind that somebody would have to free
+
+
+def _rolled_back(operation: Operation, carried: Operation, steps: Mapping[str, float]) -> dict[str, Any]:
     return {
         "changed": True,
         "operation": operation.id,
-        "rollback": carrying.id,
-        "plan_text": carrying.plan.text,
-        **result,
+        "rollback": carried.id,
+        "plan": dict(carried.plan.summary),
+        "plan_text": carried.plan.text,
+        **report.outcome(carried.history(), transfers_done(carried), steps),
     }
 
 
@@ -186,11 +219,14 @@ def _undo_file_only(ending: Ending, operation: Operation) -> dict[str, Any]:
     return {"changed": True, "operation": operation.id, "plan_text": text, "copies": []}
 
 
-def _run(ending: Ending, operation: Operation) -> dict[str, Any]:
+def _run(ending: Ending, carrying: Operation, reverted: Operation) -> dict[str, Any]:
     def work() -> dict[str, Any]:
-        world = ending.world(operation)
-        remove_leftover_helpers(world.engine, operation.id)
-        outcome = execute.run(operation, ending.handlers, world)
+        world = ending.world(carrying)
+        remove_leftover_helpers(world.engine, carrying.id)
+        outcome = execute.run(carrying, ending.handlers, world)
+        if outcome.state == DONE:
+            # Here and not in the process that waits: that one dies with its connection.
+            _note_rolled_back(ending, reverted, carrying)
         return {"state": outcome.state, "steps": dict(outcome.steps)}
 
-    return run_detached(work, result_path=operation.result_path, log_path=operation.worker_log)
+    return run_detached(work, result_path=carrying.result_path, log_path=carrying.worker_log)

@@ -63,7 +63,9 @@ class FilesStore:
         return []
 
     def took_writes(self, host_path: str, since: Identity) -> str:
-        return "files changed" if newest(host_path) > since["newest"] else ""
+        found = self.identity(host_path)
+        changed = found["newest"] > since["newest"] or found["entries"] != since["entries"]
+        return "files changed" if changed else ""
 
     def wait_ready(self, engine: Engine, container_id: str, facts: StoreFacts, timeout: float) -> None:
         container = engine.container(container_id)
@@ -88,8 +90,12 @@ class FilesStore:
     def unarrange_stop(self, engine: Engine, container: Container, arranged: Mapping[str, Any]) -> None:
         return None
 
-    def stop(self, engine: Engine, container: Container, timeout: float) -> None:
+    def stop(self, engine: Engine, container: Container, arranged: Mapping[str, Any], timeout: float) -> None:
         engine.stop(container.id, signal=container.stop_signal, timeout=timeout)
+
+    def halt(self, engine: Engine, container: Container, host_path: str, since: Identity, timeout: float) -> str:
+        self.stop(engine, container, {}, timeout)
+        return self.took_writes(host_path, since)
 
     def backup(
         self, engine: Engine, container: Container, facts: StoreFacts, request: BackupRequest, report: Report

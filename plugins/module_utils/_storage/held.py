@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What an operation notes of the containers that it makes: their restart policies, and which layers are filled.
+"""What an operation notes of what it makes: restart policies that it holds, layers that are filled, what copies hold.
 
 Compose gives a new container the policy of its file, and an engine that restarts
 brings up whatever has ``always``, started before or not. Until the proof that
@@ -26,6 +26,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world i
 NO_RESTART = RestartPolicy("no")
 POLICIES = "held-policies.json"
 LAYERS = "filled-layers.json"
+BASELINES = "baselines.json"
 
 
 def hold(world: World, directory: str, services: Iterable[str]) -> None:
@@ -64,6 +65,18 @@ def note_filled(directory: str, transfer: Transfer, container_id: str) -> None:
     """Note that all of the data is in the layer of this container."""
     known = {**_read(directory, LAYERS), transfer.name: container_id}
     durable.write_json_atomically(os.path.join(directory, LAYERS), known)
+
+
+def note_baseline(directory: str, transfer: Transfer, identity: Mapping[str, Any]) -> None:
+    """Note what the goal holds while it is nothing but our copy: what is more than that was written there since."""
+    known = {**_read(directory, BASELINES), transfer.name: dict(identity)}
+    durable.write_json_atomically(os.path.join(directory, BASELINES), known)
+
+
+def baseline(directory: str, transfer: Transfer) -> Mapping[str, Any] | None:
+    """Return what :func:`note_baseline` noted last, or None."""
+    found: Mapping[str, Any] | None = _read(directory, BASELINES).get(transfer.name)
+    return found
 
 
 def stands_on(world: World, transfer: Transfer, location: Location, directory: str) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import Project
@@ -33,13 +33,27 @@ def services(world: World, project: Project, wanted: Sequence[str], *, sizes: bo
 def _service(world: World, project: Project, name: str, *, sizes: bool) -> dict[str, Any]:
     containers = project.containers.get(name, ())
     image = world.engine.image(containers[0].image_id) if containers else None
+    paths, unanswered = _paths(world, project, name)
     return {
         "service": name,
         "containers": [{"name": c.name, "status": c.status, "image_id": c.image_id} for c in containers],
         "image": _image(world, project, name, containers),
         "declared_volumes": list(image.volumes) if image else [],
-        "paths": [_path(world, path, containers, sizes=sizes) for path in data_paths(world, project, name)],
+        "unanswered": unanswered,
+        "paths": [_path(world, path, containers, sizes=sizes) for path in paths],
     }
+
+
+def _paths(world: World, project: Project, name: str) -> tuple[list[DataPath], str]:
+    """Return the service's paths, and why its store could not be asked: one that fails must not hide the others."""
+    try:
+        return data_paths(world, project, name), ""
+    except StatefulError as error:
+        unanswered = error.msg
+    except PermissionError as error:
+        unanswered = f"this user may not look into its container ({error.strerror}): run the task with become: true"
+    plain = {kind: store for kind, store in world.stores.items() if kind == FILES}
+    return data_paths(replace(world, stores=plain), project, name), unanswered
 
 
 def _image(world: World, project: Project, name: str, containers: Sequence[Container]) -> dict[str, Any]:
@@ -120,6 +134,8 @@ def text(project: str, found: Sequence[dict[str, Any]], lost: Sequence[dict[str,
         lines.append(f"  {service['service']}: {image['reference'] or 'no image'}{moved}{floating}")
         if not service["containers"]:
             lines.append("    never started")
+        if service["unanswered"]:
+            lines.append(f"    its store could not be asked, so its paths may be incomplete: {service['unanswered']}")
         for path in service["paths"]:
             store = f"{path['store']} {path['version']}".strip()
             mark = "EPHEMERAL" if path["ephemeral"] else "kept"

@@ -68,7 +68,8 @@ class DataPath:
 
     ``host_path`` is the directory on the host (empty for tmpfs), ``mount`` the
     engine's own keys. ``subpath`` is where the store's data directory lies below
-    the mount (18's layout has it two levels down).
+    the mount (18's layout has it two levels down), ``beside`` what else the mount
+    holds on the way there.
     """
 
     service: str
@@ -84,6 +85,7 @@ class DataPath:
     running: bool = False
     declared: bool = False
     subpath: str = ""
+    beside: tuple[str, ...] = ()
     size_bytes: int = 0
     files: int = 0
     inode: int = 0

@@ -153,7 +153,18 @@ def measured(path: DataPath) -> DataPath:
         owner=f"{status.st_uid}:{status.st_gid}",
         mode=f"{status.st_mode & 0o7777:04o}",
         filesystem=file_systems.filesystem_of(path.host_path).fs_type,
+        beside=tuple(_beside(path.host_path, path.subpath)),
     )
+
+
+def _beside(mount: str, subpath: str) -> Iterable[str]:
+    """Yield what ``mount`` holds outside ``subpath``, but for what the file system makes by itself."""
+    parts = subpath.split("/") if subpath else []
+    for depth, part in enumerate(parts):
+        way = parts[:depth]
+        for name in sorted(os.listdir(os.path.join(mount, *way))):
+            if name not in (part, "lost+found"):
+                yield "/".join((*way, name))
 
 
 def with_facts(world: World, path: DataPath, container: Container) -> DataPath:

@@ -165,7 +165,7 @@ def start_steps(context: Mapping[str, Any], stopped_by: str) -> list[Step]:
     """Return the steps from moved data to a proved service."""
     judged = {"transfers": context["transfers"], "stopped_by": stopped_by}
     return [
-        Step("create_containers", "create the containers", SWITCH, context),
+        Step("create_containers", "create the containers", SWITCH, {**context, "stopped_by": stopped_by}),
         Step("start_stores", "start the stores", SWITCH, judged),
         Step("prove_goal", "prove", SWITCH, judged, proves=True),
     ]
@@ -181,8 +181,9 @@ def after_steps(dependents: tuple[tuple[StoppedContainer, ...], ...], everything
             for group in dependents
             for container in group
         }
-        steps.append(Step("start_dependents", "start the dependents", FINISH, {"order": order}))
+        # Policies first: one that does not start must not leave the others without theirs.
         steps.append(Step("restore_restarts", "restore restart policies", FINISH, {"containers": policies}))
+        steps.append(Step("start_dependents", "start the dependents", FINISH, {"order": order}))
     steps.append(Step("compare_counts", "count again", FINISH, {**everything, "before": "count"}))
     return steps
 

@@ -39,7 +39,7 @@ def check_request(mounts: Iterable[MountRequest]) -> None:
             raise InvalidInput(f"Two mounts name {mount.target or 'the data'} of the service {mount.service}.")
         targets.add((mount.service, mount.target))
         for other, service in sources.items():
-            if _overlap(other, mount.source):
+            if overlap(other, mount.source):
                 raise InvalidInput(
                     f"The directories {other} (of {service}) and {mount.source} (of {mount.service}) overlap:"
                     " each store needs one of its own."
@@ -61,7 +61,7 @@ def check_move(data: DataPath, source: str) -> None:
         raise InvalidInput(
             f"{where} is a volume of the driver {data.driver}; only volumes of the local driver can be moved."
         )
-    if data.host_path and _overlap(data.host_path, source):
+    if data.host_path and overlap(data.host_path, source):
         raise InvalidInput(f"{source} overlaps with {data.host_path}, where the data of {data.service} is now.")
 
 
@@ -285,6 +285,7 @@ def _space(request: Request, findings: Findings, choices: Mapping[str, Choice]) 
     ]
 
 
-def _overlap(one: str, other: str) -> bool:
+def overlap(one: str, other: str) -> bool:
+    """Tell whether two paths are the same or one lies below the other; both absolute, symbolic links resolved."""
     first, second = one.rstrip("/") + "/", other.rstrip("/") + "/"
     return first.startswith(second) or second.startswith(first)

@@ -19,8 +19,14 @@ from collections.abc import Mapping, Sequence
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import EXTRA_FILE_PREFIX
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.held import hold, note_filled, stands_on
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.layer import fill_layer
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Undecided
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.held import (
+    hold,
+    note_baseline,
+    note_filled,
+    stands_on,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.layer import fill_layer, layer_path
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import ANONYMOUS, LAYER
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.transfer import Location, Transfer
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import (
@@ -48,6 +54,9 @@ def create_containers(
     Their restart policies are held until ``held.release``.
     """
     services = services_of(transfers)
+    for transfer in transfers:
+        if locations[transfer.name].kind == LAYER:
+            _clear_half_filled(world, transfer, locations[transfer.name], directory)
     _make(world, transfers, locations, directory=directory, pins=pins, file_is_theirs=file_is_theirs)
     found = {transfer.service: the_container(world, transfer).image_id for transfer in transfers}
     strayed = {t.service: t.image_id for t in transfers if found[t.service] != t.image_id}
@@ -62,6 +71,8 @@ def create_containers(
             container = the_container(world, transfer)
             fill_layer(world.engine, container, transfer.target, _source_of_layer(transfer, location))
             note_filled(directory, transfer, container.id)
+            path = transfer.data_in(layer_path(container, transfer.target))
+            note_baseline(directory, transfer, world.store(transfer).identity(path))
         prove_mount(world, transfer, locations[transfer.name])
 
 
@@ -111,16 +122,25 @@ def _source_of_layer(transfer: Transfer, location: Location) -> str:
 
 
 def _clear_half_filled(world: World, transfer: Transfer, location: Location, directory: str) -> None:
-    """Remove a container whose layer was being filled when the run was killed: it may have been started since."""
+    """Remove a container whose layer was being filled when the run was killed; refuse one that was started since."""
     if stands_on(world, transfer, location, directory):
         return
-    # Nothing is removed before it is sure that all of the data is elsewhere.
-    world.store(transfer).identity(transfer.data_in(_source_of_layer(transfer, location)))
     for container in world.containers_of(transfer.service):
-        if holds(container, transfer.target, location):
-            if container.running:
-                world.store(transfer).stop(world.engine, container, world.stop_timeout)
-            world.engine.remove_container(container.id)
+        if not holds(container, transfer.target, location):
+            continue
+        # Nothing is removed before it is sure that all of the data is elsewhere.
+        source = transfer.data_in(_source_of_layer(transfer, location))
+        world.store(transfer).identity(source)
+        if container.started:
+            raise Undecided(
+                f"{container.name} was started while the data was still being put into its layer: it ran without all"
+                " of the data, and what it took since may be nowhere else.",
+                state=f"all data as of the stop is in {source}; what was written since is in {container.name}",
+                safe_to_rerun=False,
+                next_command=f"docker exec {container.name} ... to save what is wanted, docker rm -f {container.name},"
+                " and run the same task again",
+            )
+        world.engine.remove_container(container.id)
 
 
 def _needs_carrying(location: Location, file_is_theirs: bool) -> bool:

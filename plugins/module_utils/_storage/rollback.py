@@ -112,6 +112,7 @@ def plan_way_back(world: World, operation: Operation, request: Request, new_id: 
     blockers = preflight.blockers(request, findings, choices)
     if world.compose.is_v1:
         blockers += [_v1_refusal(transfer) for transfer in done if transfer.origin.kind == ANONYMOUS]
+    blockers += [_options_refusal(transfer) for transfer in done if transfer.options]
     transfers = [
         rollback_plan.reverse_transfer(transfer, move, choices[preflight.name_of(move)].strategy, request, new_id)
         for transfer, move in zip(done, moves)
@@ -122,6 +123,15 @@ def plan_way_back(world: World, operation: Operation, request: Request, new_id: 
         backup_dir = os.path.join(request.backup_dir, new_id)
         steps = rollback_plan.rollback_steps(request, findings, transfers, backup_dir, hunks_of(operation), pins)
     return WayBack(rollback_plan.rollback_plan(request, choices, transfers, steps, operation.id), tuple(blockers))
+
+
+def _options_refusal(done: Transfer) -> str:
+    """Say why data cannot come back to a volume that is a mount of something else."""
+    return (
+        f"The volume {done.origin.volume} of {done.service} has options ({', '.join(sorted(done.options))}): its"
+        " directory is a mount of something else only while a container uses it, so current data cannot be carried back"
+        f" into it. It still holds the data as of the move. Stay on {done.goal.path}, or copy from there by hand."
+    )
 
 
 def _v1_refusal(done: Transfer) -> str:
@@ -139,11 +149,17 @@ def _v1_refusal(done: Transfer) -> str:
 
 def _move_back(world: World, project: Project, done: Transfer) -> Move:
     containers = project.containers.get(done.service, ())
+    if not containers:
+        raise StatefulError(
+            f"The service {done.service} has no container now, so its data cannot be carried back.",
+            next_command=f"{' '.join(world.compose.invocation.program)} up -d --no-deps {done.service} in"
+            f" {project.working_dir}, then run the same task again",
+        )
     if len(containers) != 1 or not holds(containers[0], done.target, done.goal):
         raise StatefulError(
             f"The service {done.service} does not have {done.goal.path} at {done.target} any more, so there is nothing"
             " that this operation could carry back.",
-            next_command=f"docker inspect --format '{{{{json .Mounts}}}}' {containers[0].name if containers else ''}",
+            next_command=f"docker inspect --format '{{{{json .Mounts}}}}' {containers[0].name}",
         )
     found = next(path for path in data_paths(world, project, done.service) if path.target == done.target)
     data = with_facts(world, measured(found), containers[0])

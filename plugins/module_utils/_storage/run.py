@@ -15,7 +15,12 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._errors import I
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation import execute
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.detached import run_detached
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Handlers
-from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import DONE, ROLLED_BACK, Plan
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import (
+    DONE,
+    ROLLED_BACK,
+    History,
+    Plan,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import Operation, OperationStore
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage import journey, report
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import MountRequest, Request
@@ -41,6 +46,7 @@ class Task:
 
 def carry_out(task: Task) -> dict[str, Any]:
     """Return the module's result; raises StatefulError."""
+    waited_for = ""
     for _attempt in range(ATTEMPTS):
         world = task.connect()
         observed = journey.observe(world, task.mounts, task.make_request, task.operations)
@@ -50,11 +56,14 @@ def carry_out(task: Task) -> dict[str, Any]:
             return _checked(task, world, observed)
         with task.operations.locked(project, wait=False) as taken:
             if taken:
-                result = _run_locked(task, world, observed)
+                ended = _ended_meanwhile(task, waited_for)
+                result = _result(task, ended, {}, ()) if ended else _run_locked(task, world, observed)
                 if result is not None:
                     return result
                 continue
         # A run that lost its connection goes on by itself: wait for it, then look again.
+        running = task.operations.open_for(project)
+        waited_for = running.id if running else ""
         task.operations.wait_until_free(project)
     raise StatefulError(
         "The project was changed by other runs over and over while this one was looking at it.",
@@ -62,12 +71,17 @@ def carry_out(task: Task) -> dict[str, Any]:
     )
 
 
+def _ended_meanwhile(task: Task, operation_id: str) -> Operation | None:
+    """Return the operation that this run waited for, if another made it to its end."""
+    operation = task.operations.get(operation_id) if operation_id else None
+    return operation if operation is not None and operation.history().state == DONE else None
+
+
 def _run_locked(task: Task, world: World, observed: journey.Observed) -> dict[str, Any] | None:
     """Run or resume under the project's lock; None means: look again and begin anew."""
     project = observed.project.name
     operation = task.operations.open_for(project)
     resumed = operation is not None
-    diff: Sequence[Mapping[str, str]] = ()
     warnings: Sequence[str] = ()
     if operation is None:
         planned = journey.plan(world, observed, task.operations)
@@ -76,7 +90,6 @@ def _run_locked(task: Task, world: World, observed: journey.Observed) -> dict[st
         if planned.blockers:
             raise blocked(planned.plan, planned.blockers)
         operation = task.operations.begin(planned.plan)
-        diff = planned.findings.rewrite.diff if planned.findings else ()
         warnings = planned.warnings
     try:
         outcome = _detached(task, operation)
@@ -88,8 +101,7 @@ def _run_locked(task: Task, world: World, observed: journey.Observed) -> dict[st
         raise
     if outcome["state"] == ROLLED_BACK:
         return None
-    result = _result(task, observed, operation, outcome, diff)
-    return {**result, "warnings": [*warnings, *result["warnings"]]}
+    return _result(task, operation, outcome, warnings)
 
 
 def _detached(task: Task, operation: Operation) -> dict[str, Any]:
@@ -132,14 +144,14 @@ def blocked(plan: Plan, blockers: Sequence[str]) -> StatefulError:
 def _checked(task: Task, world: World, observed: journey.Observed) -> dict[str, Any]:
     operation = task.operations.open_for(observed.project.name)
     if operation is not None:
-        step = operation.history().current_step or "the first"
         return {
             "changed": True,
             "operation": operation.id,
+            "resumes_in": operation.plan.phase_reached(operation.history()),
             "plan": dict(operation.plan.summary),
-            "plan_text": f"{operation.plan.text}\n  Unfinished: the next run goes on at the step '{step}'.",
+            "plan_text": f"{operation.plan.text}\n  Unfinished: {_what_follows(operation.history())}",
             "plan_complete": True,
-            "diff": [],
+            "diff": list(operation.plan.facts.get("diff", ())),
         }
     planned = journey.plan(world, observed, task.operations)
     if planned.plan is None:
@@ -157,6 +169,13 @@ def _checked(task: Task, world: World, observed: journey.Observed) -> dict[str, 
     }
 
 
+def _what_follows(history: History) -> str:
+    step = history.current_step or "the first"
+    if history.undoing:
+        return f"it was being undone ({history.failure}); the next run undoes the rest, and begins anew."
+    return f"the next run goes on at the step '{step}'."
+
+
 def _unchanged(task: Task, observed: journey.Observed) -> dict[str, Any]:
     mounts = {f"{data.service}:{data.target}": dict(data.mount) for _mount, data in observed.settled}
     done = task.operations.newest_done(observed.project.name)
@@ -172,13 +191,7 @@ def _unchanged(task: Task, observed: journey.Observed) -> dict[str, Any]:
     }
 
 
-def _result(
-    task: Task,
-    observed: journey.Observed,
-    operation: Operation,
-    outcome: Mapping[str, Any],
-    diff: Sequence[Mapping[str, str]],
-) -> dict[str, Any]:
+def _result(task: Task, operation: Operation, outcome: Mapping[str, Any], warnings: Sequence[str]) -> dict[str, Any]:
     history = operation.history()
     transfers = [
         Transfer.from_dict(raw)
@@ -190,13 +203,13 @@ def _result(
         "changed": True,
         "operation": operation.id,
         "operation_state": history.state,
-        "stopped_before": outcome["stopped_before"],
+        "stopped_before": outcome.get("stopped_before", ""),
         "plan": dict(operation.plan.summary),
         "plan_text": operation.plan.text,
         "plan_complete": True,
-        "diff": list(diff),
-        **report.outcome(history, transfers, outcome["steps"]),
-        "warnings": report.fewer_warnings(history),
+        "diff": list(operation.plan.facts.get("diff", ())),
+        **report.outcome(history, transfers, outcome.get("steps", {})),
+        "warnings": [*warnings, *report.fewer_warnings(history)],
     }
 
 

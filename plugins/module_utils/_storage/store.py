@@ -76,8 +76,14 @@ class Store(Protocol):
 
     def unarrange_stop(self, engine: Engine, container: Container, arranged: Mapping[str, Any]) -> None: ...
 
-    def stop(self, engine: Engine, container: Container, timeout: float) -> None:
-        """Stop the store cleanly, and never by SIGKILL."""
+    def stop(self, engine: Engine, container: Container, arranged: Mapping[str, Any], timeout: float) -> None:
+        """Stop the store cleanly, and never by SIGKILL. ``arranged``: what :meth:`arrange_stop` returned, or empty."""
+
+    def halt(self, engine: Engine, container: Container, host_path: str, since: Identity, timeout: float) -> str:
+        """Stop the store with all that it took, and return in words what that was since ``since``; empty for nothing.
+
+        What starting and stopping write by themselves (a checkpoint, a snapshot) does not count.
+        """
 
     def prove_stopped(self, host_path: str, facts: StoreFacts, since: float = 0.0) -> Identity:
         """Return the identity read from the files, and raise unless they are shut down cleanly and complete.

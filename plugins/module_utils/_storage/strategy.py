@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import (
@@ -23,6 +23,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model i
 )
 
 GIB = 1 << 30
+SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,14 @@ def conditions(move: Move) -> dict[str, str]:
         against.setdefault(REPLICA, f"a standby exists for Postgres only, and this is {data.store}")
     elif not data.running:
         against.setdefault(REPLICA, "the server does not run, so nothing can replicate from it")
+    elif data.beside:
+        against.setdefault(REPLICA, f"a standby leaves behind what lies beside the data: {_some(data.beside)}")
     return against
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
 
 
 def downtime(strategy: str, data: DataPath) -> float:

@@ -13,6 +13,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._compose.atomic 
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.build_context import BuildContext
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.drift import FLOATING, REPLICAS, find_drift
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_entries import Mount
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_reading import plan_proved_rewrite
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.files import ProjectFiles, project_files
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import Project
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.rewrite import (
@@ -155,9 +156,9 @@ def survey_files(world: World, project: Project, request: Request, never_created
 
 def planned_rewrite(world: World, request: Request, images: Mapping[str, str]) -> PlannedRewrite:
     """Plan the edit of the compose files in memory; raises where they cannot be edited as asked."""
-    files = project_files(world.compose.options, world.compose.environment)
+    files = project_files(world.compose.options, world.compose.environment, v1=world.compose.is_v1)
     mounts = [Mount(mount.service, mount.target, mount.written) for mount in request.mounts]
-    rewrite = plan_rewrite(files, mounts=mounts, images=images, rewrite=request.rewrite)
+    rewrite = plan_proved_rewrite(world.compose, files, mounts=mounts, images=images, rewrite=request.rewrite)
     for edit in rewrite.edits:
         refuse_unwritable(edit.path)  # now, and not in the downtime
     return PlannedRewrite(

@@ -23,7 +23,7 @@ from tests.sandbox.engine import Engine
 from tests.sandbox.prober import Prober, Report
 from tests.tools import tree
 
-MODULE = "ansible_collections.selfhost.stateful.plugins.modules.compose_storage"
+MODULES = "ansible_collections.selfhost.stateful.plugins.modules"
 RUNNER = "tests.integration.storage.runner"
 OPERATION_LABEL = "selfhost.stateful.operation"
 ROLE_LABEL = "selfhost.stateful.role"
@@ -135,20 +135,21 @@ class Lab:
         services = self.project.services
         return Prober(
             self.engine, self.project.name, postgres_service=services.get("postgres"),
-            redis_service=services.get("redis"), interval=0.01,
+            redis_service=services.get("redis"), postgres_user=self.project.postgres_user, interval=0.01,
         )  # fmt: skip
 
     # -- the module --------------------------------------------------------
 
-    def arguments(self, *, check: bool = False, **options: Any) -> dict[str, Any]:
+    def arguments(self, *, check: bool = False, ending: str = "", **options: Any) -> dict[str, Any]:
         """Return the module's arguments as Ansible passes them."""
         wanted = [{"service": service, "source": str(source)} for service, source in self.sources.items()]
+        asked: dict[str, Any] = {"project_src": str(self.project.directory), "mounts": wanted, **self.options}
+        if ending:
+            asked = {"project": self.project.name, "state": ending}
         given: dict[str, Any] = {
-            "project_src": str(self.project.directory),
             "docker_host": self.engine.host,
             "operations_dir": str(self.operations),
-            "mounts": wanted,
-            **self.options,
+            **asked,
             **options,
             "_ansible_check_mode": check,
         }
@@ -159,17 +160,19 @@ class Lab:
         *,
         faults: Mapping[str, Any] | None = None,
         check: bool = False,
+        ending: str = "",
         python: str = sys.executable,
         wrapper: Sequence[str] = (),
         env: Mapping[str, str] | None = None,
         **options: Any,
     ) -> subprocess.Popen[str]:
-        """Start the module in a process of its own, with its arguments on stdin."""
+        """Start ``compose_storage`` in a process of its own, or for an ``ending`` (a state) ``operation``."""
         self.logs += 1
-        argv = [*wrapper, python, "-m", MODULE]
+        module = f"{MODULES}.{'operation' if ending else 'compose_storage'}"
+        argv = [*wrapper, python, "-m", module]
         if faults is not None:
             specification = self.directory / f"faults-{self.logs}.json"
-            specification.write_text(json.dumps({"log": str(self.points_log), **faults}))
+            specification.write_text(json.dumps({"module": module, "log": str(self.points_log), **faults}))
             argv = [*wrapper, python, "-m", RUNNER, str(specification)]
         path = os.pathsep.join([str(tree.link()), str(tree.ROOT)])
         if env and "PYTHONPATH" in env:
@@ -182,7 +185,7 @@ class Lab:
             )  # fmt: skip
         assert process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
-            process.stdin.write(json.dumps(self.arguments(check=check, **options)))
+            process.stdin.write(json.dumps(self.arguments(check=check, ending=ending, **options)))
             process.stdin.close()
         return process
 
@@ -206,6 +209,10 @@ class Lab:
     def run(self, **settings: Any) -> Answer:
         """Run the module to its end."""
         return self.finish(self.start(**settings))
+
+    def end(self, state: str, **settings: Any) -> Answer:
+        """Have the project's newest operation, or the one with the ``id``, committed or rolled back."""
+        return self.run(ending=state, **settings)
 
     # -- faults ------------------------------------------------------------
 

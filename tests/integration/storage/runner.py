@@ -2,7 +2,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Run ``compose_storage`` with faults: ``python -m tests.integration.storage.runner <specification>``.
+"""Run a module with faults: ``python -m tests.integration.storage.runner <specification>``.
+
+The specification names the ``module``, and what :class:`Faults` reads.
 
 The product has no hooks. What is hooked is the interpreter (``sys.addaudithook`` sees every
 file opened for writing, every rename, every process started and every request sent) and
@@ -17,6 +19,7 @@ A sweep over ``in`` takes ``applied`` for it in a step that has fewer effects.
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import signal
@@ -31,7 +34,6 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._operation impor
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.journal import Journal
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import OperationStore
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import libc, prove
-from ansible_collections.selfhost.stateful.plugins.modules import compose_storage
 
 EFFECTS = frozenset(
     (
@@ -237,4 +239,4 @@ if __name__ == "__main__":
     if "waiting" in given:
         announce_waiting(given["waiting"])
     install(Faults(given))
-    compose_storage.main()
+    importlib.import_module(given["module"]).main()

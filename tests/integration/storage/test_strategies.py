@@ -119,10 +119,12 @@ def other_disk() -> Iterator[Path]:
 
 
 def test_replica_of_a_named_volume(tmp_path: Path, other_disk: Path) -> None:
-    """A standby takes over: the cluster is the same, and its timeline too."""
-    sources = {"db": other_disk / "replica"}
+    """A standby takes over, whoever its superuser is: the cluster is the same, and its timeline too."""
+    sources, user = {"db": other_disk / "replica"}, "paperless"
     with (
-        laid_out(tmp_path, services=["db"], sources=sources, named_volumes=True, dependent=True) as lab,
+        laid_out(
+            tmp_path, services=["db"], sources=sources, named_volumes=True, dependent=True, postgres_user=user
+        ) as lab,
         lab.prober() as probe,
     ):
         question = "SELECT system_identifier, timeline_id FROM pg_control_system(), pg_control_checkpoint()"

@@ -88,11 +88,23 @@ def test_files_come_from_the_dotenv_file(tmp_path: Path) -> None:
         ("docker-compose.yaml", [], "docker-compose.override.yaml"),
         ("compose.yaml", ["compose.override.yml"], "compose.override.yml"),
         ("compose.yaml", ["docker-compose.override.yml"], "docker-compose.override.yml"),
+        ("compose.yaml", ["compose.override.yml", "compose.override.yaml"], "compose.override.yml"),
+        ("docker-compose.yml", ["docker-compose.override.yml", "compose.override.yaml"], "compose.override.yaml"),
     ],
 )
 def test_the_override_file_that_compose_would_read(tmp_path: Path, main: str, others: list[str], expected: str) -> None:
     files = {main: BASE, **dict.fromkeys(others, "services:\n  db:\n    init: true\n")}
     assert names(tmp_path, [override_path(project(tmp_path, files))]) == [expected]
+
+
+def test_compose_1_goes_on_with_the_override_file_that_it_reads(tmp_path: Path) -> None:
+    for name in ("docker-compose.yml", "compose.yaml", "docker-compose.override.yaml"):
+        (tmp_path / name).write_text(BASE)
+    options = ProjectOptions(str(tmp_path))
+    found = project_files(options, {}, v1=True)
+    assert names(tmp_path, found.paths) == ["docker-compose.yml", "docker-compose.override.yaml"]
+    assert names(tmp_path, [override_path(found)]) == ["docker-compose.override.yaml"]
+    assert names(tmp_path, project_files(options, {}).paths) == ["compose.yaml", "docker-compose.override.yaml"]
 
 
 def test_a_listed_project_is_told_to_list_the_override_too(tmp_path: Path) -> None:

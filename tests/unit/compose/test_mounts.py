@@ -14,8 +14,8 @@ import pytest
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_entries import Mount
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_hunks import Hunk
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_mounts import (
+    decides_mount,
     has_mount,
-    mounts_at,
     set_bind_mounts,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_reverse import reverse
@@ -907,7 +907,7 @@ def test_edit_is_exact_and_reverses(case: Case, shape: str) -> None:
     assert reverse(result.text, journaled).text == before
     for mount in case.mounts:
         assert has_mount(after, mount)
-        assert mounts_at(after, mount.service, mount.target)
+        assert decides_mount(after, mount.service, mount.target)
 
 
 REFUSED = [

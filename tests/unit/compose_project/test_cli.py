@@ -28,6 +28,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._compose.command
     as_typed,
     effective_files,
     project_flags,
+    settings,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.dotenv import parse_dotenv
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.docker import Connection
@@ -259,23 +260,75 @@ def test_typed_commands_are_quoted() -> None:
     )
 
 
+BASES = ("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml")
+OVERRIDES = tuple(f"{base}.override.{end}" for base in ("compose", "docker-compose") for end in ("yml", "yaml"))
+
+
+# As 2.26 and 1.29.2 answered.
 @pytest.mark.parametrize(
-    "present, expected",
+    "present, v2, v1",
     [
-        (["docker-compose.yml"], ["docker-compose.yml"]),
-        (["docker-compose.yml", "compose.yml"], ["compose.yml"]),
-        (["compose.yaml", "docker-compose.override.yml"], ["compose.yaml"]),
+        ([], [], []),
+        (["docker-compose.yml"], ["docker-compose.yml"], ["docker-compose.yml"]),
+        (BASES, ["compose.yaml"], ["docker-compose.yml"]),
+        (BASES[:2], ["compose.yaml"], ["compose.yml"]),
         (
-            ["docker-compose.yaml", "docker-compose.override.yaml"],
-            ["docker-compose.yaml", "docker-compose.override.yaml"],
+            ["compose.yaml", "docker-compose.override.yml"],
+            ["compose.yaml", "docker-compose.override.yml"],
+            ["compose.yaml", "docker-compose.override.yml"],
         ),
-        ([], []),
+        (
+            ["docker-compose.yml", *OVERRIDES],
+            ["docker-compose.yml", "compose.override.yml"],
+            ["docker-compose.yml", "docker-compose.override.yml"],
+        ),
+        (["compose.yaml", *OVERRIDES[1:]], ["compose.yaml", "compose.override.yaml"], None),
+        (["compose.yaml", *OVERRIDES[2:]], ["compose.yaml", "docker-compose.override.yml"], None),
+        (["compose.yaml", OVERRIDES[3]], ["compose.yaml", OVERRIDES[3]], ["compose.yaml", OVERRIDES[3]]),
     ],
 )
-def test_the_files_that_compose_finds(tmp_path: Path, present: list[str], expected: list[str]) -> None:
+def test_the_files_that_compose_finds(
+    tmp_path: Path, present: Sequence[str], v2: list[str], v1: list[str] | None
+) -> None:
     for name in present:
         (tmp_path / name).touch()
-    assert effective_files(ProjectOptions(str(tmp_path)), {}) == tuple(str(tmp_path / name) for name in expected)
+    options = ProjectOptions(str(tmp_path))
+    assert effective_files(options, {}) == tuple(str(tmp_path / name) for name in v2)
+    if v1 is not None:
+        assert effective_files(options, {}, v1=True) == tuple(str(tmp_path / name) for name in v1)
+
+
+# As 2.26 and 1.29.2 answered; None where it failed.
+@pytest.mark.parametrize(
+    "text, env, v2, v1",
+    [
+        ("X=b\nCOMPOSE_FILE=${X}.yml", {}, "b.yml", "b.yml"),
+        ("X=b\nCOMPOSE_FILE=${X}.yml", {"X": "c"}, "c.yml", "b.yml"),
+        ("X=b\nCOMPOSE_FILE='${X}.yml'", {}, "${X}.yml", "b.yml"),
+        ('X=b\nCOMPOSE_FILE="$X.yml"', {}, "b.yml", "$X.yml"),
+        ("COMPOSE_FILE=${Y:-c}.yml", {}, "c.yml", "c.yml"),
+        ("COMPOSE_FILE=a.yml", {"COMPOSE_FILE": "b.yml"}, "b.yml", "b.yml"),
+    ],
+)
+def test_compose_file_as_each_version_reads_it(
+    tmp_path: Path, text: str, env: dict[str, str], v2: str, v1: str
+) -> None:
+    (tmp_path / ".env").write_text(text + "\n")
+    options = ProjectOptions(str(tmp_path))
+    assert effective_files(options, env) == (str(tmp_path / v2),)
+    assert effective_files(options, env, v1=True) == (str(tmp_path / v1),)
+
+
+def test_named_env_files_take_the_place_of_dotenv(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("COMPOSE_FILE=wrong.yml\nCOMPOSE_PROJECT_NAME=wrong\n")
+    (tmp_path / "one.env").write_text("X=b\nCOMPOSE_FILE=a.yml\n")
+    (tmp_path / "two.env").write_text("COMPOSE_FILE=${X}.yml\n")
+    both = ProjectOptions(str(tmp_path), env_files=("one.env", "two.env"))
+    assert effective_files(both, {}) == (f"{tmp_path}/b.yml",)
+    assert settings(both, {"A": "1"}) == {"X": "b", "COMPOSE_FILE": "b.yml", "A": "1"}
+    plain = ProjectOptions(str(tmp_path))
+    assert effective_files(plain, {"COMPOSE_ENV_FILES": "one.env"}) == (f"{tmp_path}/a.yml",)
+    assert effective_files(plain, {"COMPOSE_ENV_FILES": "one.env"}, v1=True) == (f"{tmp_path}/wrong.yml",)
 
 
 def test_compose_file_names_the_files(tmp_path: Path) -> None:

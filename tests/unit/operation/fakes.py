@@ -88,6 +88,11 @@ class Switch:
             (context.world.directory / name).unlink(missing_ok=True)
         return {"turned_off": step.name}
 
+    others_bring_about = False
+
+    def let_go(self, step: Step, context: Context[Switches]) -> None:
+        context.world.call("let_go", step.name)
+
 
 HANDLERS = {"switch": Switch()}
 

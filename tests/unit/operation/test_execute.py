@@ -23,7 +23,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model
     SWITCH,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import Operation
-from tests.unit.operation.fakes import HANDLERS, NAMES, Switches, again, begun, refusal
+from tests.unit.operation.fakes import HANDLERS, NAMES, Switch, Switches, again, begun, refusal
 
 BEFORE_THE_PROOF = ["copy", "check", "stop", "move", "prove"]
 AFTER_THE_PROOF = ["start", "keep"]
@@ -202,7 +202,8 @@ def test_a_failure_before_the_proof_is_undone_newest_first(tmp_path: Path, name:
     assert result["operation"] == operation.id
     assert result["failed_step"] == name
     assert result["why"] == "because"
-    assert result["next_command"] == "mend it"
+    assert "run the same task again" in result["next_command"]
+    assert "mend it" not in result["next_command"], "it was meant for the state before the undo"
     assert "everything was undone" in result["state"]
     if name != "copy":
         assert [each["path"] for each in result["copies"]] == ["/b/copy"], "the backup stays, and is named"
@@ -292,11 +293,63 @@ def test_a_refused_undo_makes_the_way_forward_the_only_one(tmp_path: Path) -> No
     assert caught.value.state == "on the new side"
     assert caught.value.facts["operation"] == operation.id
     assert "stop" in world.on(), "nothing below the refusal was undone"
+    assert calls(world, "let_go") == ["prove", "move", "stop", "check", "copy"], "what hampers the services ends"
     history = again(operation).history()
     assert (history.state, history.undoing) == (RUNNING, False)
     world.fails = {}
     assert run(operation, world).state == DONE
     assert world.on() == NAMES
+
+
+def test_advice_that_only_looks_is_passed_on(tmp_path: Path) -> None:
+    operation, world = begun(tmp_path)
+    world.fails = {"apply move": StatefulError("It broke.", next_command="docker logs --tail 50 db")}
+    with pytest.raises(execute.UndoneFailure) as caught:
+        run(operation, world)
+    assert caught.value.next_command.startswith("docker logs --tail 50 db; then ")
+
+
+def test_what_cannot_be_let_go_is_told_beside_the_refusal(tmp_path: Path) -> None:
+    operation, world = begun(tmp_path)
+    world.fails = {
+        "apply prove": StatefulError("It broke."), "undo move": refusal(), "let_go stop": StatefulError("Port taken."),
+    }  # fmt: skip
+    with pytest.raises(execute.UndoRefused, match="Port taken"):
+        run(operation, world)
+    assert calls(world, "let_go")[-1] == "copy", "the others are let go all the same"
+
+
+def test_where_neither_way_is_safe_nothing_more_is_touched(tmp_path: Path) -> None:
+    operation, world = begun(tmp_path)
+    world.fails = {"apply move": execute.Undecided("Both took writes.", safe_to_rerun=False)}
+    with pytest.raises(execute.Undecided) as caught:
+        run(operation, world)
+    assert calls(world, "undo") == []
+    assert (caught.value.safe_to_rerun, caught.value.facts["operation"]) == (False, operation.id)
+    assert (again(operation).history().state, again(operation).history().failure) == (RUNNING, "Both took writes.")
+
+
+def test_a_step_that_others_can_bring_about_is_undone_though_it_never_began(tmp_path: Path) -> None:
+    class Theirs(Switch):
+        others_bring_about = True
+
+    operation, world = begun(tmp_path)
+    world.fails = {"apply stop": StatefulError("It broke.")}
+    with pytest.raises(execute.UndoneFailure):
+        execute.run(again(operation), {"switch": Theirs()}, world)
+    assert calls(world, "undo") == ["prove", "move", "stop", "check", "copy"], "all of the phase that was reached"
+
+
+@pytest.mark.parametrize("name, halts", [("check", True), ("stop", False), ("move", False)])
+def test_a_run_that_was_killed_beyond_the_halt_goes_on_and_does_not_halt(
+    tmp_path: Path, name: str, halts: bool
+) -> None:
+    """The services may be down, and halting would leave them so."""
+    operation, world = begun(tmp_path)
+    for step in operation.plan.steps[: NAMES.index(name) + 1]:
+        operation.journal.intent(step.name)
+    outcome = run(operation, world, stop_before=SWITCH)
+    assert (outcome.state, outcome.stopped_before) == ((RUNNING, SWITCH) if halts else (DONE, ""))
 
 
 # -- a failure after the proof -------------------------------------------------

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import EngineMount
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import (
+    basebackup,
     physical_backup,
     scratch,
     second_server,
@@ -95,15 +97,34 @@ def test_each_reason_against_a_standby_is_said(changes: dict[str, Any], reason: 
 
 def test_nothing_speaks_against_a_plain_cluster() -> None:
     assert standby.possible(CLUSTER, STOPPED) == []
-    assert physical_backup.impediments(CLUSTER) == []
+    assert physical_backup.impediments(CLUSTER, STOPPED) == []
 
 
 def test_reasons_against_a_physical_backup() -> None:
     inside = Tablespace(1, "inner", f"{DATA}/pg_inner")
     broken = replace(CLUSTER, server_version_num=120010, wal_level="minimal", free_wal_senders=0, tablespaces=(inside,))
-    assert len(physical_backup.impediments(broken)) == 4
+    assert len(physical_backup.impediments(broken, STOPPED)) == 4
     beside = Tablespace(1, "beside", f"{DATA}base")
-    assert physical_backup.impediments(replace(CLUSTER, tablespaces=(beside,))) == []
+    assert physical_backup.impediments(replace(CLUSTER, tablespaces=(beside,)), STOPPED) == []
+
+
+def test_what_a_base_backup_would_leave_out_is_named(tmp_path: Path) -> None:
+    """This process stands for the container's: its root is the container's."""
+    for name in ("base/1", "pg_tblspc", "conf"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "conf" / "server.crt").touch()
+    (tmp_path / "pg_tblspc" / "16385").symlink_to("/fast")
+    (tmp_path / "pg_wal").symlink_to("/wal")
+    running, cluster = a_container(pid=os.getpid()), replace(CLUSTER, data_directory=str(tmp_path))
+    assert basebackup.left_out(running, cluster) == []
+    (tmp_path / "server.crt").symlink_to(tmp_path / "conf" / "server.crt")
+    assert physical_backup.impediments(cluster, running) == []
+    (tmp_path / "log").symlink_to(tmp_path / "conf")
+    (tmp_path / "base" / "1" / "1259").symlink_to("/elsewhere/1259")
+    assert basebackup.left_out(running, cluster) == ["base/1/1259", "log", "server.crt"]
+    assert standby.possible(cluster, running)[-1].endswith("not carried: base/1/1259, log, server.crt")
+    (impediment,) = physical_backup.impediments(cluster, running)
+    assert impediment.endswith("lead to: base/1/1259, log")
 
 
 @pytest.mark.parametrize(

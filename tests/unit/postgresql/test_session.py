@@ -5,10 +5,11 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
-from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import ExecResult
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import EngineMount, ExecResult
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import session, transport
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.routes import Route
 from tests.unit.postgresql.fakes import Asked, FakeEngine, a_container
@@ -79,6 +80,24 @@ def test_a_limit_never_becomes_no_limit() -> None:
     connection, engine = psql([{"a": 1}])
     connection.limited(0.0001).scalar("SELECT 1")
     assert "statement_timeout=1 " in engine.asked[0].environment["PGOPTIONS"] + " "
+
+
+@pytest.mark.parametrize(
+    "env, user, database", [({}, "postgres", "postgres"), ({"POSTGRES_USER": "paperless"}, "paperless", "postgres")]
+)
+def test_a_stopped_container_names_its_login(env: dict[str, str], user: str, database: str) -> None:
+    told = session.credentials_of(a_container(pid=0, status="exited", env=env))
+    assert (told.user, told.password, told.database) == (user, "", database)
+
+
+def test_the_secret_of_a_stopped_container_is_read_from_its_mount(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("hunter2\n")
+    mount = EngineMount("bind", str(tmp_path / "secret"), "/run/secrets/db", False)
+    env = {"POSTGRES_PASSWORD_FILE": "/run/secrets/db"}
+    told = session.credentials_of(a_container(pid=0, status="exited", env=env, mounts=(mount,)))
+    assert told.password == "hunter2"
+    assert "hunter2" not in repr(told)
+    assert session.credentials_of(a_container(pid=0, status="exited", env=env)).password == ""
 
 
 def test_the_login_is_in_no_representation_of_a_route() -> None:

@@ -14,6 +14,8 @@ import pytest
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container, Helper
 from ansible_collections.selfhost.stateful.plugins.module_utils._redis import backup as backup_module
+from ansible_collections.selfhost.stateful.plugins.module_utils._redis import backup_proof
+from ansible_collections.selfhost.stateful.plugins.module_utils._redis import store as store_module
 from ansible_collections.selfhost.stateful.plugins.module_utils._redis.backup import (
     Patience,
     RedisBackup,
@@ -29,9 +31,13 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._redis.backup_pr
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._redis.counts import KeyCount
 from ansible_collections.selfhost.stateful.plugins.module_utils._redis.session import RedisError, Session
+from ansible_collections.selfhost.stateful.plugins.module_utils._redis.store import RedisStore
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import REDIS, StoreFacts
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.store import BackupRequest
 from tests.unit.redis.fakes import FakeEngine, a_container, facts
 from tests.unit.redis.recorded import INCREMENTAL, INFO, MANIFEST_OF_7, RDB_OF_7
 
+STORE_FACTS = StoreFacts(REDIS, "7.4.1", "/data")
 IMPATIENT = Patience(timeout=0, pause=0, sleep=lambda _seconds: None)
 LOOKS_OK = "[offset 1] \\o/ RDB looks OK! \\o/\n[info] {} keys read\n[info] 0 expires\n"
 
@@ -150,6 +156,59 @@ def test_a_place_that_is_taken_is_refused(live: Path) -> None:
     with pytest.raises(RedisError, match="not empty"):
         take_backup(session(FakeEngine()), facts(), str(live), str(live))
     assert (live / "dump.rdb").exists()
+
+
+def request(directory: Path) -> BackupRequest:
+    return BackupRequest("op-1", "redis", str(directory / "live"), str(directory / "backups" / "redis"), "auto")
+
+
+def test_a_copy_is_proved_before_it_is_named(live: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, wanted = store_of(Server(), monkeypatch), request(tmp_path)
+    (tmp_path / "backups" / ".redis.partial-op-1").mkdir(parents=True)
+    (tmp_path / "backups" / ".redis.partial-op-1" / "torn.rdb").touch()
+
+    def prove(*_given: object, **_named: object) -> str:
+        assert os.listdir(tmp_path / "backups") == [".redis.partial-op-1"]
+        return "proved"
+
+    monkeypatch.setattr(backup_proof, "prove_backup", prove)
+    copy = store.backup(Server(), a_container(), STORE_FACTS, wanted, lambda _done, _total: None)  # type: ignore[arg-type]
+    assert (copy.path, copy.proof) == (wanted.destination, "proved")
+    assert os.listdir(tmp_path / "backups") == ["redis"]
+    assert os.listdir(wanted.destination) == ["dump.rdb"]
+    assert os.stat(wanted.destination).st_mode & 0o777 == 0o700
+
+
+def test_a_copy_that_is_not_proved_is_named_nowhere(
+    live: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, wanted = store_of(Server(), monkeypatch), request(tmp_path)
+
+    def refuse(*_given: object, **_named: object) -> str:
+        raise Unproved("no good")
+
+    monkeypatch.setattr(backup_proof, "prove_backup", refuse)
+    with pytest.raises(Unproved):
+        store.backup(Server(), a_container(), STORE_FACTS, wanted, lambda _done, _total: None)  # type: ignore[arg-type]
+    assert os.listdir(tmp_path / "backups") == []
+
+
+def test_a_backup_that_is_there_is_never_overwritten(
+    live: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, wanted = store_of(Server(), monkeypatch), request(tmp_path)
+    os.makedirs(wanted.destination)
+    with pytest.raises(RedisError, match="exists already"):
+        store.backup(Server(), a_container(), STORE_FACTS, wanted, lambda _done, _total: None)  # type: ignore[arg-type]
+
+
+def store_of(engine: Server, monkeypatch: pytest.MonkeyPatch) -> RedisStore:
+    store = RedisStore()
+    monkeypatch.setattr(store, "_session", lambda _engine, _container: session(engine))
+    monkeypatch.setattr(
+        store_module, "observe_redis", lambda _session: facts({"aof_enabled": "0", "expired_keys": "0"})
+    )
+    return store
 
 
 def test_owner_and_mode_are_kept(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._redis.counts im
 from ansible_collections.selfhost.stateful.plugins.module_utils._redis.facts import facts_from, observe_redis
 from ansible_collections.selfhost.stateful.plugins.module_utils._redis.session import ErrorReply, RedisError, Session
 from ansible_collections.selfhost.stateful.plugins.module_utils._redis.shutdown import (
+    BY_COMMAND,
     SAVE_POINT,
     SavePlan,
     arrange_save,
@@ -135,9 +136,9 @@ def test_writers_are_held_back_where_that_is_known() -> None:
     [
         ({}, STARTED_WITH_AOF, "none"),
         (AOF_OFF, started("--save", "60", "1"), "none"),
-        (AOF_OFF, Startup(), "save"),
-        ({**AOF_OFF, "redis_version": "6.0.16"}, Startup(), "refused"),
-        ({**AOF_OFF, "redis_version": "6.0.16"}, started("--save", ""), "refused"),
+        (AOF_OFF, Startup(), BY_COMMAND),
+        ({**AOF_OFF, "redis_version": "6.0.16"}, Startup(), BY_COMMAND),
+        ({**AOF_OFF, "redis_version": "6.0.16"}, started("--save", ""), BY_COMMAND),
     ],
 )
 def test_without_config(info: dict[str, str], startup: Startup, method: str) -> None:
@@ -145,9 +146,7 @@ def test_without_config(info: dict[str, str], startup: Startup, method: str) -> 
     for name, value in info.items():
         text = "\n".join(line for line in text.splitlines() if not line.startswith(f"{name}:")) + f"\n{name}:{value}\n"
     plan = plan_save(facts_from(text, (), {"save": ErrorReply("ERR unknown command")}, startup))
-    assert plan.method == method
-    assert bool(plan.refusal) == (method == "refused")
-    assert (plan.pause_ms > 0) == (method == "save")
+    assert (plan.method, plan.settings) == (method, {})
 
 
 def test_settings_are_asked_back_before_they_are_believed() -> None:
@@ -170,11 +169,6 @@ def test_what_was_set_is_put_back() -> None:
     unarrange_save(session(engine), SavePlan("config", "", {"save": SAVE_POINT}, {"save": ""}))
     assert engine.asked == ["CONFIG SET save "]
     unarrange_save(session(FakeEngine()), SavePlan("none", ""))
-
-
-def test_a_refusal_is_no_plan() -> None:
-    with pytest.raises(RedisError, match="allow CONFIG"):
-        arrange_save(session(FakeEngine()), SavePlan("refused", "", refusal="allow CONFIG"))
 
 
 def test_counts_survive_json() -> None:

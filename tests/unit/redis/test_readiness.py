@@ -125,4 +125,13 @@ def test_nothing_is_asked_twice_of_a_server_that_is_ready() -> None:
     engine = FakeEngine()
     asked: Sequence[str] = engine.asked
     wait(engine, Later(engine, {}))
-    assert set(asked) == {"PING"}
+    assert list(asked).count("INFO keyspace") == 1
+
+
+def test_a_server_that_loaded_nothing_of_what_it_had_is_not_ready() -> None:
+    engine = FakeEngine({"INFO keyspace": "# Keyspace\n"})
+    with pytest.raises(NotReady, match="holds none of its keys"):
+        wait_ready(engine, "r", timeout=10, expect_keys=True)  # type: ignore[arg-type]
+    assert wait_ready(engine, "r", timeout=10).container_name == "app-redis-1"  # type: ignore[arg-type]
+    full = FakeEngine({"INFO keyspace": "# Keyspace\ndb0:keys=1,expires=0,avg_ttl=0\n"})
+    assert wait_ready(full, "r", timeout=10, expect_keys=True).container_name == "app-redis-1"  # type: ignore[arg-type]

@@ -10,12 +10,16 @@ effect between two of them, in every way, is the full product, which ``make test
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
-from tests.support import dying
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation import execute
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import this_boot
+from tests.support import dying, fake_store
 from tests.support.dying import KINDS, Kind, Scenario
+from tests.support.storage_lab import Lab
 
 pytestmark = pytest.mark.usefixtures("swift")
 
@@ -42,6 +46,52 @@ def test_a_move_is_finished(kind: Kind, tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", FEW, ids=str)
 def test_an_undo_is_finished(kind: Kind, tmp_path: Path) -> None:
     survive(dying.undoing, kind, tmp_path)
+
+
+@pytest.mark.parametrize("kind", FEW, ids=str)
+def test_a_move_that_was_killed_is_rolled_back(kind: Kind, tmp_path: Path) -> None:
+    survive(dying.giving_up, kind, tmp_path)
+
+
+def test_what_an_admin_had_written_on_the_goal_is_never_undone_unasked(tmp_path: Path) -> None:
+    """Killed before its start, started by hand, stopped by hand a day later: the day is in the copy alone."""
+    for number, started in enumerate((True, False)):
+        lab = KINDS[2].lab(tmp_path / str(number))
+        operation = lab.begin()
+        lab.fuse.reset(0)
+        first = KINDS[2].lab(tmp_path / f"first-{number}")
+        first.burning(0, lambda: first.run(first.begin()))  # noqa: B023 - called at once
+        at = first.fuse.trace.index("journal evidence create the containers")
+        assert lab.burning(at, lambda: lab.run(operation))  # noqa: B023 - called at once
+        lab.compose.up()
+        lab.write()
+        if not started:
+            for container in lab.world.containers_of("db"):
+                lab.engine.stop(container.id, signal="SIGTERM", timeout=1)
+        with pytest.raises(execute.UndoRefused, match="1 rows"):
+            lab.undo(operation)
+        lab.check()
+        lab.check_moved(lab.finish(lab.begin, operation))
+
+
+def test_where_both_places_took_writes_nothing_more_is_touched(tmp_path: Path) -> None:
+    """Their containers are gone, and only the data tells that they ran."""
+    named = KINDS[4]
+    at = {what: number for number, what in dying.traced(dying.moving, named, tmp_path / "first")}
+    lab = named.lab(tmp_path / "second")
+    operation = lab.begin()
+    assert lab.burning(at["journal evidence create the containers"], lambda: lab.run(operation))
+    for text in (lab.file.read_bytes(), lab.text):
+        lab.file.write_bytes(text)
+        lab.compose.up()
+        for container in lab.world.containers_of("db"):
+            fake_store.write_row(lab.data_of("db"), f"row-in-{container.mounts[0].type}")
+            lab.engine.remove_container(container.id, force=True)
+    rows = {place: fake_store.rows_of(place) for place in (lab.goal("db"), lab.origins["db"].source)}
+    lab.compose.up()
+    with pytest.raises(execute.Undecided, match="both may hold writes"):
+        lab.run(operation)
+    assert {place: fake_store.rows_of(place) for place in rows} == rows
 
 
 @pytest.mark.parametrize("kind", (KINDS[0],), ids=str)
@@ -79,6 +129,27 @@ def test_a_layer_that_ran_since_its_links_were_made_is_linked_anew(tmp_path: Pat
     lab.store.never_ready.add(lab.goal("db"))
     dying._until_undone(lab, operation, 1)
     lab.check_undone()
+
+
+@pytest.mark.parametrize("kind", (KINDS[0], KINDS[2]), ids=str)
+@pytest.mark.parametrize("scenario", [dying.moving, dying.undoing], ids=lambda scenario: scenario.__name__)
+def test_the_host_starts_anew_and_numbers_its_disks_otherwise(kind: Kind, scenario: Scenario, tmp_path: Path) -> None:
+    """A device number tells a directory from others only until the next boot."""
+
+    def reboot(lab: Lab) -> None:
+        device = os.stat(lab.root).st_dev
+        for path in (
+            lab.operations.all()[0].directory,
+            *Path(lab.operations.all()[0].directory).glob("*.published.json"),
+        ):
+            file = Path(path, "plan.json") if os.path.isdir(path) else Path(path)
+            text = file.read_text().replace(f'"device": {device}', f'"device": {device + 7}')
+            file.write_text(text.replace(f'"boot": "{this_boot()}"', '"boot": "the one before"'))
+
+    moves = [number for number, what in dying.traced(scenario, kind, tmp_path / "0") if "renamed" in what]
+    assert moves
+    for number in moves:
+        assert scenario(kind, tmp_path / str(number), number + 1, reboot), number
 
 
 def test_what_somebody_else_put_at_the_goal_is_never_taken_away(tmp_path: Path) -> None:

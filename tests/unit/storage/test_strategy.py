@@ -52,6 +52,7 @@ NO_REFLINKS = {CLONE: "no reflinks"}
         ("a volume with options", {"kind": NAMED, "volume_options": {"o": "bind"}}, {REPLICA, COPY}),
         ("data outside of its mount", {"subpath": "../other"}, {CLONE, REPLICA, COPY}),
         ("18's layout, two levels below", {"subpath": "18/docker"}, {RENAME, CLONE, REPLICA, COPY}),
+        ("something beside the data", {"subpath": "data", "beside": ("certificates",)}, {RENAME, CLONE, COPY}),
         ("no free wal sender", {"facts": replace(FACTS, against={REPLICA: "no sender"})}, {RENAME, CLONE, COPY}),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.rewrite import plan_rewrite
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import EngineMount
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage import survey
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import MountRequest, Request, Unstarted
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.store import Declared
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.survey import survey_files
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.unstarted import look_around
 from tests.support import fake_store
 from tests.unit.storage.projects import LABEL, NAME, Small, small
@@ -123,21 +124,23 @@ def wish(project: Small, rewrite: str) -> Request:
 
 def test_a_file_of_somebody_else_has_to_name_the_mount(tmp_path: Path) -> None:
     lacking = small(tmp_path, HEAD)
-    (said,) = survey_files(lacking.world, lacking.project, wish(lacking, "none"), ()).rewrite.blockers
+    (said,) = survey.survey_files(lacking.world, lacking.project, wish(lacking, "none"), ()).rewrite.blockers
     assert "/data" in said
     (tmp_path / "there").mkdir()
     there = small(tmp_path / "there", HEAD + "    volumes: ['./place:/data']\n")
-    assert survey_files(there.world, there.project, wish(there, "none"), ()).rewrite.blockers == ()
+    assert survey.survey_files(there.world, there.project, wish(there, "none"), ()).rewrite.blockers == ()
 
 
-def test_an_override_file_that_compose_would_not_read(tmp_path: Path) -> None:
+def test_an_override_file_that_compose_would_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The compose of these tests reads no file, so that it cannot be asked about the edit.
+    monkeypatch.setattr(survey, "plan_proved_rewrite", lambda compose, files, **wanted: plan_rewrite(files, **wanted))
     project = small(tmp_path, HEAD)
     project.compose.environment = {"COMPOSE_FILE": "compose.yaml"}
-    (said,) = survey_files(project.world, project.project, wish(project, "override"), ()).rewrite.blockers
+    (said,) = survey.survey_files(project.world, project.project, wish(project, "override"), ()).rewrite.blockers
     assert str(tmp_path / "compose.override.yaml") in said
     # The way out that the sentence names.
     (tmp_path / "compose.override.yaml").write_text("x-empty: true\n")
     project.compose.environment = {"COMPOSE_FILE": "compose.yaml:compose.override.yaml"}
-    found = survey_files(project.world, project.project, wish(project, "override"), ())
+    found = survey.survey_files(project.world, project.project, wish(project, "override"), ())
     assert found.rewrite.blockers == ()
     assert found.rewrite.paths == (str(tmp_path / "compose.override.yaml"),)

@@ -14,7 +14,12 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world i
 class SelfProving:
     """A step whose ``apply`` already observes what it did."""
 
+    others_bring_about = False
+
     def verify(self, step: Step, context: Context[World], evidence: Evidence) -> None:
+        return None
+
+    def let_go(self, step: Step, context: Context[World]) -> None:
         return None
 
 

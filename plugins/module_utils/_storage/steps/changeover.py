@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
@@ -17,7 +18,13 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execu
     UndoRefused,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Step
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.held import hold, release, stands_on
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.held import (
+    baseline,
+    hold,
+    note_baseline,
+    release,
+    stands_on,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import LAYER, RENAME
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.recreate import (
     create_containers,
@@ -25,7 +32,10 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.recreat
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.base import NothingToUndo, SelfProving
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.downtime import running_on
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.moves import published
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.moves import (
+    published,
+    refuse_if_origin_ran,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.transfer import Transfer
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import (
     World,
@@ -35,12 +45,16 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world i
 )
 
 
-class CreateContainers(NothingToUndo):
+class CreateContainers(SelfProving):
     """New containers on the goal, not started yet, so that the mounts are proved before anything can be written.
 
-    args: ``transfers``, ``pins``, ``file_is_theirs``. Nothing to undo: the stop's
-    undo makes containers on the origin again if these are in its place.
+    args: ``transfers``, ``pins``, ``file_is_theirs``, ``stopped_by``: name of the step with the identities.
+    To undo it is to end what runs there, whoever started it; the stop's undo
+    then makes containers on the origin again.
     """
+
+    # A plain 'up' makes these containers as soon as data and file are in their new place.
+    others_bring_about = True
 
     def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
         world = context.world
@@ -54,6 +68,9 @@ class CreateContainers(NothingToUndo):
     def apply(self, step: Step, context: Context[World]) -> Evidence:
         world, transfers = context.world, transfers_of(step)
         for transfer in transfers:
+            known = published(transfer, context)
+            if known is not None:
+                refuse_if_origin_ran(world, transfer, known["settled_at"])
             # Whatever happened before: a service is never started on a directory
             # without its data, where its image would initialise an empty one.
             path = transfer.origin.path if transfer.goal.kind == LAYER else transfer.goal.path
@@ -68,13 +85,86 @@ class CreateContainers(NothingToUndo):
         )
         return {"mounts": self._mounts(step, world)}
 
+    def undo(self, step: Step, context: Context[World]) -> Evidence:
+        world, directory = context.world, context.operation.directory
+        transfers = [t for t in transfers_of(step) if t.running]
+        wrote = {transfer.service: words for transfer in transfers if (words := self._halted(transfer, step, context))}
+        if wrote:
+            in_parallel(lambda t: self._start_again(world, t), transfers)
+            release(world, directory)
+            what = "; ".join(f"{service}: {words}" for service, words in wrote.items())
+            raise UndoRefused(
+                f"The new location has taken writes already ({what}), so nothing is undone: going back to the original"
+                " as it was would lose them.",
+                state=(
+                    "the services were started on the new location, which holds all that was written; the originals"
+                    " are as they were when the services stopped"
+                ),
+                next_command="look at the services' logs, then run the same task again: it goes on from here",
+            )
+        return {}
+
+    def _halted(self, transfer: Transfer, step: Step, context: Context[World]) -> str:
+        """End what runs on the goal, and return what it wrote there that an undo would lose."""
+        world, directory = context.world, context.operation.directory
+        # A renamed directory goes back whole; what was taken away by an undo that was interrupted is no more.
+        losable = transfer.strategy != RENAME and self._is_there(transfer, context)
+        identities = context.evidence.get(step.args["stopped_by"], {}).get("identities", {})
+        since = baseline(directory, transfer) or identities.get(transfer.name)
+        path = transfer.data_in(world.path_of(transfer, transfer.goal)) if losable else ""
+        running = running_on(world, transfer, transfer.goal)
+        for container in running:
+            # A signal that is not the container's own stop signal does not
+            # count as a stop by hand: the policy would start it again.
+            hold(world, directory, [transfer.service])
+            wrote = self._halt(world, transfer, container, path, since)
+            if losable and wrote:
+                return wrote
+        if not losable or since is None:
+            return ""
+        if running:
+            # What the stop itself wrote is no reason to refuse the next undo.
+            note_baseline(directory, transfer, world.store(transfer).identity(path))
+            return ""
+        return world.store(transfer).took_writes(path, since)
+
+    @staticmethod
+    def _halt(
+        world: World, transfer: Transfer, container: Container, path: str, since: Mapping[str, Any] | None
+    ) -> str:
+        store, ends = world.store(transfer), time.monotonic() + world.stop_timeout
+        place = path or transfer.data_in(world.path_of(transfer, transfer.goal))
+        try:
+            return store.halt(world.engine, container, place, since or store.identity(place), world.stop_timeout)
+        except StatefulError:
+            # It never got ready, so there may be no server to ask. Then its first process is
+            # asked to end, as the engine does it, and never killed.
+            left = max(1.0, ends - time.monotonic())
+            world.engine.stop(container.id, signal=container.stop_signal, timeout=left)
+        return store.took_writes(place, since) if since is not None else ""
+
+    @staticmethod
+    def _start_again(world: World, transfer: Transfer) -> None:
+        container = the_container(world, transfer)
+        if not container.running:
+            world.engine.start(container.id)
+
+    @staticmethod
+    def _is_there(transfer: Transfer, context: Context[World]) -> bool:
+        if transfer.goal.kind == LAYER:
+            return stands_on(context.world, transfer, transfer.goal, context.operation.directory)
+        return published(transfer, context) is not None
+
     @staticmethod
     def _mounts(step: Step, world: World) -> dict[str, Any]:
         return {t.name: prove_mount(world, t, t.goal) for t in transfers_of(step)}
 
 
-class StartStores(SelfProving):
-    """The stores start on the goal. args: ``transfers``, ``stopped_by``: name of the step with the identities."""
+class StartStores(NothingToUndo):
+    """The stores start on the goal. args: ``transfers``.
+
+    Undoing the step before, which made the containers, ends what runs in them.
+    """
 
     def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
         waiting = [t for t in self._wanted(step) if not running_on(context.world, t, t.goal)]
@@ -85,58 +175,6 @@ class StartStores(SelfProving):
         waiting = [t for t in self._wanted(step) if not running_on(world, t, t.goal)]
         in_parallel(lambda transfer: world.engine.start(the_container(world, transfer).id), waiting)
         return {"starting_at": time.time()}
-
-    def undo(self, step: Step, context: Context[World]) -> Evidence:
-        world, directory = context.world, context.operation.directory
-        for transfer in self._wanted(step):
-            for container in running_on(world, transfer, transfer.goal):
-                # A signal that is not the container's own stop signal does not
-                # count as a stop by hand: the policy would start it again.
-                hold(world, directory, [transfer.service])
-                self._stop(world, transfer, container)
-        wrote = self._writes_on_the_goal(step, context)
-        if wrote:
-            in_parallel(lambda t: world.engine.start(the_container(world, t).id), self._wanted(step))
-            release(world, directory)
-            raise UndoRefused(
-                f"The new location has taken writes already ({wrote}), so nothing is undone: going back to the"
-                " original as it was would lose them.",
-                state="the services were started on the new location, which holds all data",
-                next_command="look at the service's log, then run the same task again: it goes on from here",
-            )
-        return {}
-
-    @staticmethod
-    def _stop(world: World, transfer: Transfer, container: Container) -> None:
-        ends = time.monotonic() + world.stop_timeout
-        try:
-            world.store(transfer).stop(world.engine, container, world.stop_timeout)
-        except StatefulError:
-            # It never got ready, so there may be no server to ask. Then its first process is
-            # asked to end, as the engine does it, and never killed.
-            left = max(1.0, ends - time.monotonic())
-            world.engine.stop(container.id, signal=container.stop_signal, timeout=left)
-
-    def _writes_on_the_goal(self, step: Step, context: Context[World]) -> str:
-        """Return what was written since the stop to a goal that is a copy; a renamed directory goes back whole."""
-        identities = context.evidence.get(step.args["stopped_by"], {}).get("identities", {})
-        found = []
-        for transfer in self._wanted(step):
-            if transfer.strategy == RENAME or transfer.name not in identities:
-                continue
-            if not self._is_there(transfer, context):
-                continue  # taken away by an undo that was interrupted
-            path = transfer.data_in(context.world.path_of(transfer, transfer.goal))
-            wrote = context.world.store(transfer).took_writes(path, identities[transfer.name])
-            if wrote:
-                found.append(f"{transfer.service}: {wrote}")
-        return "; ".join(found)
-
-    @staticmethod
-    def _is_there(transfer: Transfer, context: Context[World]) -> bool:
-        if transfer.goal.kind == LAYER:
-            return stands_on(context.world, transfer, transfer.goal, context.operation.directory)
-        return published(transfer, context) is not None
 
     @staticmethod
     def _wanted(step: Step) -> list[Transfer]:

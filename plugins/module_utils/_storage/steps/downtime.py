@@ -14,7 +14,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model im
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Evidence
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Step
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.barrier import unbar
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.barrier import unseal
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.held import (
     NO_RESTART,
     release,
@@ -59,6 +59,9 @@ class HoldRestarts(SelfProving):
         release(context.world, context.operation.directory)
         return restore_policies(step.args["containers"], context.world)
 
+    def let_go(self, step: Step, context: Context[World]) -> None:
+        self.undo(step, context)
+
     @staticmethod
     def _present(step: Step, world: World) -> list[Container]:
         found = (world.engine.container(container_id) for container_id in step.args["containers"])
@@ -91,10 +94,26 @@ class ArrangeStop(SelfProving):
         world, arranged = context.world, {}
         for transfer in transfers_of(step):
             for container in running_on(world, transfer, transfer.origin):
+                self._refuse_another(transfer, container, context)
                 arranged[transfer.name] = dict(
                     world.store(transfer).arrange_stop(world.engine, container, transfer.store_facts)
                 )
         return {"arranged": arranged}
+
+    @staticmethod
+    def _refuse_another(transfer: Transfer, container: Container, context: Context[World]) -> None:
+        """Raise where the service was made anew since the plan: its image and its options may be others by now.
+
+        Once it was stopped for this operation, an admin who brings it back makes another container of the same.
+        """
+        stopped = any(s.kind == "stop_stores" and s.name in context.evidence for s in context.operation.plan.steps)
+        if container.image_id == transfer.image_id and (stopped or container.id in transfer.containers):
+            return
+        raise StatefulError(
+            f"The service {transfer.service} was recreated since this was planned: {container.name} is another"
+            " container than the one that the plan was made for.",
+            next_command="run the same task again: it plans anew",
+        )
 
     def undo(self, step: Step, context: Context[World]) -> Evidence:
         world = context.world
@@ -109,6 +128,9 @@ class ArrangeStop(SelfProving):
 class StopDependents(SelfProving):
     """What uses the stores stops first. args: ``order``: lists of container ids, stopped list after list."""
 
+    # An engine that restarts while restart policies are held leaves them stopped.
+    others_bring_about = True
+
     def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
         ids = [container_id for group in step.args["order"] for container_id in group]
         containers = [context.world.engine.container(container_id) for container_id in ids]
@@ -122,6 +144,9 @@ class StopDependents(SelfProving):
 
     def undo(self, step: Step, context: Context[World]) -> Evidence:
         return start_in_order(context.world, reversed(step.args["order"]))
+
+    def let_go(self, step: Step, context: Context[World]) -> None:
+        self.undo(step, context)
 
     @staticmethod
     def _stop(world: World, container_id: str) -> None:
@@ -146,21 +171,36 @@ class StartDependents(NothingToUndo):
 
 
 def start_in_order(world: World, groups: Any) -> Evidence:
-    """Start the containers of each group; one that an admin removed meanwhile is named, not made anew."""
-    started, gone = [], []
+    """Start the containers of each group, all that can; raises for those that cannot.
+
+    One that an admin removed meanwhile is named, not made anew.
+    """
+    started, gone, failed = [], [], []
     for group in groups:
         for container_id in group:
             container = world.engine.container(container_id)
             if container is None:
                 gone.append(container_id[:12])
             elif not container.running:
-                world.engine.start(container_id)
-                started.append(container.name)
+                try:
+                    world.engine.start(container_id)
+                    started.append(container.name)
+                except StatefulError as error:
+                    failed.append((container.name, error.msg))
+    if failed:
+        raise StatefulError(
+            "; ".join(f"{name} does not start: {why}" for name, why in failed),
+            state=f"the stores run; so do all dependents but {', '.join(name for name, _why in failed)}",
+            next_command=f"docker logs --tail 50 {failed[0][0]}",
+        )
     return {"started": started, "gone": gone, "started_at": time.time()}
 
 
 class StopStores(SelfProving):
     """The stores stop cleanly, and their files prove it. args: ``transfers``, ``pins``, ``file_is_theirs``."""
+
+    # As for their dependents; or one crashes that no policy brings back.
+    others_bring_about = True
 
     def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
         world = context.world
@@ -182,7 +222,8 @@ class StopStores(SelfProving):
         began = time.time()
         # What an earlier run stopped already says nothing about this stop's files.
         stopping = {t.name: began for t in transfers_of(step) if running_on(world, t, t.origin)}
-        in_parallel(lambda transfer: self._stop(world, transfer), transfers_of(step))
+        arranged = self._arranged(step, context)
+        in_parallel(lambda t: self._stop(world, t, arranged.get(t.name, {})), transfers_of(step))
         stopped_at = time.time()
         return {"identities": self._identities(step, world, stopping), "stopping_at": began, "stopped_at": stopped_at}
 
@@ -201,14 +242,21 @@ class StopStores(SelfProving):
                 file_is_theirs=step.args["file_is_theirs"],
             )
         for transfer in transfers:
-            unbar(transfer.goal)
-        in_parallel(lambda transfer: self._start_again(world, transfer), [t for t in transfers if t.running])
+            unseal(transfer.goal)
+        began = context.operation.journal.began(step.name)
+        in_parallel(lambda t: self._start_again(world, t, began), [t for t in transfers if t.running])
         return {"running_on": [t.origin.shown() for t in transfers], "ready_at": time.time()}
 
     @staticmethod
-    def _stop(world: World, transfer: Transfer) -> None:
+    def _arranged(step: Step, context: Context[World]) -> Mapping[str, Any]:
+        arranging = (s.name for s in context.operation.plan.steps if s.kind == "arrange_stop")
+        found: Mapping[str, Any] = context.evidence.get(next(arranging, ""), {}).get("arranged", {})
+        return found
+
+    @staticmethod
+    def _stop(world: World, transfer: Transfer, arranged: Mapping[str, Any]) -> None:
         for container in running_on(world, transfer, transfer.origin):
-            world.store(transfer).stop(world.engine, container, world.stop_timeout)
+            world.store(transfer).stop(world.engine, container, arranged, world.stop_timeout)
 
     @staticmethod
     def _identities(step: Step, world: World, stopping: Mapping[str, float] | None = None) -> dict[str, Any]:
@@ -237,7 +285,7 @@ class StopStores(SelfProving):
         return there and the_container(world, transfer).image_id == transfer.image_id
 
     @staticmethod
-    def _start_again(world: World, transfer: Transfer) -> None:
+    def _start_again(world: World, transfer: Transfer, stop_began: float) -> None:
         store = world.store(transfer)
         prove_mount(world, transfer, transfer.origin)
         path = transfer.data_in(world.path_of(transfer, transfer.origin))
@@ -252,16 +300,16 @@ class StopStores(SelfProving):
             # It had been asked to stop, and is through with that only now, or hangs after it.
             # Where the files say that the server itself has ended, its container may be killed.
             container = the_container(world, transfer)
-            if container.running and not StopStores._has_ended(store, path, transfer):
+            if container.running and not StopStores._has_ended(store, path, transfer, stop_began):
                 raise failure
         world.engine.stop(container.id, signal=container.stop_signal, timeout=world.stop_timeout, kill=True)
         world.engine.start(container.id)
         store.wait_ready(world.engine, container.id, transfer.store_facts, world.ready_timeout)
 
     @staticmethod
-    def _has_ended(store: Store, path: str, transfer: Transfer) -> bool:
+    def _has_ended(store: Store, path: str, transfer: Transfer, stop_began: float) -> bool:
         try:
-            store.prove_stopped(path, transfer.store_facts)
+            store.prove_stopped(path, transfer.store_facts, stop_began)
         except StatefulError:
             return False
         return True

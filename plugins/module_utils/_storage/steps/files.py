@@ -91,7 +91,7 @@ def _hunks_path(context: Context[World]) -> str:
 def _plan(step: Step, context: Context[World]) -> Rewrite:
     compose = context.world.compose
     return plan_rewrite(
-        project_files(compose.options, compose.environment),
+        project_files(compose.options, compose.environment, v1=compose.is_v1),
         mounts=[Mount(entry["service"], entry["target"], entry["source"]) for entry in step.args["mounts"]],
         images=step.args["images"],
         rewrite=step.args["rewrite"],

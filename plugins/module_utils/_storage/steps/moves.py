@@ -19,10 +19,17 @@ from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import ANONYMOUS_LABEL
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
-from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Evidence
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import (
+    Context,
+    Evidence,
+    Undecided,
+    UndoRefused,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Step
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.barrier import bar, is_barred, unbar
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import ANONYMOUS
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import Operation
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.barrier import is_sealed, seal, unseal
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.held import baseline, note_baseline
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import ANONYMOUS, LAYER
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.base import NothingToUndo, SelfProving
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.downtime import running_on
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.transfer import Location, Transfer
@@ -40,11 +47,11 @@ class Rename(SelfProving):
 
     def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
         transfer = transfer_of(step)
-        return self._evidence(transfer) if is_same_directory(transfer.goal.path, transfer) else None
+        return self._evidence(transfer) if is_same_directory(transfer.goal.path, transfer, context) else None
 
     def apply(self, step: Step, context: Context[World]) -> Evidence:
         transfer = transfer_of(step)
-        if not is_same_directory(transfer.origin.path, transfer):
+        if not is_same_directory(transfer.origin.path, transfer, context):
             raise StatefulError(
                 f"{transfer.origin.path} is no longer the directory that the plan was made for.",
                 state=f"the data is in {transfer.origin.shown()} or in {transfer.goal.path}; nothing was moved now",
@@ -52,7 +59,7 @@ class Rename(SelfProving):
         stop_if_in_use(context.world, transfer, transfer.origin)
         make_room(context.world, transfer.goal)
         renaming.rename_directory(transfer.origin.path, transfer.goal.path)
-        bar(transfer.origin)
+        seal(transfer.origin)
         return self._evidence(transfer)
 
     def verify(self, step: Step, context: Context[World], evidence: Evidence) -> None:
@@ -61,11 +68,18 @@ class Rename(SelfProving):
 
     def undo(self, step: Step, context: Context[World]) -> Evidence:
         transfer = transfer_of(step)
-        if is_same_directory(transfer.goal.path, transfer):
+        if is_same_directory(transfer.goal.path, transfer, context):
             stop_if_in_use(context.world, transfer, transfer.goal)
             make_room(context.world, transfer.origin)
             renaming.rename_directory(transfer.goal.path, transfer.origin.path)
-            bar(transfer.goal)  # until the undo of the stop has made a container on the origin
+            seal(transfer.goal)  # until the undo of the stop has made a container on the origin
+        elif not is_same_directory(transfer.origin.path, transfer, context):
+            raise StatefulError(
+                f"The directory that was renamed is neither at {transfer.goal.path} nor at {transfer.origin.path}.",
+                state="the data is where somebody moved it to; nothing was touched now",
+                safe_to_rerun=False,
+                next_command=f"find / -xdev -inum {transfer.inode}",
+            )
         return {"path": transfer.origin.path}
 
     @staticmethod
@@ -74,13 +88,13 @@ class Rename(SelfProving):
 
 
 class FreeName(NothingToUndo):
-    """Nothing mounts the origin any more, so its name need not be barred. args: ``transfer``."""
+    """Nothing mounts the origin any more, so its name need not be sealed. args: ``transfer``."""
 
     def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
-        return None if is_barred(transfer_of(step).origin) else {}
+        return None if is_sealed(transfer_of(step).origin) else {}
 
     def apply(self, step: Step, context: Context[World]) -> Evidence:
-        unbar(transfer_of(step).origin)
+        unseal(transfer_of(step).origin)
         return {}
 
 
@@ -95,17 +109,19 @@ class StagedMove(SelfProving):
         known = published(transfer, context)
         if known is None:
             return None
-        ran_at_origin = started_since(context.world, transfer, transfer.origin, known["settled_at"])
-        ran_at_goal = started_since(context.world, transfer, transfer.goal, known["settled_at"])
-        if ran_at_origin and ran_at_goal:
-            raise StatefulError(
+        # A container that ran and was removed is seen by what it wrote alone.
+        at_origin = started_since(context.world, transfer, transfer.origin, known["settled_at"])
+        at_origin = at_origin or bool(written_at_origin(transfer, context))
+        at_goal = started_since(context.world, transfer, transfer.goal, known["settled_at"])
+        if at_origin and (at_goal or written_at_goal(transfer, context)):
+            raise Undecided(
                 f"The service {transfer.service} ran on {transfer.origin.shown()} and on {transfer.goal.path} since"
                 " the data was moved: both may hold writes that the other lacks.",
                 state=f"both are kept as they are: {transfer.origin.path} and {transfer.goal.path}",
                 safe_to_rerun=False,
                 next_command="compare the two by hand and remove the one that is not wanted",
             )
-        return None if ran_at_origin else known
+        return None if at_origin else known
 
     def apply(self, step: Step, context: Context[World]) -> Evidence:
         transfer = transfer_of(step)
@@ -114,14 +130,19 @@ class StagedMove(SelfProving):
             # Moved before, and the origin ran since: what lies at the goal is
             # our own copy, and is brought up to date like any other.
             os.rename(transfer.goal.path, transfer.staging)
+        # Before the data is read, so that whatever runs on the origin from here on is noticed.
+        settled_at = time.time()
         filled = dict(self.fill(transfer, step, context))
         store = context.world.store(transfer)
         wanted = store.identity(transfer.data_in(transfer.origin.path))
-        differences = store.differences(wanted, store.identity(transfer.data_in(transfer.staging)))
+        found = store.identity(transfer.data_in(transfer.staging))
+        differences = store.differences(wanted, found)
         if differences:
             raise StatefulError(f"The copy in {transfer.staging} differs: {'; '.join(differences)}.")
+        refuse_if_origin_ran(context.world, transfer, settled_at)
         make_room(context.world, transfer.goal)
-        evidence = {**filled, "path": transfer.goal.path, "settled_at": time.time()}
+        note_baseline(context.operation.directory, transfer, found)
+        evidence = {**filled, "path": transfer.goal.path, "settled_at": settled_at}
         # On disk before the rename: a kill right after it must not leave a
         # directory of which nobody knows whose it is.
         status = os.lstat(transfer.staging)
@@ -136,6 +157,7 @@ class StagedMove(SelfProving):
         for path in (transfer.staging, transfer.goal.path):
             stop_if_in_use(context.world, transfer, Location("bind", path))
         if published(transfer, context) is not None:
+            refuse_if_written(transfer, context)
             os.rename(transfer.goal.path, transfer.staging)
         # Before the copy goes: its inode may then be given to anything.
         durable.remove_file(_mark_path(context, transfer))
@@ -205,10 +227,9 @@ def published(transfer: Transfer, context: Context[World]) -> Evidence | None:
     try:
         with open(_mark_path(context, transfer), encoding="utf-8") as handle:
             mark: dict[str, Any] = json.load(handle)
-        status = os.lstat(transfer.goal.path)
     except FileNotFoundError:
         return None
-    same = (status.st_ino, status.st_dev) == (mark["inode"], mark["device"])
+    same = is_directory(transfer.goal.path, mark["inode"], mark["device"], context.operation)
     return dict(mark["evidence"]) if same else None
 
 
@@ -218,13 +239,18 @@ def is_in_place(transfer: Transfer) -> bool:
     return os.path.isdir(path) and not _is_empty(path) and not os.path.exists(transfer.staging)
 
 
-def is_same_directory(path: str, transfer: Transfer) -> bool:
+def is_same_directory(path: str, transfer: Transfer, context: Context[World]) -> bool:
     """Tell whether ``path`` is the very directory that the plan was made for."""
+    return is_directory(path, transfer.inode, transfer.device, context.operation)
+
+
+def is_directory(path: str, inode: int, device: int, operation: Operation) -> bool:
+    """Tell whether ``path`` is the directory that ``operation`` noted."""
     try:
         status = os.lstat(path)
     except FileNotFoundError:
         return False
-    return (status.st_ino, status.st_dev) == (transfer.inode, transfer.device)
+    return status.st_ino == inode and (status.st_dev == device or not operation.in_its_boot)
 
 
 def stop_if_in_use(world: World, transfer: Transfer, location: Location) -> None:
@@ -239,19 +265,53 @@ def stop_if_in_use(world: World, transfer: Transfer, location: Location) -> None
         )
 
 
+def refuse_if_origin_ran(world: World, transfer: Transfer, since: float) -> None:
+    """Raise where something ran on the origin after ``since``: the copy may lack what was written there."""
+    stop_if_in_use(world, transfer, transfer.origin)
+    if started_since(world, transfer, transfer.origin, since):
+        raise StatefulError(
+            f"A container ran on {transfer.origin.shown()} while its data was being moved, so the copy may lack what"
+            " was written there.",
+            state=f"the data is complete in {transfer.origin.shown()}",
+            next_command="docker ps -a --filter label=" + f"com.docker.compose.service={transfer.service}",
+        )
+
+
+def refuse_if_written(transfer: Transfer, context: Context[World]) -> None:
+    """Raise where a copy at the goal, which an undo would remove, holds what was written to it since."""
+    wrote = written_at_goal(transfer, context)
+    if wrote:
+        raise UndoRefused(
+            f"{transfer.goal.path} has taken writes ({transfer.service}: {wrote}), so nothing is undone: going back to"
+            " the original as it was would lose them.",
+            state=f"{transfer.goal.path} holds all data; {transfer.origin.shown()} is as it was at the stop",
+            next_command="run the same task again: it goes on from here",
+        )
+
+
+def written_at_goal(transfer: Transfer, context: Context[World]) -> str:
+    """Return in words what the copy at the goal took since it was published; empty for nothing."""
+    since = baseline(context.operation.directory, transfer)
+    if since is None:
+        return ""
+    return context.world.store(transfer).took_writes(transfer.data_in(transfer.goal.path), since)
+
+
+def written_at_origin(transfer: Transfer, context: Context[World]) -> str:
+    """Return in words what the origin took since the stop; empty for nothing, and where it is retained elsewhere."""
+    stops = [step.name for step in context.operation.plan.steps if step.kind == "stop_stores"]
+    since = context.evidence.get(stops[0], {}).get("identities", {}).get(transfer.name) if stops else None
+    # The files of a layer are marked by the links that keep them, and those are made anew after any start.
+    if since is None or transfer.origin.kind == LAYER or not os.path.isdir(transfer.origin.path):
+        return ""
+    if _is_empty(transfer.origin.path):
+        return ""
+    return context.world.store(transfer).took_writes(transfer.data_in(transfer.origin.path), since)
+
+
 def started_since(world: World, transfer: Transfer, location: Location, moment: float) -> bool:
     """Tell whether any container started on ``location`` after ``moment`` (seconds since the epoch)."""
-    return any(epoch(c.started_at) > moment for c in world.on_location(transfer, location))
-
-
-def epoch(stamp: str) -> float:
-    """Return the engine's RFC 3339 stamp in seconds since the epoch; 0 for 'never'."""
-    if not stamp or stamp.startswith("0001-"):
-        return 0.0
-    whole, _dot, rest = stamp.partition(".")
-    fraction = "".join(char for char in rest if char.isdigit())
-    seconds = time.mktime(time.strptime(whole.rstrip("Z"), "%Y-%m-%dT%H:%M:%S")) - time.timezone
-    return seconds + (float(f"0.{fraction}") if fraction else 0.0)
+    return any(c.started > moment for c in world.on_location(transfer, location))
 
 
 def make_room(world: World, location: Location) -> None:
@@ -260,7 +320,7 @@ def make_room(world: World, location: Location) -> None:
         labels = {ANONYMOUS_LABEL: ""} if location.kind == ANONYMOUS else {}
         world.engine.create_volume(location.volume, labels=labels)
     os.makedirs(os.path.dirname(location.path), exist_ok=True)
-    unbar(location)
+    unseal(location)
     if os.path.isdir(location.path):
         os.rmdir(location.path)  # fails, as it must, unless it is empty
 

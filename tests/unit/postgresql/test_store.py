@@ -1,0 +1,108 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Whether a container is a Postgres, where its data is, and that the files are those of the server."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import paths
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import store as subject
+from tests.unit.postgresql.control_file import IDENTIFIER, make_cluster
+from tests.unit.postgresql.fakes import FakeEngine, a_container
+
+USUAL = "/var/lib/postgresql/data"
+
+
+class Place:
+    """A container's root in a directory; ``answer`` is what its server says of its data directory, None for none."""
+
+    def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.root = root
+        self.answer: str | None = None
+        self.programs = frozenset({"postgres"})
+        monkeypatch.setattr(subject.PostgresqlStore, "session", self.session)
+        monkeypatch.setattr(subject, "programs_in", lambda _container: self.programs)
+        monkeypatch.setattr(paths, "root_of", lambda _container: str(root))
+
+    @contextlib.contextmanager
+    def session(self, *_args: Any) -> Iterator[Any]:
+        if self.answer is None:
+            raise StatefulError("No session with the server")
+        yield SimpleNamespace(scalar=lambda _query: self.answer)
+
+    def cluster(self, path: str, *, runs: bool = False, identifier: int = IDENTIFIER) -> str:
+        made = make_cluster(self.root / path.lstrip("/"), identifier=identifier)
+        if runs:
+            (made / "postmaster.pid").write_text(f"1\n{path}\n0\n5432\n/run\n\n\nready\n")
+        return str(made)
+
+    def recognised(self, container: Container) -> str:
+        return subject.PostgresqlStore(subject.Login()).recognises(
+            FakeEngine(),  # type: ignore[arg-type]
+            container,
+            lambda path: str(self.root / path.lstrip("/")),
+        )
+
+
+@pytest.fixture(name="place")
+def root_of_a_container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    return Place(tmp_path, monkeypatch)
+
+
+def running(**changes: Any) -> Container:
+    return a_container(**{"status": "running", "pid": 42, "image_ref": "postgres:17", **changes})
+
+
+def test_a_server_knows_better_than_what_lies_at_the_usual_place(place: Place) -> None:
+    place.cluster(USUAL)
+    place.cluster("/srv/pg", runs=True)
+    place.answer = "/srv/pg"
+    assert place.recognised(running(env={"PGDATA": USUAL})) == "/srv/pg"
+
+
+def test_a_server_elsewhere_that_a_client_reaches_is_not_here(place: Place) -> None:
+    place.answer = USUAL
+    place.programs = frozenset({"crond"})
+    assert place.recognised(running(image_ref="prodrigestivill/postgres-backup-local")) == ""
+
+
+@pytest.mark.parametrize("image", ["prometheuscommunity/postgres-exporter", "postgrest/postgrest"])
+def test_what_is_only_called_so_is_no_store(place: Place, image: str) -> None:
+    place.programs = frozenset({"postgres_export", "sh"})
+    assert place.recognised(running(image_ref=image)) == ""
+
+
+def test_a_server_that_does_not_answer_is_no_plain_files(place: Place) -> None:
+    with pytest.raises(StatefulError, match="No session"):
+        place.recognised(running())
+    place.programs = frozenset()
+    with pytest.raises(StatefulError, match="No session"):
+        place.recognised(running(status="restarting", pid=0))
+
+
+def test_a_stopped_server_is_known_by_its_files(place: Place) -> None:
+    place.cluster(USUAL)
+    assert place.recognised(running(status="exited", pid=0)) == USUAL
+    assert place.recognised(running(status="exited", pid=0, image_ref="nginx", env={})) == ""
+
+
+def test_files_of_another_cluster_are_refused(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    host_path = place.cluster(USUAL, identifier=1)
+    place.answer = "/srv/pg"
+    cluster = SimpleNamespace(system_identifier=2, data_directory="/srv/pg", superuser="postgres")
+    monkeypatch.setattr(subject, "observe_cluster", lambda _session: cluster)
+    store = subject.PostgresqlStore(subject.Login())
+    with pytest.raises(StatefulError, match="its data is elsewhere") as caught:
+        store.observe(FakeEngine(), running(), USUAL, host_path)  # type: ignore[arg-type]
+    assert "/srv/pg" in caught.value.msg
