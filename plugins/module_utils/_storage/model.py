@@ -50,6 +50,8 @@ class StoreFacts:
 
     ``against``: per strategy the reason why it cannot be used. ``identity`` is
     what must be equal after the move; it can be read from files alone.
+    ``outside``: by path inside the container, what the store keeps apart from
+    its data directory.
     """
 
     kind: str
@@ -60,6 +62,7 @@ class StoreFacts:
     blockers: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     details: Mapping[str, Any] = field(default_factory=dict)
+    outside: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -141,6 +144,18 @@ class Move:
     ignore_line: str = ""
     ignore_file: str = ""
     image_id: str = ""
+    backed_up_with: str = ""
+    """The target of the store that this is a part of, whose backup holds it as of one moment with the rest."""
+
+
+@dataclass(frozen=True)
+class Outlying:
+    """Data of a store that stays where it is while its service's container is created anew."""
+
+    service: str
+    what: str
+    path: str
+    kind: str
 
 
 @dataclass(frozen=True)
@@ -244,3 +259,4 @@ class Findings:
     backup_place: Place | None = None
     compose_v1: bool = False
     other_anonymous: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    outlying: tuple[Outlying, ...] = ()

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import (
+    ANONYMOUS,
     BIND,
     LAYER,
     POSTGRESQL,
@@ -70,6 +71,13 @@ def blockers(request: Request, findings: Findings, choices: Mapping[str, Choice]
     found = [*findings.unsupported, *findings.blockers, *findings.rewrite.blockers]
     for move in findings.moves:
         found += _of_move(move, choices[name_of(move)])
+    ways_out = {LAYER: "list it in mounts too, with target: {path}", TMPFS: "put it on disk first"}
+    found += [
+        f"{part.service} keeps {part.what} at {part.path}, on no volume, where it is lost when the container is created"
+        f" anew: {ways_out[part.kind].format(path=part.path)}."
+        for part in findings.outlying
+        if part.kind in ways_out
+    ]
     for unstarted in findings.unstarted:
         found += _of_unstarted(unstarted)
     found += _space(request, findings, choices)
@@ -107,6 +115,12 @@ def warnings(request: Request, findings: Findings, choices: Mapping[str, Choice]
     for move in findings.moves:
         if move.data.facts is not None:
             found += move.data.facts.warnings
+    found += [
+        f"{part.service} keeps {part.what} at {part.path}, in an anonymous volume, which 'down' leaves without a name:"
+        f" list it in mounts too, with target: {part.path}, to have it moved."
+        for part in findings.outlying
+        if part.kind == ANONYMOUS
+    ]
     for unstarted in findings.unstarted:
         found += _told_of_unstarted(unstarted)
     for service, sentence in findings.floating.items():

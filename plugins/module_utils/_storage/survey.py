@@ -45,6 +45,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.observe
     place,
     with_facts,
 )
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.outlying import outlying, with_parts
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.preflight import check_move
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import clone, rename
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.unstarted import look_around
@@ -61,7 +62,7 @@ def survey(
     """Return the findings for the mounts that are not reached yet."""
     services = list(dict.fromkeys(mount.service for mount, _data in moving))
     contexts = build_contexts(project)
-    moves = tuple(_move(world, project, mount, data, contexts) for mount, data in moving)
+    moves = with_parts([_move(world, project, mount, data, contexts) for mount, data in moving])
     info = world.engine.info()
     floating, images = floating_images(world, project, services)
     changing = {(mount.service, data.target) for mount, data in moving}
@@ -88,6 +89,7 @@ def survey(
         backup_place=place(world, request.backup_dir),
         compose_v1=world.compose.is_v1,
         other_anonymous=_other_anonymous(world, project, services, changing),
+        outlying=outlying(world, project, moves),
     )
 
 

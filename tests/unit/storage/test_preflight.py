@@ -13,6 +13,7 @@ import pytest
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import (
+    ANONYMOUS,
     AUTO,
     BIND,
     COPY,
@@ -26,6 +27,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model i
     FoundData,
     MountRequest,
     Move,
+    Outlying,
     Request,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.preflight import (
@@ -74,6 +76,14 @@ TABLE = [
         "no backup for a copy", lambda: found(replace(REQUEST, backup="none"), findings(a_move(cannot=ELSEWHERE))),
         "db:/var/lib/postgresql/data", "backup: auto",
     ),
+    (
+        "a part in the layer", lambda: found(what=findings(outlying=(Outlying("db", "a tablespace", "/fast", LAYER),))),
+        "a tablespace", "target: /fast",
+    ),
+    (
+        "a part in memory", lambda: found(what=findings(outlying=(Outlying("db", "a tablespace", "/fast", TMPFS),))),
+        "a tablespace", "on disk first",
+    ),
     ("too long", lambda: found(replace(REQUEST, max_downtime=0.5)), "1.0 s", "max_downtime"),
     ("space", lambda: of(cannot=ELSEWHERE, free_bytes=GIB), "bytes are missing", "Free them"),
 ]  # fmt: skip
@@ -99,6 +109,15 @@ def test_what_the_store_and_the_engine_say_is_passed_on() -> None:
 def test_everything_in_the_way_is_said_at_once() -> None:
     move = a_move(volatile=True, users=("x",), empty=False, occupied_by="a file", exists=True)
     assert len(found(what=findings(move, drift={"db": ("a",)}))) == 4
+
+
+@pytest.mark.parametrize("kind, told", [(ANONYMOUS, 1), (NAMED, 0), (BIND, 0)])
+def test_a_part_that_stays_on_its_volume(kind: str, told: int) -> None:
+    what = findings(outlying=(Outlying("db", "a tablespace", "/fast", kind),))
+    assert found(what=what) == []
+    said = warnings(REQUEST, what, _choices(what))
+    assert len(said) == told
+    assert all("target: /fast" in sentence for sentence in said)
 
 
 def test_drift_may_be_accepted() -> None:
