@@ -120,6 +120,7 @@ next_command:
 """
 
 import os
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -128,8 +129,8 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._compose.argumen
     LOGIN_ARGUMENTS,
     PROJECT_ARGUMENTS,
 )
-from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._host import require
+from ansible_collections.selfhost.stateful.plugins.module_utils._module import answer
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import OperationStore
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.arguments import (
     connect_world,
@@ -154,10 +155,10 @@ def main() -> None:
     """Read the options, copy, exit."""
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     params = module.params
-    try:
+
+    def work() -> dict[str, Any]:
         require(*LIBRARIES)
-        stores = stores_from(params)
-        world = connect_world({**params, "stop_timeout": 0, "ready_timeout": 0}, stores)
+        world = connect_world({**params, "stop_timeout": 0, "ready_timeout": 0}, stores_from(params))
         dest = os.path.abspath(params["dest"])
         copy = None
         if module.check_mode:
@@ -165,14 +166,14 @@ def main() -> None:
         else:
             operations = OperationStore(operations_directory(params))
             planned, copy = carry_out(world, operations, params["service"], params["path"], dest, params["backup"])
-    except StatefulError as error:
-        module.fail_json(**error.as_result())
-    module.exit_json(
-        changed=planned.needed,
-        copies=[copy.as_dict()] if copy else [],
-        size_bytes=planned.data.size_bytes,
-        plan_text=planned.text,
-    )
+        return {
+            "changed": planned.needed,
+            "copies": [copy.as_dict()] if copy else [],
+            "size_bytes": planned.data.size_bytes,
+            "plan_text": planned.text,
+        }
+
+    answer(module, work)
 
 
 if __name__ == "__main__":
