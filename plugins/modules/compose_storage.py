@@ -60,6 +60,8 @@ options:
         description:
           - The path in the container. Left out, it is found by asking the store where its data is, and taking the
             mount that holds it.
+          - A tablespace outside the data directory is a path of its own. One on no volume has to be listed, because it
+            would be lost with the container.
         type: str
         default: ""
       source:
@@ -110,6 +112,7 @@ options:
     description:
       - Services are always created anew from the image that they ran. Where their tag means another image by now, this
         writes the one that runs into the compose file, so that the next plain C(up) does not start another.
+      - Where the tag means another major version of the store by now, the plan is refused without it.
     type: bool
     default: false
   accept_drift:
