@@ -116,6 +116,15 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+plan:
+  description: The C(files) that change, C(how), and the C(files_in_use) afterwards.
+  returned: success
+  type: dict
+plan_text:
+  description: What changes where, for people.
+  returned: success
+  type: str
+  sample: "/home/mastodon/live/docker-compose.yml: uncommented"
 how:
   description:
     - What was done, or would be done in check mode. One or more, separated by commas, of V(uncommented), V(appended),

@@ -105,6 +105,8 @@ def test_edited_and_confirmed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
     result = edit_files(params(folder), mounts=[MOUNT])
     assert (result["changed"], result["how"], result["validated"], result["warnings"]) == (True, "replaced", True, [])
     assert result["files_changed"] == [str(folder / "compose.yaml")]
+    assert result["plan"]["files"] == result["files_changed"]
+    assert result["plan_text"] == f"{folder}/compose.yaml: replaced"
     assert "+      - ./pg:/data" in result["diff"][0]["prepared"]
     assert json.loads(json.dumps(result["hunks"])) == result["hunks"]
     assert "./pg:/data" in (folder / "compose.yaml").read_text()
@@ -116,6 +118,7 @@ def test_a_second_run_changes_nothing_and_asks_nobody(folder: Path, monkeypatch:
     answering(monkeypatch)
     result = edit_files(params(folder), mounts=[MOUNT])
     assert (result["changed"], result["how"], result["diff"]) == (False, "already there", [])
+    assert result["plan_text"] == "No file is changed: already there."
 
 
 def test_check_mode_tells_and_writes_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
