@@ -82,7 +82,11 @@ services:
       type: list
       elements: dict
     image:
-      description: The reference in the file, what runs, what the reference resolves to now, and whether it floats.
+      description:
+        - The C(reference) in the file, C(running_id) and C(running_version), what the reference resolves to here and
+          now (C(resolves_to), C(resolves_to_version)), whether that is another image than the one that runs
+          (C(moved_on)), whether it is C(built_here), and whether its tag follows the newest major (C(floating)).
+        - Versions are those of Postgres (its major) and Redis, as their images name them.
       type: dict
     declared_volumes:
       description: The paths that the image declares as volumes.

@@ -7,12 +7,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import Project
-from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container, Image
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import FILES, DataPath
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.observe import (
@@ -57,27 +58,45 @@ def _paths(world: World, project: Project, name: str) -> tuple[list[DataPath], s
 
 
 def _image(world: World, project: Project, name: str, containers: Sequence[Container]) -> dict[str, Any]:
-    reference = project.service(name).image or (containers[0].image_ref if containers else "")
+    service = project.service(name)
+    reference = service.image or (containers[0].image_ref if containers else "")
     now = world.engine.image(reference) if reference else None
     running = containers[0].image_id if containers else ""
+    built = service.build is not None
     return {
         "reference": reference,
         "running_id": running,
+        "running_version": version_of(world.engine.image(running)) if running else "",
         "resolves_to": now.id if now else "",
+        "resolves_to_version": version_of(now),
         "moved_on": bool(running and now and now.id != running),
-        "floating": is_floating(reference),
+        "built_here": built,
+        "floating": not built and is_floating(reference),
     }
 
 
-def is_floating(reference: str) -> bool:
-    """Tell whether a tag follows the newest release: none, ``latest``, or a variant without a number.
+VERSIONS = ("PG_MAJOR", "REDIS_VERSION", "VALKEY_VERSION", "KEYDB_VERSION")
+"""The variables in which images of stores name their version: of Postgres the major, of the others all of it."""
 
-    ``postgres:alpine`` was 9.6 once and is another major at the next pull.
+
+def version_of(image: Image | None) -> str:
+    """Return the version of the store that an image is made for, empty where it names none."""
+    return next((image.env[name] for name in VERSIONS if image.env.get(name)), "") if image else ""
+
+
+def is_floating(reference: str) -> bool:
+    """Tell whether a tag follows the newest major: it names no version of its own, but a variant at most.
+
+    ``postgres:alpine`` was 9.6 once and is another major at the next pull; so does
+    ``postgres:alpine3.20``, whose number is that of its base.
     """
     if not reference or "@" in reference or reference.startswith("sha256:"):
         return False
     tag = reference.rpartition("/")[2].partition(":")[2]
-    return not any(char.isdigit() for char in tag)
+    return not any(_VERSION.match(part) for part in tag.split("-"))
+
+
+_VERSION = re.compile(r"(?:v|pg)?\d", re.IGNORECASE)
 
 
 def _path(world: World, path: DataPath, containers: Sequence[Container], *, sizes: bool) -> dict[str, Any]:
@@ -124,14 +143,30 @@ def orphans(world: World) -> list[dict[str, Any]]:
     ]
 
 
+def _image_notes(image: Mapping[str, Any]) -> str:
+    notes = []
+    if image["built_here"]:
+        notes.append("built here")
+    if image["floating"]:
+        notes.append("the tag floats")
+    if image["moved_on"]:
+        runs, means = (
+            f"{image[key][7:19]}{' (' + image[version] + ')' if image[version] else ''}"
+            for key, version in (("running_id", "running_version"), ("resolves_to", "resolves_to_version"))
+        )
+        notes.append(f"it runs {runs}, and the tag means {means} by now")
+    elif image["resolves_to"] and (image["floating"] or image["resolves_to_version"]):
+        version = f", version {image['resolves_to_version']}" if image["resolves_to_version"] else ""
+        notes.append(f"now {image['resolves_to'][7:19]}{version}")
+    return f"  ({'; '.join(notes)})" if notes else ""
+
+
 def text(project: str, found: Sequence[dict[str, Any]], lost: Sequence[dict[str, Any]]) -> str:
     """Return the report as a person reads it."""
     lines = [f"Project {project}"]
     for service in found:
         image = service["image"]
-        moved = "  (its tag means another image by now)" if image["moved_on"] else ""
-        floating = "  (the tag floats)" if image["floating"] else ""
-        lines.append(f"  {service['service']}: {image['reference'] or 'no image'}{moved}{floating}")
+        lines.append(f"  {service['service']}: {image['reference'] or 'no image'}{_image_notes(image)}")
         if not service["containers"]:
             lines.append("    never started")
         if service["unanswered"]:

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,3 +53,52 @@ def test_a_store_that_cannot_be_asked_does_not_hide_the_others(tmp_path: Path, e
     assert [path["target"] for path in db["paths"]] == ["/data"]
     assert web["unanswered"] == ""
     assert telling in inventory.text("site", [db, web], [])
+
+
+@pytest.mark.parametrize(
+    "reference, floats",
+    [
+        ("postgres", True),
+        ("postgres:latest", True),
+        ("postgres:alpine", True),
+        ("postgres:alpine3.20", True),
+        ("redis:alpine3.19", True),
+        ("redis:bookworm", True),
+        ("postgres:14-alpine", False),
+        ("postgres:14.9", False),
+        ("registry:5000/x/postgres", True),
+        ("tootsuite/mastodon:v4.3.0", False),
+        ("pgvector/pgvector:pg17", False),
+        ("timescale/timescaledb:latest-pg16", False),
+        ("postgres@sha256:" + "0" * 64, False),
+        ("sha256:" + "0" * 64, False),
+        ("", False),
+    ],
+)
+def test_which_tags_float(reference: str, floats: bool) -> None:
+    assert inventory.is_floating(reference) is floats
+
+
+def test_what_a_tag_means_now_is_named_with_its_version(tmp_path: Path) -> None:
+    site = site_of(
+        tmp_path, "services:\n  db:\n    image: postgres:alpine\n  web:\n    image: live-web\n    build: .\n"
+    )
+    old = site.container("db").image_id
+    site.engine.images[old] = replace(site.engine.images[old], env={"PG_MAJOR": "14"})
+    new = site.engine.add_image("postgres:alpine")
+    site.engine.images[new.id] = replace(new, env={"PG_MAJOR": "17"})
+    db, web = inventory.services(site.world, site.project, (), sizes=False)
+    assert db["image"] == {
+        "reference": "postgres:alpine",
+        "running_id": old,
+        "running_version": "14",
+        "resolves_to": new.id,
+        "resolves_to_version": "17",
+        "moved_on": True,
+        "built_here": False,
+        "floating": True,
+    }
+    assert (web["image"]["floating"], web["image"]["built_here"]) == (False, True)
+    told = inventory.text("site", [db, web], [])
+    assert f"it runs {old[7:19]} (14), and the tag means {new.id[7:19]} (17) by now" in told
+    assert "live-web  (built here" in told
