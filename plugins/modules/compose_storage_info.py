@@ -16,6 +16,8 @@ description:
   - Says for every service of a project and every path with data what kind of mount it is, how large, on which file
     system, and whether a C(down) or a prune would lose it.
   - Postgres and Redis are asked where their data is, so that data one level off its declared mount is found.
+  - In a container's own layer, only the data directory of a Postgres or Redis is found. What other programs write there
+    cannot be told from what their image brought along.
   - Names the volumes that no container refers to any more and that hold a Postgres cluster or Redis files, and the
     images whose tag floats.
 extends_documentation_fragment:
@@ -89,7 +91,7 @@ services:
         - Versions are those of Postgres (its major) and Redis, as their images name them.
       type: dict
     declared_volumes:
-      description: The paths that the image declares as volumes.
+      description: The paths that the image declares as volumes; that of the container, or else what the file names.
       type: list
       elements: str
     unanswered:

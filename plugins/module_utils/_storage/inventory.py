@@ -33,7 +33,8 @@ def services(world: World, project: Project, wanted: Sequence[str], *, sizes: bo
 
 def _service(world: World, project: Project, name: str, *, sizes: bool) -> dict[str, Any]:
     containers = project.containers.get(name, ())
-    image = world.engine.image(containers[0].image_id) if containers else None
+    reference = project.service(name).image
+    image = world.engine.image(containers[0].image_id if containers else reference) if containers or reference else None
     paths, unanswered = _paths(world, project, name)
     return {
         "service": name,
@@ -103,7 +104,7 @@ def _path(world: World, path: DataPath, containers: Sequence[Container], *, size
     known = measured(path) if sizes else path
     version, unanswered = "", ""
     identity: dict[str, Any] = {}
-    if path.store != FILES:
+    if path.store != FILES and path.host_path:
         container = next(c for c in containers if c.id == path.container)
         try:
             facts = with_facts(world, path, container).facts

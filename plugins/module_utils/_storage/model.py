@@ -104,6 +104,8 @@ class DataPath:
             return "the container's own layer: recreating the container deletes it"
         if self.kind == TMPFS:
             return "memory: it is gone when the container stops"
+        if self.volume_options.get("type") == "tmpfs":
+            return "a named volume in memory (its driver's option type: tmpfs): it is gone when no container uses it"
         return ""
 
 

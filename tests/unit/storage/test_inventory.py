@@ -102,3 +102,44 @@ def test_what_a_tag_means_now_is_named_with_its_version(tmp_path: Path) -> None:
     told = inventory.text("site", [db, web], [])
     assert f"it runs {old[7:19]} (14), and the tag means {new.id[7:19]} (17) by now" in told
     assert "live-web  (built here" in told
+
+
+class Knowing(FakeStore):
+    """A store that says where its data is."""
+
+    def __init__(self, directory: str) -> None:
+        super().__init__()
+        self.directory = directory
+
+    def recognises(self, engine: Engine, container: Container, host_path_of: Callable[[str], str]) -> str:
+        return self.directory if "store" in container.image_ref else ""
+
+
+def test_a_store_in_memory_is_no_layer(tmp_path: Path) -> None:
+    site = site_of(tmp_path, "services:\n  db:\n    image: store:1\n")
+    container = site.container("db")
+    site.engine.held[container.id] = replace(container, tmpfs=("/data",))
+    site.stores = {"fake": Knowing("/data/pg"), "files": FilesStore()}  # type: ignore[dict-item]
+    (db,) = inventory.services(site.world, site.project, (), sizes=True)
+    (path,) = db["paths"]
+    assert (path["kind"], path["store"], path["data_directory"]) == ("tmpfs", "fake", "/data/pg")
+    assert path["ephemeral"]
+    assert "memory" in path["reason"]
+
+
+def test_a_named_volume_in_memory_is_ephemeral(tmp_path: Path) -> None:
+    site = site_of(tmp_path, "services:\n  db:\n    image: store:1\n    volumes: ['pg:/data']\nvolumes: {pg: {}}\n")
+    (db,) = inventory.services(site.world, site.project, (), sizes=False)
+    assert not db["paths"][0]["ephemeral"]
+    volume = site.engine.known["site_pg"]
+    site.engine.known["site_pg"] = replace(volume, options={"type": "tmpfs", "device": "tmpfs"})
+    (db,) = inventory.services(site.world, site.project, (), sizes=False)
+    assert db["paths"][0]["kind"] == "named"
+    assert "in memory" in db["paths"][0]["reason"]
+
+
+def test_what_the_image_declares_is_known_before_the_first_start(tmp_path: Path) -> None:
+    site = a_site(tmp_path, TEXT, {"store:1": {"volumes": ["/data"]}})
+    db, web = inventory.services(site.world, site.project, (), sizes=False)
+    assert (db["declared_volumes"], web["declared_volumes"]) == (["/data"], [])
+    assert "never started" in inventory.text("site", [db, web], [])
