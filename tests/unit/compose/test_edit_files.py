@@ -243,6 +243,14 @@ def test_compose_1_answers_in_short_form(tmp_path: Path) -> None:
     assert unintended_changes(after, before, mounts=[], directory="/") == ["services.db.volumes"]
 
 
+def test_a_mount_that_is_to_be_read_only_is_looked_at_for_that(tmp_path: Path) -> None:
+    after = {"services": {"db": {"volumes": [bind(tmp_path)]}}}
+    wanted = Mount("db", "/data", "./pg", read_only=True)
+    assert unintended_changes({}, after, mounts=[wanted], directory=str(tmp_path)) != []
+    after = {"services": {"db": {"volumes": [{**bind(tmp_path), "read_only": True}]}}}
+    assert unintended_changes({}, after, mounts=[wanted], directory=str(tmp_path)) == []
+
+
 def test_compose_1_sorts_once_there_is_an_override_file() -> None:
     before = {"services": {"db": {"networks": ["b", "a"], "ports": ["2:2", 1], "command": ["b", "a"]}}}
     after = {"services": {"db": {"networks": {"a": {}, "b": None}, "ports": ["1", "2:2"], "command": ["b", "a"]}}}

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import stat
@@ -254,6 +255,38 @@ def test_access_lists_stay(tmp_path: Path) -> None:
     before = os.getxattr(path, "system.posix_acl_access")
     write_atomically(str(path), "new")
     assert os.getxattr(path, "system.posix_acl_access") == before
+
+
+@pytest.mark.parametrize("name, kept", [("security.selinux", True), ("security.ima", False), ("user.mark", True)])
+def test_an_attribute_that_cannot_be_kept_stops_the_edit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, kept: bool
+) -> None:
+    path = tmp_path / "compose.yaml"
+    path.write_text("old")
+
+    def refuse(*_args: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "listxattr", lambda where: [name] if where == str(path) else [])
+    monkeypatch.setattr(os, "getxattr", lambda *_args: b"value")
+    monkeypatch.setattr(os, "setxattr", refuse)
+    if kept:
+        with pytest.raises(StatefulError, match=f"{name} could not be kept"):
+            write_atomically(str(path), "new")
+    else:
+        write_atomically(str(path), "new")
+    assert path.read_text() == ("old" if kept else "new")
+    assert os.listdir(tmp_path) == ["compose.yaml"]
+
+
+def test_an_attribute_that_is_there_already_is_not_set_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "compose.yaml"
+    path.write_text("old")
+    monkeypatch.setattr(os, "listxattr", lambda _where: ["security.selinux"])
+    monkeypatch.setattr(os, "getxattr", lambda *_args: b"system_u:object_r:usr_t:s0")
+    monkeypatch.setattr(os, "setxattr", lambda *_args: pytest.fail("it was there"))
+    write_atomically(str(path), "new")
+    assert path.read_text() == "new"
 
 
 def test_a_symbolic_link_stays_one(tmp_path: Path) -> None:
