@@ -24,6 +24,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.journey
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import (
     FILES,
     LAYER,
+    TMPFS,
     DataPath,
     MountRequest,
 )
@@ -108,6 +109,7 @@ def plan_backup(world: World, wanted: Wanted) -> PlannedBackup:
     if found is None:
         raise InvalidInput(f"The service {service} was never started, so it has no data.")
     container = next(c for c in project.containers[service] if c.id == found.container)
+    _check_source(found)
     _check_destination(found, destination)
     data = measured(found)
     if not container.running and data.store != FILES:
@@ -145,6 +147,28 @@ def _check_space(world: World, planned: PlannedBackup) -> None:
             f" {planned.data.size_bytes - there:,}: {missing:,} bytes are missing.",
             next_command=f"df -h {shlex.quote(room.mount_point)}; free what is missing, or name a dest on another"
             " file system, and run the same task again",
+        )
+
+
+def _check_source(data: DataPath) -> None:
+    """Raise where there is no directory that could be copied."""
+    where = f"{data.target} of the service {data.service}"
+    if data.kind == TMPFS:
+        raise InvalidInput(f"{where} is in memory (tmpfs): there is nothing on disk that could be copied.")
+    if not data.host_path:
+        raise InvalidInput(
+            f"The engine does not show where {where} lies on this host.",
+            next_command=f"docker cp {data.container[:12]}:{shlex.quote(data.target)} DIRECTORY",
+        )
+    if os.path.isfile(data.host_path):
+        raise InvalidInput(
+            f"{where} is one file, {data.host_path}, and no directory: this copies directories.",
+            next_command=f"cp -a {shlex.quote(data.host_path)} DIRECTORY",
+        )
+    if not os.path.isdir(data.host_path):
+        raise InvalidInput(
+            f"{data.host_path}, where {where} should be, is not there or may not be looked at by this user.",
+            next_command=f"sudo ls -la {shlex.quote(data.host_path)}",
         )
 
 

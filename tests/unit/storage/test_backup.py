@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,19 @@ def test_a_copy_cannot_lie_in_or_above_what_it_copies(site: Site, dest: str) -> 
         planned(site, os.path.join(site.directory, dest))
     assert "dest" in caught.value.next_command
     assert os.listdir(site.directory / "system") == ["photo"]
+
+
+def test_what_is_no_directory_is_refused_before_anything_is_copied(tmp_path: Path) -> None:
+    site = a_site(tmp_path, "services:\n  web:\n    image: app:1\n    volumes: ['./my.conf:/system', './gone:/gone']\n")
+    site.up()
+    (site.directory / "my.conf").rmdir()
+    (site.directory / "my.conf").write_text("x")
+    (site.directory / "gone").rmdir()
+    for path, telling in (("/system", "is one file"), ("/gone", "not there"), ("/memory", "in memory")):
+        container = site.container("web")
+        site.engine.held[container.id] = replace(container, tmpfs=("/memory",))
+        with pytest.raises(InvalidInput, match=telling):
+            plan_backup(site.world, Wanted("web", path, str(tmp_path / "copy")))
 
 
 def test_a_copy_beside_what_it_copies(site: Site) -> None:
