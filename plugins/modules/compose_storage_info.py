@@ -99,8 +99,9 @@ services:
       type: str
     paths:
       description:
-        - The paths with data. C(kind) is C(bind), C(named), C(anonymous), C(layer), C(tmpfs) or C(other), C(mount) has
-          the engine's own keys, C(ephemeral) and C(reason) say whether and why the data would be lost.
+        - The paths with data. C(bytes) and C(files) are null where they were not measured. C(kind) is C(bind),
+          C(named), C(anonymous), C(layer), C(tmpfs) or C(other), C(mount) has the engine's own keys, C(ephemeral) and
+          C(reason) say whether and why the data would be lost.
       type: list
       elements: dict
 ephemeral:
@@ -113,11 +114,20 @@ orphans:
   returned: success
   type: list
   elements: dict
+orphans_unknown:
+  description:
+    - Volumes without a container that were not looked into, each with C(volume) and C(reason). Those are volumes of
+      other drivers, local ones with options, and what only root may see.
+  returned: success
+  type: list
+  elements: dict
 report_text:
   description: All of it for people.
   returned: success
   type: str
 """
+
+import os
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -153,16 +163,19 @@ def main() -> None:
         world = connect_world({**params, "stop_timeout": 0, "ready_timeout": 0}, stores)
         project = observe_project(world.engine, world.compose, params["services"])
         found = inventory.services(world, project, params["services"], sizes=params["sizes"])
-        lost = inventory.orphans(world) if params["orphans"] else []
+        lost, unknown = inventory.orphans(world) if params["orphans"] else ([], [])
     except StatefulError as error:
         module.fail_json(**error.as_result())
+    if os.geteuid() != 0:
+        module.warn("Without root, sizes and stores that this user may not look into are unknown: set become: true.")
     module.exit_json(
         changed=False,
         project=project.name,
         services=found,
         ephemeral=[entry["service"] for entry in found if any(path["ephemeral"] for path in entry["paths"])],
         orphans=lost,
-        report_text=inventory.text(project.name, found, lost),
+        orphans_unknown=unknown,
+        report_text=inventory.text(project.name, found, lost, unknown),
     )
 
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import Project
-from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container, Image
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container, Image, Volume
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import FILES, DataPath
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.observe import (
@@ -101,10 +102,17 @@ _VERSION = re.compile(r"(?:v|pg)?\d", re.IGNORECASE)
 
 
 def _path(world: World, path: DataPath, containers: Sequence[Container], *, sizes: bool) -> dict[str, Any]:
-    known = measured(path) if sizes else path
+    unseen = _unseen(path.host_path)
+    single = os.path.isfile(path.host_path)
+    known = measured(path) if sizes and not unseen and not single else path
+    size = {"bytes": known.size_bytes, "files": known.files} if known is not path else {"bytes": None, "files": None}
+    if sizes and single:
+        size = {"bytes": os.path.getsize(path.host_path), "files": 1}
     version, unanswered = "", ""
     identity: dict[str, Any] = {}
-    if path.store != FILES and path.host_path:
+    if path.store != FILES and unseen:
+        unanswered = unseen
+    elif path.store != FILES and path.host_path:
         container = next(c for c in containers if c.id == path.container)
         try:
             facts = with_facts(world, path, container).facts
@@ -124,24 +132,56 @@ def _path(world: World, path: DataPath, containers: Sequence[Container], *, size
         "declared": path.declared,
         "ephemeral": bool(path.ephemeral),
         "reason": path.ephemeral,
-        "bytes": known.size_bytes,
-        "files": known.files,
+        **size,
         "filesystem": known.filesystem,
         "owner": known.owner,
         "mode": known.mode,
     }
 
 
-def orphans(world: World) -> list[dict[str, Any]]:
-    """Return the volumes that no container refers to and that hold data of a store."""
+def _unseen(host_path: str) -> str:
+    """Return why this user cannot look at a path of the host; empty where that is possible, or there is none."""
+    if not host_path:
+        return ""
+    try:
+        is_directory = stat.S_ISDIR(os.stat(host_path).st_mode)
+    except PermissionError:
+        return _NEEDS_ROOT.format(host_path)
+    except OSError as error:
+        return f"{host_path} cannot be looked at: {error.strerror}"
+    return _NEEDS_ROOT.format(host_path) if is_directory and not os.access(host_path, os.R_OK | os.X_OK) else ""
+
+
+_NEEDS_ROOT = "this user may not look into {}: run the task with become: true"
+
+
+def orphans(world: World) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
+    """Return the volumes that no container refers to and that hold data of a store, and those not looked into."""
     in_use = world.engine.volumes_in_use()
-    return [
-        {"volume": volume.name, "anonymous": volume.anonymous, **asdict(orphan)}
-        for volume in world.engine.volumes()
-        if volume.name not in in_use and volume.driver == "local" and os.path.isdir(volume.mountpoint)
-        for store in world.stores.values()
-        for orphan in store.orphans(volume.mountpoint)
-    ]
+    found: list[dict[str, Any]] = []
+    unknown: list[dict[str, str]] = []
+    for volume in world.engine.volumes():
+        if volume.name in in_use:
+            continue
+        reason = _not_looked_into(volume)
+        if reason:
+            unknown.append({"volume": volume.name, "reason": reason})
+            continue
+        for store in world.stores.values():
+            found += [
+                {"volume": volume.name, "anonymous": volume.anonymous, **asdict(orphan)}
+                for orphan in store.orphans(volume.mountpoint)
+            ]
+    return found, unknown
+
+
+def _not_looked_into(volume: Volume) -> str:
+    if volume.driver != "local":
+        return f"a volume of the driver {volume.driver}"
+    if volume.options:
+        # Its directory is empty as long as nothing uses it, whatever it holds.
+        return f"a local volume with options ({', '.join(sorted(volume.options))})"
+    return _unseen(volume.mountpoint)
 
 
 def _image_notes(image: Mapping[str, Any]) -> str:
@@ -162,7 +202,12 @@ def _image_notes(image: Mapping[str, Any]) -> str:
     return f"  ({'; '.join(notes)})" if notes else ""
 
 
-def text(project: str, found: Sequence[dict[str, Any]], lost: Sequence[dict[str, Any]]) -> str:
+def text(
+    project: str,
+    found: Sequence[dict[str, Any]],
+    lost: Sequence[dict[str, Any]],
+    unknown: Sequence[dict[str, str]] = (),
+) -> str:
     """Return the report as a person reads it."""
     lines = [f"Project {project}"]
     for service in found:
@@ -175,7 +220,8 @@ def text(project: str, found: Sequence[dict[str, Any]], lost: Sequence[dict[str,
         for path in service["paths"]:
             store = f"{path['store']} {path['version']}".strip()
             mark = "EPHEMERAL" if path["ephemeral"] else "kept"
-            lines.append(f"    {path['target']}  {path['kind']}, {store}, {size_text(path['bytes'])}  [{mark}]")
+            size = "size unknown" if path["bytes"] is None else size_text(path["bytes"])
+            lines.append(f"    {path['target']}  {path['kind']}, {store}, {size}  [{mark}]")
             if path["data_directory"] != os.path.normpath(path["target"]):
                 lines.append(f"      its data directory is {path['data_directory']}")
             if path["reason"]:
@@ -187,4 +233,7 @@ def text(project: str, found: Sequence[dict[str, Any]], lost: Sequence[dict[str,
             f"  Orphaned volume {orphan['volume'][:12]}: {orphan['store']} {orphan['version']}"
             f" {orphan['identifier']}, {orphan['state']}, last written {orphan['last_write']}"
         )
+    if unknown:
+        lines.append(f"  {len(unknown)} volumes that no container refers to were not looked into:")
+        lines += [f"    {volume['volume'][:12]}: {volume['reason']}" for volume in unknown]
     return "\n".join(lines)

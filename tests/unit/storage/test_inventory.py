@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model im
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage import inventory
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.files_store import FilesStore
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.store import Orphan
 from tests.support.fake_store import FakeStore
 from tests.support.site import Site, a_site
 
@@ -143,3 +145,49 @@ def test_what_the_image_declares_is_known_before_the_first_start(tmp_path: Path)
     db, web = inventory.services(site.world, site.project, (), sizes=False)
     assert (db["declared_volumes"], web["declared_volumes"]) == (["/data"], [])
     assert "never started" in inventory.text("site", [db, web], [])
+
+
+def test_one_file_has_its_size(tmp_path: Path) -> None:
+    site = site_of(tmp_path, "services:\n  web:\n    image: app:1\n    volumes: ['./my.conf:/etc/my.conf']\n")
+    (site.directory / "my.conf").rmdir()
+    (site.directory / "my.conf").write_text("12345")
+    (web,) = inventory.services(site.world, site.project, (), sizes=True)
+    assert (web["paths"][0]["bytes"], web["paths"][0]["files"]) == (5, 1)
+
+
+def test_what_may_not_be_looked_into_is_unknown_and_not_empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    site = site_of(tmp_path)
+    (site.directory / "db" / "file").write_text("x" * 5000)
+    site.stores = {"fake": Knowing("/data"), "files": FilesStore()}  # type: ignore[dict-item]
+    assert inventory.services(site.world, site.project, ("db",), sizes=True)[0]["paths"][0]["bytes"] >= 5000
+    monkeypatch.setattr(os, "access", lambda *_args: False)
+    (db,) = inventory.services(site.world, site.project, ("db",), sizes=True)
+    (path,) = db["paths"]
+    assert path["bytes"] is None
+    assert "become: true" in path["unanswered"]
+    assert "size unknown" in inventory.text("site", [db], [])
+
+
+class Finding(FakeStore):
+    """A store that finds itself in every directory."""
+
+    def orphans(self, directory: str) -> list[Orphan]:
+        return [Orphan(directory, "fake", "1", "id", "clean", "2026-01-01T00:00:00+00:00")]
+
+
+def test_orphans_and_what_was_not_looked_into(tmp_path: Path) -> None:
+    site = site_of(tmp_path, "services:\n  db:\n    image: store:1\n    volumes: ['pg:/data']\nvolumes: {pg: {}}\n")
+    site.stores = {"fake": Finding(), "files": FilesStore()}  # type: ignore[dict-item]
+    for name in ("old", "nfs", "remote"):
+        site.engine.create_volume(name, labels={})
+    site.engine.known["nfs"] = replace(site.engine.known["nfs"], options={"type": "nfs", "o": "addr=x"})
+    site.engine.known["remote"] = replace(site.engine.known["remote"], driver="rexray")
+    lost, unknown = inventory.orphans(site.world)
+    assert [(orphan["volume"], orphan["version"]) for orphan in lost] == [("old", "1")]
+    assert {entry["volume"]: entry["reason"] for entry in unknown} == {
+        "nfs": "a local volume with options (o, type)",
+        "remote": "a volume of the driver rexray",
+    }
+    told = inventory.text("site", [], lost, unknown)
+    assert "Orphaned volume old" in told
+    assert "2 volumes that no container refers to were not looked into" in told
