@@ -68,6 +68,22 @@ def test_a_volume_that_another_file_uses_stays(tmp_path: Path) -> None:
     assert plan.edits[0].after == BASE.replace("pg:/data", "./pg:/data")
 
 
+def test_a_volume_that_another_file_declares_goes_when_nothing_uses_it(tmp_path: Path) -> None:
+    files = {
+        "a.yml": "services:\n  db:\n    image: postgres:14\n    volumes:\n      - pg:/data\n",
+        "b.yml": "services:\n  web:\n    image: w\n    volumes: [up:/up]\nvolumes:\n  pg:\n  up:\n",
+    }
+    plan = plan_rewrite(project(tmp_path, files, "a.yml", "b.yml"), mounts=[MOUNT])
+    assert {os.path.basename(edit.path): edit.after for edit in plan.edits} == {
+        "a.yml": files["a.yml"].replace("pg:/data", "./pg:/data"),
+        "b.yml": files["b.yml"].replace("  pg:\n", ""),
+    }
+    assert plan.how == "replaced, dropped an unused volume"
+    apply_rewrite(plan)
+    apply_reversal(plan_reversal(plan.hunks()))
+    assert {name: (tmp_path / name).read_text() for name in files} == files
+
+
 def test_files_come_from_the_dotenv_file(tmp_path: Path) -> None:
     files = {
         ".env": "COMPOSE_FILE=sub/one.yml;two.yml\nCOMPOSE_PATH_SEPARATOR=;\n",
