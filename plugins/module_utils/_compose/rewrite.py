@@ -167,7 +167,7 @@ def _list(value: object) -> list[Mapping[str, object]]:
 
 def _has(project: ProjectFiles, mount: Mount) -> bool:
     path = file_for_mount(project, mount.service, mount.target)
-    return has_mount(project.texts[path], mount, project.directory)
+    return has_mount(project.texts[path], mount, project.directory, project.variables)
 
 
 def _names(project: ProjectFiles, service: str, image: str) -> bool:

@@ -84,6 +84,33 @@ def test_a_volume_that_another_file_declares_goes_when_nothing_uses_it(tmp_path:
     assert {name: (tmp_path / name).read_text() for name in files} == files
 
 
+@pytest.mark.parametrize(
+    "entry, there",
+    [
+        ("${LOC}:/data", True),
+        ("$LOC:/data", True),
+        ("${LOC:-./other}:${T:-/data}", True),
+        ("${UNSET:-./pg}:/data", True),
+        ("${UNSET}:/data", False),
+        ("$$LOC:/data", False),
+        ("${OTHER}:/data", False),
+    ],
+)
+def test_a_mount_by_way_of_variables_is_there(tmp_path: Path, entry: str, there: bool) -> None:
+    files = {
+        "compose.yaml": f"services:\n  db:\n    image: x\n    volumes:\n      - '{entry}'\n",
+        ".env": "LOC=./pg\nOTHER=/srv\n",
+    }
+    found = project(tmp_path, files)
+    assert (plan_rewrite(found, mounts=[MOUNT], rewrite="none").how == "already there") is there
+    source = entry.split(":/")[0]
+    long = files["compose.yaml"].replace(f"'{entry}'", f"{{type: bind, source: '{source}', target: /data}}")
+    if "T:-" not in entry:
+        found = project(tmp_path, {"compose.yaml": long})
+        assert (plan_rewrite(found, mounts=[MOUNT], rewrite="none").how == "already there") is there
+    assert "variables" not in repr(found)
+
+
 def test_files_come_from_the_dotenv_file(tmp_path: Path) -> None:
     files = {
         ".env": "COMPOSE_FILE=sub/one.yml;two.yml\nCOMPOSE_PATH_SEPARATOR=;\n",
