@@ -121,7 +121,7 @@ def plan_backup(world: World, wanted: Wanted) -> PlannedBackup:
     needed = not os.path.lexists(destination)
     stops = _writers(world, project, data) if needed and wanted.allow_stop and data.store == FILES else ()
     if stops:
-        text += f", while {_named(stops)} stop for what changes until then"
+        text += f"; stopped at its end, for what changed since: {_named(stops)}"
     planned = PlannedBackup(
         project=project.name,
         data=data,
@@ -218,7 +218,7 @@ def _back_up_stopped(world: World, planned: PlannedBackup, notes: str) -> tuple[
     prove.prove_warm(source, planned.staging, record=record)
     with short_stop.stopped(world, notes, planned.stops) as downtime:
         copy = back_up(world, planned)
-    return replace(copy, proof=f"{copy.proof}; {_named(planned.stops)} stopped for it"), downtime.seconds
+    return replace(copy, proof=f"{copy.proof}; stopped for it: {_named(planned.stops)}"), downtime.seconds
 
 
 def _remove_leftovers(world: World, planned: PlannedBackup) -> None:

@@ -170,7 +170,7 @@ def test_whoever_writes_stops_for_what_changed_since(
     assert running(two) == UP
     assert (tmp_path / "today" / "photos" / "one").read_text() == "bytes"
     assert taken.copy is not None
-    assert "site-web-1, site-jobs-1 stopped for it" in taken.copy.proof
+    assert "stopped for it: site-web-1, site-jobs-1" in taken.copy.proof
     assert taken.downtime_seconds > 0
 
 
