@@ -15,7 +15,8 @@ author:
 description:
   - Takes a consistent copy of the data of a service while it runs, and proves it. Postgres is copied by
     C(pg_basebackup) and checked against its manifest, or dumped and restored into a scratch container. Redis writes a
-    snapshot, which is read back by its own tool. Any other path is copied as files and compared.
+    snapshot, which is read back by its own tool. Any other path is copied as files and compared; the copy is of one
+    moment, so a running service has to leave them alone for some seconds, and is named where it does not.
   - The copy gets its name only when it is proved. A directory that exists already is left as it is.
   - It is no substitute for a backup off the host; it is what a restic, borgmatic or pgBackRest can pick up.
 extends_documentation_fragment:
