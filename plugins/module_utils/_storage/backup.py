@@ -69,7 +69,7 @@ def back_up(world: World, planned: PlannedBackup, mode: str) -> Copy:
         BackupRequest(
             operation=f"backup-{int(time.time())}",
             service=data.service,
-            host_path=data.host_path,
+            host_path=os.path.join(data.host_path, data.subpath) if data.subpath else data.host_path,
             destination=planned.destination,
             mode=mode,
         ),

@@ -46,8 +46,10 @@ class Backup(NothingToUndo):
     def apply(self, step: Step, context: Context[World]) -> Evidence:
         transfer, world = transfer_of(step), context.world
         container = the_container(world, transfer)
-        # A store that does not run cannot be asked for a copy, and needs not be: nobody writes to its files.
-        store = world.store(transfer) if container.running else world.stores[FILES]
+        store, place = world.store(transfer), transfer.data_in(transfer.origin.path)
+        if not container.running:
+            # It cannot be asked for a copy, and needs not be: nobody writes to its files.
+            store, place = world.stores[FILES], transfer.origin.path
         copy = store.backup(
             world.engine,
             container,
@@ -55,7 +57,7 @@ class Backup(NothingToUndo):
             BackupRequest(
                 operation=context.operation.id,
                 service=transfer.service,
-                host_path=transfer.origin.path,
+                host_path=place,
                 destination=step.args["destination"],
                 mode=step.args["mode"],
             ),
