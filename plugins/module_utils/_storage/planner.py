@@ -126,6 +126,7 @@ def steps_for(
         if transfer.strategy == REPLICA:
             steps.append(Step("remove_helpers", f"remove the standby of {transfer.name}", FINISH, _one(transfer)))
         if transfer.options:
+            steps.append(Step("keep_in_place", f"name the original of {transfer.name}", FINISH, _one(transfer)))
             steps.append(Step("release_volume", f"release the volume of {transfer.name}", FINISH, _one(transfer)))
         if transfer.strategy != RENAME and transfer.origin.is_volume and not transfer.options:
             steps.append(Step("retain", f"retain the original of {transfer.name}", FINISH, _one(transfer)))

@@ -94,6 +94,9 @@ def test_volume_with_options_killed_at_its_steps(tmp_path: Path) -> None:
         lab.assert_moved(probe)
         assert_struck(lab, *steps)
         assert any(elsewhere.iterdir()), "the original was emptied"
+        (kept,) = [copy for copy in result["copies"] if copy["role"] == "original"]
+        assert (kept["path"], kept["size_bytes"] > 0) == (str(elsewhere), True)
+        assert "never removed" in kept["protected"]
 
 
 @pytest.fixture(scope="module")

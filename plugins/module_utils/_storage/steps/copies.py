@@ -31,6 +31,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world i
 )
 
 KEEPER = "keeper"
+WHERE_OPTIONS_POINT = "a volume with options: its content is where they point to, and is never removed"
 
 
 class Backup(NothingToUndo):
@@ -230,11 +231,24 @@ class Vacate(SelfProving):
 
 
 class KeepInPlace(NothingToUndo):
-    """Name the directory that a roll back left behind as what it is: a copy. args: ``transfer``."""
+    """Name the directory that the data was carried away from as what it is: a copy. args: ``transfer``.
+
+    It is the one that a roll back leaves behind, or that of a volume with options, as long as
+    that is held: the engine shows it only then, and it belongs to whoever made it.
+    """
 
     def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
         return context.evidence.get(step.name)
 
     def apply(self, step: Step, context: Context[World]) -> Evidence:
         transfer = transfer_of(step)
-        return {"copies": [original(transfer, transfer.origin.path, "a directory of its own").as_dict()]}
+        protected = WHERE_OPTIONS_POINT if transfer.options else "a directory of its own"
+        copy = original(transfer, _shown_by_options(transfer) or transfer.origin.path, protected)
+        return {"copies": [copy.as_dict()]}
+
+
+def _shown_by_options(transfer: Transfer) -> str:
+    """Return the directory that a volume's options bind, or an empty string where they name something else."""
+    device = str(transfer.options.get("device", ""))
+    binds = "bind" in str(transfer.options.get("o", "")).split(",")
+    return device if binds and os.path.isdir(device) else ""
