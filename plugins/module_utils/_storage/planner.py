@@ -76,7 +76,7 @@ def _transfer(request: Request, move: Move, choice: Choice, operation: str) -> T
         store=data.store,
         facts=facts_as_dict(data.facts) if data.facts else {},
         staging=posixpath.join(parent, f".{name}.partial-{operation}"),
-        retained=posixpath.join(request.retained_dir, operation, label),
+        retained=posixpath.join(move.kept_below or request.retained_dir, operation, label),
         image_id=move.image_id,
         containers=(data.container,),
         running=data.running,

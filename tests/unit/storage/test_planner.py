@@ -157,6 +157,12 @@ def test_no_move_can_lose_data_by_its_order(request: Request, found: Findings) -
     assert kinds.count("retain") + kinds.count("keep_in_place") == volumes - moved_whole, "every original is named"
 
 
+def test_a_layer_is_kept_on_its_own_file_system() -> None:
+    found = findings(replace(a_move(kind=LAYER), kept_below="/engine/selfhost-stateful/retained"))
+    transfers = planner.transfers_for(REQUEST, found, {name_of(m): choose(m, AUTO) for m in found.moves}, "op-1")
+    assert transfers[0].retained == "/engine/selfhost-stateful/retained/op-1/db_var_lib_postgresql_data"
+
+
 @given(requests(), projects())
 def test_no_way_back_can_lose_data_by_its_order(request: Request, found: Findings) -> None:
     plan = way_back(request, found)

@@ -21,7 +21,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.b
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.moves import started_since
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.store import BackupRequest
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.transfer import Transfer
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import links, scan
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import durable, links, scan
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import rename as renaming
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import (
     World,
@@ -189,7 +189,7 @@ class KeepLayer(NothingToUndo):
         context.world.store(transfer).identity(transfer.data_in(origin))
         if os.path.isdir(transfer.retained):
             shutil.rmtree(transfer.retained)  # second names of an earlier state; the first ones are all there
-        os.makedirs(os.path.dirname(transfer.retained), mode=0o700, exist_ok=True)
+        durable.make_private(os.path.dirname(transfer.retained))
         links.hardlink_tree(origin, transfer.retained)
         copy = original(transfer, transfer.retained, "hard links to the layer's files")
         return {"copies": [copy.as_dict()], "kept_at": kept_at}
