@@ -13,6 +13,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.last_words import last_words
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Copy
@@ -83,7 +84,7 @@ class FilesStore:
         if container is None or not container.running:
             name = container.name if container else container_id[:12]
             raise StatefulError(
-                f"{name} ended instead of running:\n{engine.logs(container_id, tail=8) if container else ''}"
+                f"{name} ended instead of running:\n{last_words(engine, container, tail=8) if container else ''}"
             )
 
     def counts(self, engine: Engine, container: Container, facts: StoreFacts) -> Mapping[str, Any]:
