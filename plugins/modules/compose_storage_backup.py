@@ -15,8 +15,8 @@ author:
 description:
   - Takes a consistent copy of the data of a service while it runs, and proves it. Postgres is copied by
     C(pg_basebackup) and checked against its manifest, or dumped and restored into a scratch container. Redis writes a
-    snapshot, which is read back by its own tool. Any other path is copied as files and compared; where files change
-    all the time, see O(allow_stop).
+    snapshot, which is read back by its own tool. Any other path is copied as files and compared; the copy is of one
+    moment, so a running service has to leave them alone for some seconds, or be stopped for them (see O(allow_stop)).
   - The copy gets its name only when it is proved. A directory that exists already is left as it is.
   - What an interrupted attempt left behind is removed by the next one with the same O(dest), or gone on with.
   - It is no substitute for a backup off the host; it is what a restic, borgmatic or pgBackRest can pick up.

@@ -217,7 +217,9 @@ def _back_up_stopped(world: World, planned: PlannedBackup, notes: str) -> tuple[
     warm.warm_copy(source, planned.staging, record=record)
     prove.prove_warm(source, planned.staging, record=record)
     with short_stop.stopped(world, notes, planned.stops) as downtime:
-        copy = back_up(world, planned)
+        # As it is now: nobody writes, so there is no quiet moment to be waited for.
+        container = world.engine.container(planned.container.id) or planned.container
+        copy = back_up(world, replace(planned, container=container))
     return replace(copy, proof=f"{copy.proof}; stopped for it: {_named(planned.stops)}"), downtime.seconds
 
 
@@ -240,7 +242,7 @@ def back_up(world: World, planned: PlannedBackup) -> Copy:
         BackupRequest(
             operation=planned.operation,
             service=data.service,
-            host_path=data.host_path,
+            host_path=os.path.join(data.host_path, data.subpath) if data.subpath else data.host_path,
             destination=planned.destination,
             mode=planned.mode,
         ),

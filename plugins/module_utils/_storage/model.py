@@ -130,7 +130,8 @@ class Move:
 
     ``cannot``: per strategy the reason why the host does not allow it. ``users``
     are other containers that mount the same volume. ``source`` is the wanted
-    directory with symbolic links resolved.
+    directory with symbolic links resolved. ``kept_below``: where the original of
+    a container's layer is kept, on its own file system.
     """
 
     data: DataPath
@@ -143,6 +144,7 @@ class Move:
     ignore_line: str = ""
     ignore_file: str = ""
     image_id: str = ""
+    kept_below: str = ""
 
 
 @dataclass(frozen=True)

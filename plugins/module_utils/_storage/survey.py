@@ -22,7 +22,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._compose.owners 
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import Project
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.kind import unsupported
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.layer import shipped_by_image
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.layer import place_to_keep, shipped_by_image
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import (
     ANONYMOUS,
     CLONE,
@@ -53,8 +53,8 @@ def survey(
     """Return the findings for the mounts that are not reached yet."""
     services = list(dict.fromkeys(mount.service for mount, _data in moving))
     contexts = build_contexts(project)
-    moves = tuple(_move(world, project, mount, data, contexts) for mount, data in moving)
     info = world.engine.info()
+    moves = tuple(_move(world, project, mount, data, contexts, request.retained_dir) for mount, data in moving)
     floating, images = floating_images(world, project, services)
     changing = {(mount.service, data.target) for mount, data in moving}
     return Findings(
@@ -62,6 +62,11 @@ def survey(
         rewrite=planned_rewrite(world, request, images if request.pin_images else {}),
         dependents=dependents_of(project, services),
         stores=tuple(stopped(c) for name in services for c in project.containers[name]),
+        blockers=tuple(
+            _unkept(move, request.retained_dir)
+            for move in moves
+            if move.data.kind == LAYER and move.data.host_path and not move.kept_below
+        ),
         unsupported=tuple(
             unsupported(
                 info,
@@ -81,7 +86,12 @@ def survey(
 
 
 def _move(
-    world: World, project: Project, mount: MountRequest, data: DataPath, contexts: Sequence[BuildContext]
+    world: World,
+    project: Project,
+    mount: MountRequest,
+    data: DataPath,
+    contexts: Sequence[BuildContext],
+    retained_dir: str,
 ) -> Move:
     check_move(data, mount.source)
     container = next(c for c in project.containers[mount.service] if c.id == data.container)
@@ -95,6 +105,7 @@ def _move(
     if not can_clone.yes:
         cannot[CLONE] = can_clone.reason
     ignoring = [(context, line_to_add(context, mount.source)) for context in contexts]
+    in_layer = data.kind == LAYER
     missing = next(((context, line) for context, line in ignoring if line), None)
     return Move(
         data=known,
@@ -103,10 +114,19 @@ def _move(
         place=place(world, mount.source),
         cannot=cannot,
         users=_other_users(world, project, data, mount.service),
-        shipped_by_image=data.kind == LAYER and shipped_by_image(container, data.target),
+        shipped_by_image=in_layer and shipped_by_image(container, data.target),
         ignore_line=missing[1] if missing else "",
         ignore_file=missing[0].ignore_file if missing else "",
         image_id=container.image_id,
+        kept_below=place_to_keep(known.host_path, retained_dir, world.engine.info().root_dir) if in_layer else "",
+    )
+
+
+def _unkept(move: Move, retained_dir: str) -> str:
+    return (
+        f"{move.data.target} of {move.data.service} lies in the container's own layer, in {move.data.host_path}, and"
+        f" what is kept of it would lie on another file system, in {retained_dir}: name a directory on the layer's file"
+        " system with operations_dir."
     )
 
 
