@@ -66,6 +66,9 @@ options:
         description:
           - The directory on the host. A relative one counts from the project's directory. It must not exist, or be
             empty.
+          - For a service that has no container, only the file is edited, and the directory may hold the data that the
+            service is to start on. It is refused where data of the service waits elsewhere, for example in the named
+            volume of a project that is down.
         type: str
         required: true
   strategy:

@@ -25,6 +25,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model i
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.store import (
     BackupRequest,
     Declared,
+    Orphan,
     Report,
 )
 
@@ -143,6 +144,10 @@ class FakeStore:
         mount = container.mount_at(facts.data_path)
         if mount is not None and mount.source in self.never_ready:
             raise StatefulError("The store does not become ready.")
+
+    def orphans(self, directory: str) -> list[Orphan]:
+        ident = ident_of(directory)
+        return [Orphan(directory, self.kind, "1", ident, state_of(directory), "2026-01-01T00:00:00")] if ident else []
 
     def took_writes(self, host_path: str, since: Mapping[str, Any]) -> str:
         more = self.identity(host_path)["rows"] - since["rows"]

@@ -15,12 +15,17 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.cli import parse_version
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.config import (
     NamedVolume,
     Service,
     ServiceMount,
 )
-from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import HASH_LABEL, Project
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import (
+    HASH_LABEL,
+    VERSION_LABEL,
+    Project,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container, EngineMount, Image
 
@@ -68,8 +73,13 @@ def find_drift(
             # Compose also recreates for a new image under an old name, whatever the hash says.
             found += floating(service, container, image)
             if container.labels.get(HASH_LABEL) != hashes.get(name):
-                told = list(differences(service, container, running, project.config.volumes, ignored))
-                found += told or ([] if ignored else [_untold(service)])
+                volumes = project.config.volumes
+                told = list(differences(service, container, running, volumes, ignored))
+                if not told and name in hashes and _is_comparable(container, project.compose.version):
+                    # A mount that the file names already explains the hash, so that nothing else is known.
+                    explained = _is_mounted_elsewhere(service, container, volumes, ignored)
+                    told = [] if explained else [_untold(service)]
+                found += told
         if containers and len(containers) != service.replicas:
             text = f"{len(containers)} containers where the file asks for {service.replicas}"
             found.append(Drift(name, REPLICAS, text))
@@ -121,6 +131,22 @@ def differences(
         yield Drift(name, PORTS, f"published ports differ: {', '.join(ports)}")
     for text in _mounts(service, container, running, volumes, ignore_targets):
         yield Drift(name, MOUNTS, text)
+
+
+def _is_comparable(container: Container, version: tuple[int, ...]) -> bool:
+    """Tell whether a container's hash was computed as this release of compose does it."""
+    return parse_version(container.labels.get(VERSION_LABEL, "")) == version
+
+
+def _is_mounted_elsewhere(
+    service: Service, container: Container, volumes: Mapping[str, NamedVolume], targets: Iterable[str]
+) -> bool:
+    wanted = {_tidy(mount.target): mount for mount in service.mounts}
+    has = {_tidy(mount.destination): mount for mount in container.mounts}
+    return any(
+        target in wanted and bool(_mount_difference(wanted[target], has.get(target), volumes))
+        for target in map(_tidy, targets)
+    )
 
 
 def _untold(service: Service) -> Drift:

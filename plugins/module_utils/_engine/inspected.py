@@ -45,6 +45,7 @@ def container_from(raw: dict[str, Any]) -> Container:
     )
     ports = (raw.get("NetworkSettings") or {}).get("Ports") or {}
     bindings = host.get("PortBindings") or ports
+    shared = [str(host.get(key) or "").partition(":") for key in ("NetworkMode", "PidMode", "IpcMode")]
     return Container(
         id=raw["Id"],
         name=raw["Name"].lstrip("/"),
@@ -73,6 +74,7 @@ def container_from(raw: dict[str, Any]) -> Container:
             for port, entries in bindings.items()
             for entry in entries or []
         ),
+        joined=tuple(dict.fromkeys(other for kind, _colon, other in shared if kind == "container")),
     )
 
 

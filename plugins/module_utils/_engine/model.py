@@ -80,6 +80,8 @@ class Container:
     finished_at: str
     layers: Mapping[str, str] = field(default_factory=dict)
     published: tuple[str, ...] = ()
+    joined: tuple[str, ...] = ()
+    """The containers, by id or name, whose network, process or IPC namespace this one was made to share."""
 
     @property
     def running(self) -> bool:

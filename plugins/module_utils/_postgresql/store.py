@@ -117,6 +117,9 @@ class PostgresqlStore:
                 data_path=data_path,
                 identity=identity,
                 against={REPLICA: "the server does not run"},
+                outside={
+                    place: f"the tablespace {name}" for name, place in linked_tablespaces(host_path, data_path).items()
+                },
                 blockers=tuple(wal_place.blockers(container, data_path, host_path)),
             )
         with self.session(engine, container) as connection:
@@ -152,6 +155,11 @@ class PostgresqlStore:
                 "wal_level": cluster.wal_level,
                 "listens": bool(server and server.listen_address),
                 "physical_backup": impediments,
+            },
+            outside={
+                space.location: f"the tablespace {space.name}"
+                for space in cluster.tablespaces
+                if not _is_inside(space.location, cluster.data_directory)
             },
         )
 
@@ -299,6 +307,22 @@ def _identity(host_path: str, data: control.ControlData) -> dict[str, Any]:
     }
 
 
+def linked_tablespaces(host_path: str, data_path: str) -> dict[str, str]:
+    """Return the tablespaces of a stopped cluster outside its data directory: their places by their oids.
+
+    The links name paths inside the container, so that they are read and not followed.
+    """
+    directory = os.path.join(host_path, "pg_tblspc")
+    names = sorted(os.listdir(directory)) if os.path.isdir(directory) else []
+    links = [name for name in names if os.path.islink(os.path.join(directory, name))]
+    places = {name: os.readlink(os.path.join(directory, name)) for name in links}
+    return {name: place for name, place in places.items() if not _is_inside(place, data_path)}
+
+
+def _is_inside(path: str, directory: str) -> bool:
+    return (path.rstrip("/") + "/").startswith(directory.rstrip("/") + "/")
+
+
 def _lsn(text: str) -> int:
     high, _slash, low = text.partition("/")
     return int(high, 16) << 32 | int(low, 16)
@@ -308,12 +332,6 @@ def _blockers(cluster: Cluster, container: Container) -> list[str]:
     found = []
     if cluster.in_recovery:
         found.append(f"The server in {container.name} is a standby in recovery: move its primary, or promote it first.")
-    for space in cluster.tablespaces:
-        if container.mount_at(space.location) is None:
-            found.append(
-                f"The tablespace {space.name} lies in the container's own layer at {space.location}, which is lost when"
-                f" {container.name} is recreated: list it in mounts too, with target: {space.location}."
-            )
     return found
 
 

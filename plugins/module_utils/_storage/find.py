@@ -97,7 +97,8 @@ def _one(found: Sequence[DataPath], mount: MountRequest, what: str) -> DataPath:
     if len(found) > 1 and len({path.container for path in found}) > 1:
         raise InvalidInput(
             f"The service {mount.service} runs as {len(found)} replicas, and each has data of its own at"
-            f" {found[0].target}: they cannot share {mount.source}.",
+            f" {found[0].target}: they cannot share {mount.source}. Write scale: 1 (or deploy.replicas: 1) into the"
+            " compose file, too: it decides how many the next 'up' makes.",
             next_command=f"docker compose up -d --scale {mount.service}=1",
         )
     if len(found) > 1:

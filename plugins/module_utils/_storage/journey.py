@@ -11,9 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_entries import Mount
-from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_reading import plan_proved_rewrite
-from ansible_collections.selfhost.stateful.plugins.module_utils._compose.files import project_files
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import Project, observe_project
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import OPERATION_LABEL, ROLE_LABEL
@@ -30,12 +27,11 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model i
     DataPath,
     Findings,
     MountRequest,
-    PlannedRewrite,
     Request,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.observe import reached
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.strategy import Choice, choose
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.survey import survey
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.survey import survey, survey_files
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World
 
 LASTING_ROLES = frozenset({"keeper", "volume-holder", "standby"})
@@ -115,7 +111,7 @@ def plan(world: World, observed: Observed, operations: OperationStore) -> Planne
         )
     if not observed.moving:
         return _file_only(world, observed)
-    findings = survey(world, observed.project, request, observed.moving)
+    findings = survey(world, observed.project, request, observed.moving, observed.never_created)
     choices = {preflight.name_of(move): choose(move, request.strategy) for move in findings.moves}
     blockers = preflight.blockers(request, findings, choices)
     warnings = preflight.warnings(request, findings, choices)
@@ -128,9 +124,7 @@ def plan(world: World, observed: Observed, operations: OperationStore) -> Planne
         steps = planner.steps_for(request, findings, transfers, backup_dir)
     summary = report.summary(request, findings, choices, transfers, backup_dir)
     text = report.plan_text(request, findings, choices, blockers, warnings, backup_dir)
-    made = planner.plan_of(
-        goal, steps, summary=summary, text=text, project_dir=request.project_dir, compose=compose_facts(world)
-    )
+    made = planner.plan_of(goal, steps, summary=summary, text=text, **_lasting(world, request, findings))
     return Planned(made, findings, choices, tuple(blockers), tuple(warnings))
 
 
@@ -155,31 +149,34 @@ def goal_of(observed: Observed) -> Goal:
 
 def _file_only(world: World, observed: Observed) -> Planned:
     """Plan the edit of the file alone: for what runs on the wanted mount already, and for what was never started."""
-    request = observed.request
-    mounts = [Mount(mount.service, mount.target, mount.written) for mount in request.mounts]
-    files = project_files(world.compose.options, world.compose.environment, v1=world.compose.is_v1)
-    rewrite = plan_proved_rewrite(world.compose, files, mounts=mounts, rewrite=request.rewrite)
-    if not rewrite.changed:
+    request, never_created = observed.request, observed.never_created
+    findings = survey_files(world, observed.project, request, never_created)
+    blockers = preflight.blockers(request, findings, {})
+    warnings = preflight.warnings(request, findings, {})
+    rewrite = findings.rewrite
+    if not rewrite.paths and not blockers:
         return Planned(None, None, {})
-    planned = PlannedRewrite(
-        tuple(edit.path for edit in rewrite.edits),
-        rewrite.how,
-        rewrite.warnings,
-        tuple(edit.diff() for edit in rewrite.edits),
-    )
-    findings = Findings(moves=(), rewrite=planned)
     args = planner.rewrite_args(request, findings)
     steps = (Step("rewrite", "rewrite the compose file", SWITCH, args, proves=True),)
-    text = report.file_only_text(observed.project.name, planned, [m.service for m in observed.never_created])
     made = planner.plan_of(
         goal_of(observed),
         steps,
-        summary={"moves": [], "files": list(planned.paths)},
-        text=text,
-        project_dir=request.project_dir,
-        compose=compose_facts(world),
+        summary={"moves": [], "files": list(rewrite.paths)},
+        text=report.file_only_text(
+            observed.project.name, rewrite, [mount.service for mount in never_created], blockers, warnings
+        ),
+        **_lasting(world, request, findings),
     )
-    return Planned(made, findings, {}, warnings=rewrite.warnings)
+    return Planned(made, findings, {}, tuple(blockers), tuple(warnings))
+
+
+def _lasting(world: World, request: Request, findings: Findings) -> dict[str, Any]:
+    """Return what a run that resumes or rolls back cannot find out anew; the diff has its secrets masked."""
+    return {
+        "project_dir": request.project_dir,
+        "compose": compose_facts(world),
+        "diff": [dict(changed) for changed in findings.rewrite.diff],
+    }
 
 
 def matches(goal: Goal, mounts: Sequence[MountRequest]) -> bool:

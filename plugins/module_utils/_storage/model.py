@@ -50,6 +50,8 @@ class StoreFacts:
 
     ``against``: per strategy the reason why it cannot be used. ``identity`` is
     what must be equal after the move; it can be read from files alone.
+    ``outside``: by path inside the container, what the store keeps apart from
+    its data directory.
     """
 
     kind: str
@@ -60,6 +62,7 @@ class StoreFacts:
     blockers: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     details: Mapping[str, Any] = field(default_factory=dict)
+    outside: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -145,6 +148,18 @@ class Move:
     ignore_file: str = ""
     image_id: str = ""
     kept_below: str = ""
+    backed_up_with: str = ""
+    """The target of the store that this is a part of, whose backup holds it as of one moment with the rest."""
+
+
+@dataclass(frozen=True)
+class Outlying:
+    """Data of a store that stays where it is while its service's container is created anew."""
+
+    service: str
+    what: str
+    path: str
+    kind: str
 
 
 @dataclass(frozen=True)
@@ -155,6 +170,45 @@ class PlannedRewrite:
     how: str = ""
     warnings: tuple[str, ...] = ()
     diff: tuple[Mapping[str, str], ...] = ()
+    blockers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class FoundData:
+    """Data of a store that lies somewhere without a container; ``version`` may be empty, ``shown`` says all of it."""
+
+    store: str
+    version: str
+    shown: str
+
+
+@dataclass(frozen=True)
+class Unstarted:
+    """A wanted mount of a service without a container: the file is edited, and what starts later starts on it.
+
+    ``store`` and ``version`` are what its image says of itself, empty where it
+    says nothing. ``holds``: the data that lies in the wanted directory.
+    ``mounted_now``: what the file mounts there so far, ``left_behind`` what that
+    holds. ``astray``: where the image would put its data beside the mount.
+    ``lost``: volumes without a container that hold data of the same kind,
+    ``lost_here`` those that bear the project's label.
+    """
+
+    service: str
+    target: str
+    place: Place
+    store: str = ""
+    version: str = ""
+    holds: tuple[FoundData, ...] = ()
+    mounted_now: str = ""
+    mounted_kind: str = ""
+    left_behind: str = ""
+    astray: str = ""
+    lost: tuple[str, ...] = ()
+    lost_here: tuple[str, ...] = ()
+    replicas: int = 1
+    ignore_line: str = ""
+    ignore_file: str = ""
 
 
 @dataclass(frozen=True)
@@ -196,6 +250,7 @@ class Findings:
     """
 
     moves: tuple[Move, ...]
+    unstarted: tuple[Unstarted, ...] = ()
     rewrite: PlannedRewrite = PlannedRewrite()
     dependents: tuple[tuple[StoppedContainer, ...], ...] = ()
     stores: tuple[StoppedContainer, ...] = ()
@@ -208,3 +263,4 @@ class Findings:
     backup_place: Place | None = None
     compose_v1: bool = False
     other_anonymous: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    outlying: tuple[Outlying, ...] = ()

@@ -10,6 +10,10 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.build_context import (
+    BuildContext,
+    line_to_add,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import Project
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container, EngineMount
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
@@ -193,11 +197,12 @@ def place(world: World, path: str) -> Place:
         mount_point=system.mount_point,
         free_bytes=system.bytes_free,
         volatile=system.volatile,
-        occupied_by="" if empty else _occupant(world, path),
+        occupied_by="" if empty else occupant(world, path),
     )
 
 
-def _occupant(world: World, path: str) -> str:
+def occupant(world: World, path: str) -> str:
+    """Return in words what stands at ``path``."""
     if not os.path.isdir(path):
         return "a file"
     for kind, store in world.stores.items():
@@ -214,6 +219,15 @@ def _occupant(world: World, path: str) -> str:
     return ", ".join(names[:SHOWN_ENTRIES]) + (
         f" and {len(names) - SHOWN_ENTRIES} more" if len(names) > SHOWN_ENTRIES else ""
     )
+
+
+def line_missing(contexts: Iterable[BuildContext], path: str) -> tuple[str, str]:
+    """Return the line that keeps ``path`` out of the build contexts and the file that lacks it; empty for neither."""
+    for context in contexts:
+        line = line_to_add(context, path)
+        if line:
+            return line, context.ignore_file
+    return "", ""
 
 
 def reached(path: DataPath | None, source: str) -> bool:

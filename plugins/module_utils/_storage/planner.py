@@ -14,7 +14,7 @@ the originals put away only after the proof.
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import (
@@ -96,15 +96,7 @@ def steps_for(
     theirs = request.rewrite == "none"
     context = {**everything, "pins": _pins(findings, transfers), "file_is_theirs": theirs}
     stopped_by = "stop the stores"
-    steps: list[Step] = []
-    for transfer in transfers:
-        if request.backup != "none":
-            args = {
-                "transfer": transfer.as_dict(),
-                "destination": posixpath.join(backup_dir, transfer.name.replace("/", "_").replace(":", "")),
-                "mode": request.backup,
-            }
-            steps.append(Step("backup", f"back up {transfer.name}", PREPARE, args))
+    steps = backup_steps(request, findings, transfers, backup_dir)
     if transfers:
         steps.append(Step("count_before", "count", PREPARE, everything))
     for transfer in transfers:
@@ -127,10 +119,31 @@ def steps_for(
             steps.append(Step("remove_helpers", f"remove the standby of {transfer.name}", FINISH, _one(transfer)))
         if transfer.options:
             steps.append(Step("keep_in_place", f"name the original of {transfer.name}", FINISH, _one(transfer)))
-            steps.append(Step("release_volume", f"release the volume of {transfer.name}", FINISH, _one(transfer)))
         if transfer.strategy != RENAME and transfer.origin.is_volume and not transfer.options:
             steps.append(Step("retain", f"retain the original of {transfer.name}", FINISH, _one(transfer)))
+    for transfer in transfers:
+        if transfer.options:  # last: while it is held, its original can be looked at
+            steps.append(Step("release_volume", f"release the volume of {transfer.name}", FINISH, _one(transfer)))
     return tuple(steps)
+
+
+def backup_steps(request: Request, findings: Findings, transfers: Sequence[Transfer], backup_dir: str) -> list[Step]:
+    """Return a backup of each transfer whose data is not in the backup of another one."""
+    parts = {name_of(move) for move in findings.moves if move.backed_up_with}
+    return [
+        Step(
+            "backup",
+            f"back up {transfer.name}",
+            PREPARE,
+            {
+                "transfer": transfer.as_dict(),
+                "destination": posixpath.join(backup_dir, transfer.name.replace("/", "_").replace(":", "")),
+                "mode": request.backup,
+            },
+        )
+        for transfer in transfers
+        if request.backup != "none" and transfer.name not in parts
+    ]
 
 
 def rewrite_args(request: Request, findings: Findings) -> dict[str, Any]:

@@ -10,8 +10,10 @@ from collections.abc import Iterable, Mapping
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import (
+    ANONYMOUS,
     BIND,
     LAYER,
+    POSTGRESQL,
     RENAME,
     TMPFS,
     DataPath,
@@ -20,6 +22,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model i
     Move,
     Place,
     Request,
+    Unstarted,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.strategy import (
     Choice,
@@ -65,9 +68,18 @@ def check_move(data: DataPath, source: str) -> None:
 
 def blockers(request: Request, findings: Findings, choices: Mapping[str, Choice]) -> list[str]:
     """Return everything that forbids the plan, each with a way out."""
-    found = [*findings.unsupported, *findings.blockers]
+    found = [*findings.unsupported, *findings.blockers, *findings.rewrite.blockers]
     for move in findings.moves:
         found += _of_move(move, choices[name_of(move)])
+    ways_out = {LAYER: "list it in mounts too, with target: {path}", TMPFS: "put it on disk first"}
+    found += [
+        f"{part.service} keeps {part.what} at {part.path}, on no volume, where it is lost when the container is created"
+        f" anew: {ways_out[part.kind].format(path=part.path)}."
+        for part in findings.outlying
+        if part.kind in ways_out
+    ]
+    for unstarted in findings.unstarted:
+        found += _of_unstarted(unstarted)
     found += _space(request, findings, choices)
     for service, differences in findings.drift.items():
         if not request.accept_drift:
@@ -103,10 +115,18 @@ def warnings(request: Request, findings: Findings, choices: Mapping[str, Choice]
     for move in findings.moves:
         if move.data.facts is not None:
             found += move.data.facts.warnings
+    found += [
+        f"{part.service} keeps {part.what} at {part.path}, in an anonymous volume, which 'down' leaves without a name:"
+        f" list it in mounts too, with target: {part.path}, to have it moved."
+        for part in findings.outlying
+        if part.kind == ANONYMOUS
+    ]
+    for unstarted in findings.unstarted:
+        found += _told_of_unstarted(unstarted)
     for service, sentence in findings.floating.items():
         advice = "" if request.pin_images else " Set pin_images: true to write the image that runs into the file."
         found.append(f"{sentence} The service {service} is recreated from the image that it ran.{advice}")
-    if request.backup == "none":
+    if request.backup == "none" and findings.moves:
         found.append("No backup is taken (backup: none): the renamed directory is the only copy of the data.")
     found += findings.rewrite.warnings
     return found
@@ -132,15 +152,7 @@ def _of_move(move: Move, choice: Choice) -> list[str]:
         found.append(
             f"{place.path} is not empty: it holds {place.occupied_by}. Name another directory, or move that away first."
         )
-    if place.volatile:
-        found.append(
-            f"{place.path} lies on {place.filesystem}, which does not survive a restart. Name a directory on disk."
-        )
-    if move.ignore_line:
-        found.append(
-            f"{place.path} lies inside the build context of this project and would be copied into the image or"
-            f" break the build: add the line '{move.ignore_line}' to {move.ignore_file}."
-        )
+    found += _of_place(place, move.ignore_line, move.ignore_file)
     if move.users:
         found.append(
             f"The volume of {data.service} is mounted by {', '.join(move.users)} too, which would keep the old place:"
@@ -158,6 +170,110 @@ def _of_move(move: Move, choice: Choice) -> list[str]:
         )
     if data.facts is not None:
         found += data.facts.blockers
+    return found
+
+
+def _of_place(place: Place, ignore_line: str, ignore_file: str) -> list[str]:
+    found = []
+    if place.volatile:
+        found.append(
+            f"{place.path} lies on {place.filesystem}, which does not survive a restart. Name a directory on disk."
+        )
+    if ignore_line:
+        found.append(
+            f"{place.path} lies inside the build context of this project and would be copied into the image or"
+            f" break the build: add the line '{ignore_line}' to {ignore_file}."
+        )
+    return found
+
+
+def _of_unstarted(waiting: Unstarted) -> list[str]:
+    """Return what would let a service without a container start without its data, or on data that is not its own."""
+    place, service = waiting.place, waiting.service
+    found = _of_place(place, waiting.ignore_line, waiting.ignore_file)
+    if waiting.left_behind:
+        first = (
+            f"{service} has no container, and its file mounts {waiting.mounted_now} at {waiting.target}, which holds"
+        )
+        found.append(
+            f"{first} {waiting.left_behind}: with the mount of {place.path} in its place the next 'up' would start"
+            f" without that. "
+            + (
+                f"Move that directory to {place.path} by hand first."
+                if waiting.mounted_kind == BIND
+                else f"Make the container (docker compose up --no-start {service}) and run the same task again: then"
+                " the data is moved."
+            )
+        )
+    if waiting.astray:
+        found.append(
+            f"The image of {service} keeps its data at {waiting.astray}, which a mount at {waiting.target} does not"
+            f" hold: name the target that does."
+        )
+    if waiting.lost_here and not waiting.holds:
+        found.append(
+            f"{service} has no container, and volumes of this project without one hold {waiting.store} data:"
+            f" {', '.join(waiting.lost_here)}. The next 'up' would initialise an empty one in {place.path}. Mount the"
+            f" right volume in the file again, make the container (docker compose up --no-start {service}), and run the"
+            " same task again; or remove what is not needed (docker volume rm)."
+        )
+    if waiting.store and waiting.replicas > 1:
+        found.append(
+            f"The file asks for {waiting.replicas} replicas of {service}, which would all write to {place.path}: write"
+            " scale: 1 (or deploy.replicas: 1) into the file."
+        )
+    if waiting.store and not place.empty:
+        found += _of_occupied(waiting)
+    return found
+
+
+def _of_occupied(waiting: Unstarted) -> list[str]:
+    path, service = waiting.place.path, waiting.service
+    own = [found for found in waiting.holds if found.store == waiting.store]
+    if not own:
+        return [
+            f"{path} is not empty: it holds {waiting.place.occupied_by}, and {service} is {waiting.store}. Name another"
+            " directory, or move that away first."
+        ]
+    return [
+        f"{path} holds {found.shown}, and the image of {service} is {waiting.store} {waiting.version}, which cannot"
+        " start on that: name the image that the data belongs to, or another directory."
+        for found in own
+        if not can_read(waiting.store, found.version, waiting.version)
+    ]
+
+
+def can_read(store: str, data: str, image: str) -> bool:
+    """Tell whether an image of one version starts on data of another; what is not known is no objection.
+
+    Postgres reads its own major alone; the others read what is older.
+    """
+    written, reads = major_of(store, data), major_of(store, image)
+    if not written or not reads:
+        return True
+    return written == reads if store == POSTGRESQL else int(written) <= int(reads)
+
+
+def major_of(store: str, version: str) -> str:
+    """Return ``17`` for ``17.2``, and ``9.6`` for Postgres 9.6, where the second number counted; empty if unknown."""
+    first, _dot, rest = version.partition(".")
+    if not first.isdigit():
+        return ""
+    second = rest.partition(".")[0]
+    return f"{first}.{second}" if store == POSTGRESQL and int(first) < 10 and second.isdigit() else first
+
+
+def _told_of_unstarted(waiting: Unstarted) -> list[str]:
+    found = []
+    if not waiting.place.empty and not waiting.left_behind:
+        what = ", ".join(data.shown for data in waiting.holds) or waiting.place.occupied_by
+        found.append(f"{waiting.place.path} holds {what}: {waiting.service} starts on that.")
+    if waiting.lost and not waiting.holds:
+        found.append(
+            f"Volumes without a container hold {waiting.store} data: {', '.join(waiting.lost)}. If one of them is that"
+            f" of {waiting.service}, mount it in the file and make the container first (docker compose up --no-start"
+            f" {waiting.service}), else an empty one begins in {waiting.place.path}."
+        )
     return found
 
 

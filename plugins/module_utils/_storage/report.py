@@ -98,9 +98,19 @@ def plan_text(
     return "\n".join(lines)
 
 
-def file_only_text(project: str, rewrite: PlannedRewrite, never_created: Sequence[str]) -> str:
+def file_only_text(
+    project: str,
+    rewrite: PlannedRewrite,
+    never_created: Sequence[str],
+    blockers: Sequence[str],
+    warnings: Sequence[str],
+) -> str:
     why = f"; never started: {', '.join(never_created)}" if never_created else "; the data is in place already"
-    return f"Project {project}: only the compose file changes ({', '.join(rewrite.paths)}: {rewrite.how}){why}"
+    what = f"only the compose file changes ({', '.join(rewrite.paths)}: {rewrite.how})"
+    lines = [f"Project {project}: {what if rewrite.paths else 'nothing can be changed'}{why}"]
+    lines += [f"  Note: {warning}" for warning in warnings]
+    lines += [f"  BLOCKER: {blocker}" for blocker in blockers]
+    return "\n".join(lines)
 
 
 def outcome(history: History, transfers: Sequence[Transfer], steps: Mapping[str, float]) -> dict[str, Any]:

@@ -39,6 +39,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.observe
     place,
     with_facts,
 )
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.outlying import outlying, with_parts
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.strategy import choose
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.survey import (
     dependents_of,
@@ -99,7 +100,7 @@ def plan_way_back(world: World, operation: Operation, request: Request, new_id: 
     done = transfers_done(operation)
     services = list(dict.fromkeys(transfer.service for transfer in done))
     project = observe_project(world.engine, world.compose, services)
-    moves = tuple(_move_back(world, project, transfer) for transfer in done)
+    moves = with_parts([_move_back(world, project, transfer) for transfer in done])
     choices = {preflight.name_of(move): choose(move, request.strategy) for move in moves}
     floating, _images = floating_images(world, project, services)
     findings = Findings(
@@ -108,6 +109,7 @@ def plan_way_back(world: World, operation: Operation, request: Request, new_id: 
         stores=tuple(stopped(c) for name in services for c in project.containers[name]),
         floating=floating,
         backup_place=place(world, request.backup_dir),
+        outlying=outlying(world, project, moves),
     )
     blockers = preflight.blockers(request, findings, choices)
     if world.compose.is_v1:

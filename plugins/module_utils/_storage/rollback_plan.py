@@ -35,6 +35,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.planner
     MOVE_KINDS,
     WARM_KINDS,
     after_steps,
+    backup_steps,
     start_steps,
     stop_steps,
 )
@@ -86,12 +87,7 @@ def rollback_steps(
     # A rewrite that left the files alone made reality match them; going back
     # means that they name another place than the one in use.
     context = {**everything, "pins": dict(pins), "file_is_theirs": not hunks}
-    steps: list[Step] = []
-    for transfer in transfers:
-        if request.backup != "none":
-            destination = posixpath.join(backup_dir, transfer.name.replace("/", "_").replace(":", ""))
-            args = {"transfer": transfer.as_dict(), "destination": destination, "mode": request.backup}
-            steps.append(Step("backup", f"back up {transfer.name}", PREPARE, args))
+    steps = backup_steps(request, findings, transfers, backup_dir)
     steps.append(Step("count_before", "count", PREPARE, everything))
     for transfer in transfers:
         if transfer.strategy in WARM_KINDS and transfer.goal.kind != LAYER:

@@ -10,16 +10,17 @@ import os
 from collections.abc import Mapping, Sequence
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.atomic import refuse_unwritable
-from ansible_collections.selfhost.stateful.plugins.module_utils._compose.build_context import (
-    BuildContext,
-    line_to_add,
-)
-from ansible_collections.selfhost.stateful.plugins.module_utils._compose.drift import FLOATING, find_drift
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.build_context import BuildContext
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.drift import FLOATING, REPLICAS, find_drift
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_entries import Mount
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_reading import plan_proved_rewrite
-from ansible_collections.selfhost.stateful.plugins.module_utils._compose.files import project_files
-from ansible_collections.selfhost.stateful.plugins.module_utils._compose.owners import owners_of
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.files import ProjectFiles, project_files
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import Project
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.rewrite import (
+    NOT_IN_FILE,
+    Rewrite,
+    plan_rewrite,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.kind import unsupported
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.layer import place_to_keep, shipped_by_image
@@ -36,37 +37,42 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model i
     Request,
     StoppedContainer,
 )
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.neighbours import neighbours
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.observe import (
     data_paths,
+    line_missing,
     measured,
     place,
     with_facts,
 )
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.outlying import outlying, with_parts
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.preflight import check_move
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import clone, rename
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.unstarted import look_around
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World
 
 
 def survey(
-    world: World, project: Project, request: Request, moving: Sequence[tuple[MountRequest, DataPath]]
+    world: World,
+    project: Project,
+    request: Request,
+    moving: Sequence[tuple[MountRequest, DataPath]],
+    never_created: Sequence[MountRequest],
 ) -> Findings:
     """Return the findings for the mounts that are not reached yet."""
     services = list(dict.fromkeys(mount.service for mount, _data in moving))
     contexts = build_contexts(project)
     info = world.engine.info()
-    moves = tuple(_move(world, project, mount, data, contexts, request.retained_dir) for mount, data in moving)
+    moves = with_parts([_move(world, project, mount, data, contexts, request.retained_dir) for mount, data in moving])
     floating, images = floating_images(world, project, services)
     changing = {(mount.service, data.target) for mount, data in moving}
+    others = neighbours(world, project, services)
     return Findings(
         moves=moves,
+        unstarted=tuple(look_around(world, project, mount, contexts) for mount in never_created),
         rewrite=planned_rewrite(world, request, images if request.pin_images else {}),
         dependents=dependents_of(project, services),
         stores=tuple(stopped(c) for name in services for c in project.containers[name]),
-        blockers=tuple(
-            _unkept(move, request.retained_dir)
-            for move in moves
-            if move.data.kind == LAYER and move.data.host_path and not move.kept_below
-        ),
         unsupported=tuple(
             unsupported(
                 info,
@@ -78,10 +84,12 @@ def survey(
         floating=floating,
         images_to_write=images,
         drift=_drift(world, project, services, changing),
-        warnings=tuple(owners_of(project)) + tuple(_one_off_warnings(project)),
+        blockers=(*others.blockers, *_unkept(moves, request.retained_dir)),
+        warnings=others.warnings,
         backup_place=place(world, request.backup_dir),
         compose_v1=world.compose.is_v1,
         other_anonymous=_other_anonymous(world, project, services, changing),
+        outlying=outlying(world, project, moves),
     )
 
 
@@ -104,9 +112,8 @@ def _move(
     can_clone = clone.can_clone(known.host_path, parent)
     if not can_clone.yes:
         cannot[CLONE] = can_clone.reason
-    ignoring = [(context, line_to_add(context, mount.source)) for context in contexts]
+    ignore_line, ignore_file = line_missing(contexts, mount.source)
     in_layer = data.kind == LAYER
-    missing = next(((context, line) for context, line in ignoring if line), None)
     return Move(
         data=known,
         source=mount.source,
@@ -115,19 +122,22 @@ def _move(
         cannot=cannot,
         users=_other_users(world, project, data, mount.service),
         shipped_by_image=in_layer and shipped_by_image(container, data.target),
-        ignore_line=missing[1] if missing else "",
-        ignore_file=missing[0].ignore_file if missing else "",
+        ignore_line=ignore_line,
+        ignore_file=ignore_file,
         image_id=container.image_id,
         kept_below=place_to_keep(known.host_path, retained_dir, world.engine.info().root_dir) if in_layer else "",
     )
 
 
-def _unkept(move: Move, retained_dir: str) -> str:
-    return (
+def _unkept(moves: Sequence[Move], retained_dir: str) -> list[str]:
+    """Say which layers cannot be kept by hard links, because there is no place for those on their file system."""
+    return [
         f"{move.data.target} of {move.data.service} lies in the container's own layer, in {move.data.host_path}, and"
         f" what is kept of it would lie on another file system, in {retained_dir}: name a directory on the layer's file"
         " system with operations_dir."
-    )
+        for move in moves
+        if move.data.kind == LAYER and move.data.host_path and not move.kept_below
+    ]
 
 
 def _other_users(world: World, project: Project, data: DataPath, service: str) -> tuple[str, ...]:
@@ -154,16 +164,21 @@ def build_contexts(project: Project) -> list[BuildContext]:
     return found
 
 
+def survey_files(world: World, project: Project, request: Request, never_created: Sequence[MountRequest]) -> Findings:
+    """Return the findings where no data moves: the file alone is to say what it does not say yet."""
+    contexts = build_contexts(project)
+    return Findings(
+        moves=(),
+        unstarted=tuple(look_around(world, project, mount, contexts) for mount in never_created),
+        rewrite=planned_rewrite(world, request, {}),
+    )
+
+
 def planned_rewrite(world: World, request: Request, images: Mapping[str, str]) -> PlannedRewrite:
     """Plan the edit of the compose files in memory; raises where they cannot be edited as asked."""
     files = project_files(world.compose.options, world.compose.environment, v1=world.compose.is_v1)
-    rewrite = plan_proved_rewrite(
-        world.compose,
-        files,
-        mounts=[Mount(mount.service, mount.target, mount.written) for mount in request.mounts],
-        images=images,
-        rewrite=request.rewrite,
-    )
+    mounts = [Mount(mount.service, mount.target, mount.written) for mount in request.mounts]
+    rewrite = plan_proved_rewrite(world.compose, files, mounts=mounts, images=images, rewrite=request.rewrite)
     for edit in rewrite.edits:
         refuse_unwritable(edit.path)  # now, and not in the downtime
     return PlannedRewrite(
@@ -171,7 +186,27 @@ def planned_rewrite(world: World, request: Request, images: Mapping[str, str]) -
         how=rewrite.how,
         warnings=rewrite.warnings,
         diff=tuple(edit.diff() for edit in rewrite.edits),
+        blockers=tuple(_of_rewrite(files, rewrite, mounts, request)),
     )
+
+
+def _of_rewrite(files: ProjectFiles, rewrite: Rewrite, mounts: Sequence[Mount], request: Request) -> list[str]:
+    """Return why the services could not be created on their new mounts from what the files would say."""
+    if request.rewrite == "none":
+        lacking = [mount for mount in mounts if plan_rewrite(files, mounts=[mount], rewrite="none").how == NOT_IN_FILE]
+        return [
+            f"The compose file does not mount {mount.source} at {mount.target} of {mount.service}, and rewrite: none"
+            " leaves it as it is: put the mount into the file, or set rewrite: in_place or override."
+            for mount in lacking
+        ]
+    unread = [edit.path for edit in rewrite.edits if edit.path not in files.texts]
+    if not files.listed:
+        return []
+    return [
+        f"The compose files of this project are listed, so compose would not read {path}: add it at the end of files"
+        " or COMPOSE_FILE (with the line 'x-empty: true' for now), or set rewrite: in_place."
+        for path in unread
+    ]
 
 
 def dependents_of(project: Project, services: Sequence[str]) -> tuple[tuple[StoppedContainer, ...], ...]:
@@ -226,7 +261,7 @@ def _drift(
     hashes = world.compose.service_hashes(services)
     found: dict[str, tuple[str, ...]] = {}
     for drift in find_drift(world.engine, project, services, hashes, ignore_targets=ours):
-        if drift.kind != FLOATING:  # said on its own, with the way to pin it
+        if drift.kind not in (FLOATING, REPLICAS):  # said on their own, each with its way out
             found[drift.service] = (*found.get(drift.service, ()), drift.text)
     return found
 
@@ -241,8 +276,3 @@ def _other_anonymous(
         if others:
             found[name] = others
     return found
-
-
-def _one_off_warnings(project: Project) -> list[str]:
-    running = [container.name for container in project.one_off if container.running]
-    return [f"{name}, a container of 'compose run', is left alone and loses its connections." for name in running]

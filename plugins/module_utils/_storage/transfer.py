@@ -136,6 +136,7 @@ def facts_as_dict(facts: StoreFacts) -> dict[str, Any]:
         "blockers": list(facts.blockers),
         "warnings": list(facts.warnings),
         "details": dict(facts.details),
+        "outside": dict(facts.outside),
     }
 
 
@@ -149,4 +150,5 @@ def facts_from_dict(raw: Mapping[str, Any]) -> StoreFacts:
         blockers=tuple(raw["blockers"]),
         warnings=tuple(raw["warnings"]),
         details=raw["details"],
+        outside=raw["outside"],
     )

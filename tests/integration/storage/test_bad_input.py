@@ -297,6 +297,29 @@ def test_replicas(tmp_path: Path) -> None:
         assert snapshot(lab.project.directory) == before
 
 
+def test_project_that_is_down(tmp_path: Path) -> None:
+    """Its data waits in a named volume: the file is not edited beside that, and the way out leads to a move."""
+    with laid_out(tmp_path, services=["redis"], named_volumes=True) as lab:
+        lab.project.compose("down")
+        tree = snapshot(lab.project.directory)
+        message = lab.run(mounts=[{**REDIS, "target": "/data"}]).refusal()
+        assert f"{lab.project.name}_redis-data" in message
+        assert "up --no-start redis" in message
+        assert snapshot(lab.project.directory) == tree
+        assert lab.states() == []
+        lab.project.compose("up", "--no-start", "redis")
+        assert lab.run().ok()["changed"] is True
+        lab.project.compose("up", "-d")
+        lab.project.wait_ready()
+        lab.assert_seed()
+
+
+def test_file_of_somebody_else_lacks_the_mount(lab: Lab) -> None:
+    message = refusal(lab, rewrite="none").data["msg"]
+    assert "./postgres" in message or str(lab.sources["db"]) in message
+    assert "rewrite: none" in message
+
+
 def test_another_operation_is_open(tmp_path: Path) -> None:
     """It names both; the one that is open still gets through."""
     with laid_out(tmp_path, services=["redis"]) as lab, lab.prober() as probe:

@@ -205,6 +205,31 @@ def test_majors_across_file_systems(tmp_path: Path, other_disk: Path, major: str
         lab.assert_moved(probe)
 
 
+def test_tablespace_in_the_layer(tmp_path: Path) -> None:
+    """It would be gone with the container: without it in the list nothing begins, and with it all of it moves."""
+    with laid_out(tmp_path, services=["db"]) as lab, lab.prober() as probe:
+        lab.project.exec("postgres", "install", "-d", "-o", "postgres", "/srv/fast")
+        lab.project.sql("CREATE TABLESPACE fast LOCATION '/srv/fast'")
+        lab.project.sql("CREATE TABLE kept TABLESPACE fast AS SELECT 4711 AS number")
+        assert "target: /srv/fast" in lab.run().refusal()
+        place = lab.project.directory / "fast"
+        wanted = [
+            {"service": "db", "source": str(lab.sources["db"])},
+            {"service": "db", "source": str(place), "target": "/srv/fast"},
+        ]
+        result = lab.run(mounts=wanted).ok()
+        assert {move["target"]: move["strategy"] for move in result["plan"]["moves"]} == {
+            "/var/lib/postgresql/data": "rename", "/srv/fast": "copy",
+        }  # fmt: skip
+        lab.project.compose("up", "-d", "--force-recreate")
+        lab.assert_nothing_lost(probe)
+        assert lab.project.sql("SELECT number FROM kept") == "4711"
+        mounted = {mount["Destination"]: mount["Source"] for mount in lab.inspected()["db"]["Mounts"]}
+        assert mounted == {"/var/lib/postgresql/data": str(lab.sources["db"]), "/srv/fast": str(place)}
+        lab.assert_tidy()
+        assert lab.run(mounts=wanted).ok()["changed"] is False
+
+
 def test_data_one_level_off_its_declared_mount(tmp_path: Path) -> None:
     """A volume is mounted above the declared one: what the admin sees is empty, the data is anonymous."""
     above = ("  POSTGRES_INITDB_ARGS: --no-sync", "volumes:", "  - ./looks-right:/var/lib/postgresql")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,7 +23,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model im
     Image,
     RestartPolicy,
 )
-from tests.unit.compose_project.fakes import a_container, an_image
+from tests.unit.compose_project.fakes import a_container, an_image, labelled
 from tests.unit.compose_project.recorded import V1_CONFIG, V2_CONFIG
 
 DATA = "/var/lib/postgresql/data"
@@ -117,7 +118,8 @@ class Engine:
 
 
 def project(config: ComposeConfig, *containers: Container) -> Project:
-    return Project("p", "/srv", (), config, None, {"db": containers, "web": ()})  # type: ignore[arg-type]
+    compose: Any = SimpleNamespace(version=(2, 26, 1))
+    return Project("p", "/srv", (), config, compose, {"db": containers, "web": ()})
 
 
 def find(config: ComposeConfig, container: Container, hashes: dict[str, str], tagged: Image, **rest: Any) -> list[str]:
@@ -136,10 +138,32 @@ def test_a_floating_image_is_told_whatever_the_hash(config: ComposeConfig) -> No
     assert find(config, a_container(), {"db": "old"}, newer) == [drift.FLOATING]
 
 
+MADE = labelled(a_container(), version="2.26.1")
+
+
 def test_a_difference_that_has_no_name_is_told_as_such(config: ComposeConfig) -> None:
-    assert find(config, a_container(), {"db": "new"}, an_image()) == [drift.OTHER]
-    # What is to change anyway explains the hash.
-    assert find(config, a_container(), {"db": "new"}, an_image(), ignore_targets={"db": [DATA]}) == []
+    assert find(config, MADE, {"db": "new"}, an_image()) == [drift.OTHER]
+    assert find(config, MADE, {"db": "new"}, an_image(), ignore_targets={"db": [DATA]}) == [drift.OTHER]
+
+
+def test_a_mount_that_the_file_names_already_explains_the_hash(config: ComposeConfig) -> None:
+    """A template wrote it, and reality is to be made to match."""
+    without = tuple(mount for mount in MADE.mounts if mount.destination != DATA)
+    volume = EngineMount("volume", "/v/anon/_data", DATA, True, name="f" * 64)
+    made = replace(MADE, mounts=(*without, volume))
+    assert find(config, made, {"db": "new"}, an_image(), ignore_targets={"db": [DATA + "/"]}) == []
+
+
+@pytest.mark.parametrize("version", ["1.29.2", "2.27.0", ""])
+def test_hashes_of_other_releases_say_nothing(config: ComposeConfig, version: str) -> None:
+    made = labelled(MADE, version=version)
+    assert find(config, made, {"db": "new"}, an_image()) == []
+    assert find(config, replace(made, user="70"), {"db": "new"}, an_image()) == [drift.USER]
+
+
+def test_without_a_hash_nothing_is_known(config: ComposeConfig) -> None:
+    """Compose leaves out services of a profile that is not enabled."""
+    assert find(config, MADE, {}, an_image()) == []
 
 
 def test_replicas_are_counted(config: ComposeConfig) -> None:

@@ -20,6 +20,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model i
     Request,
     StoppedContainer,
     StoreFacts,
+    Unstarted,
 )
 
 GIB = 1 << 30
@@ -34,6 +35,7 @@ MOVE = Move(DATA, "/srv/app/postgres", "./postgres", PLACE, {}, image_id="sha256
 REQUEST = Request(
     "app", "/srv/app", (), backup_dir="/srv/app/backups", retained_dir="/engine/retained", rewrite="in_place"
 )
+UNSTARTED = Unstarted("db", "/var/lib/postgresql/data", PLACE, store=POSTGRESQL, version="17")
 REWRITE = PlannedRewrite(("/srv/app/compose.yaml",), "added an entry")
 
 
@@ -44,6 +46,14 @@ def a_move(**changes: Any) -> Move:
     own = {key: value for key, value in changes.items() if key not in data and key not in place}
     made = replace(MOVE, data=replace(DATA, **data), place=replace(PLACE, **place))
     return replace(made, **own)
+
+
+def waiting(**changes: Any) -> Findings:
+    """Return the findings about one service without a container; what belongs to its place is passed on to that."""
+    place = {key: value for key, value in changes.items() if key in Place.__dataclass_fields__}
+    own = {key: value for key, value in changes.items() if key not in place}
+    made = replace(UNSTARTED, place=replace(PLACE, **place), **own)
+    return Findings(moves=(), unstarted=(made,), rewrite=REWRITE)
 
 
 def stopped(service: str) -> StoppedContainer:

@@ -6,12 +6,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
 import pytest
 
-from ansible_collections.selfhost.stateful.plugins.module_utils._compose import owners
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.build_context import (
     BuildContext,
     is_ignored,
@@ -105,42 +101,3 @@ def test_the_line_that_is_missing(path: str, line: str) -> None:
     assert line_to_add(CONTEXT, path) == line
     if line:
         assert is_ignored((*CONTEXT.ignore_lines, line), line), "adding it is enough"
-
-
-# -- who else starts and stops the project -------------------------------------
-
-
-@pytest.fixture
-def units(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(owners, "UNIT_DIRECTORIES", (str(tmp_path), str(tmp_path / "absent")))
-    return tmp_path
-
-
-class Project:
-    working_dir = "/srv/app"
-
-
-@pytest.mark.parametrize(
-    "text, owned",
-    [
-        ("[Service]\nWorkingDirectory=/srv/app\nExecStart=/usr/bin/docker compose up\n", True),
-        ("[Service]\nExecStart=/usr/bin/docker-compose -f /srv/app/docker-compose.yml up\n", True),
-        ("[Service]\nWorkingDirectory=/srv/other\nExecStart=/usr/bin/docker compose up\n", False),
-        ("[Service]\nWorkingDirectory=/srv/app\nExecStart=/usr/bin/true\n", False),
-        ("[Service]\nWorkingDirectory=/srv/app2\nExecStart=/usr/bin/docker compose up\n", False),
-    ],
-)
-def test_a_unit_that_runs_the_project_is_named(units: Path, text: str, owned: bool) -> None:
-    (units / "app.service").write_text(text)
-    (units / "binary.service").write_bytes(b"\xff\xfe")
-    project: Any = Project()
-    said = owners.owners_of(project)
-    assert len(said) == owned
-    assert all("app.service" in sentence and "systemctl cat" in sentence for sentence in said)
-
-
-def test_a_link_to_a_unit_is_the_same_unit(units: Path) -> None:
-    (units / "app.service").write_text("WorkingDirectory=/srv/app\nExecStart=docker compose up\n")
-    (units / "alias.service").symlink_to(units / "app.service")
-    project: Any = Project()
-    assert len(owners.owners_of(project)) == 1

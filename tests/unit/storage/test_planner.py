@@ -224,6 +224,13 @@ def test_an_image_gets_into_the_file_only_where_that_was_asked_for() -> None:
     assert planner.rewrite_args(replace(REQUEST, pin_images=True), found)["images"] == {"db": "postgres@sha256:1"}
 
 
+def test_a_part_of_a_store_has_no_backup_of_its_own() -> None:
+    found = findings(a_move(), a_move(service="db", target="/fast", backed_up_with="/var/lib/postgresql/data"))
+    assert [step.name for step in planned(REQUEST, found).steps if step.kind == "backup"] == [
+        "back up db:/var/lib/postgresql/data"
+    ]
+
+
 def test_the_file_says_all_that_is_asked_for_also_what_is_there_already() -> None:
     mounts = (
         MountRequest("db", "/srv/app/postgres", "/var/lib/postgresql/data", "./postgres"),

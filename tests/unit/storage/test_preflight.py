@@ -13,20 +13,26 @@ import pytest
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import (
+    ANONYMOUS,
     AUTO,
     BIND,
     COPY,
     LAYER,
+    NAMED,
+    POSTGRESQL,
     RENAME,
     TMPFS,
     DataPath,
     Findings,
+    FoundData,
     MountRequest,
     Move,
+    Outlying,
     Request,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.preflight import (
     blockers,
+    can_read,
     check_move,
     check_request,
     estimated_downtime,
@@ -34,7 +40,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.preflig
     warnings,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.strategy import choose
-from tests.unit.storage.findings import DATA, FACTS, GIB, PLACE, REQUEST, a_move, findings
+from tests.unit.storage.findings import DATA, FACTS, GIB, PLACE, REQUEST, a_move, findings, waiting
 
 ELSEWHERE = {RENAME: "another file system", "clone": "another file system", "replica": "no"}
 
@@ -70,6 +76,14 @@ TABLE = [
         "no backup for a copy", lambda: found(replace(REQUEST, backup="none"), findings(a_move(cannot=ELSEWHERE))),
         "db:/var/lib/postgresql/data", "backup: auto",
     ),
+    (
+        "a part in the layer", lambda: found(what=findings(outlying=(Outlying("db", "a tablespace", "/fast", LAYER),))),
+        "a tablespace", "target: /fast",
+    ),
+    (
+        "a part in memory", lambda: found(what=findings(outlying=(Outlying("db", "a tablespace", "/fast", TMPFS),))),
+        "a tablespace", "on disk first",
+    ),
     ("too long", lambda: found(replace(REQUEST, max_downtime=0.5)), "1.0 s", "max_downtime"),
     ("space", lambda: of(cannot=ELSEWHERE, free_bytes=GIB), "bytes are missing", "Free them"),
 ]  # fmt: skip
@@ -85,14 +99,25 @@ def test_each_is_said_with_a_way_out(what: str, ask: Any, named: str, way_out: s
 
 def test_what_the_store_and_the_engine_say_is_passed_on() -> None:
     move = a_move(facts=replace(FACTS, blockers=("It is a standby.",)))
-    assert found(what=findings(move, unsupported=("It is rootless.",), blockers=("Other.",))) == [
-        "It is rootless.", "Other.", "It is a standby.",
+    rewrite = replace(findings().rewrite, blockers=("The file lacks it.",))
+    told = findings(move, unsupported=("It is rootless.",), blockers=("Other.",), rewrite=rewrite)
+    assert found(what=told) == [
+        "It is rootless.", "Other.", "The file lacks it.", "It is a standby.",
     ]  # fmt: skip
 
 
 def test_everything_in_the_way_is_said_at_once() -> None:
     move = a_move(volatile=True, users=("x",), empty=False, occupied_by="a file", exists=True)
     assert len(found(what=findings(move, drift={"db": ("a",)}))) == 4
+
+
+@pytest.mark.parametrize("kind, told", [(ANONYMOUS, 1), (NAMED, 0), (BIND, 0)])
+def test_a_part_that_stays_on_its_volume(kind: str, told: int) -> None:
+    what = findings(outlying=(Outlying("db", "a tablespace", "/fast", kind),))
+    assert found(what=what) == []
+    said = warnings(REQUEST, what, _choices(what))
+    assert len(said) == told
+    assert all("target: /fast" in sentence for sentence in said)
 
 
 def test_drift_may_be_accepted() -> None:
@@ -150,6 +175,70 @@ def test_a_floating_tag_is_said_with_the_way_to_pin_it() -> None:
     assert "pin_images: true" in said
     (said,) = warnings(replace(REQUEST, pin_images=True), told, _choices(told))
     assert "pin_images" not in said
+
+
+# -- services without a container ----------------------------------------------
+
+CLUSTER = FoundData(POSTGRESQL, "17", "postgresql 17, 4711, shut down")
+FULL: dict[str, Any] = {"exists": True, "empty": False, "occupied_by": "PG_VERSION, base"}
+WAITING: list[tuple[str, dict[str, Any], str, str]] = [
+    (
+        "the named volume of a project that is down",
+        {"mounted_now": "app_db", "mounted_kind": NAMED, "left_behind": "postgresql data"},
+        "app_db", "docker compose up --no-start db",
+    ),
+    (
+        "another directory", {"mounted_now": "/srv/old", "mounted_kind": BIND, "left_behind": "postgresql data"},
+        "/srv/old", "by hand",
+    ),
+    ("a mount one level off", {"astray": "/var/lib/postgresql"}, "/var/lib/postgresql", "name the target"),
+    ("a volume of the project", {"lost_here": ("app_pg (postgresql 17)",)}, "app_pg", "--no-start db"),
+    ("replicas", {"replicas": 2}, "2 replicas", "scale: 1"),
+    ("foreign files", FULL, "PG_VERSION, base", "Name another"),
+    ("data of another store", {**FULL, "holds": (FoundData("redis", "8", "redis 8"),)}, "postgresql", "Name another"),
+    ("another major", {**FULL, "holds": (replace(CLUSTER, version="15", shown="major 15"),)}, "major 15", "name the"),
+    ("volatile", {"volatile": True, "filesystem": "tmpfs"}, "tmpfs", "Name a"),
+    ("build context", {"ignore_line": "postgres", "ignore_file": "/srv/app/.dockerignore"}, "'postgres'", "add"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("what, changes, named, way_out", WAITING, ids=[row[0] for row in WAITING])
+def test_no_service_starts_without_its_data(what: str, changes: dict[str, Any], named: str, way_out: str) -> None:
+    (sentence,) = found(what=waiting(**changes))
+    assert named in sentence
+    assert way_out in sentence
+    assert sentence.endswith(".")
+
+
+def test_a_service_may_start_on_data_of_its_own() -> None:
+    told = waiting(**FULL, holds=(CLUSTER,))
+    assert found(what=told) == []
+    (said,) = warnings(REQUEST, told, {})
+    assert "postgresql 17, 4711" in said
+
+
+def test_lost_volumes_that_may_be_anybodys_are_named() -> None:
+    told = waiting(lost=("abc (postgresql 17)",))
+    assert found(what=told) == []
+    (said,) = warnings(REQUEST, told, {})
+    assert "abc (postgresql 17)" in said
+    assert warnings(REQUEST, waiting(lost=("abc",), **FULL, holds=(CLUSTER,)), {})[1:] == []
+
+
+@pytest.mark.parametrize("store, data, image, reads", [
+    (POSTGRESQL, "17", "17", True),
+    (POSTGRESQL, "15", "17", False),
+    (POSTGRESQL, "17", "15", False),
+    (POSTGRESQL, "9.6", "9.6", True),
+    (POSTGRESQL, "9.5", "9.6", False),
+    (POSTGRESQL, "17", "", True),
+    ("redis", "7.2.4", "8.0.1", True),
+    ("redis", "8.0.1", "7.2.4", False),
+    ("redis", "8.2.0", "8", True),
+    ("redis", "", "8", True),
+])  # fmt: skip
+def test_which_data_an_image_reads(store: str, data: str, image: str, reads: bool) -> None:
+    assert can_read(store, data, image) is reads
 
 
 # -- the request itself --------------------------------------------------------

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container, RestartPolicy
@@ -21,6 +21,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.held im
     restore_policies,
     stands_on,
 )
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import FILES
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.recreate import (
     create_containers,
     prove_mount,
@@ -223,7 +224,7 @@ class StopStores(SelfProving):
         # What an earlier run stopped already says nothing about this stop's files.
         stopping = {t.name: began for t in transfers_of(step) if running_on(world, t, t.origin)}
         arranged = self._arranged(step, context)
-        in_parallel(lambda t: self._stop(world, t, arranged.get(t.name, {})), transfers_of(step))
+        in_parallel(lambda group: self._stop_all(world, group, arranged), _by_service(transfers_of(step)))
         stopped_at = time.time()
         return {"identities": self._identities(step, world, stopping), "stopping_at": began, "stopped_at": stopped_at}
 
@@ -252,6 +253,11 @@ class StopStores(SelfProving):
         arranging = (s.name for s in context.operation.plan.steps if s.kind == "arrange_stop")
         found: Mapping[str, Any] = context.evidence.get(next(arranging, ""), {}).get("arranged", {})
         return found
+
+    @classmethod
+    def _stop_all(cls, world: World, transfers: Sequence[Transfer], arranged: Mapping[str, Any]) -> None:
+        for transfer in transfers:
+            cls._stop(world, transfer, arranged.get(transfer.name, {}))
 
     @staticmethod
     def _stop(world: World, transfer: Transfer, arranged: Mapping[str, Any]) -> None:
@@ -313,6 +319,14 @@ class StopStores(SelfProving):
         except StatefulError:
             return False
         return True
+
+
+def _by_service(transfers: Sequence[Transfer]) -> list[list[Transfer]]:
+    """Return the transfers of each service, a known store before plain files: it knows how to stop its container."""
+    groups: dict[str, list[Transfer]] = {}
+    for transfer in sorted(transfers, key=lambda transfer: transfer.store == FILES):
+        groups.setdefault(transfer.service, []).append(transfer)
+    return list(groups.values())
 
 
 def running_on(world: World, transfer: Transfer, location: Location) -> list[Container]:

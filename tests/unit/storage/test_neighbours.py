@@ -1,0 +1,53 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Who would be harmed by the change of a service's container."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.inspected import container_from
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import OPERATION_LABEL
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.neighbours import joined_to, replicas
+from tests.unit.compose_project.fakes import a_container
+from tests.unit.storage.projects import small
+
+DB = a_container(id="d" * 64, name="app-db-1")
+
+
+@pytest.mark.parametrize("key", ["NetworkMode", "PidMode", "IpcMode"])
+@pytest.mark.parametrize("other", ["d" * 64, "app-db-1"])
+def test_a_container_in_a_namespace_of_the_store_is_in_the_way(key: str, other: str) -> None:
+    raw = {
+        "Id": "x", "Name": "/app-exporter-1", "Image": "sha256:1", "Config": {}, "State": {"Status": "running"},
+        "HostConfig": {key: f"container:{other}"},
+    }  # fmt: skip
+    exporter = container_from(raw)
+    assert exporter.joined == (other,)
+    (said,) = joined_to([DB, exporter], [DB])
+    assert "app-exporter-1" in said
+    assert "docker rm -f app-exporter-1" in said
+
+
+def test_who_is_not_in_the_way() -> None:
+    joined = a_container(id="x", name="x", joined=(DB.id,), labels={})
+    assert joined_to([joined], [a_container(id="e" * 64, name="other")]) == []
+    assert joined_to([a_container(id="x", name="x", joined=(DB.id,), status="exited")], [DB]) == []
+    assert joined_to([joined], [DB, joined]) == [], "compose creates both anew"
+    helper = a_container(id="h", joined=(DB.id,), labels={OPERATION_LABEL: "op"})
+    assert joined_to([helper], [DB]) == []
+
+
+@pytest.mark.parametrize("scale, containers, said", [(1, 1, 0), (2, 2, 1), (2, 1, 1), (1, 2, 1)])
+def test_a_directory_is_for_one_container(tmp_path: Path, scale: int, containers: int, said: int) -> None:
+    """Whatever drift is accepted: compose makes as many in the downtime as its file asks for."""
+    project = small(tmp_path, f"services:\n  db:\n    image: store:1\n    scale: {scale}\n")
+    for _number in range(containers):
+        project.add("db")
+    found = replicas(project.project, ["db"])
+    assert len(found) == said
+    assert all("scale: 1" in sentence for sentence in found)
