@@ -130,4 +130,7 @@ def base_env() -> dict[str, str]:
         "PATH": os.pathsep.join([os.path.dirname(PYTHON), os.environ.get("PATH", os.defpath)]),
         "VIRTUAL_ENV": sys.prefix,
         "PYTHONUNBUFFERED": "1",
+        # Hundreds of processes import the same files, wherever the caller keeps what is compiled.
+        "PYTHONDONTWRITEBYTECODE": "",
+        "PYTHONPYCACHEPREFIX": str(tree.BUILD / "pycache"),
     }

@@ -23,10 +23,12 @@ from tests.sandbox.engine import Engine
 from tests.sandbox.prober import Prober, Report
 from tests.tools import tree
 
-MODULES = "ansible_collections.selfhost.stateful.plugins.modules"
-RUNNER = "tests.integration.storage.runner"
+from . import preloaded
+from .preloaded import MODULES, RUNNER, Forked
+
 OPERATION_LABEL = "selfhost.stateful.operation"
 ROLE_LABEL = "selfhost.stateful.role"
+Run = subprocess.Popen[str] | Forked
 ROWS, KEYS = 500, 100
 # Seconds after which a run counts as hung; no test waits for it in the good case.
 HUNG = 300.0
@@ -161,35 +163,43 @@ class Lab:
         faults: Mapping[str, Any] | None = None,
         check: bool = False,
         ending: str = "",
-        python: str = sys.executable,
+        python: str = "",
         wrapper: Sequence[str] = (),
         env: Mapping[str, str] | None = None,
         **options: Any,
-    ) -> subprocess.Popen[str]:
-        """Start ``compose_storage`` in a process of its own, or for an ``ending`` (a state) ``operation``."""
+    ) -> Run:
+        """Start ``compose_storage`` in a process of its own, or for an ``ending`` (a state) ``operation``.
+
+        It is forked unless the interpreter, its ``wrapper`` or its environment is what the test is about.
+        """
         self.logs += 1
         module = f"{MODULES}.{'operation' if ending else 'compose_storage'}"
-        argv = [*wrapper, python, "-m", module]
+        argv = [module]
         if faults is not None:
             specification = self.directory / f"faults-{self.logs}.json"
             specification.write_text(json.dumps({"module": module, "log": str(self.points_log), **faults}))
-            argv = [*wrapper, python, "-m", RUNNER, str(specification)]
+            argv = [RUNNER, str(specification)]
         path = os.pathsep.join([str(tree.link()), str(tree.ROOT)])
         if env and "PYTHONPATH" in env:
             env = {**env, "PYTHONPATH": os.pathsep.join([path, env["PYTHONPATH"]])}
+        whole = {**os.environ, "PYTHONPATH": path, "PATH": f"/usr/bin:{os.environ['PATH']}", **(env or {})}
+        process: Run
         # Not into pipes: a detached worker that is alive would keep them open.
         with (self.directory / f"run-{self.logs}.err").open("w") as errors:
-            process = subprocess.Popen(
-                argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True,
-                env={**os.environ, "PYTHONPATH": path, "PATH": f"/usr/bin:{os.environ['PATH']}", **(env or {})},
-            )  # fmt: skip
+            if python or wrapper or env:
+                process = subprocess.Popen(
+                    [*wrapper, python or sys.executable, "-m", *argv], stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE, stderr=errors, text=True, env=whole,
+                )  # fmt: skip
+            else:
+                process = preloaded.start(argv, whole, errors)
         assert process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             process.stdin.write(json.dumps(self.arguments(check=check, ending=ending, **options)))
             process.stdin.close()
         return process
 
-    def finish(self, process: subprocess.Popen[str], *, number: int | None = None) -> Answer:
+    def finish(self, process: Run, *, number: int | None = None) -> Answer:
         """Wait for a run and return its answer."""
         assert process.stdout is not None
         with process.stdout:
@@ -342,7 +352,7 @@ class Pause:
     """A run that halts until it is told to go on."""
 
     lab: Lab
-    process: subprocess.Popen[str]
+    process: Run
     worker: int
     go_file: Path
     number: int

@@ -232,11 +232,18 @@ def _announced(call: Callable[..., Any], faults: Faults) -> Callable[..., Any]:
     return announced
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Run the module that the specification names, with its faults."""
     signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored, and that is inherited
     with open(sys.argv.pop(1), encoding="utf-8") as source:
         given = json.load(source)
     if "waiting" in given:
         announce_waiting(given["waiting"])
+    # What is compiled late would count as an effect of the step that imports it.
+    sys.dont_write_bytecode = True
     install(Faults(given))
     importlib.import_module(given["module"]).main()
+
+
+if __name__ == "__main__":
+    main()
