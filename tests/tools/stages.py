@@ -26,6 +26,8 @@ class Stage:
     name: str
     commands: tuple[tuple[str, ...], ...]
     after: tuple[str, ...] = ()
+    # Waits for these where they run too, and does without them where they do not.
+    follows: tuple[str, ...] = ()
     # Needs the engine to itself: two such stages never run at the same time.
     engine: bool = False
     # Named here only, not part of the default run.
@@ -75,8 +77,10 @@ def python_stage(version: str) -> Stage:
 # In the order of their worth: where two could start, the upper one does.
 STAGES = (
     Stage("ruff", ((PYTHON, "-m", "ruff", "check", "."), (PYTHON, "-m", "ruff", "format", "--check", "."))),
-    Stage("images", ((PYTHON, "-m", "tests.sandbox", "up"), (PYTHON, "-m", "tests.sandbox", "images"))),
-    Stage("unit", (_pytest("unit", "tests/unit"),)),
+    Stage("sandbox", ((PYTHON, "-m", "tests.sandbox", "up"), (PYTHON, "-m", "tests.sandbox", "programs"))),
+    Stage("images", ((PYTHON, "-m", "tests.sandbox", "prepare"),), after=("sandbox",)),
+    # The sandbox brings programs that some of them are skipped without.
+    Stage("unit", (_pytest("unit", "tests/unit"),), follows=("sandbox",)),
     Stage("mypy", ((PYTHON, "-m", "mypy"),)),
     Stage(
         "build",
