@@ -16,6 +16,7 @@ import contextlib
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -40,7 +41,7 @@ def assert_struck(lab: Lab, *steps: str, undoing: bool = False) -> None:
 
 def test_rename_killed_at_every_step(tmp_path: Path) -> None:
     """Of an anonymous volume and of a named one, whose store nobody can recognise while its directory is away."""
-    named = {
+    named: dict[str, Any] = {
         "redis_lines": ("volumes:", "  - redis-data:/data"),
         "edit": lambda text: text + "volumes:\n  redis-data:\n",
     }
