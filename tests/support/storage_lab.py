@@ -112,7 +112,7 @@ class Lab:
 
     @property
     def world(self) -> World:
-        return World(self.engine, self.compose, PROJECT, {KIND: self.store}, stop_timeout=1, ready_timeout=1)  # type: ignore[arg-type,dict-item]
+        return World(self.engine, self.compose, PROJECT, {KIND: self.store}, stop_timeout=1, ready_timeout=1)  # type: ignore[arg-type]
 
     def goal(self, service: str) -> str:
         return str(self.project_dir / f"{service}-data")

@@ -175,9 +175,7 @@ def test_container_that_does_not_stop_in_time(tmp_path: Path) -> None:
 
 def test_service_that_does_not_get_ready_on_the_new_mount(tmp_path: Path) -> None:
     """It is undone, and the service runs on the old storage; then the cause is removed."""
-    refuse = (
-        "grep -q '/project/postgres /var/lib/postgresql/data' /proc/self/mountinfo && [ -e /why/cause ] && exit 1"
-    )
+    refuse = "grep -q '/project/postgres /var/lib/postgresql/data' /proc/self/mountinfo && [ -e /why/cause ] && exit 1"
     lines = (*wrapped(f"{refuse}; exec docker-entrypoint.sh postgres"), "volumes:", f"  - {tmp_path}:/why:ro")
     (tmp_path / "cause").touch()
     with laid_out(tmp_path, services=["db"], dependent=True, db_lines=lines) as lab, lab.prober() as probe:
