@@ -433,18 +433,18 @@ def laid_out(
     try:
         yield lab.up(save=save) if up else lab
     finally:
-        _remove(lab)
+        for pause in lab.pauses:
+            pause.give_up()
+        remove(project)
 
 
-def _remove(lab: Lab) -> None:
-    """Remove the project and what the operations left for their commit."""
-    engine = lab.engine
-    for pause in lab.pauses:
-        pause.give_up()
+def remove(project: projects.Project) -> None:
+    """Remove the project and what its operations left for their commit."""
+    engine = project.engine
     for container in engine.docker("ps", "-aq", "--filter", f"label={OPERATION_LABEL}", check=False).split():
         label = engine.docker(
             "inspect", "-f", f'{{{{index .Config.Labels "{OPERATION_LABEL}"}}}}', container, check=False
         )
-        if label.startswith(lab.project.name):
+        if label.startswith(project.name):
             engine.docker("rm", "-fv", container, check=False)
-    lab.project.down()
+    project.down()
