@@ -191,12 +191,14 @@ next_command:
   type: str
 """
 
+from typing import Any
+
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_entries import Mount
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_files import ARGUMENTS, edit_files
-from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._host import require
+from ansible_collections.selfhost.stateful.plugins.module_utils._module import answer
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import default_directory
 
 
@@ -213,15 +215,13 @@ def main() -> None:
     )
     params = module.params
     mount = Mount(params["service"], params["target"], params["source"], params["read_only"])
-    try:
+
+    def work() -> dict[str, Any]:
         require("yaml")
         operations = params["operations_dir"] or default_directory()
-        result = edit_files(params, operations=operations, mounts=[mount], check_mode=module.check_mode)
-    except StatefulError as error:
-        module.fail_json(**error.as_result())
-    for warning in result.pop("warnings"):
-        module.warn(warning)
-    module.exit_json(**result)
+        return edit_files(params, operations=operations, mounts=[mount], check_mode=module.check_mode)
+
+    answer(module, work)
 
 
 if __name__ == "__main__":

@@ -124,9 +124,12 @@ options:
     default: 0
   stop_before:
     description:
-      - V(switch) does all that costs no downtime, and halts. The next run without it goes on there.
+      - V(switch) does all that costs no downtime, and halts. The next run without it goes on there. Where an earlier
+        run was killed in the downtime, this one goes on and does not halt, so that the services come up again.
+      - V(commit) halts before the originals are removed, which this module never does by itself (see
+        M(selfhost.stateful.operation)); it is the same as leaving the option out.
     type: str
-    choices: [switch]
+    choices: [switch, commit]
   stop_timeout:
     description:
       - Seconds that a store gets to stop. One that takes longer is not killed; the operation is undone instead.
@@ -265,6 +268,8 @@ next_command:
   type: str
 """
 
+from typing import Any
+
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.arguments import (
@@ -272,8 +277,8 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._compose.argumen
     LOGIN_ARGUMENTS,
     PROJECT_ARGUMENTS,
 )
-from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._host import LibraryMissing, require
+from ansible_collections.selfhost.stateful.plugins.module_utils._module import answer
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import OperationStore
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.arguments import (
     MOUNT_ARGUMENTS,
@@ -297,7 +302,7 @@ ARGUMENTS = {
     "pin_images": {"type": "bool", "default": False},
     "accept_drift": {"type": "bool", "default": False},
     "max_downtime": {"type": "float", "default": 0},
-    "stop_before": {"type": "str", "choices": ["switch"]},
+    "stop_before": {"type": "str", "choices": ["switch", "commit"]},
     "stop_timeout": {"type": "int", "default": 120},
     "ready_timeout": {"type": "int", "default": 120},
     "operations_dir": {"type": "path", "default": ""},
@@ -308,30 +313,29 @@ def main() -> None:
     """Read the options, carry them out, exit."""
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     params = module.params
-    try:
-        require(*LIBRARIES)
-    except LibraryMissing as lacking:
-        if not module.check_mode:
-            module.fail_json(**lacking.as_result())
-        # A dry run on a fresh host comes before the role that provides the libraries could do so.
-        module.exit_json(changed=True, plan={}, plan_text=lacking.msg, plan_complete=False, **lacking.facts)
-    try:
+
+    def work() -> dict[str, Any]:
+        try:
+            require(*LIBRARIES)
+        except LibraryMissing as lacking:
+            if not module.check_mode:
+                raise
+            # A dry run on a fresh host comes before the role that provides the libraries could do so.
+            return {"changed": True, "plan": {}, "plan_text": lacking.msg, "plan_complete": False, **lacking.facts}
         stores = stores_from(params)
-        task = Task(
-            connect=lambda: connect_world(params, stores),
-            operations=OperationStore(operations_directory(params)),
-            handlers=HANDLERS,
-            mounts=mount_requests(params),
-            make_request=lambda project, mounts: request_from(params, project, mounts),
-            check_mode=module.check_mode,
-            stop_before=params["stop_before"] or "",
+        return carry_out(
+            Task(
+                connect=lambda: connect_world(params, stores),
+                operations=OperationStore(operations_directory(params)),
+                handlers=HANDLERS,
+                mounts=mount_requests(params),
+                make_request=lambda project, mounts: request_from(params, project, mounts),
+                check_mode=module.check_mode,
+                stop_before="switch" if params["stop_before"] == "switch" else "",
+            )
         )
-        result = carry_out(task)
-    except StatefulError as error:
-        module.fail_json(**error.as_result())
-    for warning in result.pop("warnings", ()):
-        module.warn(warning)
-    module.exit_json(**result)
+
+    answer(module, work)
 
 
 if __name__ == "__main__":

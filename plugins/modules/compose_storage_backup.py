@@ -161,8 +161,8 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._compose.argumen
     LOGIN_ARGUMENTS,
     PROJECT_ARGUMENTS,
 )
-from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._host import require
+from ansible_collections.selfhost.stateful.plugins.module_utils._module import answer
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import OperationStore
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.arguments import (
     connect_world,
@@ -194,21 +194,21 @@ def main() -> None:
     """Read the options, copy, exit."""
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     params = module.params
-    try:
+
+    def work() -> dict[str, Any]:
         require(*LIBRARIES)
-        stores = stores_from(params)
-        world = connect_world({**params, "ready_timeout": 0}, stores)
+        world = connect_world({**params, "ready_timeout": 0}, stores_from(params))
         dest = os.path.abspath(params["dest"])
         wanted = Wanted(params["service"], params["path"], dest, params["backup"], params["allow_stop"])
         if module.check_mode:
             taken = TakenBackup(plan_backup(world, wanted))
         else:
             taken = carry_out(world, OperationStore(operations_directory(params)), wanted)
-    except StatefulError as error:
-        module.fail_json(**error.as_result())
-    for name in taken.started_again:
-        module.warn(f"{name} was found stopped by a run of this task that was killed, and was started again.")
-    module.exit_json(**result_of(taken))
+        for name in taken.started_again:
+            module.warn(f"{name} was found stopped by a run of this task that was killed, and was started again.")
+        return result_of(taken)
+
+    answer(module, work)
 
 
 def result_of(taken: TakenBackup) -> dict[str, Any]:

@@ -128,6 +128,7 @@ report_text:
 """
 
 import os
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -137,8 +138,8 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._compose.argumen
     PROJECT_ARGUMENTS,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import observe_project
-from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._host import require
+from ansible_collections.selfhost.stateful.plugins.module_utils._module import answer
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage import inventory
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.arguments import connect_world
 from ansible_collections.selfhost.stateful.plugins.module_utils._stores import LIBRARIES, stores_from
@@ -157,26 +158,29 @@ def main() -> None:
     """Read the options, look, exit."""
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     params = module.params
-    try:
+
+    def work() -> dict[str, Any]:
         require(*LIBRARIES)
-        stores = stores_from(params)
-        world = connect_world({**params, "stop_timeout": 0, "ready_timeout": 0}, stores)
+        given = {**params, "stop_timeout": 0, "ready_timeout": 0}
+        world = connect_world(given, stores_from(params), as_root=False)
         project = observe_project(world.engine, world.compose, params["services"])
         found = inventory.services(world, project, params["services"], sizes=params["sizes"])
         lost, unknown = inventory.orphans(world) if params["orphans"] else ([], [])
-    except StatefulError as error:
-        module.fail_json(**error.as_result())
-    if os.geteuid() != 0:
-        module.warn("Without root, sizes and stores that this user may not look into are unknown: set become: true.")
-    module.exit_json(
-        changed=False,
-        project=project.name,
-        services=found,
-        ephemeral=[entry["service"] for entry in found if any(path["ephemeral"] for path in entry["paths"])],
-        orphans=lost,
-        orphans_unknown=unknown,
-        report_text=inventory.text(project.name, found, lost, unknown),
-    )
+        if os.geteuid() != 0:
+            module.warn(
+                "Without root, sizes and stores that this user may not look into are unknown: set become: true."
+            )
+        return {
+            "changed": False,
+            "project": project.name,
+            "services": found,
+            "ephemeral": [entry["service"] for entry in found if any(path["ephemeral"] for path in entry["paths"])],
+            "orphans": lost,
+            "orphans_unknown": unknown,
+            "report_text": inventory.text(project.name, found, lost, unknown),
+        }
+
+    answer(module, work)
 
 
 if __name__ == "__main__":

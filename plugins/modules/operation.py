@@ -155,14 +155,16 @@ next_command:
   type: str
 """
 
+from typing import Any
+
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.arguments import (
     ENGINE_ARGUMENTS,
     LOGIN_ARGUMENTS,
 )
-from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._host import require
+from ansible_collections.selfhost.stateful.plugins.module_utils._module import answer
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import OperationStore
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.arguments import (
     connect_world,
@@ -193,7 +195,8 @@ def main() -> None:
     """Read the options, carry them out, exit."""
     module = AnsibleModule(argument_spec=ARGUMENTS, required_one_of=[("id", "project")], supports_check_mode=True)
     params = module.params
-    try:
+
+    def work() -> dict[str, Any]:
         require(*LIBRARIES)
         stores = stores_from(params)
         ending = Ending(
@@ -203,19 +206,17 @@ def main() -> None:
             make_request=lambda project: request_from({**params, **UNUSED}, project, ()),
             check_mode=module.check_mode,
         )
-        if params["state"] == "committed":
-            result = commit(
-                ending,
-                params["id"],
-                params["project"],
-                min_age_days=params["min_age_days"],
-                remove_backups=params["remove_backups"],
-            )
-        else:
-            result = roll_back(ending, params["id"], params["project"])
-    except StatefulError as error:
-        module.fail_json(**error.as_result())
-    module.exit_json(**result)
+        if params["state"] == "rolled_back":
+            return roll_back(ending, params["id"], params["project"])
+        return commit(
+            ending,
+            params["id"],
+            params["project"],
+            min_age_days=params["min_age_days"],
+            remove_backups=params["remove_backups"],
+        )
+
+    answer(module, work)
 
 
 UNUSED = {"rewrite": "none", "pin_images": False, "accept_drift": True, "max_downtime": 0}

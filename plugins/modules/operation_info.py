@@ -117,9 +117,11 @@ retained_bytes:
   type: int
 """
 
+from typing import Any
+
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
+from ansible_collections.selfhost.stateful.plugins.module_utils._module import answer
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.report import describe
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import (
     OperationStore,
@@ -138,20 +140,21 @@ def main() -> None:
         supports_check_mode=True,
     )
     params = module.params
-    store = OperationStore(params["operations_dir"] or default_directory())
-    try:
+
+    def work() -> dict[str, Any]:
+        store = OperationStore(params["operations_dir"] or default_directory())
         found = [store.get(params["id"])] if params["id"] else store.all()
         wanted = [o for o in found if params["project"] in ("", o.plan.goal.project)]
         operations = [describe(operation, working=store.busy(operation.plan.goal.project)) for operation in wanted]
-    except StatefulError as error:
-        module.fail_json(**error.as_result())
-    retained = sum(
-        copy["size_bytes"]
-        for operation in operations
-        for copy in operation["copies"]
-        if copy["role"] == "original" and copy["exists"]
-    )
-    module.exit_json(changed=False, operations=operations, retained_bytes=retained)
+        retained = sum(
+            copy["size_bytes"]
+            for operation in operations
+            for copy in operation["copies"]
+            if copy["role"] == "original" and copy["exists"]
+        )
+        return {"changed": False, "operations": operations, "retained_bytes": retained}
+
+    answer(module, work)
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ KNOWS = {
     "_errors": set(),
     # For the modules alone: it runs a module again under another interpreter.
     "_host": {"_errors"},
+    "_module": {"_errors"},
     "_operation": {"_errors"},
     "_engine": {"_errors"},
     "_compose": {"_engine", "_errors"},

@@ -13,7 +13,10 @@ from typing import Any
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.arguments import connection, project_options
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.cli import find_compose
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import Project
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.docker import connect
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.kind import unsupported
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import default_directory
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import MountRequest, Request
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.store import Store
@@ -31,10 +34,14 @@ MOUNT_ARGUMENTS: dict[str, Any] = {
 }
 
 
-def connect_world(params: Mapping[str, Any], stores: Mapping[str, Store]) -> World:
-    """Open the seams; raises where there is no engine, no compose, no right to them."""
+def connect_world(params: Mapping[str, Any], stores: Mapping[str, Store], *, as_root: bool = True) -> World:
+    """Open the seams; raises where there is no engine, no compose, no right to them, or no way to move data there.
+
+    ``as_root``: whether what is to be done reads or writes data, which root on the engine's host alone may.
+    """
     way = connection(params)
     engine = connect(way)
+    _refuse_unsupported(engine, way.docker_host, as_root=as_root)
     compose = find_compose(project_options(params), way, program=tuple(params["compose_program"]))
     return World(
         engine=engine,
@@ -44,6 +51,19 @@ def connect_world(params: Mapping[str, Any], stores: Mapping[str, Store]) -> Wor
         stop_timeout=float(params["stop_timeout"]),
         ready_timeout=float(params["ready_timeout"]),
     )
+
+
+def _refuse_unsupported(engine: Engine, docker_host: str, *, as_root: bool) -> None:
+    if as_root and os.geteuid() != 0:
+        raise StatefulError(
+            "Data of containers belongs to root on the Docker host, and this user is not root: run the task with"
+            " become: true.",
+            next_command="set become: true and run the same task again",
+        )
+    info = engine.info()
+    reasons = unsupported(info, docker_host=docker_host, root_dir_here=os.path.isdir(info.root_dir))
+    if reasons:
+        raise InvalidInput(" ".join(reasons), next_command="docker info", blockers=reasons)
 
 
 def mount_requests(params: Mapping[str, Any]) -> tuple[MountRequest, ...]:

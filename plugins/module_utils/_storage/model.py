@@ -254,7 +254,6 @@ class Findings:
     rewrite: PlannedRewrite = PlannedRewrite()
     dependents: tuple[tuple[StoppedContainer, ...], ...] = ()
     stores: tuple[StoppedContainer, ...] = ()
-    unsupported: tuple[str, ...] = ()
     floating: Mapping[str, str] = field(default_factory=dict)
     images_to_write: Mapping[str, str] = field(default_factory=dict)
     drift: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

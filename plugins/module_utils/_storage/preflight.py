@@ -68,7 +68,7 @@ def check_move(data: DataPath, source: str) -> None:
 
 def blockers(request: Request, findings: Findings, choices: Mapping[str, Choice]) -> list[str]:
     """Return everything that forbids the plan, each with a way out."""
-    found = [*findings.unsupported, *findings.blockers, *findings.rewrite.blockers]
+    found = [*findings.blockers, *findings.rewrite.blockers]
     for move in findings.moves:
         found += _of_move(move, choices[name_of(move)])
     ways_out = {LAYER: "list it in mounts too, with target: {path}", TMPFS: "put it on disk first"}

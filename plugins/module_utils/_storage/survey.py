@@ -21,7 +21,6 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._compose.rewrite
     Rewrite,
     plan_rewrite,
 )
-from ansible_collections.selfhost.stateful.plugins.module_utils._engine.kind import unsupported
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.layer import place_to_keep, shipped_by_image
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import (
@@ -62,7 +61,6 @@ def survey(
     """Return the findings for the mounts that are not reached yet."""
     services = list(dict.fromkeys(mount.service for mount, _data in moving))
     contexts = build_contexts(project)
-    info = world.engine.info()
     moves = with_parts([_move(world, project, mount, data, contexts, request.retained_dir) for mount, data in moving])
     floating, images = floating_images(world, project, services)
     changing = {(mount.service, data.target) for mount, data in moving}
@@ -73,14 +71,6 @@ def survey(
         rewrite=planned_rewrite(world, request, images if request.pin_images else {}),
         dependents=dependents_of(project, services),
         stores=tuple(stopped(c) for name in services for c in project.containers[name]),
-        unsupported=tuple(
-            unsupported(
-                info,
-                docker_host=world.compose.environment.get("DOCKER_HOST", ""),
-                root_dir_here=os.path.isdir(info.root_dir),
-                effective_uid=os.geteuid(),
-            )
-        ),
         floating=floating,
         images_to_write=images,
         drift=_drift(world, project, services, changing),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -206,7 +207,7 @@ def test_any_project_is_looked_at_rehearsed_moved_and_committed(tmp_path: Path, 
 
 FINISH = str(Path(__file__).with_name("finish.yml"))
 # Of two stores, nothing may be started. The cache declares a volume of its own.
-SERVICES = {
+SERVICES: dict[str, dict[str, Any]] = {
     "db": {"image": "selfhost-sandbox/redis:8"},
     "redis": {"image": "selfhost-sandbox/redis:8"},
     "web": {"image": "selfhost-sandbox/mastodon-base", "entrypoint": ["python3", "-m", "http.server", "3000"]},

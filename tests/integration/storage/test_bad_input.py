@@ -242,6 +242,22 @@ def test_without_the_right_to_the_engine(lab: Lab, tmp_path: Path) -> None:
     assert "become" in answer.data["next_command"] + message
 
 
+def test_right_to_the_engine_without_root(lab: Lab) -> None:
+    """As a member of the group docker: the engine answers, and the data is out of reach."""
+    socket = Path(lab.engine.host.removeprefix("unix://"))
+    group = str(socket.stat().st_gid)
+    mode = socket.stat().st_mode
+    keep = ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
+    socket.chmod(mode | 0o060)
+    try:
+        user = ["setpriv", "--reuid=65534", f"--regid={group}", "--clear-groups", *keep]
+        answer = lab.run(wrapper=user)
+    finally:
+        socket.chmod(mode)
+    assert "not root" in answer.refusal()
+    assert "become" in answer.data["next_command"]
+
+
 def test_space_is_missing_at_the_target(lab: Lab) -> None:
     with loopfs("ext4", 24) as place:
         message = refusal(lab, mounts=[{"service": "db", "source": str(place / "postgres")}]).data["msg"]

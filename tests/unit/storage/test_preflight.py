@@ -97,12 +97,12 @@ def test_each_is_said_with_a_way_out(what: str, ask: Any, named: str, way_out: s
     assert sentence.endswith(".")
 
 
-def test_what_the_store_and_the_engine_say_is_passed_on() -> None:
+def test_what_the_store_and_the_files_say_is_passed_on() -> None:
     move = a_move(facts=replace(FACTS, blockers=("It is a standby.",)))
     rewrite = replace(findings().rewrite, blockers=("The file lacks it.",))
-    told = findings(move, unsupported=("It is rootless.",), blockers=("Other.",), rewrite=rewrite)
+    told = findings(move, blockers=("Other.",), rewrite=rewrite)
     assert found(what=told) == [
-        "It is rootless.", "Other.", "The file lacks it.", "It is a standby.",
+        "Other.", "The file lacks it.", "It is a standby.",
     ]  # fmt: skip
 
 

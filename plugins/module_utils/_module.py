@@ -1,0 +1,50 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""How every module ends: with a result, or with a failure that has the same five keys whatever went wrong."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
+
+UNFORESEEN_STATE = "as the last step left it; what was begun is journaled"
+UNFORESEEN_COMMAND = (
+    "look at the operations of this host (selfhost.stateful.operation_info), then run the same task again"
+)
+
+
+def answer(module: AnsibleModule, work: Callable[[], Mapping[str, Any]]) -> None:
+    """Do ``work`` and exit with what it returns; its ``warnings`` become warnings of the task."""
+    try:
+        result = dict(work())
+    except StatefulError as error:
+        module.fail_json(**error.as_result())
+    except Exception as error:  # noqa: BLE001 - told with the five keys, which nobody needs more than now
+        module.fail_json(exception=traceback.format_exc(), **unforeseen(error).as_result())
+    for warning in result.pop("warnings", ()):
+        module.warn(warning)
+    module.exit_json(**result)
+
+
+def unforeseen(error: Exception) -> StatefulError:
+    """Return what an admin is told about an error that nothing below turned into a sentence."""
+    if isinstance(error, PermissionError):
+        return StatefulError(
+            f"This user may not do what the task needs ({error}): run it with become: true.",
+            state=UNFORESEEN_STATE,
+            next_command="set become: true and run the same task again",
+        )
+    if isinstance(error, OSError):
+        return StatefulError(f"The system refused: {error}.", state=UNFORESEEN_STATE, next_command=UNFORESEEN_COMMAND)
+    return StatefulError(
+        f"An error that was not foreseen, {type(error).__name__}: {error}.",
+        state=UNFORESEEN_STATE,
+        next_command=UNFORESEEN_COMMAND,
+    )
