@@ -21,7 +21,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._compose.rewrite
     Rewrite,
     plan_rewrite,
 )
-from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import OPERATION_LABEL, Container
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.layer import place_to_keep, shipped_by_image
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import (
     ANONYMOUS,
@@ -133,7 +133,9 @@ def _unkept(moves: Sequence[Move], retained_dir: str) -> list[str]:
 def _other_users(world: World, project: Project, data: DataPath, service: str) -> tuple[str, ...]:
     if not data.volume:
         return ()
-    return tuple(c.name for c in world.engine.containers(volume=data.volume) if c.id != data.container)
+    found = world.engine.containers(volume=data.volume)
+    # Those of our own operations only hold a volume, read-only, and stand in nobody's way.
+    return tuple(c.name for c in found if c.id != data.container and OPERATION_LABEL not in c.labels)
 
 
 def build_contexts(project: Project) -> list[BuildContext]:
