@@ -125,6 +125,10 @@ class Place:
     free_bytes: int
     volatile: bool
     occupied_by: str = ""
+    read_only: bool = False
+    is_mount_point: bool = False
+    free_inodes: int | None = None
+    """None where the file system sets no limit."""
 
 
 @dataclass(frozen=True)
@@ -148,6 +152,8 @@ class Move:
     ignore_file: str = ""
     image_id: str = ""
     kept_below: str = ""
+    partial_line: str = ""
+    """What the ignore file lacks for the copy that is made beside the goal while the service runs."""
     backed_up_with: str = ""
     """The target of the store that this is a part of, whose backup holds it as of one moment with the rest."""
 
@@ -245,7 +251,8 @@ class Findings:
     """Everything that a plan is made from: what the engine, compose and the file system said.
 
     ``floating``: services whose image tag resolves to another image by now,
-    with a sentence each. ``drift``: what recreating a service would change
+    with a sentence each. ``other_majors``: those of them that could not read or
+    would upgrade the data, in words. ``drift``: what recreating a service would change
     besides its mount, in words.
     """
 
@@ -256,6 +263,7 @@ class Findings:
     stores: tuple[StoppedContainer, ...] = ()
     floating: Mapping[str, str] = field(default_factory=dict)
     images_to_write: Mapping[str, str] = field(default_factory=dict)
+    other_majors: Mapping[str, str] = field(default_factory=dict)
     drift: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     blockers: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()

@@ -198,6 +198,9 @@ def place(world: World, path: str) -> Place:
         free_bytes=system.bytes_free,
         volatile=system.volatile,
         occupied_by="" if empty else occupant(world, path),
+        read_only=system.read_only,
+        is_mount_point=exists and file_systems.is_mount_point(path),
+        free_inodes=system.inodes_free if system.inodes_total else None,
     )
 
 

@@ -65,7 +65,6 @@ def transfers_for(
 
 def _transfer(request: Request, move: Move, choice: Choice, operation: str) -> Transfer:
     data = move.data
-    parent, name = posixpath.split(move.source.rstrip("/"))
     label = f"{data.service}{data.target}".replace("/", "_")
     return Transfer(
         service=data.service,
@@ -75,7 +74,7 @@ def _transfer(request: Request, move: Move, choice: Choice, operation: str) -> T
         strategy=choice.strategy,
         store=data.store,
         facts=facts_as_dict(data.facts) if data.facts else {},
-        staging=posixpath.join(parent, f".{name}.partial-{operation}"),
+        staging=partial_of(move.source, operation),
         retained=posixpath.join(move.kept_below or request.retained_dir, operation, label),
         image_id=move.image_id,
         containers=(data.container,),
@@ -86,6 +85,12 @@ def _transfer(request: Request, move: Move, choice: Choice, operation: str) -> T
         size_bytes=data.size_bytes,
         options=dict(data.volume_options),
     )
+
+
+def partial_of(goal: str, operation: str) -> str:
+    """Return where an operation builds ``goal`` up: beside it, so that the last step is a rename."""
+    parent, name = posixpath.split(goal.rstrip("/"))
+    return posixpath.join(parent, f".{name}.partial-{operation}")
 
 
 def steps_for(

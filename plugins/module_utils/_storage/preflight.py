@@ -7,14 +7,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import (
     ANONYMOUS,
     BIND,
+    COPY,
     LAYER,
     POSTGRESQL,
     RENAME,
+    REPLICA,
     TMPFS,
     DataPath,
     Findings,
@@ -22,13 +25,19 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model i
     Move,
     Place,
     Request,
-    Unstarted,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.starting import (
+    of_unstarted,
+    told_of_unstarted,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.strategy import (
     Choice,
     downtime,
     space_needed,
 )
+
+WITHOUT_OWNERS = frozenset({"vfat", "msdos", "exfat", "ntfs", "ntfs3", "fuseblk", "9p", "cifs", "smb3"})
+SQUASHING = frozenset({"nfs", "nfs4"})
 
 
 def check_request(mounts: Iterable[MountRequest]) -> None:
@@ -79,7 +88,8 @@ def blockers(request: Request, findings: Findings, choices: Mapping[str, Choice]
         if part.kind in ways_out
     ]
     for unstarted in findings.unstarted:
-        found += _of_unstarted(unstarted)
+        found += _of_place(unstarted.place, unstarted.ignore_line, unstarted.ignore_file)
+        found += of_unstarted(unstarted)
     found += _space(request, findings, choices)
     for service, differences in findings.drift.items():
         if not request.accept_drift:
@@ -101,6 +111,13 @@ def blockers(request: Request, findings: Findings, choices: Mapping[str, Choice]
                 f"backup: none is allowed for the strategy rename only, and {', '.join(slower)} takes another: set"
                 " backup: auto, or strategy: rename where that is possible."
             )
+    found += _of_own_places(request, findings)
+    if not request.pin_images:
+        found += [
+            f"{sentence}: the next plain 'up' would start that on this data. Set pin_images: true to write the image"
+            f" that runs into the file, or name it there for {service} yourself."
+            for service, sentence in findings.other_majors.items()
+        ]
     estimate = estimated_downtime(findings, choices)
     if request.max_downtime and estimate > request.max_downtime:
         found.append(
@@ -115,6 +132,16 @@ def warnings(request: Request, findings: Findings, choices: Mapping[str, Choice]
     for move in findings.moves:
         if move.data.facts is not None:
             found += move.data.facts.warnings
+        if move.partial_line and choices[name_of(move)].strategy in (COPY, REPLICA):
+            found.append(
+                f"Until the switch a copy of the data of {move.data.service} grows inside the build context of this"
+                f" project: build nothing before that, or add the line '{move.partial_line}' to its ignore file."
+            )
+        if move.place.filesystem in SQUASHING:
+            found.append(
+                f"{move.place.path} lies on {move.place.filesystem}: where the server maps root to nobody, the owners"
+                " of files cannot be kept, and the run ends before its downtime."
+            )
     found += [
         f"{part.service} keeps {part.what} at {part.path}, in an anonymous volume, which 'down' leaves without a name:"
         f" list it in mounts too, with target: {part.path}, to have it moved."
@@ -122,7 +149,7 @@ def warnings(request: Request, findings: Findings, choices: Mapping[str, Choice]
         if part.kind == ANONYMOUS
     ]
     for unstarted in findings.unstarted:
-        found += _told_of_unstarted(unstarted)
+        found += told_of_unstarted(unstarted)
     for service, sentence in findings.floating.items():
         advice = "" if request.pin_images else " Set pin_images: true to write the image that runs into the file."
         found.append(f"{sentence} The service {service} is recreated from the image that it ran.{advice}")
@@ -148,7 +175,12 @@ def _of_move(move: Move, choice: Choice) -> list[str]:
     if not choice.strategy:
         reasons = "; ".join(f"{name}: {why}" for name, why in choice.against.items())
         found.append(f"{data.service}: {choice.reason} ({reasons}). Set strategy: auto, or name another source.")
-    if not place.empty:
+    if place.is_mount_point:
+        found.append(
+            f"{place.path} is itself a mount point, in whose place no directory can be put: name one below it, for"
+            f" example {place.path.rstrip('/')}/{data.service}."
+        )
+    elif not place.empty:
         found.append(
             f"{place.path} is not empty: it holds {place.occupied_by}. Name another directory, or move that away first."
         )
@@ -179,6 +211,16 @@ def _of_place(place: Place, ignore_line: str, ignore_file: str) -> list[str]:
         found.append(
             f"{place.path} lies on {place.filesystem}, which does not survive a restart. Name a directory on disk."
         )
+    if place.filesystem in WITHOUT_OWNERS:
+        found.append(
+            f"{place.path} lies on {place.filesystem}, which does not keep the owners of files, and the service would"
+            " not be let at its data: name a directory on a file system of Linux."
+        )
+    if place.read_only:
+        found.append(
+            f"{place.path} lies on {place.mount_point}, which is mounted read-only: mount -o remount,rw"
+            f" {place.mount_point}, or name another directory."
+        )
     if ignore_line:
         found.append(
             f"{place.path} lies inside the build context of this project and would be copied into the image or"
@@ -187,94 +229,45 @@ def _of_place(place: Place, ignore_line: str, ignore_file: str) -> list[str]:
     return found
 
 
-def _of_unstarted(waiting: Unstarted) -> list[str]:
-    """Return what would let a service without a container start without its data, or on data that is not its own."""
-    place, service = waiting.place, waiting.service
-    found = _of_place(place, waiting.ignore_line, waiting.ignore_file)
-    if waiting.left_behind:
-        first = (
-            f"{service} has no container, and its file mounts {waiting.mounted_now} at {waiting.target}, which holds"
-        )
-        found.append(
-            f"{first} {waiting.left_behind}: with the mount of {place.path} in its place the next 'up' would start"
-            f" without that. "
-            + (
-                f"Move that directory to {place.path} by hand first."
-                if waiting.mounted_kind == BIND
-                else f"Make the container (docker compose up --no-start {service}) and run the same task again: then"
-                " the data is moved."
-            )
-        )
-    if waiting.astray:
-        found.append(
-            f"The image of {service} keeps its data at {waiting.astray}, which a mount at {waiting.target} does not"
-            f" hold: name the target that does."
-        )
-    if waiting.lost_here and not waiting.holds:
-        found.append(
-            f"{service} has no container, and volumes of this project without one hold {waiting.store} data:"
-            f" {', '.join(waiting.lost_here)}. The next 'up' would initialise an empty one in {place.path}. Mount the"
-            f" right volume in the file again, make the container (docker compose up --no-start {service}), and run the"
-            " same task again; or remove what is not needed (docker volume rm)."
-        )
-    if waiting.store and waiting.replicas > 1:
-        found.append(
-            f"The file asks for {waiting.replicas} replicas of {service}, which would all write to {place.path}: write"
-            " scale: 1 (or deploy.replicas: 1) into the file."
-        )
-    if waiting.store and not place.empty:
-        found += _of_occupied(waiting)
-    return found
-
-
-def _of_occupied(waiting: Unstarted) -> list[str]:
-    path, service = waiting.place.path, waiting.service
-    own = [found for found in waiting.holds if found.store == waiting.store]
-    if not own:
-        return [
-            f"{path} is not empty: it holds {waiting.place.occupied_by}, and {service} is {waiting.store}. Name another"
-            " directory, or move that away first."
-        ]
-    return [
-        f"{path} holds {found.shown}, and the image of {service} is {waiting.store} {waiting.version}, which cannot"
-        " start on that: name the image that the data belongs to, or another directory."
-        for found in own
-        if not can_read(waiting.store, found.version, waiting.version)
-    ]
-
-
-def can_read(store: str, data: str, image: str) -> bool:
-    """Tell whether an image of one version starts on data of another; what is not known is no objection.
-
-    Postgres reads its own major alone; the others read what is older.
-    """
-    written, reads = major_of(store, data), major_of(store, image)
-    if not written or not reads:
-        return True
-    return written == reads if store == POSTGRESQL else int(written) <= int(reads)
-
-
-def major_of(store: str, version: str) -> str:
-    """Return ``17`` for ``17.2``, and ``9.6`` for Postgres 9.6, where the second number counted; empty if unknown."""
-    first, _dot, rest = version.partition(".")
-    if not first.isdigit():
-        return ""
-    second = rest.partition(".")[0]
-    return f"{first}.{second}" if store == POSTGRESQL and int(first) < 10 and second.isdigit() else first
-
-
-def _told_of_unstarted(waiting: Unstarted) -> list[str]:
+def _of_own_places(request: Request, findings: Findings) -> list[str]:
+    """Return what speaks against the directories of backups and of what is retained."""
     found = []
-    if not waiting.place.empty and not waiting.left_behind:
-        what = ", ".join(data.shown for data in waiting.holds) or waiting.place.occupied_by
-        found.append(f"{waiting.place.path} holds {what}: {waiting.service} starts on that.")
-    if waiting.lost and not waiting.holds:
-        found.append(
-            f"Volumes without a container hold {waiting.store} data: {', '.join(waiting.lost)}. If one of them is that"
-            f" of {waiting.service}, mount it in the file and make the container first (docker compose up --no-start"
-            f" {waiting.service}), else an empty one begins in {waiting.place.path}."
-        )
+    for directory, option in ((request.backup_dir, "backup_dir"), (request.retained_dir, "operations_dir")):
+        for move in findings.moves:
+            if directory and overlap(directory, move.source):
+                found.append(
+                    f"{move.source} and {directory} lie inside one another, and what is kept there must not be mixed"
+                    f" with data that is used: name another source, or another {option}."
+                )
+    place = findings.backup_place
+    if place is not None and request.backup != "none":
+        if place.volatile:
+            found.append(
+                f"{place.path} lies on {place.filesystem}, which does not survive a restart, and is to hold the backup:"
+                " name a directory on disk as backup_dir."
+            )
+        if place.read_only:
+            found.append(
+                f"{place.path} lies on {place.mount_point}, which is mounted read-only, and is to hold the backup: name"
+                " another backup_dir."
+            )
     return found
+
+
+def backup_bytes(request: Request, data: DataPath) -> int:
+    """Return about what the backup of a path takes while it is made and proved.
+
+    A logical one is restored beside itself to prove it. What Redis has in memory
+    alone is written into it, too.
+    """
+    details: Mapping[str, Any] = data.facts.details if data.facts is not None else {}
+    size = max(data.size_bytes, int(details.get("used_memory", 0)))
+    logical = (
+        data.store == POSTGRESQL
+        and data.running
+        and (request.backup == "logical" or bool(details.get("physical_backup")))
+    )
+    return int(size * (2.1 if logical else 1.05)) + (32 << 20)
 
 
 def _space(request: Request, findings: Findings, choices: Mapping[str, Choice]) -> list[str]:
@@ -288,9 +281,20 @@ def _space(request: Request, findings: Findings, choices: Mapping[str, Choice]) 
     if findings.backup_place is not None and request.backup != "none":
         place = findings.backup_place
         places.setdefault(place.device, place)
-        total = sum(int(move.data.size_bytes * 1.05) + (32 << 20) for move in findings.moves)
+        total = sum(backup_bytes(request, move.data) for move in findings.moves if not move.backed_up_with)
+        total += sum(move.data.size_bytes for move in findings.moves if move.backed_up_with)
         needed[place.device] = needed.get(place.device, 0) + total
-    return [
+    inodes: dict[int, int] = {}
+    for move in findings.moves:
+        if space_needed(choices[name_of(move)].strategy, move.data):
+            inodes[move.place.device] = inodes.get(move.place.device, 0) + move.data.files
+    scarce = [
+        f"{places[device].mount_point} has {places[device].free_inodes} inodes free and needs {count}: name a source on"
+        " another file system, or remove files that are not needed (df -i shows them)."
+        for device, count in inodes.items()
+        if places[device].free_inodes is not None and count > (places[device].free_inodes or 0)
+    ]
+    return scarce + [
         f"{places[device].mount_point} has {places[device].free_bytes:,} bytes free and needs {bytes_:,}:"
         f" {bytes_ - places[device].free_bytes:,} bytes are missing. Free them, or put the backup on another file"
         " system with backup_dir."

@@ -39,16 +39,22 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model i
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.neighbours import neighbours
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.observe import (
     data_paths,
+    declared_by,
     line_missing,
     measured,
     place,
     with_facts,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.outlying import outlying, with_parts
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.planner import partial_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.preflight import check_move
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.starting import major_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import clone, rename
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.unstarted import look_around
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World
+
+PARTIAL = "any"
+"""Stands for an operation's id in the name of a partial copy, where only the rest of the name matters."""
 
 
 def survey(
@@ -73,6 +79,7 @@ def survey(
         stores=tuple(stopped(c) for name in services for c in project.containers[name]),
         floating=floating,
         images_to_write=images,
+        other_majors=other_majors(world, project, services),
         drift=_drift(world, project, services, changing),
         blockers=(*others.blockers, *_unkept(moves, request.retained_dir)),
         warnings=others.warnings,
@@ -114,6 +121,7 @@ def _move(
         shipped_by_image=in_layer and shipped_by_image(container, data.target),
         ignore_line=ignore_line,
         ignore_file=ignore_file,
+        partial_line=line_missing(contexts, partial_of(mount.source, PARTIAL))[0].replace(PARTIAL, "*"),
         image_id=container.image_id,
         kept_below=place_to_keep(known.host_path, retained_dir, world.engine.info().root_dir) if in_layer else "",
     )
@@ -244,6 +252,23 @@ def floating_images(world: World, project: Project, services: Sequence[str]) -> 
         )
         images[name] = running.digests[0] if running and running.digests else container.image_id
     return sentences, images
+
+
+def other_majors(world: World, project: Project, services: Sequence[str]) -> dict[str, str]:
+    """Return the services whose tag means another major of their store by now, both named."""
+    found = {}
+    for name in services:
+        container = project.containers[name][0]
+        reference = project.service(name).image or container.image_ref
+        now = world.engine.image(reference)
+        kind, runs = declared_by(world, container.image_ref, container.env)
+        other, means = declared_by(world, reference, now.env) if now is not None else ("", None)
+        if runs is None or means is None or kind != other:
+            continue
+        majors = major_of(kind, runs.version), major_of(kind, means.version)
+        if all(majors) and majors[0] != majors[1]:
+            found[name] = f"{container.name} runs {kind} {majors[0]}, and the tag {reference} means {majors[1]} by now"
+    return found
 
 
 def _drift(

@@ -328,7 +328,7 @@ def test_tag_that_means_another_image_by_now(tmp_path: Path, pin: bool) -> None:
         lab.engine.docker("tag", "selfhost-sandbox/redis:8", tag)
         try:
             lab.up()
-            lab.engine.docker("tag", images.ref("redis:7"), tag)
+            lab.engine.docker("commit", lab.inspected()["redis"]["Id"], tag)
             with lab.prober() as probe:
                 result = lab.run().ok()
                 assert any(tag in str(warning) for warning in result.get("warnings", [])), result

@@ -6,13 +6,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.inspected import container_from
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import OPERATION_LABEL
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage import survey
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import POSTGRESQL
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.neighbours import joined_to, replicas
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.starting import major_of
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.store import Declared
 from tests.unit.compose_project.fakes import a_container
 from tests.unit.storage.projects import small
 
@@ -51,3 +56,24 @@ def test_a_directory_is_for_one_container(tmp_path: Path, scale: int, containers
     found = replicas(project.project, ["db"])
     assert len(found) == said
     assert all("scale: 1" in sentence for sentence in found)
+
+
+@pytest.mark.parametrize("runs, means, said", [("17", "18", 1), ("17.2", "17.5", 0), ("", "18", 0), ("9.5", "9.6", 1)])
+def test_a_tag_that_means_another_major(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runs: str, means: str, said: int
+) -> None:
+    project = small(tmp_path, "services:\n  db:\n    image: store:1\n")
+    project.add("db")
+    versions = {"old": runs, "new": means}
+    (container,) = project.engine.held.values()
+    project.engine.held[container.id] = replace(container, env={"V": "old"})
+    image = project.engine.image("store:1")
+    assert image is not None
+    project.engine.images[image.id] = replace(image, env={"V": "new"})
+    monkeypatch.setattr(
+        type(project.store), "declares", lambda self, image, env: Declared(versions[env["V"]]) if env else None
+    )
+    monkeypatch.setattr(survey, "major_of", lambda kind, version: major_of(POSTGRESQL, version))
+    found = survey.other_majors(project.world, project.project, ["db"])
+    assert len(found) == said
+    assert all(runs in sentence and means in sentence for sentence in found.values())

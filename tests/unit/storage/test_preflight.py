@@ -31,14 +31,15 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model i
     Request,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.preflight import (
+    backup_bytes,
     blockers,
-    can_read,
     check_move,
     check_request,
     estimated_downtime,
     name_of,
     warnings,
 )
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.starting import can_read
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.strategy import choose
 from tests.unit.storage.findings import DATA, FACTS, GIB, PLACE, REQUEST, a_move, findings, waiting
 
@@ -63,6 +64,25 @@ TABLE = [
     ("no strategy", lambda: of(cannot=dict.fromkeys((RENAME, "clone", "replica", COPY), "no")), "copy: no", "strategy"),
     ("not empty", lambda: of(exists=True, empty=False, occupied_by="3 entries"), "3 entries", "Name another"),
     ("volatile", lambda: of(volatile=True, filesystem="tmpfs"), "tmpfs", "Name a"),
+    ("a mount point", lambda: of(exists=True, is_mount_point=True), "itself a mount point", "/srv/app/postgres/db"),
+    (
+        "a mount point with lost+found",
+        lambda: of(exists=True, is_mount_point=True, empty=False, occupied_by="lost+found"), "mount point", "below it",
+    ),
+    ("no owners", lambda: of(filesystem="exfat"), "exfat", "name a directory"),
+    ("read-only", lambda: of(read_only=True), "read-only", "remount,rw"),
+    ("inodes", lambda: of(cannot=ELSEWHERE, free_inodes=10), "10 inodes free", "df -i"),
+    ("backup inside the source", lambda: found(replace(REQUEST, backup_dir="/srv/app/postgres/b")), "/b", "backup_dir"),
+    ("source inside the backups", lambda: found(replace(REQUEST, backup_dir="/srv/app")), "/srv/app", "backup_dir"),
+    (
+        "volatile backup", lambda: found(what=findings(backup_place=replace(PLACE, volatile=True, filesystem="tmpfs"))),
+        "tmpfs", "backup_dir",
+    ),
+    (
+        "read-only backup", lambda: found(what=findings(backup_place=replace(PLACE, read_only=True))), "read-only",
+        "another backup_dir",
+    ),
+    ("another major", lambda: found(what=findings(other_majors={"db": "17 runs"})), "17 runs", "pin_images: true"),
     ("build context", lambda: of(ignore_line="postgres", ignore_file="/srv/app/.dockerignore"), "'postgres'", "add"),
     ("other users", lambda: of(users=("app-backup-1",)), "app-backup-1", "first"),
     ("shipped by the image", lambda: of(kind=LAYER, shipped_by_image=True), "ships files", "name"),
@@ -156,6 +176,35 @@ def test_space_is_added_up_for_each_file_system(backup: str, device: int, free: 
 def test_a_limit_of_nothing_is_no_limit() -> None:
     assert found(replace(REQUEST, max_downtime=0.0)) == []
     assert found(replace(REQUEST, max_downtime=1.0)) == []
+
+
+@pytest.mark.parametrize("changes, backup, factor", [
+    ({}, "auto", 1.05),
+    ({}, "logical", 2.1),
+    ({"facts": replace(FACTS, details={"physical_backup": ["wal_level is minimal"]})}, "auto", 2.1),
+    ({"running": False}, "logical", 1.05),
+    ({"store": "redis", "size_bytes": 0, "facts": replace(FACTS, details={"used_memory": GIB})}, "auto", 1.05),
+])  # fmt: skip
+def test_a_backup_needs_room_for_its_proof(changes: dict[str, Any], backup: str, factor: float) -> None:
+    needed = backup_bytes(replace(REQUEST, backup=backup), a_move(**changes).data)
+    assert needed == int(GIB * factor) + (32 << 20)
+
+
+def test_pinned_images_may_have_another_major() -> None:
+    assert found(replace(REQUEST, pin_images=True), findings(other_majors={"db": "17 and 18"})) == []
+
+
+def test_a_copy_that_grows_in_the_build_context_is_told() -> None:
+    told = findings(a_move(cannot=ELSEWHERE, partial_line=".postgres.partial-*"))
+    assert any("'.postgres.partial-*'" in sentence for sentence in warnings(REQUEST, told, _choices(told)))
+    told = findings(a_move(partial_line=".postgres.partial-*"))
+    assert warnings(REQUEST, told, _choices(told)) == [], "a rename makes no copy"
+
+
+def test_nfs_is_told() -> None:
+    told = findings(a_move(filesystem="nfs4"))
+    assert found(what=told) == []
+    assert any("nfs4" in sentence for sentence in warnings(REQUEST, told, _choices(told)))
 
 
 def test_restarts_overlap_and_moves_add_up() -> None:

@@ -1,0 +1,103 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Would a service without a container start with its data, once its file is edited? Pure."""
+
+from __future__ import annotations
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import (
+    BIND,
+    POSTGRESQL,
+    Unstarted,
+)
+
+
+def of_unstarted(waiting: Unstarted) -> list[str]:
+    """Return what would let a service without a container start without its data, or on data that is not its own."""
+    place, service = waiting.place, waiting.service
+    found = []
+    if waiting.left_behind:
+        first = (
+            f"{service} has no container, and its file mounts {waiting.mounted_now} at {waiting.target}, which holds"
+        )
+        found.append(
+            f"{first} {waiting.left_behind}: with the mount of {place.path} in its place the next 'up' would start"
+            f" without that. "
+            + (
+                f"Move that directory to {place.path} by hand first."
+                if waiting.mounted_kind == BIND
+                else f"Make the container (docker compose up --no-start {service}) and run the same task again: then"
+                " the data is moved."
+            )
+        )
+    if waiting.astray:
+        found.append(
+            f"The image of {service} keeps its data at {waiting.astray}, which a mount at {waiting.target} does not"
+            f" hold: name the target that does."
+        )
+    if waiting.lost_here and not waiting.holds:
+        found.append(
+            f"{service} has no container, and volumes of this project without one hold {waiting.store} data:"
+            f" {', '.join(waiting.lost_here)}. The next 'up' would initialise an empty one in {place.path}. Mount the"
+            f" right volume in the file again, make the container (docker compose up --no-start {service}), and run the"
+            " same task again; or remove what is not needed (docker volume rm)."
+        )
+    if waiting.store and waiting.replicas > 1:
+        found.append(
+            f"The file asks for {waiting.replicas} replicas of {service}, which would all write to {place.path}: write"
+            " scale: 1 (or deploy.replicas: 1) into the file."
+        )
+    if waiting.store and not place.empty:
+        found += _of_occupied(waiting)
+    return found
+
+
+def _of_occupied(waiting: Unstarted) -> list[str]:
+    path, service = waiting.place.path, waiting.service
+    own = [found for found in waiting.holds if found.store == waiting.store]
+    if not own:
+        return [
+            f"{path} is not empty: it holds {waiting.place.occupied_by}, and {service} is {waiting.store}. Name another"
+            " directory, or move that away first."
+        ]
+    return [
+        f"{path} holds {found.shown}, and the image of {service} is {waiting.store} {waiting.version}, which cannot"
+        " start on that: name the image that the data belongs to, or another directory."
+        for found in own
+        if not can_read(waiting.store, found.version, waiting.version)
+    ]
+
+
+def can_read(store: str, data: str, image: str) -> bool:
+    """Tell whether an image of one version starts on data of another; what is not known is no objection.
+
+    Postgres reads its own major alone; the others read what is older.
+    """
+    written, reads = major_of(store, data), major_of(store, image)
+    if not written or not reads:
+        return True
+    return written == reads if store == POSTGRESQL else int(written) <= int(reads)
+
+
+def major_of(store: str, version: str) -> str:
+    """Return ``17`` for ``17.2``, and ``9.6`` for Postgres 9.6, where the second number counted; empty if unknown."""
+    first, _dot, rest = version.partition(".")
+    if not first.isdigit():
+        return ""
+    second = rest.partition(".")[0]
+    return f"{first}.{second}" if store == POSTGRESQL and int(first) < 10 and second.isdigit() else first
+
+
+def told_of_unstarted(waiting: Unstarted) -> list[str]:
+    found = []
+    if not waiting.place.empty and not waiting.left_behind:
+        what = ", ".join(data.shown for data in waiting.holds) or waiting.place.occupied_by
+        found.append(f"{waiting.place.path} holds {what}: {waiting.service} starts on that.")
+    if waiting.lost and not waiting.holds:
+        found.append(
+            f"Volumes without a container hold {waiting.store} data: {', '.join(waiting.lost)}. If one of them is that"
+            f" of {waiting.service}, mount it in the file and make the container first (docker compose up --no-start"
+            f" {waiting.service}), else an empty one begins in {waiting.place.path}."
+        )
+    return found
