@@ -66,5 +66,5 @@ demo-clean: $(READY) ## Remove all that the demo left
 	@$(VENV)/bin/python -m tests.demo clean
 
 clean: ## Remove build products; the virtual environment and the image cache stay
-	@rm -rf build/ci build/dist build/installed build/matrix build/sanity build/smoke build/source build/tree build/units
+	@rm -rf build/ci build/dist build/installed build/matrix build/pycache build/sanity build/smoke build/source build/tree build/units
 	@rm -rf .mypy_cache .pytest_cache .ruff_cache tests/output

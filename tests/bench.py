@@ -237,7 +237,12 @@ def last_operation(project: Project) -> str:
 def idle_run(project: Project) -> float:
     """Return the median time of a run that finds nothing to do."""
     mounts = [{"service": "db", "source": "./postgres"}]
-    options = {"project_src": str(project.directory), "mounts": mounts, "strategy": "rename", "backup": "none"}
+    options: dict[str, Any] = {
+        "project_src": str(project.directory),
+        "mounts": mounts,
+        "strategy": "rename",
+        "backup": "none",
+    }
     module(project, "compose_storage", **options)
     taken = []
     for _number in range(3):

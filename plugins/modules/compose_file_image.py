@@ -90,6 +90,15 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+plan:
+  description: The C(files) that change, C(how), and the C(files_in_use) afterwards.
+  returned: success
+  type: dict
+plan_text:
+  description: What changes where, for people.
+  returned: success
+  type: str
+  sample: "/home/mastodon/live/docker-compose.yml: replaced"
 how:
   description:
     - What was done, or would be done in check mode. One of V(replaced), V(wrote override file),

@@ -116,11 +116,20 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+plan:
+  description: The C(files) that change, C(how), and the C(files_in_use) afterwards.
+  returned: success
+  type: dict
+plan_text:
+  description: What changes where, for people.
+  returned: success
+  type: str
+  sample: "/home/mastodon/live/docker-compose.yml: uncommented"
 how:
   description:
     - What was done, or would be done in check mode. One or more, separated by commas, of V(uncommented), V(appended),
-      V(replaced), V(added volumes key), V(wrote override file), V(extended override file), V(already there), and
-      V(left as it is) with O(rewrite=none) where the mount is missing.
+      V(replaced), V(added volumes key), V(dropped an unused volume) (in another file), V(wrote override file),
+      V(extended override file), V(already there), and V(left as it is) with O(rewrite=none) where the mount is missing.
   returned: success
   type: str
   sample: uncommented

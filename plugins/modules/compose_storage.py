@@ -127,9 +127,12 @@ options:
     default: 0
   stop_before:
     description:
-      - V(switch) does all that costs no downtime, and halts. The next run without it goes on there.
+      - V(switch) does all that costs no downtime, and halts. The next run without it goes on there. Where an earlier
+        run was killed in the downtime, this one goes on and does not halt, so that the services come up again.
+      - V(commit) halts before the originals are removed, which this module never does by itself (see
+        M(selfhost.stateful.operation)); it is the same as leaving the option out.
     type: str
-    choices: [switch]
+    choices: [switch, commit]
   stop_timeout:
     description:
       - Seconds that a store gets to stop. One that takes longer is not killed; the operation is undone instead.
@@ -302,7 +305,7 @@ ARGUMENTS = {
     "pin_images": {"type": "bool", "default": False},
     "accept_drift": {"type": "bool", "default": False},
     "max_downtime": {"type": "float", "default": 0},
-    "stop_before": {"type": "str", "choices": ["switch"]},
+    "stop_before": {"type": "str", "choices": ["switch", "commit"]},
     "stop_timeout": {"type": "int", "default": 120},
     "ready_timeout": {"type": "int", "default": 120},
     "operations_dir": {"type": "path", "default": ""},
@@ -331,7 +334,7 @@ def main() -> None:
                 mounts=mount_requests(params),
                 make_request=lambda project, mounts: request_from(params, project, mounts),
                 check_mode=module.check_mode,
-                stop_before=params["stop_before"] or "",
+                stop_before="switch" if params["stop_before"] == "switch" else "",
             )
         )
 

@@ -15,7 +15,8 @@ author:
 description:
   - Takes a consistent copy of the data of a service while it runs, and proves it. Postgres is copied by
     C(pg_basebackup) and checked against its manifest, or dumped and restored into a scratch container. Redis writes a
-    snapshot, which is read back by its own tool. Any other path is copied as files and compared.
+    snapshot, which is read back by its own tool. Any other path is copied as files and compared; the copy is of one
+    moment, so a running service has to leave them alone for some seconds, or be stopped for them (see O(allow_stop)).
   - The copy gets its name only when it is proved. A directory that exists already is left as it is.
   - What an interrupted attempt left behind is removed by the next one with the same O(dest), or gone on with.
   - It is no substitute for a backup off the host; it is what a restic, borgmatic or pgBackRest can pick up.
@@ -56,6 +57,20 @@ options:
     type: str
     choices: [auto, physical, logical]
     default: auto
+  allow_stop:
+    description:
+      - Whether the containers that write to a path of plain files may be stopped for a moment, so that the copy is of
+        one moment also where files change all the time. Most is copied before; they stop only for what changed since.
+      - They are started again whatever happens, by the next run of this module on the project if this one is killed.
+      - Postgres and Redis are copied while they run in any case.
+    type: bool
+    default: false
+  stop_timeout:
+    description:
+      - Seconds that a container gets to stop with O(allow_stop=true). One that takes longer is not killed; the copy is
+        not made then.
+    type: int
+    default: 120
   operations_dir:
     description:
       - Where the project is locked while the copy is made, so that no move and no second copy disturbs it. Left out,
@@ -85,6 +100,7 @@ EXAMPLES = r"""
     service: web
     path: /mastodon/public/system
     dest: /var/backups/mastodon/system-today
+    allow_stop: true
 """
 
 RETURN = r"""
@@ -97,6 +113,22 @@ size_bytes:
   description: What the data takes now.
   returned: success
   type: int
+bytes_copied:
+  description: What the copy takes.
+  returned: success
+  type: int
+downtime_seconds:
+  description: How long the containers were stopped, V(0) where they ran all the time.
+  returned: success
+  type: float
+verification:
+  description: By path of the copy, what proves it, and who was stopped for it.
+  returned: success
+  type: dict
+plan:
+  description: The service, the C(target), C(store) and C(source) of its data, C(dest), C(needed) and who C(stops).
+  returned: success
+  type: dict
 plan_text:
   description: What is copied from where to where, for people.
   returned: success
@@ -136,7 +168,12 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.argumen
     connect_world,
     operations_directory,
 )
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.backup import carry_out, plan_backup
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.backup import (
+    TakenBackup,
+    Wanted,
+    carry_out,
+    plan_backup,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._stores import LIBRARIES, stores_from
 
 ARGUMENTS = {
@@ -147,6 +184,8 @@ ARGUMENTS = {
     "path": {"type": "str", "default": ""},
     "dest": {"type": "path", "required": True},
     "backup": {"type": "str", "choices": ["auto", "physical", "logical"], "default": "auto"},
+    "allow_stop": {"type": "bool", "default": False},
+    "stop_timeout": {"type": "int", "default": 120},
     "operations_dir": {"type": "path", "default": ""},
 }
 
@@ -158,22 +197,41 @@ def main() -> None:
 
     def work() -> dict[str, Any]:
         require(*LIBRARIES)
-        world = connect_world({**params, "stop_timeout": 0, "ready_timeout": 0}, stores_from(params))
+        world = connect_world({**params, "ready_timeout": 0}, stores_from(params))
         dest = os.path.abspath(params["dest"])
-        copy = None
+        wanted = Wanted(params["service"], params["path"], dest, params["backup"], params["allow_stop"])
         if module.check_mode:
-            planned = plan_backup(world, params["service"], params["path"], dest)
+            taken = TakenBackup(plan_backup(world, wanted))
         else:
-            operations = OperationStore(operations_directory(params))
-            planned, copy = carry_out(world, operations, params["service"], params["path"], dest, params["backup"])
-        return {
-            "changed": planned.needed,
-            "copies": [copy.as_dict()] if copy else [],
-            "size_bytes": planned.data.size_bytes,
-            "plan_text": planned.text,
-        }
+            taken = carry_out(world, OperationStore(operations_directory(params)), wanted)
+        for name in taken.started_again:
+            module.warn(f"{name} was found stopped by a run of this task that was killed, and was started again.")
+        return result_of(taken)
 
     answer(module, work)
+
+
+def result_of(taken: TakenBackup) -> dict[str, Any]:
+    """Return what the module answers."""
+    planned = taken.planned
+    return {
+        "changed": planned.needed,
+        "copies": [taken.copy.as_dict()] if taken.copy else [],
+        "size_bytes": planned.data.size_bytes,
+        "bytes_copied": taken.copy.size_bytes if taken.copy else 0,
+        "downtime_seconds": round(taken.downtime_seconds, 3),
+        "verification": {taken.copy.path: taken.copy.proof} if taken.copy else {},
+        "plan": {
+            "service": planned.data.service,
+            "target": planned.data.target,
+            "store": planned.data.store,
+            "source": planned.data.host_path,
+            "dest": planned.destination,
+            "needed": planned.needed,
+            "stops": [container.name for container in planned.stops],
+        },
+        "plan_text": planned.text,
+    }
 
 
 if __name__ == "__main__":

@@ -16,6 +16,8 @@ description:
   - Says for every service of a project and every path with data what kind of mount it is, how large, on which file
     system, and whether a C(down) or a prune would lose it.
   - Postgres and Redis are asked where their data is, so that data one level off its declared mount is found.
+  - In a container's own layer, only the data directory of a Postgres or Redis is found. What other programs write there
+    cannot be told from what their image brought along.
   - Names the volumes that no container refers to any more and that hold a Postgres cluster or Redis files, and the
     images whose tag floats.
 extends_documentation_fragment:
@@ -82,10 +84,14 @@ services:
       type: list
       elements: dict
     image:
-      description: The reference in the file, what runs, what the reference resolves to now, and whether it floats.
+      description:
+        - The C(reference) in the file, C(running_id) and C(running_version), what the reference resolves to here and
+          now (C(resolves_to), C(resolves_to_version)), whether that is another image than the one that runs
+          (C(moved_on)), whether it is C(built_here), and whether its tag follows the newest major (C(floating)).
+        - Versions are those of Postgres (its major) and Redis, as their images name them.
       type: dict
     declared_volumes:
-      description: The paths that the image declares as volumes.
+      description: The paths that the image declares as volumes; that of the container, or else what the file names.
       type: list
       elements: str
     unanswered:
@@ -93,8 +99,9 @@ services:
       type: str
     paths:
       description:
-        - The paths with data. C(kind) is C(bind), C(named), C(anonymous), C(layer), C(tmpfs) or C(other), C(mount) has
-          the engine's own keys, C(ephemeral) and C(reason) say whether and why the data would be lost.
+        - The paths with data. C(bytes) and C(files) are null where they were not measured. C(kind) is C(bind),
+          C(named), C(anonymous), C(layer), C(tmpfs) or C(other), C(mount) has the engine's own keys, C(ephemeral) and
+          C(reason) say whether and why the data would be lost.
       type: list
       elements: dict
 ephemeral:
@@ -107,12 +114,20 @@ orphans:
   returned: success
   type: list
   elements: dict
+orphans_unknown:
+  description:
+    - Volumes without a container that were not looked into, each with C(volume) and C(reason). Those are volumes of
+      other drivers, local ones with options, and what only root may see.
+  returned: success
+  type: list
+  elements: dict
 report_text:
   description: All of it for people.
   returned: success
   type: str
 """
 
+import os
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -150,14 +165,19 @@ def main() -> None:
         world = connect_world(given, stores_from(params), as_root=False)
         project = observe_project(world.engine, world.compose, params["services"])
         found = inventory.services(world, project, params["services"], sizes=params["sizes"])
-        lost = inventory.orphans(world) if params["orphans"] else []
+        lost, unknown = inventory.orphans(world) if params["orphans"] else ([], [])
+        if os.geteuid() != 0:
+            module.warn(
+                "Without root, sizes and stores that this user may not look into are unknown: set become: true."
+            )
         return {
             "changed": False,
             "project": project.name,
             "services": found,
             "ephemeral": [entry["service"] for entry in found if any(path["ephemeral"] for path in entry["paths"])],
             "orphans": lost,
-            "report_text": inventory.text(project.name, found, lost),
+            "orphans_unknown": unknown,
+            "report_text": inventory.text(project.name, found, lost, unknown),
         }
 
     answer(module, work)

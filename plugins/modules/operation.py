@@ -47,7 +47,8 @@ options:
   state:
     description:
       - V(committed) removes the retained originals. Each is compared with the journal first, and none is removed that
-        a container mounts. Afterwards there is no way back.
+        a container mounts. What the options of a volume point to (a directory, a share) is listed and never removed.
+        Afterwards there is no way back.
       - V(rolled_back) goes back.
     type: str
     choices: [committed, rolled_back]

@@ -20,6 +20,7 @@ from tests.sandbox import images, recipes
 from tests.sandbox._base import STATE_DIR, SandboxError
 from tests.sandbox.engine import Engine
 from tests.sandbox.server import Server
+from tests.tools import playbook
 from tests.tools.tree import ROOT
 
 SERVER_NAME = "sfs-demo-server"
@@ -61,8 +62,7 @@ def here(engine: Engine) -> Place:
     """Return this machine as the place."""
     images.ensure(recipes.DEMO, engine)
     # The checkout's own interpreter has all that the modules import, so nothing is installed on this machine.
-    # We are root already, and sudo need not be there.
-    inventory = f"{HOST} ansible_connection=local ansible_become=false ansible_python_interpreter={sys.executable}\n"
+    inventory = playbook.here(HOST)
     path = os.pathsep.join([str(Path(engine.client).parent), os.environ.get("PATH", os.defpath)])
     actor = [sys.executable, "-m", "tests.demo.actor"]
     look = [f"DOCKER_HOST={engine.host}"] if engine.ours else []

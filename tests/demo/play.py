@@ -6,35 +6,20 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tests.sandbox._base import SandboxError
-from tests.tools import tree
+from tests.tools import playbook, tree
 
 from .place import Place
 
 PLAYBOOK = "selfhost.stateful.persist_mastodon"
 STORAGE = "selfhost.stateful.compose_storage"
-CALLBACKS = Path(__file__).parent / "callback"
 LOG_TAIL = 30
-CONFIG = """\
-[defaults]
-collections_path = {collections}
-callback_plugins = {callbacks}
-callbacks_enabled = demo_events
-callback_result_format = yaml
-host_key_checking = False
-interpreter_python = auto_silent
-nocolor = True
-"""
 
 
 @dataclass(frozen=True)
@@ -46,36 +31,27 @@ class Played:
 
 def play(place: Place, variables: Mapping[str, Any], folder: Path, say: Callable[[str], None]) -> Played:
     """Run the playbook; raise with the end of its log where it fails."""
-    folder.mkdir(parents=True, exist_ok=True)
-    inventory, settings, log = folder / "inventory", folder / "variables.json", folder / "ansible.log"
-    inventory.write_text(place.inventory)
-    settings.write_text(json.dumps(variables, indent=2) + "\n")
-    # One of its own, so that nothing of the user's takes part.
-    config = folder / "ansible.cfg"
-    config.write_text(CONFIG.format(collections=tree.link(), callbacks=CALLBACKS))
-    program = Path(sys.executable).with_name("ansible-playbook")
-    argv = [str(program), PLAYBOOK, "-i", str(inventory), "-e", f"@{settings}"]
-    say(f"$ ansible-playbook {PLAYBOOK} -i {_short(inventory)} -e @{_short(settings)}\n")
-    reading, writing = os.pipe()
-    with log.open("w") as sink:
-        process = subprocess.Popen(
-            argv, stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT, pass_fds=(writing,),
-            env={**os.environ, **place.env, "ANSIBLE_CONFIG": str(config), "DEMO_EVENTS": str(writing)},
-        )  # fmt: skip
-    os.close(writing)
-    storage: Mapping[str, Any] = {}
-    with os.fdopen(reading) as events:
-        for line in events:
-            storage = _follow(json.loads(line), say) or storage
-    if process.wait() != 0:
+    moved: list[Mapping[str, Any]] = []
+
+    def follow(event: playbook.Event) -> None:
+        storage = _follow(event, say)
+        if storage:
+            moved.append(storage)
+
+    say(f"$ ansible-playbook {PLAYBOOK} -i {_short(folder / 'inventory')} -e @{_short(folder / 'variables.json')}\n")
+    code = playbook.run(
+        PLAYBOOK, inventory=place.inventory, variables=variables, folder=folder, follow=follow, env=place.env
+    )
+    log = folder / "ansible.log"
+    if code != 0:
         tail = "\n".join(log.read_text(errors="replace").splitlines()[-LOG_TAIL:])
-        raise SandboxError(f"ansible-playbook ended with {process.returncode}; the end of {log}:\n{tail}")
-    if not storage:
+        raise SandboxError(f"ansible-playbook ended with {code}; the end of {log}:\n{tail}")
+    if not moved:
         raise SandboxError(f"the playbook moved nothing; its log is {log}")
-    return Played(storage)
+    return Played(moved[-1])
 
 
-def _follow(event: Mapping[str, Any], say: Callable[[str], None]) -> Mapping[str, Any] | None:
+def _follow(event: playbook.Event, say: Callable[[str], None]) -> Mapping[str, Any] | None:
     """Show one event; return the storage task's result when it is that and moved something."""
     result = event["result"]
     if event["event"] == "failed":

@@ -54,8 +54,8 @@ class Lab:
     def start(self, major: str, *arguments: str, options: tuple[str, ...] = (), trust: bool = True) -> Container:
         """Start a server of the sandbox's image and wait for its final start."""
         name = f"sfs-pg-{uuid.uuid4().hex[:12]}"
-        env = ("-e", "POSTGRES_INITDB_ARGS=--no-sync")
-        env += ("-e", "POSTGRES_HOST_AUTH_METHOD=trust") if trust else ()
+        trusting = ("-e", "POSTGRES_HOST_AUTH_METHOD=trust") if trust else ()
+        env = ("-e", "POSTGRES_INITDB_ARGS=--no-sync", *trusting)
         self.undo.callback(self.host.docker, "rm", "-fv", name, check=False)
         self.host.docker("run", "-d", "--name", name, *env, *options, images.ref(f"postgres:{major}"), *arguments)
         return self.ready(name)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import (
     control,
@@ -123,7 +124,7 @@ def test_questions_a_clean_stop_and_the_control_file(lab: Lab, major: str) -> No
     assert (found.path, found.major, found.state) == (data.rstrip("/"), major, "shut down")
 
 
-def _controldata(lab: Lab, container: postgresql_lab.Container, data: str) -> dict[str, str]:
+def _controldata(lab: Lab, container: Container, data: str) -> dict[str, str]:
     text = lab.host.docker(
         *("run", "--rm", "--network", "none", "--user", "999:999", "-e", "LC_ALL=C", "-e", "TZ=UTC"),
         *("--tmpfs", "/var/lib/postgresql", "--tmpfs", "/var/lib/postgresql/data", "-v", f"{data}:/data:ro"),
@@ -232,7 +233,7 @@ def test_a_password_is_found_and_a_wrong_one_is_explained(lab: Lab) -> None:
     assert lab.observe(container).superuser == "Boss"
 
 
-def _refused(lab: Lab, container: postgresql_lab.Container, password: str) -> bool:
+def _refused(lab: Lab, container: Container, password: str) -> bool:
     try:
         session.connect(lab.engine, container, password=password).close()
     except transport.SqlError as error:

@@ -166,8 +166,10 @@ def test_no_acknowledged_key_is_lost_across_a_stop(lab: Lab, persistence: str, p
     plan = plan_save(facts, pause_ms=pause_ms)
     counted = arrange_save(session, plan)
     began = time.time()
+    running = lab.engine.container(container.id)
+    assert running is not None
     RedisStore(PASSWORD if persistence == "password" else "").stop(
-        lab.engine, lab.engine.container(container.id), {"plan": plan.as_dict()}, SECONDS
+        lab.engine, running, {"plan": plan.as_dict()}, SECONDS
     )
     acknowledged = writer.join()
     evidence = prove_stopped(data_of(container, facts), facts, stop_began=began)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ._base import SandboxError
+from ._base import SandboxError, wait_for
 from .engine import Engine
 from .stores import Lost, PostgresStore, RedisStore, Store
 
@@ -176,6 +176,15 @@ class Prober:
     def acknowledged_count(self) -> int:
         """How many writes each store has acknowledged so far, by the one that has fewest."""
         return min(writer.acknowledged_count for writer in self._writers)
+
+    def wait_written(self, timeout: float = 60.0) -> None:
+        """Wait until each store acknowledged a write that was begun after this was called."""
+        # The next one that is acknowledged may have been on its way already.
+        wanted = {writer: writer.acknowledged_count + 2 for writer in self._writers}
+        wait_for(
+            lambda: all(writer.acknowledged_count >= count for writer, count in wanted.items()),
+            f"{self.project}: the stores take writes", timeout=timeout, every=0.01,
+        )  # fmt: skip
 
     def stop(self) -> Report:
         """Stop and return what was acknowledged; writes of the load count as acknowledged too."""

@@ -224,3 +224,5 @@ _ALL = (
 )
 RECIPES: dict[str, Recipe] = {recipe.key: recipe for recipe in _ALL}
 DEMO = ("postgres:17", "redis:8", "mastodon:latest")
+# What ``make test`` uses, what takes longest to build first.
+TESTED = ("server:trixie", "postgres:17", "postgres:18", "mastodon:latest", "redis:8", "redis:7")

@@ -108,7 +108,7 @@ def laid(fuse: Fuse, within: str) -> Iterator[None]:
         rename(source, target)
         fuse.touch(f"renamed {os.path.basename(source)}")
 
-    Journal._append = burning_append  # type: ignore[method-assign,assignment]
+    Journal._append = burning_append  # type: ignore[method-assign]
     libc.rename_no_replace = burning_rename
     _current, _within = fuse, within
     try:

@@ -44,10 +44,11 @@ class Site:
     engine: MemoryEngine
     compose: ReadingCompose
     stores: Mapping[str, Store] = field(default_factory=lambda: {"files": FilesStore()})
+    stop_timeout: float = 1.0
 
     @property
     def world(self) -> World:
-        return World(self.engine, self.compose, NAME, self.stores, stop_timeout=1, ready_timeout=1)  # type: ignore[arg-type]
+        return World(self.engine, self.compose, NAME, self.stores, stop_timeout=self.stop_timeout, ready_timeout=1)  # type: ignore[arg-type]
 
     @property
     def project(self) -> Project:

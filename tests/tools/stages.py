@@ -17,6 +17,8 @@ PYTHON = sys.executable
 PYTEST = (PYTHON, "-m", "pytest")
 OWN = "{}.{}".format(*sys.version_info)
 CI = tree.BUILD / "ci"
+# Whatever Python runs them, they tell the same: the stage ``unit`` alone has them.
+ONCE = ("tests/unit/storage/test_dying.py", "tests/unit/test_architecture.py")
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,8 @@ class Stage:
     name: str
     commands: tuple[tuple[str, ...], ...]
     after: tuple[str, ...] = ()
+    # Waits for these where they run too, and does without them where they do not.
+    follows: tuple[str, ...] = ()
     # Needs the engine to itself: two such stages never run at the same time.
     engine: bool = False
     # Named here only, not part of the default run.
@@ -56,6 +60,10 @@ def _ansible_test(top: Path, *arguments: str) -> tuple[str, ...]:
     return (PYTHON, "-m", "tests.tools.ansible_test", str(top), *arguments)
 
 
+def _each(option: str) -> tuple[str, ...]:
+    return tuple(word for path in ONCE for word in (option, path))
+
+
 def python_stage(version: str) -> Stage:
     """Return the unit tests on another Python, in an environment of their own."""
     name, interpreter = f"unit-{version}", pythons.find(version)
@@ -66,17 +74,20 @@ def python_stage(version: str) -> Stage:
         name,
         (
             ("bash", "tests/tools/make_venv.sh", str(venv), "requirements/units.txt"),
-            (str(venv / "bin/python"), "-m", "pytest", "tests/unit", _junit(name)),
+            (str(venv / "bin/python"), "-m", "pytest", "tests/unit", *_each("--ignore"), _junit(name)),
         ),
         env={"PYTHON": str(interpreter)},
+        follows=("sandbox",),
     )
 
 
 # In the order of their worth: where two could start, the upper one does.
 STAGES = (
     Stage("ruff", ((PYTHON, "-m", "ruff", "check", "."), (PYTHON, "-m", "ruff", "format", "--check", "."))),
-    Stage("images", ((PYTHON, "-m", "tests.sandbox", "up"), (PYTHON, "-m", "tests.sandbox", "images"))),
-    Stage("unit", (_pytest("unit", "tests/unit"),)),
+    Stage("sandbox", ((PYTHON, "-m", "tests.sandbox", "up"), (PYTHON, "-m", "tests.sandbox", "programs"))),
+    Stage("images", ((PYTHON, "-m", "tests.sandbox", "prepare"),), after=("sandbox",)),
+    # The sandbox brings programs that some of them are skipped without.
+    Stage("unit", (_pytest("unit", "tests/unit"),), follows=("sandbox",)),
     Stage("mypy", ((PYTHON, "-m", "mypy"),)),
     Stage(
         "build",
@@ -110,7 +121,11 @@ STAGES = (
         env={"ANSIBLE_COLLECTIONS_PATH": str(tree.BUILD / "tree")},
     ),
     Stage("changelog", (("antsibull-changelog", "lint"),)),
-    Stage("units", (_ansible_test(tree.BUILD / "units", "units", "--local", "--python", OWN),)),
+    Stage(
+        "units",
+        (_ansible_test(tree.BUILD / "units", "units", "--local", "--python", OWN, *_each("--exclude")),),
+        follows=("sandbox",),
+    ),
     python_stage(pythons.SUPPORTED[0]),
     Stage(
         "faults",
@@ -130,4 +145,7 @@ def base_env() -> dict[str, str]:
         "PATH": os.pathsep.join([os.path.dirname(PYTHON), os.environ.get("PATH", os.defpath)]),
         "VIRTUAL_ENV": sys.prefix,
         "PYTHONUNBUFFERED": "1",
+        # Hundreds of processes import the same files, wherever the caller keeps what is compiled.
+        "PYTHONDONTWRITEBYTECODE": "",
+        "PYTHONPYCACHEPREFIX": str(tree.BUILD / "pycache"),
     }

@@ -81,3 +81,63 @@ def test_mastodon_storage_hands_on_every_option_of_compose_storage() -> None:
 def test_the_hosts_of_a_playbook_can_be_named(path: Path) -> None:
     plays = load(path)
     assert [play["hosts"] for play in plays] == ["{{ target_hosts | default('all') }}"] * len(plays)
+
+
+@pytest.mark.parametrize("path", PLAYBOOKS, ids=lambda path: str(path.name))
+def test_the_hosts_of_a_playbook_can_be_taken_in_batches(path: Path) -> None:
+    plays = load(path)
+    assert [play["serial"] for play in plays] == ["{{ target_serial | default('100%') }}"] * len(plays)
+
+
+@pytest.mark.parametrize("path", PLAYBOOKS, ids=lambda path: str(path.name))
+def test_a_playbook_runs_on_a_stock_host(path: Path) -> None:
+    """It begins with the libraries, which can be had alone by one tag."""
+    for play in load(path):
+        first = play["roles"][0]
+        assert first["role"] == "selfhost.stateful.host_requirements"
+        assert "requirements" in first["tags"]
+
+
+def test_the_variables_of_the_playbooks_are_documented() -> None:
+    used = {
+        name
+        for path in (ROOT / "playbooks").rglob("*.yml")
+        for name in re.findall(r"\b((?:target|operation)_[a-z_]+) \| default", path.read_text(encoding="utf-8"))
+    }
+    table = set(re.findall(r"^\| `(\w+)` \|", (ROOT / "playbooks/README.md").read_text(encoding="utf-8"), re.MULTILINE))
+    assert used <= table
+    assert {name for name in table if name.startswith(("target_", "operation_"))} - used <= {
+        path.stem for path in PLAYBOOKS
+    }
+
+
+@pytest.mark.parametrize(
+    "text",
+    [ROOT / "README.md", *(ROOT / "roles").glob("*/templates/*.j2"), *(ROOT / "roles").glob("*/tasks/*.yml")],
+    ids=lambda path: str(path.relative_to(ROOT)),
+)
+def test_a_variable_that_a_text_names_exists(text: Path) -> None:
+    """What an admin is told to set is a variable of a role, under its full name."""
+    named = set(re.findall(r"-e (\w+)=", text.read_text(encoding="utf-8")))
+    known = {name for role in ROLES for name in load(role / "defaults/main.yml")}
+    documented = set(re.findall(r"`(\w+)`", (ROOT / "playbooks/README.md").read_text(encoding="utf-8")))
+    assert named <= known | documented
+
+
+SCALARS = [
+    (role, name)
+    for role in ROLES
+    for name, option in entry_points(role)["main"]["options"].items()
+    if option["type"] in ("bool", "int", "float")
+]
+
+
+@pytest.mark.parametrize("role, name", SCALARS, ids=lambda value: getattr(value, "name", value))
+def test_a_value_from_the_command_line_is_converted(role: Path, name: str) -> None:
+    """``-e name=false`` is a string: a role converts it wherever it does not hand it on to a module or a role."""
+    handed_on = re.compile(rf"^\s*\w+: \"{{{{ {name} }}}}\"$", re.MULTILINE)
+    text = handed_on.sub("", sources(role))
+    bare = re.findall(
+        rf"\b{name}\b(?! \| (?:bool|int|float))(?![\w.])", re.sub(r"-e \w+=\S+|^ *#.*$", "", text, flags=re.MULTILINE)
+    )
+    assert bare == []

@@ -112,11 +112,25 @@ def _take_attributes(descriptor: int, pattern: str, *, extended: bool, mode: int
     if not extended:
         return
     # After the mode: an access ACL carries the group's bits in its mask.
+    own_names = _extended_attributes(descriptor)
     for name in _extended_attributes(pattern):
-        os.setxattr(descriptor, name, os.getxattr(pattern, name))
+        value = os.getxattr(pattern, name)
+        if name in OF_THE_CONTENT or (name in own_names and os.getxattr(descriptor, name) == value):
+            continue
+        try:
+            os.setxattr(descriptor, name, value)
+        except OSError as error:
+            raise StatefulError(
+                f"the file {pattern} cannot be replaced: its attribute {name} could not be kept ({error.strerror})",
+                next_command=f"getfattr -d -m - {shlex.quote(pattern)}; edit the file by hand, or run the task as root",
+            ) from error
 
 
-def _extended_attributes(path: str) -> list[str]:
+OF_THE_CONTENT = frozenset(("security.evm", "security.ima"))
+"""Signatures of the old content, which say nothing of the new; the kernel makes them anew."""
+
+
+def _extended_attributes(path: str | int) -> list[str]:
     try:
         return os.listxattr(path)
     except OSError as error:

@@ -37,8 +37,9 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._compose.command
     run_argv,
     up_argv,
 )
-from ansible_collections.selfhost.stateful.plugins.module_utils._compose.secrets import mask, secret_values
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.secrets import secret_values
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.docker import DEFAULT_HOST, Connection
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.secrets import mask
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 
 try:

@@ -15,6 +15,7 @@ _LINE = re.compile(r"^\s*(?:export\s+)?([A-Za-z_][\w.-]*)\s*[=:]\s*(.*?)\s*$")
 # ``${NAME}``, ``${NAME:-default}`` and the like, and the bare ``$NAME`` that only compose 2 knows in there.
 _BRACED = re.compile(r"\$\{(\w+)(?:(:?[-+?])([^}]*))?\}")
 _ANY = re.compile(_BRACED.pattern + r"|\$([A-Za-z_]\w*)")
+_DOUBLED = re.compile(r"(\$\$)")
 
 
 def read_dotenv(path: str) -> dict[str, str]:
@@ -49,6 +50,13 @@ def settings_from(paths: Iterable[str], env: Mapping[str, str], *, v1: bool = Fa
             known = {**env, **found} if v1 else {**found, **env}
             found[name] = _value(raw) if literal else _interpolated(_value(raw), known, _BRACED if v1 else _ANY)
     return {**found, **env}
+
+
+def interpolate(text: str, known: Mapping[str, str]) -> str:
+    """Put variables into a value of a compose file; a doubled ``$`` stays one, and those of the values are doubled."""
+    escaped = {name: value.replace("$", "$$") for name, value in known.items()}
+    parts = _DOUBLED.split(text)
+    return "".join(part if part == "$$" else _interpolated(part, escaped, _ANY) for part in parts)
 
 
 def _interpolated(text: str, known: Mapping[str, str], pattern: re.Pattern[str]) -> str:

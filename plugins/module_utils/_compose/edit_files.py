@@ -91,6 +91,8 @@ def edit_files(
             edit_journal.settle(journal)
     return {
         "changed": plan.changed,
+        "plan": {"files": [edit.path for edit in plan.edits], "how": plan.how, "files_in_use": list(plan.files)},
+        "plan_text": _plan_text(plan),
         "how": plan.how,
         "files": list(plan.files),
         "files_changed": [edit.path for edit in plan.edits],
@@ -99,6 +101,12 @@ def edit_files(
         "validated": plan.changed and not reason,
         "warnings": [*warnings, *plan.warnings, *([reason] if reason else [])],
     }
+
+
+def _plan_text(plan: Rewrite) -> str:
+    if not plan.changed:
+        return f"No file is changed: {plan.how}."
+    return "\n".join(f"{edit.path}: {edit.how}" for edit in plan.edits)
 
 
 def _end_killed_edit(options: ProjectOptions, journal: str) -> list[str]:

@@ -7,16 +7,20 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.document import Document, Node, parse
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.dotenv import interpolate
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_comments import without_comment
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_entries import (
+    Entry,
     Mount,
     check_mount,
     may_be_target,
     normal_target,
     read_entry,
+    read_short,
     same_target,
     written_source,
 )
@@ -92,10 +96,26 @@ def decides_mount(text: str, service: str, target: str) -> bool:
     )
 
 
-def has_mount(text: str, mount: Mount, project_dir: str | None = None) -> bool:
-    """Whether this very text has the bind mount as asked for."""
-    items = _entries_at(parse(text), mount.service, mount.target)
-    return len(items) == 1 and _is_there(items[0], mount, project_dir)
+def has_mount(
+    text: str, mount: Mount, project_dir: str | None = None, variables: Mapping[str, str] | None = None
+) -> bool:
+    """Whether this very text has the bind mount as asked for, also by way of ``variables``."""
+    volumes = _volumes_of(parse(text), mount.service)
+    if volumes is None or volumes.tag == RESET:
+        return False
+    entries = [_with_variables(item, variables or {}) for item in volumes.children]
+    there = [entry for entry in entries if entry is not None and same_target(entry, mount.target)]
+    return len(there) == 1 and _is_as_asked(there[0], mount, project_dir)
+
+
+def _with_variables(item: Node, variables: Mapping[str, str]) -> Entry | None:
+    if item.resolved.kind == "scalar":
+        return read_short(interpolate(item.resolved.value, variables)) if variables else read_entry(item)
+    entry = read_entry(item)
+    if entry is None:
+        return None
+    source, target = interpolate(entry.source, variables), interpolate(entry.target, variables)
+    return replace(entry, source=source, target=target) if variables else entry
 
 
 def _volumes_of(document: Document, service: str) -> Node | None:
@@ -207,7 +227,11 @@ def _match(document: Document, service: Node, mount: Mount) -> Node | None:
 
 def _is_there(item: Node, mount: Mount, project_dir: str | None) -> bool:
     entry = read_entry(item)
-    if entry is None or entry.kind != "bind" or (mount.read_only and "ro" not in entry.options):
+    return entry is not None and _is_as_asked(entry, mount, project_dir)
+
+
+def _is_as_asked(entry: Entry, mount: Mount, project_dir: str | None) -> bool:
+    if entry.kind != "bind" or (mount.read_only and "ro" not in entry.options):
         return False
     return _place(entry.source, project_dir) == _place(written_source(mount.source), project_dir)
 

@@ -93,4 +93,6 @@ def _others(service: Mapping[str, Any], own: set[str]) -> list[ServiceMount]:
 def _is_mounted(service: Mapping[str, Any], mount: Mount, directory: str) -> bool:
     found = [each for each in _mounts(service) if normal_target(each.target) == normal_target(mount.target)]
     wanted = os.path.normpath(os.path.join(directory, os.path.expanduser(mount.source)))
-    return len(found) == 1 and found[0].type == "bind" and os.path.normpath(found[0].source) == wanted
+    if len(found) != 1 or found[0].type != "bind" or (mount.read_only and not found[0].read_only):
+        return False
+    return os.path.normpath(found[0].source) == wanted

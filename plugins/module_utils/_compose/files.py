@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.atomic import (
     read_text,
@@ -56,6 +56,8 @@ class ProjectFiles:
     texts: Mapping[str, str]
     listed: bool
     """Whether the files are listed (``files``, COMPOSE_FILE): compose then looks for no override by itself."""
+    variables: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """What compose puts in for variables. Holds secrets."""
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -73,11 +75,12 @@ def project_files(options: ProjectOptions, environment: Mapping[str, str], *, v1
     paths = effective_files(options, environment, v1=v1)
     if not paths:
         raise InvalidInput(f"there is no compose file in {src} (looked for {', '.join(DEFAULT_FILES)})")
-    listed = bool(options.files or settings(options, environment, v1=v1).get("COMPOSE_FILE"))
+    known = settings(options, environment, v1=v1)
+    listed = bool(options.files or known.get("COMPOSE_FILE"))
     texts = {path: read_text(path) for path in paths}
     for path, text in texts.items():
         _parse(path, text)
-    return ProjectFiles(src if options.files else os.path.dirname(paths[0]), texts, listed)
+    return ProjectFiles(src if options.files else os.path.dirname(paths[0]), texts, listed, known)
 
 
 def file_for_mount(project: ProjectFiles, service: str, target: str) -> str:

@@ -15,12 +15,17 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_en
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_hunks import (
     Edited,
     Hunk,
+    edited,
     hunks_between,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_image import set_image
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_masking import masked_diff
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_mounts import has_mount, set_bind_mounts
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_reverse import HunkConflict, reverse
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_volumes import (
+    drop_unused_volumes,
+    volumes_used,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.files import (
     ProjectFiles,
     file_for_image,
@@ -162,7 +167,7 @@ def _list(value: object) -> list[Mapping[str, object]]:
 
 def _has(project: ProjectFiles, mount: Mount) -> bool:
     path = file_for_mount(project, mount.service, mount.target)
-    return has_mount(project.texts[path], mount, project.directory)
+    return has_mount(project.texts[path], mount, project.directory, project.variables)
 
 
 def _names(project: ProjectFiles, service: str, image: str) -> bool:
@@ -176,10 +181,10 @@ def _in_place(project: ProjectFiles, mounts: Sequence[Mount], images: Mapping[st
     texts = dict(project.texts)
     ways: dict[str, list[str]] = {}
 
-    def keep(path: str, edited: Edited) -> None:
-        if edited.changed:
-            texts[path] = edited.text
-            ways.setdefault(path, []).append(edited.how)
+    def keep(path: str, made: Edited) -> None:
+        if made.changed:
+            texts[path] = made.text
+            ways.setdefault(path, []).append(made.how)
 
     for mount in mounts:
         path = file_for_mount(project, mount.service, mount.target)
@@ -190,6 +195,8 @@ def _in_place(project: ProjectFiles, mounts: Sequence[Mount], images: Mapping[st
         path = file_for_image(project, service)
         refuse_extended(project, path, service)
         keep(path, _image_at(path, texts[path], service, image))
+    for path, dropping in _elsewhere_unused(project, texts).items():
+        keep(path, dropping)
     edits = tuple(
         FileEdit(path, before, texts[path], ", ".join(dict.fromkeys(ways[path])), hunks_between(before, texts[path]))
         for path, before in project.texts.items()
@@ -202,6 +209,19 @@ def _in_place(project: ProjectFiles, mounts: Sequence[Mount], images: Mapping[st
         if is_tracked(edit.path)
     )
     return Rewrite(edits, ", ".join(dict.fromkeys(edit.how for edit in edits)), project.paths, warnings)
+
+
+def _elsewhere_unused(project: ProjectFiles, texts: Mapping[str, str]) -> dict[str, Edited]:
+    """Drop from the project's other files the volumes that an edited one used and nothing uses any more."""
+    dropped = {}
+    after = replace(project, texts=texts)
+    edited_paths = [path for path in texts if texts[path] != project.texts[path]]
+    gone = {name for path in edited_paths for name in volumes_used(project.texts[path]) - volumes_used(texts[path])}
+    for path in [path for path in texts if path not in edited_paths]:
+        text = drop_unused_volumes(texts[path], sorted(gone), volumes_used_elsewhere(after, path))
+        if text != texts[path]:
+            dropped[path] = edited(texts[path], text, "dropped an unused volume")
+    return dropped
 
 
 def _at(path: str, text: str, mount: Mount, directory: str, elsewhere: frozenset[str]) -> Edited:
@@ -230,10 +250,10 @@ def _in_override(project: ProjectFiles, mounts: Sequence[Mount], images: Mapping
         file_for_image(project, service)
     version = parse(project.texts[project.paths[0]]).root.get("version")
     try:
-        edited = override_text(before, mounts, images, version=version.value if version is not None else None)
+        made = override_text(before, mounts, images, version=version.value if version is not None else None)
     except InvalidInput as error:
         raise _located(path, error) from error
-    edit = FileEdit(path, before, edited.text, edited.how, edited.hunks, like=project.paths[0])
+    edit = FileEdit(path, before, made.text, made.how, made.hunks, like=project.paths[0])
     files = project.paths if path in project.texts else (*project.paths, path)
     warnings: tuple[str, ...] = ()
     if project.listed and path not in project.texts:
@@ -241,4 +261,4 @@ def _in_override(project: ProjectFiles, mounts: Sequence[Mount], images: Mapping
             f"the compose files of this project are listed, so compose does not find {path} by itself: "
             "add it at the end of 'files' or COMPOSE_FILE before the next 'up'",
         )
-    return Rewrite((edit,) if edited.changed else (), edited.how, files, warnings)
+    return Rewrite((edit,) if made.changed else (), made.how, files, warnings)

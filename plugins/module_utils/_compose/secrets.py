@@ -6,18 +6,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.dotenv import read_dotenv
-
-MASK = "********"
-SECRET_NAME = re.compile(r"PASS|SECRET|TOKEN|KEY|CREDENTIAL|AUTH|OTP|SALT|DSN|PRIVATE", re.IGNORECASE)
-_USERINFO = re.compile(r"//[^/\s:@]*:([^/\s@]+)@")
-_REQUIREPASS = re.compile(r"--(?:requirepass|masterauth)[\s=]+(\S+)")
-_SHORTEST = 4
-"""Shorter values stand in ordinary words, and masking those hides the message."""
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.secrets import secrets_in
 
 
 def secret_values(config: Mapping[str, Any], *, env_files: Iterable[str] = ()) -> frozenset[str]:
@@ -31,11 +24,7 @@ def secret_values(config: Mapping[str, Any], *, env_files: Iterable[str] = ()) -
             words.append(" ".join(map(str, value)) if isinstance(value, list) else str(value or ""))
     for path in env_files:
         pairs += read_dotenv(path).items()
-    found = {value for name, value in pairs if SECRET_NAME.search(name)}
-    for text in [value for _name, value in pairs] + words:
-        found.update(_USERINFO.findall(text))
-        found.update(_REQUIREPASS.findall(text))
-    return frozenset(value for value in found if len(value) >= _SHORTEST)
+    return secrets_in(pairs, words)
 
 
 def environment_pairs(environment: Any) -> list[tuple[str, str]]:
@@ -43,10 +32,3 @@ def environment_pairs(environment: Any) -> list[tuple[str, str]]:
     if isinstance(environment, Mapping):
         return [(str(key), "" if value is None else str(value)) for key, value in environment.items()]
     return [(key, value) for key, _eq, value in (str(entry).partition("=") for entry in environment or ())]
-
-
-def mask(text: str, values: Iterable[str]) -> str:
-    """Return ``text`` with every one of ``values`` replaced, the longest first."""
-    for value in sorted(values, key=len, reverse=True):
-        text = text.replace(value, MASK)
-    return text

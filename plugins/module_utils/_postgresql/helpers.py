@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.last_words import last_words
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Helper
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 
@@ -59,7 +60,7 @@ def run(
             container = engine.container(container_id)
         if container is None:
             raise StatefulError(f"The helper {helper.argv[0]} was removed by somebody else while it worked.")
-        return Finished(helper.role, helper.argv, container.exit_code, engine.logs(container_id, tail=LOG_LINES))
+        return Finished(helper.role, helper.argv, container.exit_code, last_words(engine, container, tail=LOG_LINES))
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.last_words import last_words
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import paths, postmaster
@@ -151,7 +152,7 @@ def _ask(engine: Engine, container: Container, login: Login, expected: int) -> s
 
 
 def _failed(engine: Engine, container: Container, what: str) -> StatefulError:
-    log = engine.logs(container.id, tail=20).strip()
+    log = last_words(engine, container, tail=20)
     return StatefulError(
         f"The container {container.name} {what}. Its last words:\n{log}",
         state="the service does not run",

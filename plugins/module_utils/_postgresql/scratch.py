@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.last_words import last_words
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Bind, Container, Helper
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import (
@@ -113,7 +114,7 @@ def open_session(engine: Engine, scratch: Scratch, database: str = "postgres") -
     """Connect to a scratch server as its bootstrap superuser."""
     container = engine.container(scratch.container_id)
     if container is None or not container.pid:
-        words = engine.logs(scratch.container_id, tail=20).strip() if container else "its container is gone"
+        words = last_words(engine, container, tail=20) if container else "its container is gone"
         raise StatefulError(f"The scratch server has ended by itself. Its last words:\n{words}")
     return connect(engine, container, user=scratch.route.user, database=database)
 

@@ -36,9 +36,11 @@ def staged(destination: str) -> Iterator[str]:
         with open(os.path.join(staging, MARKER), "x", encoding="ascii"):
             pass
         yield staging
-        os.unlink(os.path.join(staging, MARKER))
         sync_tree(staging)
         os.rename(staging, destination)
+        # Last: without it a directory that a run was killed over would be taken for somebody else's.
+        os.unlink(os.path.join(destination, MARKER))
+        sync_directory(destination)
         sync_directory(parent)
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)

@@ -20,6 +20,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.last_words import last_words
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import (
     OPERATION_LABEL,
     ROLE_LABEL,
@@ -185,7 +186,7 @@ def open_session(engine: Engine, standby: Standby, like: Session) -> Session:
 def _alive(engine: Engine, standby: Standby) -> Container:
     container = engine.container(standby.container_id)
     if container is None or not container.pid:
-        words = engine.logs(standby.container_id, tail=20).strip() if container else "its container is gone"
+        words = last_words(engine, container, tail=20) if container else "its container is gone"
         raise StatefulError(
             f"The standby has ended by itself. Its last words:\n{words}",
             state="the service was not touched",
@@ -221,7 +222,7 @@ def wait_streaming(
         if clock() >= deadline:
             raise StatefulError(
                 f"The standby did not catch up in time, waiting for {obstacle}. Its last words:\n"
-                + engine.logs(standby.container_id, tail=20).strip(),
+                + last_words(engine, _alive(engine, standby), tail=20),
                 state="the service was not touched",
             )
         pause(POLL)

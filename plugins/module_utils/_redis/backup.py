@@ -134,7 +134,6 @@ def _copy_snapshot(
     after, moment = take_snapshot(session, patience)
     source, target = os.path.join(host_directory, facts.dbfilename), os.path.join(destination, facts.dbfilename)
     size = copy_file(source, target)
-    expired = after.expired_keys - facts.expired_keys
     return RedisBackup(
         path=destination,
         kind="rdb",
@@ -143,7 +142,7 @@ def _copy_snapshot(
         moment=moment,
         keys=after.databases,
         # The server counts every change since the snapshot began.
-        slack=after.changes_since_save + max(0, expired),
+        slack=after.changes_since_save + _left_by_themselves(facts, after),
     )
 
 
@@ -243,10 +242,16 @@ def _copy_single(facts: RedisFacts, host_directory: str, destination: str) -> tu
 
 def _changes_between(before: RedisFacts, after: RedisFacts) -> int:
     """Return a bound for the keys that came or went: changes where they can be told, else commands."""
-    expired = max(0, after.expired_keys - before.expired_keys)
+    gone = _left_by_themselves(before, after)
     if before.last_save == after.last_save:
-        return max(0, after.changes_since_save - before.changes_since_save) + expired
-    return max(0, after.commands_processed - before.commands_processed) + expired
+        return max(0, after.changes_since_save - before.changes_since_save) + gone
+    return max(0, after.commands_processed - before.commands_processed) + gone
+
+
+def _left_by_themselves(before: RedisFacts, after: RedisFacts) -> int:
+    """Return how many keys the server dropped unasked: past their time, or to stay below maxmemory."""
+    expired, evicted = after.expired_keys - before.expired_keys, after.evicted_keys - before.evicted_keys
+    return max(0, expired) + max(0, evicted)
 
 
 def _wait(session: Session, patience: Patience, predicate: Callable[[RedisFacts], bool], what: str) -> RedisFacts:

@@ -62,6 +62,7 @@ class RedisFacts:
     last_aof_write_ok: bool
     changes_since_save: int
     expired_keys: int
+    evicted_keys: int
     commands_processed: int
     used_memory: int
     cluster: bool
@@ -156,6 +157,7 @@ def facts_from(info: str, modules: Reply, settings: Mapping[str, Reply], startup
         last_aof_write_ok=said.get("aof_last_write_status", "ok") == "ok",
         changes_since_save=int(said.get("rdb_changes_since_last_save", 0)),
         expired_keys=int(said.get("expired_keys", 0)),
+        evicted_keys=int(said.get("evicted_keys", 0)),
         commands_processed=int(said.get("total_commands_processed", 0)),
         used_memory=int(said.get("used_memory", 0)),
         cluster=said.get("cluster_enabled", "0") == "1",

@@ -10,6 +10,7 @@ import time
 from typing import Callable
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.last_words import last_words
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._redis.counts import parse_keyspace
@@ -88,7 +89,7 @@ def _ended(container: Container | None) -> str:
 
 def _not_ready(engine: Engine, container_id: str, container: Container | None, why: str) -> NotReady:
     name = container.name if container else container_id[:12]
-    tail = engine.logs(container_id, tail=8).strip() if container else ""
+    tail = last_words(engine, container, tail=8) if container else ""
     said = f" Its log ends with:\n{tail}" if tail else ""
     return NotReady(
         f"The Redis container {name} {why}.{said}",

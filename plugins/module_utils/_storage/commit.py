@@ -31,7 +31,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import Operation
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.rollback import transfers_done
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.copies import KEEPER
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.copies import KEEPER, WHERE_OPTIONS_POINT
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.moves import is_directory
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World, holds
 
@@ -75,7 +75,11 @@ def plan_commit(
             next_command="wait, or set min_age_days: 0",
         )
     roles = ("original", "backup") if with_backups else ("original",)
-    copies = [copy for copy in history.copies() if copy.role in roles and os.path.lexists(copy.path)]
+    copies = [
+        copy
+        for copy in history.copies()
+        if copy.role in roles and copy.protected != WHERE_OPTIONS_POINT and os.path.lexists(copy.path)
+    ]
     return Removal(tuple(copies))
 
 

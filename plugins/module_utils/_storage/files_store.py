@@ -7,11 +7,13 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.last_words import last_words
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Copy
@@ -31,14 +33,30 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree im
     rename,
     scan,
     settle,
+    still,
 )
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.errors import SourceChanging, TreeError
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import mapped as mapping
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.errors import (
+    CopyDamaged,
+    SourceChanging,
+    TreeError,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.unchanged import RACY_MARGIN_NS
+
+ROUNDS = 5
+"""How often a live tree is asked to stand still for as long as it takes to settle its copy."""
+
+QUIET_NS = RACY_MARGIN_NS + 100_000_000
+"""How long it has to have stood still before: times that are closer tell nothing."""
 
 
 class FilesStore:
     """Meets ``_storage.store.Store``. Identity is the number of entries; content is proved by the copy itself."""
 
     kind = FILES
+
+    def __init__(self, pause: Callable[[float], None] = time.sleep) -> None:
+        self._pause = pause
 
     def declares(self, image_ref: str, env: Mapping[str, str]) -> Declared | None:
         return None
@@ -72,7 +90,7 @@ class FilesStore:
         if container is None or not container.running:
             name = container.name if container else container_id[:12]
             raise StatefulError(
-                f"{name} ended instead of running:\n{engine.logs(container_id, tail=8) if container else ''}"
+                f"{name} ended instead of running:\n{last_words(engine, container, tail=8) if container else ''}"
             )
 
     def counts(self, engine: Engine, container: Container, facts: StoreFacts) -> Mapping[str, Any]:
@@ -104,20 +122,20 @@ class FilesStore:
         os.makedirs(os.path.dirname(request.destination), mode=0o700, exist_ok=True)
         staging = str(durable.staging_path(request.destination, request.operation))
         record = f"{staging}.sqlite"
-        copied = copy.warm_copy(request.host_path, staging, record=record, progress=report)
-        prove.prove_warm(request.host_path, staging, record=record)
-        try:
-            settle.settle(request.host_path, staging, record=record)
-        except TreeError as changing:
-            if not isinstance(changing, SourceChanging) and not isinstance(changing.__cause__, FileNotFoundError):
-                raise
+        for _round in range(ROUNDS):
+            copied = copy.warm_copy(request.host_path, staging, record=record, progress=report)
+            prove.prove_warm(request.host_path, staging, record=record)
+            began, changing = self._settle(request.host_path, staging, record, live=container.running)
+            if not changing:
+                break
+        else:
             raise StatefulError(
-                f"Files in {request.host_path} change all the time, so no copy of one moment can be taken while"
-                f" {request.service} runs.",
+                f"Files in {request.host_path} change all the time ({changing} was the last), so no copy of one moment"
+                f" can be taken while {request.service} runs.",
                 state=f"the data was only read; the partial copy is {staging}",
                 next_command=f"docker stop {container.name}, run the same task again, and start it afterwards",
-            ) from changing
-        moment = datetime.now(timezone.utc).isoformat(timespec="seconds")
+            )
+        moment = datetime.fromtimestamp(began, timezone.utc).isoformat(timespec="seconds")
         differences = compare.compare_trees(request.host_path, staging) if not container.running else []
         if differences:
             raise StatefulError(f"The copy in {staging} differs from {request.host_path}: {differences[0]}.")
@@ -132,6 +150,34 @@ class FilesStore:
             protected="a directory of its own",
             proof="read back and compared with its source",
         )
+
+    def _settle(self, source: str, staging: str, record: str, *, live: bool) -> tuple[float, str]:
+        """Settle and prove the copy; return the moment that it holds, and what changed meanwhile, if anything did."""
+        if live:
+            age = time.time_ns() - still.last_change(source)[0]
+            self._pause(min(max(0, QUIET_NS - age), QUIET_NS) / 1e9)
+        mapped, began = mapping.writably_mapped_inodes(), time.time_ns()
+        damage: CopyDamaged | None = None
+        try:
+            settle.settle(source, staging, record=record)
+            prove.prove_settled(source, staging, record=record)
+        except CopyDamaged as found:
+            damage = found
+        except TreeError as problem:
+            if not isinstance(problem, SourceChanging) and not isinstance(problem.__cause__, FileNotFoundError):
+                raise
+            return began / 1e9, still.last_change(source)[1] or source
+        if live:
+            changed, path = still.last_change(source)
+            if changed >= began - RACY_MARGIN_NS:
+                return began / 1e9, path or source
+            mapped |= mapping.writably_mapped_inodes()
+            different = still.mapped_difference(source, staging, mapped)
+            if different is not None:
+                return began / 1e9, different
+        if damage is not None:
+            raise damage  # nothing was written that would explain it
+        return began / 1e9, ""
 
 
 def newest(directory: str) -> int:

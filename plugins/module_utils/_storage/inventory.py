@@ -7,12 +7,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import re
+import stat
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import Project
-from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container, Image, Volume
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import FILES, DataPath
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.observe import (
@@ -32,7 +34,8 @@ def services(world: World, project: Project, wanted: Sequence[str], *, sizes: bo
 
 def _service(world: World, project: Project, name: str, *, sizes: bool) -> dict[str, Any]:
     containers = project.containers.get(name, ())
-    image = world.engine.image(containers[0].image_id) if containers else None
+    reference = project.service(name).image
+    image = world.engine.image(containers[0].image_id if containers else reference) if containers or reference else None
     paths, unanswered = _paths(world, project, name)
     return {
         "service": name,
@@ -57,34 +60,59 @@ def _paths(world: World, project: Project, name: str) -> tuple[list[DataPath], s
 
 
 def _image(world: World, project: Project, name: str, containers: Sequence[Container]) -> dict[str, Any]:
-    reference = project.service(name).image or (containers[0].image_ref if containers else "")
+    service = project.service(name)
+    reference = service.image or (containers[0].image_ref if containers else "")
     now = world.engine.image(reference) if reference else None
     running = containers[0].image_id if containers else ""
+    built = service.build is not None
     return {
         "reference": reference,
         "running_id": running,
+        "running_version": version_of(world.engine.image(running)) if running else "",
         "resolves_to": now.id if now else "",
+        "resolves_to_version": version_of(now),
         "moved_on": bool(running and now and now.id != running),
-        "floating": is_floating(reference),
+        "built_here": built,
+        "floating": not built and is_floating(reference),
     }
 
 
-def is_floating(reference: str) -> bool:
-    """Tell whether a tag follows the newest release: none, ``latest``, or a variant without a number.
+VERSIONS = ("PG_MAJOR", "REDIS_VERSION", "VALKEY_VERSION", "KEYDB_VERSION")
+"""The variables in which images of stores name their version: of Postgres the major, of the others all of it."""
 
-    ``postgres:alpine`` was 9.6 once and is another major at the next pull.
+
+def version_of(image: Image | None) -> str:
+    """Return the version of the store that an image is made for, empty where it names none."""
+    return next((image.env[name] for name in VERSIONS if image.env.get(name)), "") if image else ""
+
+
+def is_floating(reference: str) -> bool:
+    """Tell whether a tag follows the newest major: it names no version of its own, but a variant at most.
+
+    ``postgres:alpine`` was 9.6 once and is another major at the next pull; so does
+    ``postgres:alpine3.20``, whose number is that of its base.
     """
     if not reference or "@" in reference or reference.startswith("sha256:"):
         return False
     tag = reference.rpartition("/")[2].partition(":")[2]
-    return not any(char.isdigit() for char in tag)
+    return not any(_VERSION.match(part) for part in tag.split("-"))
+
+
+_VERSION = re.compile(r"(?:v|pg)?\d", re.IGNORECASE)
 
 
 def _path(world: World, path: DataPath, containers: Sequence[Container], *, sizes: bool) -> dict[str, Any]:
-    known = measured(path) if sizes else path
+    unseen = _unseen(path.host_path)
+    single = os.path.isfile(path.host_path)
+    known = measured(path) if sizes and not unseen and not single else path
+    size = {"bytes": known.size_bytes, "files": known.files} if known is not path else {"bytes": None, "files": None}
+    if sizes and single:
+        size = {"bytes": os.path.getsize(path.host_path), "files": 1}
     version, unanswered = "", ""
     identity: dict[str, Any] = {}
-    if path.store != FILES:
+    if path.store != FILES and unseen:
+        unanswered = unseen
+    elif path.store != FILES and path.host_path:
         container = next(c for c in containers if c.id == path.container)
         try:
             facts = with_facts(world, path, container).facts
@@ -104,34 +132,87 @@ def _path(world: World, path: DataPath, containers: Sequence[Container], *, size
         "declared": path.declared,
         "ephemeral": bool(path.ephemeral),
         "reason": path.ephemeral,
-        "bytes": known.size_bytes,
-        "files": known.files,
+        **size,
         "filesystem": known.filesystem,
         "owner": known.owner,
         "mode": known.mode,
     }
 
 
-def orphans(world: World) -> list[dict[str, Any]]:
-    """Return the volumes that no container refers to and that hold data of a store."""
+def _unseen(host_path: str) -> str:
+    """Return why this user cannot look at a path of the host; empty where that is possible, or there is none."""
+    if not host_path:
+        return ""
+    try:
+        is_directory = stat.S_ISDIR(os.stat(host_path).st_mode)
+    except PermissionError:
+        return _NEEDS_ROOT.format(host_path)
+    except OSError as error:
+        return f"{host_path} cannot be looked at: {error.strerror}"
+    return _NEEDS_ROOT.format(host_path) if is_directory and not os.access(host_path, os.R_OK | os.X_OK) else ""
+
+
+_NEEDS_ROOT = "this user may not look into {}: run the task with become: true"
+
+
+def orphans(world: World) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
+    """Return the volumes that no container refers to and that hold data of a store, and those not looked into."""
     in_use = world.engine.volumes_in_use()
-    return [
-        {"volume": volume.name, "anonymous": volume.anonymous, **asdict(orphan)}
-        for volume in world.engine.volumes()
-        if volume.name not in in_use and volume.driver == "local" and os.path.isdir(volume.mountpoint)
-        for store in world.stores.values()
-        for orphan in store.orphans(volume.mountpoint)
-    ]
+    found: list[dict[str, Any]] = []
+    unknown: list[dict[str, str]] = []
+    for volume in world.engine.volumes():
+        if volume.name in in_use:
+            continue
+        reason = _not_looked_into(volume)
+        if reason:
+            unknown.append({"volume": volume.name, "reason": reason})
+            continue
+        for store in world.stores.values():
+            found += [
+                {"volume": volume.name, "anonymous": volume.anonymous, **asdict(orphan)}
+                for orphan in store.orphans(volume.mountpoint)
+            ]
+    return found, unknown
 
 
-def text(project: str, found: Sequence[dict[str, Any]], lost: Sequence[dict[str, Any]]) -> str:
+def _not_looked_into(volume: Volume) -> str:
+    if volume.driver != "local":
+        return f"a volume of the driver {volume.driver}"
+    if volume.options:
+        # Its directory is empty as long as nothing uses it, whatever it holds.
+        return f"a local volume with options ({', '.join(sorted(volume.options))})"
+    return _unseen(volume.mountpoint)
+
+
+def _image_notes(image: Mapping[str, Any]) -> str:
+    notes = []
+    if image["built_here"]:
+        notes.append("built here")
+    if image["floating"]:
+        notes.append("the tag floats")
+    if image["moved_on"]:
+        runs, means = (
+            f"{image[key][7:19]}{' (' + image[version] + ')' if image[version] else ''}"
+            for key, version in (("running_id", "running_version"), ("resolves_to", "resolves_to_version"))
+        )
+        notes.append(f"it runs {runs}, and the tag means {means} by now")
+    elif image["resolves_to"] and (image["floating"] or image["resolves_to_version"]):
+        version = f", version {image['resolves_to_version']}" if image["resolves_to_version"] else ""
+        notes.append(f"now {image['resolves_to'][7:19]}{version}")
+    return f"  ({'; '.join(notes)})" if notes else ""
+
+
+def text(
+    project: str,
+    found: Sequence[dict[str, Any]],
+    lost: Sequence[dict[str, Any]],
+    unknown: Sequence[dict[str, str]] = (),
+) -> str:
     """Return the report as a person reads it."""
     lines = [f"Project {project}"]
     for service in found:
         image = service["image"]
-        moved = "  (its tag means another image by now)" if image["moved_on"] else ""
-        floating = "  (the tag floats)" if image["floating"] else ""
-        lines.append(f"  {service['service']}: {image['reference'] or 'no image'}{moved}{floating}")
+        lines.append(f"  {service['service']}: {image['reference'] or 'no image'}{_image_notes(image)}")
         if not service["containers"]:
             lines.append("    never started")
         if service["unanswered"]:
@@ -139,7 +220,8 @@ def text(project: str, found: Sequence[dict[str, Any]], lost: Sequence[dict[str,
         for path in service["paths"]:
             store = f"{path['store']} {path['version']}".strip()
             mark = "EPHEMERAL" if path["ephemeral"] else "kept"
-            lines.append(f"    {path['target']}  {path['kind']}, {store}, {size_text(path['bytes'])}  [{mark}]")
+            size = "size unknown" if path["bytes"] is None else size_text(path["bytes"])
+            lines.append(f"    {path['target']}  {path['kind']}, {store}, {size}  [{mark}]")
             if path["data_directory"] != os.path.normpath(path["target"]):
                 lines.append(f"      its data directory is {path['data_directory']}")
             if path["reason"]:
@@ -151,4 +233,7 @@ def text(project: str, found: Sequence[dict[str, Any]], lost: Sequence[dict[str,
             f"  Orphaned volume {orphan['volume'][:12]}: {orphan['store']} {orphan['version']}"
             f" {orphan['identifier']}, {orphan['state']}, last written {orphan['last_write']}"
         )
+    if unknown:
+        lines.append(f"  {len(unknown)} volumes that no container refers to were not looked into:")
+        lines += [f"    {volume['volume'][:12]}: {volume['reason']}" for volume in unknown]
     return "\n".join(lines)

@@ -15,7 +15,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import OPERATION_LABEL, ROLE_LABEL
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
-from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import SWITCH, Goal, Plan, Step
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import DONE, SWITCH, Goal, Plan, Step
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import OperationStore
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage import planner, preflight, report
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.find import (
@@ -27,6 +27,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model i
     DataPath,
     Findings,
     MountRequest,
+    Move,
     Request,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.observe import reached
@@ -112,6 +113,7 @@ def plan(world: World, observed: Observed, operations: OperationStore) -> Planne
     if not observed.moving:
         return _file_only(world, observed)
     findings = survey(world, observed.project, request, observed.moving, observed.never_created)
+    findings = replace(findings, moves=tuple(_naming_kept(move, operations) for move in findings.moves))
     choices = {preflight.name_of(move): choose(move, request.strategy) for move in findings.moves}
     blockers = preflight.blockers(request, findings, choices)
     warnings = preflight.warnings(request, findings, choices)
@@ -126,6 +128,19 @@ def plan(world: World, observed: Observed, operations: OperationStore) -> Planne
     text = report.plan_text(request, findings, choices, blockers, warnings, backup_dir)
     made = planner.plan_of(goal, steps, summary=summary, text=text, **_lasting(world, request, findings))
     return Planned(made, findings, choices, tuple(blockers), tuple(warnings))
+
+
+def _naming_kept(move: Move, operations: OperationStore) -> Move:
+    """Return the move with a place that says so if what stands in its way was left there by one of our operations."""
+    for operation in operations.all():
+        history = operation.history()
+        if history.state == DONE and any(copy.path == move.place.path for copy in history.copies()):
+            told = (
+                f"{move.place.occupied_by}, kept by the operation {operation.id} until that is committed"
+                f" (selfhost.stateful.operation, id: {operation.id}, state: committed)"
+            )
+            return replace(move, place=replace(move.place, occupied_by=told))
+    return move
 
 
 def compose_facts(world: World) -> dict[str, Any]:

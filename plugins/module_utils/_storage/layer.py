@@ -18,6 +18,7 @@ from collections.abc import Iterator
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.mounts import nearest_existing
 
 
 def layer_path(container: Container, path: str) -> str:
@@ -35,6 +36,19 @@ def shipped_by_image(container: Container, path: str) -> bool:
         except (FileNotFoundError, NotADirectoryError):
             continue
     return False
+
+
+def place_to_keep(layer: str, wanted: str, engine_root: str) -> str:
+    """Return a directory that hard links from ``layer`` reach: ``wanted``, or one of ours in the engine's own place.
+
+    Empty where neither lies on the layer's file system.
+    """
+    if not os.path.isdir(layer):
+        return wanted
+    for place in (wanted, os.path.join(os.path.realpath(engine_root), "selfhost-stateful", "retained")):
+        if os.stat(nearest_existing(place)).st_dev == os.stat(layer).st_dev:
+            return place
+    return ""
 
 
 def fill_layer(engine: Engine, container: Container, path: str, source: str) -> None:

@@ -107,6 +107,8 @@ class DataPath:
             return "the container's own layer: recreating the container deletes it"
         if self.kind == TMPFS:
             return "memory: it is gone when the container stops"
+        if self.volume_options.get("type") == "tmpfs":
+            return "a named volume in memory (its driver's option type: tmpfs): it is gone when no container uses it"
         return ""
 
 
@@ -135,7 +137,8 @@ class Move:
 
     ``cannot``: per strategy the reason why the host does not allow it. ``users``
     are other containers that mount the same volume. ``source`` is the wanted
-    directory with symbolic links resolved.
+    directory with symbolic links resolved. ``kept_below``: where the original of
+    a container's layer is kept, on its own file system.
     """
 
     data: DataPath
@@ -148,6 +151,7 @@ class Move:
     ignore_line: str = ""
     ignore_file: str = ""
     image_id: str = ""
+    kept_below: str = ""
     partial_line: str = ""
     """What the ignore file lacks for the copy that is made beside the goal while the service runs."""
     backed_up_with: str = ""

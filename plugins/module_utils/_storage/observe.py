@@ -64,6 +64,9 @@ def _of_container(world: World, service: str, container: Container) -> list[Data
     if not kind:
         return paths
     mount = container.mount_at(data_path)
+    memory = _deepest(container.tmpfs, data_path)
+    if memory and (mount is None or len(memory) > len(mount.destination)):
+        return [_with_store(path, kind, data_path) if path.target == memory else path for path in paths]
     if mount is None:
         layer = DataPath(
             service=service,
@@ -75,13 +78,18 @@ def _of_container(world: World, service: str, container: Container) -> list[Data
             running=container.running,
         )
         return [*paths, layer]
-    subpath = os.path.relpath(data_path, mount.destination)
-    return [
-        replace(path, store=kind, subpath="" if subpath == "." else subpath)
-        if path.target == mount.destination
-        else path
-        for path in paths
-    ]
+    return [_with_store(path, kind, data_path) if path.target == mount.destination else path for path in paths]
+
+
+def _with_store(path: DataPath, kind: str, data_path: str) -> DataPath:
+    subpath = os.path.relpath(data_path, path.target)
+    return replace(path, store=kind, subpath="" if subpath == "." else subpath)
+
+
+def _deepest(directories: Iterable[str], path: str) -> str:
+    """Return the deepest of ``directories`` that holds ``path``; empty for none."""
+    holding = [each for each in directories if f"{path.rstrip('/')}/".startswith(f"{each.rstrip('/')}/")]
+    return max(holding, key=len, default="")
 
 
 def _of_mount(

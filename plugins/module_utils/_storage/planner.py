@@ -75,7 +75,7 @@ def _transfer(request: Request, move: Move, choice: Choice, operation: str) -> T
         store=data.store,
         facts=facts_as_dict(data.facts) if data.facts else {},
         staging=partial_of(move.source, operation),
-        retained=posixpath.join(request.retained_dir, operation, label),
+        retained=posixpath.join(move.kept_below or request.retained_dir, operation, label),
         image_id=move.image_id,
         containers=(data.container,),
         running=data.running,
@@ -123,9 +123,12 @@ def steps_for(
         if transfer.strategy == REPLICA:
             steps.append(Step("remove_helpers", f"remove the standby of {transfer.name}", FINISH, _one(transfer)))
         if transfer.options:
-            steps.append(Step("release_volume", f"release the volume of {transfer.name}", FINISH, _one(transfer)))
+            steps.append(Step("keep_in_place", f"name the original of {transfer.name}", FINISH, _one(transfer)))
         if transfer.strategy != RENAME and transfer.origin.is_volume and not transfer.options:
             steps.append(Step("retain", f"retain the original of {transfer.name}", FINISH, _one(transfer)))
+    for transfer in transfers:
+        if transfer.options:  # last: while it is held, its original can be looked at
+            steps.append(Step("release_volume", f"release the volume of {transfer.name}", FINISH, _one(transfer)))
     return tuple(steps)
 
 

@@ -83,6 +83,8 @@ def _run_locked(task: Task, world: World, observed: journey.Observed) -> dict[st
     operation = task.operations.open_for(project)
     resumed = operation is not None
     warnings: Sequence[str] = ()
+    if operation is None and observed.unfinished:
+        return None  # it ended between the look and the lock
     if operation is None:
         planned = journey.plan(world, observed, task.operations)
         if planned.plan is None:

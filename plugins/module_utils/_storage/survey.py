@@ -21,8 +21,8 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._compose.rewrite
     Rewrite,
     plan_rewrite,
 )
-from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.layer import shipped_by_image
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import OPERATION_LABEL, Container
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.layer import place_to_keep, shipped_by_image
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import (
     ANONYMOUS,
     CLONE,
@@ -67,7 +67,7 @@ def survey(
     """Return the findings for the mounts that are not reached yet."""
     services = list(dict.fromkeys(mount.service for mount, _data in moving))
     contexts = build_contexts(project)
-    moves = with_parts([_move(world, project, mount, data, contexts) for mount, data in moving])
+    moves = with_parts([_move(world, project, mount, data, contexts, request.retained_dir) for mount, data in moving])
     floating, images = floating_images(world, project, services)
     changing = {(mount.service, data.target) for mount, data in moving}
     others = neighbours(world, project, services)
@@ -81,7 +81,7 @@ def survey(
         images_to_write=images,
         other_majors=other_majors(world, project, services),
         drift=_drift(world, project, services, changing),
-        blockers=others.blockers,
+        blockers=(*others.blockers, *_unkept(moves, request.retained_dir)),
         warnings=others.warnings,
         backup_place=place(world, request.backup_dir),
         compose_v1=world.compose.is_v1,
@@ -91,7 +91,12 @@ def survey(
 
 
 def _move(
-    world: World, project: Project, mount: MountRequest, data: DataPath, contexts: Sequence[BuildContext]
+    world: World,
+    project: Project,
+    mount: MountRequest,
+    data: DataPath,
+    contexts: Sequence[BuildContext],
+    retained_dir: str,
 ) -> Move:
     check_move(data, mount.source)
     container = next(c for c in project.containers[mount.service] if c.id == data.container)
@@ -105,6 +110,7 @@ def _move(
     if not can_clone.yes:
         cannot[CLONE] = can_clone.reason
     ignore_line, ignore_file = line_missing(contexts, mount.source)
+    in_layer = data.kind == LAYER
     return Move(
         data=known,
         source=mount.source,
@@ -112,18 +118,32 @@ def _move(
         place=place(world, mount.source),
         cannot=cannot,
         users=_other_users(world, project, data, mount.service),
-        shipped_by_image=data.kind == LAYER and shipped_by_image(container, data.target),
+        shipped_by_image=in_layer and shipped_by_image(container, data.target),
         ignore_line=ignore_line,
         ignore_file=ignore_file,
         partial_line=line_missing(contexts, partial_of(mount.source, PARTIAL))[0].replace(PARTIAL, "*"),
         image_id=container.image_id,
+        kept_below=place_to_keep(known.host_path, retained_dir, world.engine.info().root_dir) if in_layer else "",
     )
+
+
+def _unkept(moves: Sequence[Move], retained_dir: str) -> list[str]:
+    """Say which layers cannot be kept by hard links, because there is no place for those on their file system."""
+    return [
+        f"{move.data.target} of {move.data.service} lies in the container's own layer, in {move.data.host_path}, and"
+        f" what is kept of it would lie on another file system, in {retained_dir}: name a directory on the layer's file"
+        " system with operations_dir."
+        for move in moves
+        if move.data.kind == LAYER and move.data.host_path and not move.kept_below
+    ]
 
 
 def _other_users(world: World, project: Project, data: DataPath, service: str) -> tuple[str, ...]:
     if not data.volume:
         return ()
-    return tuple(c.name for c in world.engine.containers(volume=data.volume) if c.id != data.container)
+    found = world.engine.containers(volume=data.volume)
+    # Those of our own operations only hold a volume, read-only, and stand in nobody's way.
+    return tuple(c.name for c in found if c.id != data.container and OPERATION_LABEL not in c.labels)
 
 
 def build_contexts(project: Project) -> list[BuildContext]:

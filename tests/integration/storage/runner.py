@@ -14,7 +14,8 @@ Between a warm copy and its proof lies no journal record: ``prove`` is its name 
 
 The moments of a step: ``before`` (its intent is on disk, nothing is done), ``in`` (n of its
 effects are done), ``applied`` (all is done, the evidence is not written) and ``after`` (it is).
-A sweep over ``in`` takes ``applied`` for it in a step that has fewer effects.
+A sweep over ``in`` takes ``applied`` for it in a step that has fewer effects. ``helper`` is the
+moment at which a helper of the step has started; that helper never ends by itself.
 """
 
 from __future__ import annotations
@@ -27,8 +28,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.docker import DockerEngine
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Helper
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation import execute
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.journal import Journal
@@ -114,6 +118,12 @@ class Faults:
         ):
             self._strike("kill", moment, effect, {})
 
+    def wants(self, moment: str) -> bool:
+        """Tell whether a fault is still to strike at ``moment`` of the step that is being made."""
+        place = (self._step, moment, 0, self._undoing)
+        wanted = [(f["step"], f["moment"], f.get("effect", 0), f.get("undoing", False)) for f in self._faults]
+        return place in wanted and place not in self._struck
+
     def _stands_in(self, moment: str) -> bool:
         inside = ("in", self._step, self._undoing)
         return (
@@ -181,6 +191,7 @@ def install(faults: Faults) -> None:
     Journal.evidence = watched_evidence  # type: ignore[method-assign]
     Journal.undone = watched_undone  # type: ignore[method-assign]
     execute.undo = watched_undo
+    _make_helpers_endless(faults)
     libc.rename_no_replace = _counted(libc.rename_no_replace, faults)
     prove.prove_warm = _announced(prove.prove_warm, faults)
     sys.addaudithook(faults.audit)
@@ -196,6 +207,29 @@ class Watched:
         """Undo, watched."""
         self._faults.begin(step.name, undoing=True)
         return self._handler.undo(step, context)
+
+
+def _make_helpers_endless(faults: Faults) -> None:
+    """Let the helper at which a fault is wanted wait for ever, and strike when it has started."""
+    create, start_container = DockerEngine.create_helper, DockerEngine.start
+    endless: set[str] = set()
+
+    def watched_create(self: DockerEngine, helper: Helper, *, start: bool = True) -> str:
+        if not faults.wants("helper"):
+            return create(self, helper, start=start)
+        made = create(self, replace(helper, argv=("sleep", "infinity")), start=False)
+        endless.add(made)
+        if start:
+            self.start(made)
+        return made
+
+    def watched_start(self: DockerEngine, container_id: str) -> None:
+        start_container(self, container_id)
+        if container_id in endless:
+            faults.reached("helper")
+
+    DockerEngine.create_helper = watched_create  # type: ignore[method-assign]
+    DockerEngine.start = watched_start  # type: ignore[method-assign]
 
 
 def _counted(call: Callable[..., Any], faults: Faults) -> Callable[..., Any]:
@@ -232,11 +266,18 @@ def _announced(call: Callable[..., Any], faults: Faults) -> Callable[..., Any]:
     return announced
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Run the module that the specification names, with its faults."""
     signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored, and that is inherited
     with open(sys.argv.pop(1), encoding="utf-8") as source:
         given = json.load(source)
     if "waiting" in given:
         announce_waiting(given["waiting"])
+    # What is compiled late would count as an effect of the step that imports it.
+    sys.dont_write_bytecode = True
     install(Faults(given))
     importlib.import_module(given["module"]).main()
+
+
+if __name__ == "__main__":
+    main()

@@ -67,7 +67,7 @@ def test_a_day_of_writes_comes_along_and_a_second_move_is_committed(tmp_path: Pa
             assert volumes_of(lab) == origins
             if way == "auto":
                 # The bind mounts' directories are kept as they were at the way back, until that is committed.
-                assert "is not empty" in lab.run().refusal()
+                assert "state: committed" in lab.run().refusal(), "the way to free it is named"
                 assert {Path(copy["path"]) for copy in lab.end("committed").ok()["removed"]} == set(
                     lab.sources.values()
                 )

@@ -12,8 +12,11 @@ test-faults`` runs.
 
 from __future__ import annotations
 
+import contextlib
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -38,7 +41,7 @@ def assert_struck(lab: Lab, *steps: str, undoing: bool = False) -> None:
 
 def test_rename_killed_at_every_step(tmp_path: Path) -> None:
     """Of an anonymous volume and of a named one, whose store nobody can recognise while its directory is away."""
-    named = {
+    named: dict[str, Any] = {
         "redis_lines": ("volumes:", "  - redis-data:/data"),
         "edit": lambda text: text + "volumes:\n  redis-data:\n",
     }
@@ -72,15 +75,25 @@ def test_replica_and_copy_killed_at_their_steps(tmp_path: Path) -> None:
 
 
 def test_layer_killed_at_its_steps(tmp_path: Path) -> None:
-    """Data outside the declared volume lies in the container's own layer, and dies with the container."""
+    """Data outside the declared volume lies in the container's own layer, and dies with the container.
+
+    The operations are on another file system, where no hard link reaches from the layer.
+    """
     lines = ("  POSTGRES_INITDB_ARGS: --no-sync", "  PGDATA: /srv/cluster")
     steps = ["keep the layer of db:/srv/cluster", "move db:/srv/cluster"]
-    with laid_out(tmp_path, services=["db"], db_lines=lines) as lab, lab.prober() as probe:
+    with contextlib.ExitStack() as stack:
+        place = stack.enter_context(loopfs("ext4", 640))
+        lab = stack.enter_context(laid_out(place / "lab", services=["db"], db_lines=lines))
+        probe = stack.enter_context(lab.prober())
         result = lab.sweep(moments=MOMENTS, effects=[1], steps=[*steps, "create the containers"])
         (move,) = result["plan"]["moves"]
         assert (move["from"]["kind"], move["strategy"]) == ("layer", "copy")
         lab.assert_moved(probe)
         assert_struck(lab, *steps)
+        (kept,) = [Path(copy["path"]) for copy in result["copies"] if copy["role"] == "original"]
+        stack.callback(shutil.rmtree, kept.parent)
+        assert (kept / "PG_VERSION").exists()
+        assert kept.stat().st_dev != place.stat().st_dev
 
 
 def test_volume_with_options_killed_at_its_steps(tmp_path: Path) -> None:
@@ -99,6 +112,9 @@ def test_volume_with_options_killed_at_its_steps(tmp_path: Path) -> None:
         lab.assert_moved(probe)
         assert_struck(lab, *steps)
         assert any(elsewhere.iterdir()), "the original was emptied"
+        (kept,) = [copy for copy in result["copies"] if copy["role"] == "original"]
+        assert (kept["path"], kept["size_bytes"] > 0) == (str(elsewhere), True)
+        assert "never removed" in kept["protected"]
 
 
 @pytest.fixture(scope="module")

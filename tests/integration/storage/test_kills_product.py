@@ -99,6 +99,8 @@ def test_killed_once(ground: Ground, number: int, moment: str) -> None:
     steps = steps_of(ground.strategy)
     if number >= len(steps):
         pytest.skip("this strategy has fewer steps")
+    if (steps[number], moment) == ("prove", "before"):
+        pytest.skip("it only looks, and is found to be done: it never has an intent")
     with ground.lab(f"once-{number}-{moment}") as lab, lab.prober() as probe:
         result = lab.sweep(moments=[moment], effects=EFFECTS[:1], steps=[steps[number]])
         assert {move["strategy"] for move in result["plan"]["moves"]} == {ground.strategy}

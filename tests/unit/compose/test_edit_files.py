@@ -105,6 +105,8 @@ def test_edited_and_confirmed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
     result = edit_files(params(folder), mounts=[MOUNT])
     assert (result["changed"], result["how"], result["validated"], result["warnings"]) == (True, "replaced", True, [])
     assert result["files_changed"] == [str(folder / "compose.yaml")]
+    assert result["plan"]["files"] == result["files_changed"]
+    assert result["plan_text"] == f"{folder}/compose.yaml: replaced"
     assert "+      - ./pg:/data" in result["diff"][0]["prepared"]
     assert json.loads(json.dumps(result["hunks"])) == result["hunks"]
     assert "./pg:/data" in (folder / "compose.yaml").read_text()
@@ -116,6 +118,7 @@ def test_a_second_run_changes_nothing_and_asks_nobody(folder: Path, monkeypatch:
     answering(monkeypatch)
     result = edit_files(params(folder), mounts=[MOUNT])
     assert (result["changed"], result["how"], result["diff"]) == (False, "already there", [])
+    assert result["plan_text"] == "No file is changed: already there."
 
 
 def test_check_mode_tells_and_writes_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -238,6 +241,14 @@ def test_compose_1_answers_in_short_form(tmp_path: Path) -> None:
     assert unintended_changes(before, after, mounts=[MOUNT], directory=str(tmp_path)) == []
     assert unintended_changes(before, before, mounts=[MOUNT], directory=str(tmp_path)) != []
     assert unintended_changes(after, before, mounts=[], directory="/") == ["services.db.volumes"]
+
+
+def test_a_mount_that_is_to_be_read_only_is_looked_at_for_that(tmp_path: Path) -> None:
+    after = {"services": {"db": {"volumes": [bind(tmp_path)]}}}
+    wanted = Mount("db", "/data", "./pg", read_only=True)
+    assert unintended_changes({}, after, mounts=[wanted], directory=str(tmp_path)) != []
+    after = {"services": {"db": {"volumes": [{**bind(tmp_path), "read_only": True}]}}}
+    assert unintended_changes({}, after, mounts=[wanted], directory=str(tmp_path)) == []
 
 
 def test_compose_1_sorts_once_there_is_an_override_file() -> None:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import stat
@@ -65,6 +66,49 @@ def test_a_volume_that_another_file_uses_stays(tmp_path: Path) -> None:
     found = project(tmp_path, {"a.yml": BASE, "b.yml": other}, "a.yml", "b.yml")
     plan = plan_rewrite(found, mounts=[MOUNT])
     assert plan.edits[0].after == BASE.replace("pg:/data", "./pg:/data")
+
+
+def test_a_volume_that_another_file_declares_goes_when_nothing_uses_it(tmp_path: Path) -> None:
+    files = {
+        "a.yml": "services:\n  db:\n    image: postgres:14\n    volumes:\n      - pg:/data\n",
+        "b.yml": "services:\n  web:\n    image: w\n    volumes: [up:/up]\nvolumes:\n  pg:\n  up:\n",
+    }
+    plan = plan_rewrite(project(tmp_path, files, "a.yml", "b.yml"), mounts=[MOUNT])
+    assert {os.path.basename(edit.path): edit.after for edit in plan.edits} == {
+        "a.yml": files["a.yml"].replace("pg:/data", "./pg:/data"),
+        "b.yml": files["b.yml"].replace("  pg:\n", ""),
+    }
+    assert plan.how == "replaced, dropped an unused volume"
+    apply_rewrite(plan)
+    apply_reversal(plan_reversal(plan.hunks()))
+    assert {name: (tmp_path / name).read_text() for name in files} == files
+
+
+@pytest.mark.parametrize(
+    "entry, there",
+    [
+        ("${LOC}:/data", True),
+        ("$LOC:/data", True),
+        ("${LOC:-./other}:${T:-/data}", True),
+        ("${UNSET:-./pg}:/data", True),
+        ("${UNSET}:/data", False),
+        ("$$LOC:/data", False),
+        ("${OTHER}:/data", False),
+    ],
+)
+def test_a_mount_by_way_of_variables_is_there(tmp_path: Path, entry: str, there: bool) -> None:
+    files = {
+        "compose.yaml": f"services:\n  db:\n    image: x\n    volumes:\n      - '{entry}'\n",
+        ".env": "LOC=./pg\nOTHER=/srv\n",
+    }
+    found = project(tmp_path, files)
+    assert (plan_rewrite(found, mounts=[MOUNT], rewrite="none").how == "already there") is there
+    source = entry.split(":/")[0]
+    long = files["compose.yaml"].replace(f"'{entry}'", f"{{type: bind, source: '{source}', target: /data}}")
+    if "T:-" not in entry:
+        found = project(tmp_path, {"compose.yaml": long})
+        assert (plan_rewrite(found, mounts=[MOUNT], rewrite="none").how == "already there") is there
+    assert "variables" not in repr(found)
 
 
 def test_files_come_from_the_dotenv_file(tmp_path: Path) -> None:
@@ -254,6 +298,38 @@ def test_access_lists_stay(tmp_path: Path) -> None:
     before = os.getxattr(path, "system.posix_acl_access")
     write_atomically(str(path), "new")
     assert os.getxattr(path, "system.posix_acl_access") == before
+
+
+@pytest.mark.parametrize("name, kept", [("security.selinux", True), ("security.ima", False), ("user.mark", True)])
+def test_an_attribute_that_cannot_be_kept_stops_the_edit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, kept: bool
+) -> None:
+    path = tmp_path / "compose.yaml"
+    path.write_text("old")
+
+    def refuse(*_args: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "listxattr", lambda where: [name] if where == str(path) else [])
+    monkeypatch.setattr(os, "getxattr", lambda *_args: b"value")
+    monkeypatch.setattr(os, "setxattr", refuse)
+    if kept:
+        with pytest.raises(StatefulError, match=f"{name} could not be kept"):
+            write_atomically(str(path), "new")
+    else:
+        write_atomically(str(path), "new")
+    assert path.read_text() == ("old" if kept else "new")
+    assert os.listdir(tmp_path) == ["compose.yaml"]
+
+
+def test_an_attribute_that_is_there_already_is_not_set_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "compose.yaml"
+    path.write_text("old")
+    monkeypatch.setattr(os, "listxattr", lambda _where: ["security.selinux"])
+    monkeypatch.setattr(os, "getxattr", lambda *_args: b"system_u:object_r:usr_t:s0")
+    monkeypatch.setattr(os, "setxattr", lambda *_args: pytest.fail("it was there"))
+    write_atomically(str(path), "new")
+    assert path.read_text() == "new"
 
 
 def test_a_symbolic_link_stays_one(tmp_path: Path) -> None:

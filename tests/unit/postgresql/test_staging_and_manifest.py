@@ -25,6 +25,20 @@ def test_a_copy_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["backup"]
 
 
+def test_the_copy_is_known_as_ours_until_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sync, seen = staging.sync_tree, []
+
+    def synced(top: str) -> None:
+        seen.append(os.path.exists(os.path.join(top, staging.MARKER)))
+        sync(top)
+
+    monkeypatch.setattr(staging, "sync_tree", synced)
+    with staging.staged(str(tmp_path / "backup")):
+        pass
+    assert seen == [True]
+    assert os.listdir(tmp_path / "backup") == []
+
+
 def test_a_failure_leaves_nothing(tmp_path: Path) -> None:
     def fail() -> None:
         with staging.staged(str(tmp_path / "backup")) as place:

@@ -92,6 +92,13 @@ def test_a_snapshot_is_asked_for_awaited_and_copied(live: Path, tmp_path: Path) 
     assert os.stat(tmp_path / "copy").st_mode & 0o777 == 0o700
 
 
+def test_keys_that_the_server_dropped_by_itself_are_no_loss(live: Path, tmp_path: Path) -> None:
+    engine = Server()
+    now = facts({"aof_enabled": "0", "expired_keys": "-3", "evicted_keys": "-5"})
+    taken = take_backup(session(engine), now, str(live), str(tmp_path / "copy"), patience=IMPATIENT)
+    assert taken.slack == 2 + 3 + 5
+
+
 def test_a_snapshot_of_the_servers_own_is_not_taken_for_ours(live: Path, tmp_path: Path) -> None:
     engine = Server(refuse=["(error) ERR Background save already in progress"])
     take_backup(session(engine), facts({"aof_enabled": "0"}), str(live), str(tmp_path / "copy"), patience=IMPATIENT)

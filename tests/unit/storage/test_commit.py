@@ -7,20 +7,30 @@
 from __future__ import annotations
 
 import shutil
+import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import EngineMount
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, StatefulError
-from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import COMMITTED, DONE, Goal, Plan
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import (
+    COMMITTED,
+    DONE,
+    Copy,
+    Goal,
+    Plan,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import Operation
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.commit import (
     Removal,
     carry_out_commit,
     plan_commit,
 )
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.copies import WHERE_OPTIONS_POINT
 from tests.support import fake_store
 from tests.support.dying import KINDS
 from tests.support.storage_lab import Lab
@@ -135,3 +145,17 @@ def test_killed_half_way_it_goes_on(moved: tuple[Lab, Operation]) -> None:
     assert not kept.exists()
     assert operation.history().state == COMMITTED
     lab.check_moved_but_for(COMMITTED, operation)
+
+
+def test_what_the_options_of_a_volume_point_to_is_never_removed(tmp_path: Path) -> None:
+    for name in ("share", "retained", "backup"):
+        (tmp_path / name).mkdir()
+    copies = (
+        Copy("original", "web", str(tmp_path / "share"), "now", protected=WHERE_OPTIONS_POINT),
+        Copy("original", "db", str(tmp_path / "retained"), "now", protected="out of the engine's directory"),
+        Copy("backup", "db", str(tmp_path / "backup"), "now"),
+    )
+    history = SimpleNamespace(state=DONE, changed_at=time.time(), copies=lambda: copies)
+    operation: Any = SimpleNamespace(id="op", history=lambda: history)
+    removal = plan_commit(operation, None, min_age_days=0, with_backups=True)
+    assert [Path(copy.path).name for copy in removal.copies] == ["retained", "backup"]

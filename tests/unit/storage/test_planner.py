@@ -151,7 +151,18 @@ def test_no_move_can_lose_data_by_its_order(request: Request, found: Findings) -
     assert ("rewrite" in kinds) == bool(found.rewrite.paths)
     assert ("stop_dependents" in kinds) == ("start_dependents" in kinds) == bool(found.dependents)
     assert kinds.count("keep_layer") == sum(move.data.kind == LAYER for move in found.moves)
-    assert kinds.count("hold_volume") == kinds.count("release_volume")
+    assert kinds.count("hold_volume") == kinds.count("release_volume") == kinds.count("keep_in_place")
+    # Named while the engine still shows it.
+    assert_before(plan.steps, {"keep_in_place"}, {"release_volume"})
+    volumes = sum(move.data.kind != LAYER for move in found.moves)
+    moved_whole = kinds.count("rename")
+    assert kinds.count("retain") + kinds.count("keep_in_place") == volumes - moved_whole, "every original is named"
+
+
+def test_a_layer_is_kept_on_its_own_file_system() -> None:
+    found = findings(replace(a_move(kind=LAYER), kept_below="/engine/selfhost-stateful/retained"))
+    transfers = planner.transfers_for(REQUEST, found, {name_of(m): choose(m, AUTO) for m in found.moves}, "op-1")
+    assert transfers[0].retained == "/engine/selfhost-stateful/retained/op-1/db_var_lib_postgresql_data"
 
 
 @given(requests(), projects())

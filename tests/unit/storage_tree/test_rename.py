@@ -113,6 +113,20 @@ def test_between_two_mounts_of_one_file_system(tmp_path: Path) -> None:
 
 
 @isolated
+def test_between_two_mounts_of_a_file_system_without_the_flag(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(source: str, target: str) -> None:
+        raise OSError(22, "Invalid argument")
+
+    source = volume(tmp_path / "engine")
+    project = bind_mount(tmp_path / "engine", tmp_path / "mount")
+    monkeypatch.setattr(libc, "rename_no_replace", unknown)
+    done = rename.rename_directory(project / "volume", tmp_path / "target")
+    assert done.how == "bind"
+    assert (tmp_path / "target" / "base" / "1").exists()
+    assert not source.exists()
+
+
+@isolated
 def test_the_bind_mount_reaches_below_what_covers_the_way(tmp_path: Path) -> None:
     """A file system mounted over a directory on the way hides it from paths, not from a fresh bind."""
     disk = mount_image(tmp_path, "ext4", 32)

@@ -21,7 +21,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.b
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.moves import started_since
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.store import BackupRequest
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.transfer import Transfer
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import links, scan
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import durable, links, scan
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import rename as renaming
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import (
     World,
@@ -31,6 +31,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world i
 )
 
 KEEPER = "keeper"
+WHERE_OPTIONS_POINT = "a volume with options: its content is where they point to, and is never removed"
 
 
 class Backup(NothingToUndo):
@@ -46,8 +47,10 @@ class Backup(NothingToUndo):
     def apply(self, step: Step, context: Context[World]) -> Evidence:
         transfer, world = transfer_of(step), context.world
         container = the_container(world, transfer)
-        # A store that does not run cannot be asked for a copy, and needs not be: nobody writes to its files.
-        store = world.store(transfer) if container.running else world.stores[FILES]
+        store, place = world.store(transfer), transfer.data_in(transfer.origin.path)
+        if not container.running:
+            # It cannot be asked for a copy, and needs not be: nobody writes to its files.
+            store, place = world.stores[FILES], transfer.origin.path
         copy = store.backup(
             world.engine,
             container,
@@ -55,7 +58,7 @@ class Backup(NothingToUndo):
             BackupRequest(
                 operation=context.operation.id,
                 service=transfer.service,
-                host_path=transfer.origin.path,
+                host_path=place,
                 destination=step.args["destination"],
                 mode=step.args["mode"],
             ),
@@ -186,7 +189,7 @@ class KeepLayer(NothingToUndo):
         context.world.store(transfer).identity(transfer.data_in(origin))
         if os.path.isdir(transfer.retained):
             shutil.rmtree(transfer.retained)  # second names of an earlier state; the first ones are all there
-        os.makedirs(os.path.dirname(transfer.retained), mode=0o700, exist_ok=True)
+        durable.make_private(os.path.dirname(transfer.retained))
         links.hardlink_tree(origin, transfer.retained)
         copy = original(transfer, transfer.retained, "hard links to the layer's files")
         return {"copies": [copy.as_dict()], "kept_at": kept_at}
@@ -228,11 +231,24 @@ class Vacate(SelfProving):
 
 
 class KeepInPlace(NothingToUndo):
-    """Name the directory that a roll back left behind as what it is: a copy. args: ``transfer``."""
+    """Name the directory that the data was carried away from as what it is: a copy. args: ``transfer``.
+
+    It is the one that a roll back leaves behind, or that of a volume with options, as long as
+    that is held: the engine shows it only then, and it belongs to whoever made it.
+    """
 
     def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
         return context.evidence.get(step.name)
 
     def apply(self, step: Step, context: Context[World]) -> Evidence:
         transfer = transfer_of(step)
-        return {"copies": [original(transfer, transfer.origin.path, "a directory of its own").as_dict()]}
+        protected = WHERE_OPTIONS_POINT if transfer.options else "a directory of its own"
+        copy = original(transfer, _shown_by_options(transfer) or transfer.origin.path, protected)
+        return {"copies": [copy.as_dict()]}
+
+
+def _shown_by_options(transfer: Transfer) -> str:
+    """Return the directory that a volume's options bind, or an empty string where they name something else."""
+    device = str(transfer.options.get("device", ""))
+    binds = "bind" in str(transfer.options.get("o", "")).split(",")
+    return device if binds and os.path.isdir(device) else ""

@@ -34,6 +34,14 @@ def is_staging_path(path: PathLike) -> bool:
     return _STAGING_NAME.fullmatch(os.path.basename(os.fspath(path))) is not None
 
 
+def make_private(directory: PathLike) -> None:
+    """Make a directory, and what is missing above it, for root alone; makedirs gives its mode to the last one only."""
+    path = os.path.abspath(directory)
+    if not os.path.isdir(path):
+        make_private(os.path.dirname(path))
+        os.mkdir(path, 0o700)
+
+
 def fsync_file(path: PathLike) -> None:
     _fsync(path, os.O_RDONLY | os.O_NOFOLLOW)
 

@@ -77,6 +77,18 @@ def rename_no_replace(source: str, target: str) -> None:
     _check(_libc.syscall(ctypes.c_long(number), *arguments), old)
 
 
+def rename_to_new(source: str, target: str) -> None:
+    """Rename a directory; what stands at ``target`` is not replaced, unless it is an empty directory."""
+    try:
+        rename_no_replace(source, target)
+    except OSError as error:
+        if error.errno not in (errno.ENOSYS, errno.EINVAL):
+            raise
+        # A file system without the flag: rename(2) of a directory replaces nothing but an
+        # empty directory anyway.
+        os.rename(source, target)
+
+
 def syncfs(descriptor: int) -> None:
     _check(_libc.syncfs(ctypes.c_int(descriptor)))
 

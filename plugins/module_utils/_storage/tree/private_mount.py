@@ -15,7 +15,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree im
 
 def rename_through(mount_point: str, source: str, target: str) -> None:
     """Rename ``source`` to ``target``, both relative to ``mount_point``, through one fresh bind mount of it."""
-    act_through(mount_point, lambda place: libc.rename_no_replace(f"{place}/{source}", f"{place}/{target}"))
+    act_through(mount_point, lambda place: libc.rename_to_new(f"{place}/{source}", f"{place}/{target}"))
 
 
 def act_through(mount_point: str, act: Callable[[str], None]) -> None:

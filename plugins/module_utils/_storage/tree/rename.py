@@ -186,7 +186,7 @@ def rename_directory(source: PathLike, target: PathLike) -> Renamed:
     _clear_target(final, stays)
     how = "direct"
     try:
-        _rename(origin, final)
+        libc.rename_to_new(origin, final)
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise _refused(origin, final, error, stays) from error
@@ -217,17 +217,6 @@ def _clear_target(final: str, stays: str) -> None:
                 next_command=f"look into {final}; move it away if nobody needs it, then run the task again",
             ) from error
         raise _refused("the empty directory", final, error, stays) from error
-
-
-def _rename(origin: str, final: str) -> None:
-    try:
-        libc.rename_no_replace(origin, final)
-    except OSError as error:
-        if error.errno not in (errno.ENOSYS, errno.EINVAL):
-            raise
-        # A file system without the flag: rename(2) of a directory replaces nothing but an
-        # empty directory anyway.
-        os.rename(origin, final)
 
 
 def _rename_by_bind(origin: str, final: str, stays: str) -> None:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Tells the demo what the playbook does, one JSON object a line, while Ansible's own output goes to a log."""
+"""Tells what a playbook does, one JSON object a line, while Ansible's own output goes to a log."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from typing import Any
 from ansible.plugins.callback import CallbackBase
 
 DOCUMENTATION = """
-name: demo_events
+name: playbook_events
 type: notification
 short_description: Results as JSON lines
 description:
-  - Writes to the file descriptor that the environment variable DEMO_EVENTS names.
+  - Writes to the file descriptor that the environment variable PLAYBOOK_EVENTS names.
 """
 
 
@@ -27,12 +27,12 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
 
     CALLBACK_VERSION = 2.0
     CALLBACK_TYPE = "notification"
-    CALLBACK_NAME = "demo_events"
+    CALLBACK_NAME = "playbook_events"
     CALLBACK_NEEDS_ENABLED = True
 
     def __init__(self) -> None:
         super().__init__()
-        self._sink = os.fdopen(os.dup(int(os.environ["DEMO_EVENTS"])), "w")
+        self._sink = os.fdopen(os.dup(int(os.environ["PLAYBOOK_EVENTS"])), "w")
         self._started = time.monotonic()
 
     def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:
