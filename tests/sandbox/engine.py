@@ -58,11 +58,14 @@ class Engine:
         """Run the Docker client against this engine and return what it printed."""
         return run([self.client, *args], check=check, env=self.env, input=input).stdout.strip()
 
-    def containers(self, **labels: str) -> list[dict[str, Any]]:
-        """Return the running containers that carry all of compose's ``labels`` (``project=``, ``service=``)."""
-        wanted = [f"com.docker.compose.{key}={value}" for key, value in labels.items()]
-        filters = json.dumps({"label": wanted, "status": ["running"]})
-        return list(self.api(f"/containers/json?filters={urllib.parse.quote(filters)}"))
+    def containers(self, *labels: str, every: bool = False, **compose: str) -> list[dict[str, Any]]:
+        """Return the containers that run (or ``every`` one) with all of these labels and compose's own.
+
+        Compose's are named by their last word: ``project=``, ``service=``, ``oneoff=``.
+        """
+        wanted = [*labels, *(f"com.docker.compose.{key}={value}" for key, value in compose.items())]
+        filters = json.dumps({"label": wanted, **({} if every else {"status": ["running"]})})
+        return list(self.api(f"/containers/json?all={int(every)}&filters={urllib.parse.quote(filters)}"))
 
     def api(self, path: str) -> Any:
         """Ask the engine's API itself: a few milliseconds where starting the client costs fifty."""

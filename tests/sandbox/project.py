@@ -10,6 +10,7 @@ import urllib.error
 import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ._base import IMAGE_PREFIX, PROJECT_PREFIX, SandboxError, run, wait_for
 from .engine import Engine
@@ -62,14 +63,12 @@ class Project:
 
     def container(self, kind: str, *, any_state: bool = False) -> str | None:
         """Return the id of the newest container of ``postgres``, ``redis`` or a service's own name, found by label."""
-        service = self.services.get(kind, kind)
-        listed = self.engine.docker(
-            "ps", "-q", "--no-trunc", *(["-a"] if any_state else []),
-            "--filter", f"label=com.docker.compose.project={self.name}",
-            "--filter", f"label=com.docker.compose.service={service}",
-            "--filter", "label=com.docker.compose.oneoff=False",
-        )  # fmt: skip
-        return next(iter(listed.split()), None)
+        found = self.containers(service=self.services.get(kind, kind), any_state=any_state)
+        return max(found, key=lambda container: container["Created"])["Id"] if found else None
+
+    def containers(self, *, any_state: bool = False, **labels: str) -> list[dict[str, Any]]:
+        """Return the containers of the project's services, in the words of the engine's list."""
+        return self.engine.containers(every=any_state, project=self.name, oneoff="False", **labels)
 
     def exec(self, kind: str, *argv: str, input: str | None = None, check: bool = True) -> str:
         """Run a command in the container of ``kind`` and return what it printed."""
@@ -133,7 +132,7 @@ class Project:
         """Remove the project's containers, networks and volumes, those that it had earlier included, and its image."""
         self._remember_volumes()
         label = f"label=com.docker.compose.project={self.name}"
-        containers = self.engine.docker("ps", "-aq", "--filter", label).split()
+        containers = [container["Id"] for container in self.engine.containers(every=True, project=self.name)]
         if containers:
             self.engine.docker("rm", "-fv", *containers, check=False)
         for network in self.engine.docker("network", "ls", "-q", "--filter", label).split():
@@ -162,8 +161,5 @@ class Project:
 
     def _remember_volumes(self) -> None:
         """Note the volumes in use: a container that is recreated leaves its anonymous ones behind, unnamed."""
-        listed = self.engine.docker("ps", "-aq", "--filter", f"label=com.docker.compose.project={self.name}").split()
-        if not listed:
-            return
-        form = '{{range .Mounts}}{{if eq .Type "volume"}}{{.Name}}{{"\\n"}}{{end}}{{end}}'
-        self._volumes.update(self.engine.docker("inspect", "-f", form, *listed, check=False).split())
+        for container in self.engine.containers(every=True, project=self.name):
+            self._volumes.update(mount["Name"] for mount in container["Mounts"] if mount["Type"] == "volume")

@@ -142,16 +142,9 @@ def junit_counts(path: Path) -> tuple[int, int, int]:
 
 def ready(waiting: Sequence[Stage], running: Collection[Stage], done: Collection[str]) -> Stage | None:
     """Return the next stage that may start beside those that run."""
-    busy = any(stage.engine for stage in running)
     unfinished = {stage.name for stage in (*waiting, *running)}
     return next(
-        (
-            stage
-            for stage in waiting
-            if set(stage.after) <= set(done)
-            and not unfinished.intersection(stage.follows)
-            and not (busy and stage.engine)
-        ),
+        (stage for stage in waiting if set(stage.after) <= set(done) and not unfinished.intersection(stage.follows)),
         None,
     )
 

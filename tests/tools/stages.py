@@ -15,8 +15,16 @@ from tests.tools import pythons, tree
 
 PYTHON = sys.executable
 PYTEST = (PYTHON, "-m", "pytest")
+# Two at a time on any machine: they wait for containers more than they compute.
+PARALLEL = ("-n", "2", "--dist", "loadgroup")
 OWN = "{}.{}".format(*sys.version_info)
 CI = tree.BUILD / "ci"
+# The oldest Python that a module may meet, and the one of the tool chain; test-matrix has the others.
+SANITY_PYTHONS = tuple(
+    word
+    for version in (*(each for each in pythons.SUPPORTED[:1] if pythons.find(each)), OWN)
+    for word in ("--target-python", version)
+)
 # Whatever Python runs them, they tell the same: the stage ``unit`` alone has them.
 ONCE = ("tests/unit/storage/test_dying.py", "tests/unit/test_architecture.py")
 
@@ -30,8 +38,6 @@ class Stage:
     after: tuple[str, ...] = ()
     # Waits for these where they run too, and does without them where they do not.
     follows: tuple[str, ...] = ()
-    # Needs the engine to itself: two such stages never run at the same time.
-    engine: bool = False
     # Named here only, not part of the default run.
     on_request: bool = False
     env: dict[str, str] = field(default_factory=dict)
@@ -95,21 +101,20 @@ STAGES = (
     ),
     Stage(
         "integration",
-        (_pytest("integration", "tests/integration", "-m", "not faults and not matrix", "--timeout=1500"),),
+        (_pytest("integration", "tests/integration", "-m", "not faults and not matrix", "--timeout=1500", *PARALLEL),),
         after=("images",),
-        engine=True,
         limit=3000,
     ),
-    Stage("sanity", (_ansible_test(tree.BUILD / "sanity", "sanity", "--local"),)),
+    # One task after the other over ssh: what comes below it uses every processor.
     Stage(
         "molecule",
         ((PYTHON, "-m", "molecule", "test", "--scenario-name", "default"),),
         after=("images", "build"),
-        engine=True,
         env={"ANSIBLE_COLLECTIONS_PATH": str(tree.BUILD / "installed")},
         # Hundreds of tasks over ssh: on a machine that is busy otherwise it takes a quarter of an hour.
         limit=1800,
     ),
+    Stage("sanity", (_ansible_test(tree.BUILD / "sanity", "sanity", *SANITY_PYTHONS),)),
     Stage(
         "ansible-lint",
         ((PYTHON, "-m", "ansiblelint", "--profile", "production", "--offline", "--nocolor"),),
@@ -131,7 +136,6 @@ STAGES = (
         "faults",
         (_pytest("faults", "tests/integration", "-m", "faults or matrix", "--timeout=1800"),),
         after=("images",),
-        engine=True,
         on_request=True,
         limit=6 * 3600,
     ),

@@ -122,13 +122,9 @@ class Lab:
 
     def inspected(self) -> dict[str, dict[str, Any]]:
         """Return what the engine says of each service's one container."""
-        listed = self.engine.docker(
-            "ps", "-aq", "--no-trunc", "--filter", f"label=com.docker.compose.project={self.project.name}",
-            "--filter", "label=com.docker.compose.oneoff=False",
-        ).split()  # fmt: skip
         found: dict[str, dict[str, Any]] = {}
-        for container in listed:
-            inspected = self.engine.api(f"/containers/{container}/json")
+        for container in self.project.containers(any_state=True):
+            inspected = self.engine.api(f"/containers/{container['Id']}/json")
             service = inspected["Config"]["Labels"]["com.docker.compose.service"]
             assert service not in found, f"{service} has two containers"
             found[service] = inspected
@@ -339,8 +335,8 @@ class Lab:
 
     def assert_tidy(self) -> None:
         """Assert that no helper runs and no partial directory is left."""
-        for container in self.engine.docker("ps", "-aq", "--filter", f"label={OPERATION_LABEL}").split():
-            labels = self.engine.api(f"/containers/{container}/json")["Config"]["Labels"]
+        for container in self.engine.containers(OPERATION_LABEL, every=True):
+            labels = container["Labels"]
             ours = labels[OPERATION_LABEL].startswith(self.project.name)
             # What keeps a retained volume from every prune stays until it is committed.
             assert not ours or labels[ROLE_LABEL] == "keeper", labels
@@ -441,10 +437,7 @@ def laid_out(
 def remove(project: projects.Project) -> None:
     """Remove the project and what its operations left for their commit."""
     engine = project.engine
-    for container in engine.docker("ps", "-aq", "--filter", f"label={OPERATION_LABEL}", check=False).split():
-        label = engine.docker(
-            "inspect", "-f", f'{{{{index .Config.Labels "{OPERATION_LABEL}"}}}}', container, check=False
-        )
-        if label.startswith(project.name):
-            engine.docker("rm", "-fv", container, check=False)
+    for container in engine.containers(OPERATION_LABEL, every=True):
+        if container["Labels"][OPERATION_LABEL].startswith(project.name):
+            engine.docker("rm", "-fv", container["Id"], check=False)
     project.down()

@@ -19,6 +19,9 @@ from tests.sandbox.projects import simple_project
 
 from .lab import Answer, Lab, laid_out, mounts_of, snapshot
 
+# One project for all of them, made once.
+pytestmark = pytest.mark.xdist_group("bad input")
+
 DB = {"service": "db", "source": "./postgres"}
 REDIS = {"service": "redis", "source": "./redis"}
 

@@ -128,34 +128,35 @@ def test_connection_is_cut_in_the_downtime(tmp_path: Path, sig: signal.Signals) 
     ],
 )
 def test_target_file_system_is_full(tmp_path: Path, step: str, services: list[str]) -> None:
-    """The services are back on the old storage, and the message says what is full."""
+    """The services are back on the old storage, and the message says what is full; one rerun stands for all."""
     with contextlib.ExitStack() as stack:
-        place = stack.enter_context(loopfs("ext4", 640))
+        place = stack.enter_context(loopfs("ext4", 320))
         sources = {service: place / service for service in services}
         lab = stack.enter_context(laid_out(tmp_path, services=services, sources=sources))
         probe = stack.enter_context(lab.prober())
         pause = lab.paused(step, "before")
         filler = fill(place)
         answer = pause.end()
-        message = answer.refusal()
-        assert str(place) in message or "No space left" in message, answer.data
+        assert str(place) in answer.refusal()
         lab.assert_not_moved(probe)
-        filler.unlink()
-        with lab.prober() as again:
-            lab.run().ok()
-            lab.assert_moved(again)
+        if step == "move redis:/data":
+            filler.unlink()
+            with lab.prober() as again:
+                lab.run().ok()
+                lab.assert_moved(again)
 
 
 def fill(place: Path) -> Path:
     """Leave not one free block below ``place``."""
     filler = place / "filler"
     with filler.open("wb", buffering=0) as handle:
-        for size in (1 << 20, 4096, 1):
+        end, size = 0, os.statvfs(place).f_bfree * os.statvfs(place).f_frsize
+        while size >= 1024:
             try:
-                while True:
-                    handle.write(b"\xff" * size)
+                os.posix_fallocate(handle.fileno(), end, size)
+                end += size
             except OSError:
-                continue
+                size //= 2
     return filler
 
 
@@ -166,9 +167,10 @@ def test_container_that_does_not_stop_in_time(tmp_path: Path) -> None:
         laid_out(tmp_path, services=["db"], db_lines=wrapped(f"trap : INT TERM; {script}")) as lab,
         lab.prober() as probe,
     ):
-        answer = lab.run(stop_timeout=3)
-        assert "still runs" in answer.refusal()
+        process = lab.start(stop_timeout=3)
+        wait_until(lambda: '"failure"' in lab.story() or process.poll() is not None, "the stop has failed")
         lab.project.exec("db", "touch", "/tmp/may-end")
+        assert "still runs" in lab.finish(process).refusal()
         lab.assert_not_moved(probe)
         assert lab.states() == ["rolled_back"]
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -117,15 +116,7 @@ def test_volume_with_options_killed_at_its_steps(tmp_path: Path) -> None:
         assert "never removed" in kept["protected"]
 
 
-@pytest.fixture(scope="module")
-def reflinks() -> Iterator[IsolatedEngine]:
-    """Return an engine whose volumes lie on XFS, beside room for the projects."""
-    with loopfs("xfs", 2048) as place, IsolatedEngine(place / "engine") as isolated:
-        for image in ("postgres:17", "redis:8"):
-            isolated.load_image(f"selfhost-sandbox/{image}")
-        yield isolated
-
-
+@pytest.mark.xdist_group("reflinks")
 def test_clone_killed_at_its_step(reflinks: IsolatedEngine) -> None:
     place = reflinks.data_root.parent / "clone"
     with (

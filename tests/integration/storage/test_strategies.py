@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -161,16 +162,10 @@ def owners(directory: Path) -> set[tuple[str, int, int, int]]:
     return {(name, s.st_uid, s.st_gid, s.st_mode) for name, s in status.items()}
 
 
-def test_clone_on_xfs(tmp_path: Path) -> None:
-    with contextlib.ExitStack() as stack:
-        place = stack.enter_context(loopfs("xfs", 2048))
-        isolated = stack.enter_context(IsolatedEngine(place / "engine"))
-        for image in ("postgres:17", "redis:8"):
-            isolated.load_image(f"selfhost-sandbox/{image}")
-        lab = stack.enter_context(
-            laid_out(place / "lab", engine=isolated.engine, options={"strategy": "clone"})
-        )  # fmt: skip
-        probe = stack.enter_context(lab.prober())
+@pytest.mark.xdist_group("reflinks")
+def test_clone_on_xfs(reflinks: IsolatedEngine) -> None:
+    place = reflinks.data_root.parent / "cloned"
+    with laid_out(place, engine=reflinks.engine, options={"strategy": "clone"}) as lab, lab.prober() as probe:
         result = lab.run().ok()
         assert strategies(result) == {"db": "clone", "redis": "clone"}
         assert result["bytes_copied"] == 0
@@ -318,7 +313,7 @@ def test_file_that_is_made_by_somebody_else(tmp_path: Path) -> None:
 @pytest.mark.parametrize("pin", [False, True], ids=["named", "pinned"])
 def test_tag_that_means_another_image_by_now(tmp_path: Path, pin: bool) -> None:
     """The service goes on with the image that it ran, and the difference is said."""
-    tag = f"sfs-floating:{tmp_path.name[-4:]}"
+    tag = f"sfs-floating:{secrets.token_hex(4)}"
     services = ["redis"]
 
     def floating(text: str) -> str:
@@ -346,7 +341,7 @@ def test_tag_that_means_another_image_by_now(tmp_path: Path, pin: bool) -> None:
 
 def test_tag_that_moves_between_plan_and_switch(tmp_path: Path) -> None:
     """A pull in between must neither start another image nor leave the service down."""
-    tag = f"sfs-moving:{tmp_path.name[-4:]}"
+    tag = f"sfs-moving:{secrets.token_hex(4)}"
 
     def edit(text: str) -> str:
         return text.replace("selfhost-sandbox/redis:8", tag)
