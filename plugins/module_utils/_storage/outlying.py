@@ -55,12 +55,13 @@ def with_parts(moves: Sequence[Move]) -> tuple[Move, ...]:
 def _of_service(world: World, project: Project, service: str, moves: Sequence[Move]) -> Iterator[Outlying]:
     paths = data_paths(world, project, service)
     moving = {move.data.target: move.data for move in moves if move.data.service == service}
+    containers = {container.id: container for container in project.containers[service]}
     for path in paths:
         if path.store == FILES:
             continue
         if path.target not in moving:
             yield Outlying(service, f"its {path.store} data", path.target, path.kind)
-        container = next(c for c in project.containers[service] if c.id == path.container)
+        container = containers[path.container]
         known = moving.get(path.target, path)
         facts = (known if known.facts is not None else with_facts(world, path, container)).facts
         for place, what in (facts.outside if facts is not None else {}).items():

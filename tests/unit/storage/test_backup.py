@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,15 @@ def site_with_files(tmp_path: Path) -> Site:
     (site.directory / "system").mkdir()
     (site.directory / "system" / "photo").write_text("bytes")
     return site.up()
+
+
+def raising(error: BaseException) -> Callable[..., None]:
+    """Return what fails with ``error`` in the place of anything."""
+
+    def fail(*_args: Any, **_more: Any) -> None:
+        raise error
+
+    return fail
 
 
 def planned(site: Site, dest: str, **more: Any) -> PlannedBackup:
@@ -95,7 +104,7 @@ def test_an_attempt_that_failed_leaves_nothing_that_the_next_one_does_not_use(
 ) -> None:
     dest = str(tmp_path / "backups" / "today")
     with monkeypatch.context() as patched:
-        patched.setattr(settle, "settle", lambda *_args, **_more: (_ for _ in ()).throw(StatefulError("no space")))
+        patched.setattr(settle, "settle", raising(StatefulError("no space")))
         for _attempt in range(2):
             with pytest.raises(StatefulError, match="no space"):
                 take(site, operations, dest)
@@ -182,7 +191,7 @@ def test_without_leave_nobody_stops(two: Site, operations: OperationStore, tmp_p
 def test_started_again_after_a_failure(
     two: Site, operations: OperationStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(settle, "settle", lambda *_args, **_more: (_ for _ in ()).throw(StatefulError("no space")))
+    monkeypatch.setattr(settle, "settle", raising(StatefulError("no space")))
     with pytest.raises(StatefulError, match="no space"):
         take(two, operations, tmp_path / "today", allow_stop=True)
     assert running(two) == UP
@@ -200,7 +209,7 @@ def test_the_next_run_starts_what_a_killed_one_stopped(
     two: Site, operations: OperationStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as dying:
-        dying.setattr(settle, "settle", lambda *_args, **_more: (_ for _ in ()).throw(KeyboardInterrupt))
+        dying.setattr(settle, "settle", raising(KeyboardInterrupt()))
         dying.setattr(short_stop, "start_again", lambda _world, _notes: [])
         with pytest.raises(KeyboardInterrupt):
             take(two, operations, tmp_path / "today", allow_stop=True)
