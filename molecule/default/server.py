@@ -38,9 +38,10 @@ def create() -> dict[str, object]:
     server.stop()
     server.start()
     # A server of one file system, as most are: the container's own root would be refused as the place of a database.
-    for place in ("home", "srv"):
-        server.ssh("mkdir", f"/var/lib/docker/.{place}")
-        server.ssh("mount", "--bind", f"/var/lib/docker/.{place}", f"/{place}")
+    for place in ("home", "srv", "var/lib/selfhost-stateful"):
+        kept = f"/var/lib/docker/.{place.replace('/', '-')}"
+        server.ssh("mkdir", "-p", kept, f"/{place}")
+        server.ssh("mount", "--bind", kept, f"/{place}")
     for image in built[1:]:
         server.load_image(image.ref)
     put(server, wheels(server), WHEELS)
