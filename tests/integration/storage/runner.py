@@ -203,6 +203,9 @@ class Watched:
     def __init__(self, handler: Any, faults: Faults) -> None:
         self._handler, self._faults = handler, faults
 
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._handler, name)
+
     def undo(self, step: Any, context: Any) -> Any:
         """Undo, watched."""
         self._faults.begin(step.name, undoing=True)
