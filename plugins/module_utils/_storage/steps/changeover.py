@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -181,6 +182,14 @@ class StartStores(NothingToUndo):
         return [transfer for transfer in transfers_of(step) if transfer.running]
 
 
+def _full(transfer: Transfer) -> str:
+    """Say so if there is no room where the data is now, which a store does not always tell."""
+    if transfer.goal.kind == LAYER:
+        return ""
+    room = os.statvfs(transfer.goal.path)
+    return ", whose file system is full" if not (room.f_bavail and room.f_favail) else ""
+
+
 class ProveGoal(NothingToUndo):
     """The stores answer, on the wanted mounts, as the same stores. The downtime ends here.
 
@@ -214,7 +223,11 @@ class ProveGoal(NothingToUndo):
     @staticmethod
     def _ready(world: World, transfer: Transfer) -> None:
         container = the_container(world, transfer)
-        world.store(transfer).wait_ready(world.engine, container.id, transfer.store_facts, world.ready_timeout)
+        try:
+            world.store(transfer).wait_ready(world.engine, container.id, transfer.store_facts, world.ready_timeout)
+        except StatefulError as failure:
+            failure.msg += f"\nIt was started on {transfer.goal.shown()}{_full(transfer)}."
+            raise
 
     @staticmethod
     def _all_up(step: Step, world: World) -> bool:
