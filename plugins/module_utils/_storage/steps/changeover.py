@@ -187,7 +187,9 @@ def _full(transfer: Transfer) -> str:
     if transfer.goal.kind == LAYER:
         return ""
     room = os.statvfs(transfer.goal.path)
-    return ", whose file system is full" if not (room.f_bavail and room.f_favail) else ""
+    # Without a limit on inodes there are none to be counted.
+    full = not room.f_bavail or (room.f_files and not room.f_favail)
+    return ", whose file system is full" if full else ""
 
 
 class ProveGoal(NothingToUndo):
