@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Which tests a Python without ansible leaves out: no ansible-core of today runs on the oldest managed hosts' Python."""
+"""Which tests a Python without ansible leaves out: no ansible-core of today runs on the Python of the oldest hosts."""
 
 from __future__ import annotations
 
