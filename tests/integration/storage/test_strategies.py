@@ -43,7 +43,9 @@ def strategies(result: Any) -> dict[str, str]:
 
 def test_rename_in_a_path_with_spaces_and_letters(tmp_path: Path) -> None:
     """It is the very same directory afterwards; check mode said all of it, and changed nothing."""
-    with laid_out(tmp_path, dependent=True, folder="Fräulein Smith's Straße", name="sfs-letters") as lab:
+    with laid_out(
+        tmp_path, dependent=True, folder="Fräulein Smith's Straße", name=f"sfs-letters-{secrets.token_hex(4)}"
+    ) as lab:
         with lab.prober() as probe:
             before, tree, ids = origin_of(lab), snapshot(lab.project.directory), identities(lab)
             planned = lab.run(check=True).ok()
