@@ -21,6 +21,7 @@ from tests.sandbox.projects import mastodon_project, simple_project
 from .admin import Admin
 
 ROWS, KEYS = 300, 50
+UPLOADS = "/mastodon/public/system"
 # This interpreter has the libraries; one play of each test asks all the same.
 QUICKLY = ("--skip-tags", "requirements")
 # Beside what Mastodon has: one whose image is here and in no registry, and one that nobody asked for.
@@ -60,7 +61,6 @@ def mastodon(tmp_path: Path, shared_engine: Engine) -> Iterator[Admin]:
         "mastodon_storage_compose_program": [str(admin.compose)],
         "mastodon_storage_operations_dir": str(admin.operations),
         "mastodon_storage_state_dir": str(tmp_path / "state" / "mastodon"),
-        "mastodon_storage_backup_paths": [{"service": "web", "path": "/mastodon/public/system"}],
         "mastodon_storage_before_hook": ["sh", "-c", f"echo begins >>{told}"],
         "mastodon_storage_after_hook": str(over),
         "operation_operations_dir": str(admin.operations),
@@ -91,8 +91,7 @@ def assert_data(admin: Admin) -> None:
 
 def test_a_mastodon_moves_whatever_gets_in_its_way(mastodon: Admin) -> None:
     admin, project = mastodon, mastodon.project
-    file = project.directory / "docker-compose.yml"
-    laid_out, containers = file.read_text(), admin.containers()
+    containers = admin.containers()
 
     # Prepared: the build finds a port in its way, whose owner is named; no registry has an image; nothing stops.
     words = f"Error: Bind for 127.0.0.1:{project.web_port} failed: port is already allocated"
@@ -103,15 +102,16 @@ def test_a_mastodon_moves_whatever_gets_in_its_way(mastodon: Admin) -> None:
     assert "WARNING: selfhost-sandbox/mastodon-base could not be pulled" in prepared.said()
     assert [call.split()[-2:] for call in prepared.calls if "pull" in call.split()] == [["pull", "search"]]
     assert "No service was stopped" in prepared.said()
-    (copied,) = (admin.directory / "state/backups").glob("*/web_mastodon_public_system")
-    assert [path.name for path in copied.rglob("*.png")] == ["picture.png"]
     assert admin.containers() == containers
     assert told(admin) == []
 
-    # Switched, and killed in the downtime: the users know of it, and the next run has no time for anything else.
+    # Switched, with a further path that was not asked for before, and killed in the downtime.
     admin.when("up", "kill -9 $PPID", once=True)
+    admin.variables = {**admin.variables, "mastodon_storage_backup_paths": [{"service": "web", "path": UPLOADS}]}
     killed = admin.play("persist_mastodon", "--tags", "switch", *QUICKLY).failed()
     assert "Safe to run again:  yes" in killed.said()
+    (copied,) = (admin.directory / "state/backups").glob("*/web_mastodon_public_system")
+    assert [path.name for path in copied.rglob("*.png")] == ["picture.png"]
     assert told(admin) == ["begins"]
 
     # It goes on at once; the build comes when the stores run, and the migration fails.
@@ -142,18 +142,13 @@ def test_a_mastodon_moves_whatever_gets_in_its_way(mastodon: Admin) -> None:
     assert told(admin) == ["begins", "over"]
     assert admin.sources("postgres", "redis") == moved
 
-    # And back again, with what was written since.
-    project.fill_postgres(1)
-    back = admin.play("operation_rollback", *QUICKLY, operation_strategy="rename", operation_backup="none").ok()
-    assert "DONE:" in back.said()
-    assert [kind for kind, _source in admin.sources("postgres", "redis")] == ["volume", "volume"]
-    project.compose("up", "-d", "--force-recreate")
-    project.wait_ready()
-    assert project.count_rows() == ROWS + 1
-    assert file.read_text() == laid_out
+    admin.play("operation_commit", *QUICKLY, operation_min_age_days="0").ok()
+    assert '"committed"' in next(admin.operations.glob("*/journal.jsonl")).read_text()
+    project.compose("up", "-d", "--force-recreate", "db", "redis")
+    assert_data(admin)
 
 
-def test_any_project_is_looked_at_rehearsed_moved_and_committed(tmp_path: Path, shared_engine: Engine) -> None:
+def test_any_project_is_looked_at_rehearsed_moved_and_rolled_back(tmp_path: Path, shared_engine: Engine) -> None:
     lines = ("  POSTGRES_USER: forum", "  POSTGRES_DB: posts", "  POSTGRES_INITDB_ARGS: --no-sync")
     project = simple_project(tmp_path / "forum", db_lines=lines, engine=shared_engine)
     admin = Admin(project, tmp_path)
@@ -171,7 +166,7 @@ def test_any_project_is_looked_at_rehearsed_moved_and_committed(tmp_path: Path, 
         project.fill_redis(KEYS)
         seed = "CREATE TABLE seed AS SELECT generate_series(1, 1234) AS id"
         project.exec("postgres", "psql", "-XqU", "forum", "-d", "posts", "-c", seed)
-        containers = admin.containers()
+        containers, laid_out = admin.containers(), (project.directory / "docker-compose.yml").read_text()
 
         report = admin.play("storage_report", *QUICKLY).ok()
         assert report.said().count("EPHEMERAL") == 2
@@ -186,7 +181,7 @@ def test_any_project_is_looked_at_rehearsed_moved_and_committed(tmp_path: Path, 
         assert "by    rename: " in planned.said()
         assert "+      - ./data/redis:/data" in planned.log
         assert admin.containers() == containers
-        assert not admin.operations.exists()
+        assert not list(admin.operations.glob("*/journal.jsonl"))
         moved = admin.play("persist_compose", *QUICKLY).ok()
         assert f"-e operation_operations_dir={admin.operations}" in moved.said()
         assert f"-i {tmp_path}" in moved.said()
@@ -196,11 +191,15 @@ def test_any_project_is_looked_at_rehearsed_moved_and_committed(tmp_path: Path, 
 
         young = admin.play("operation_commit", *QUICKLY, operation_min_age_days="14").failed()
         assert "Options named above are set as operation_<option> here" in young.said()
-        admin.play("operation_commit", *QUICKLY, operation_min_age_days="0").ok()
-        assert '"committed"' in next(admin.operations.glob("*/journal.jsonl")).read_text()
+        # And back again, with what was written since.
+        project.fill_redis(1, prefix="since")
+        back = admin.play("operation_rollback", *QUICKLY).ok()
+        assert "DONE:" in back.said()
+        assert [kind for kind, _source in admin.sources("redis")] == ["volume"]
+        assert (project.directory / "docker-compose.yml").read_text() == laid_out
         project.compose("up", "-d", "--force-recreate")
         project.wait_ready()
-        assert project.count_keys() == KEYS
+        assert project.count_keys() == KEYS + 1
     finally:
         remove(project)
 
