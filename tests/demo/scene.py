@@ -84,7 +84,7 @@ class Scene:
         """Return rows by table, and keys: all of them, and those that the prober did not write."""
         tables = self.project.count_all_rows()
         script = "local n = 0 for _, k in ipairs(redis.call('KEYS', ARGV[1])) do n = n + 1 end return n"
-        probed = self.project.exec("redis", "redis-cli", "eval", script, "0", "sandbox:probe:*")
+        probed = self.project.redis("EVAL", script, "0", "sandbox:probe:*")
         return {"tables": tables, "probe_table": TABLE, "keys": self.project.count_keys(), "probe_keys": int(probed)}
 
     def mounts(self) -> dict[str, Any]:

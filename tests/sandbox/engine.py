@@ -41,6 +41,10 @@ NO_ENGINE = (
 )
 
 
+class NotRunning(SandboxError):
+    """No container of the service runs now; it may in a moment."""
+
+
 @dataclass(frozen=True)
 class Engine:
     """An engine that answers: its address, whether the sandbox started it, and the client to use."""
@@ -66,6 +70,21 @@ class Engine:
         wanted = [*labels, *(f"com.docker.compose.{key}={value}" for key, value in compose.items())]
         filters = json.dumps({"label": wanted, **({} if every else {"status": ["running"]})})
         return list(self.api(f"/containers/json?all={int(every)}&filters={urllib.parse.quote(filters)}"))
+
+    def first_process(self, project: str, service: str) -> int:
+        """Return the pid of the newest container of a compose service that runs."""
+        found = [
+            container
+            for container in self.containers(project=project, service=service)
+            if container["Labels"].get("com.docker.compose.oneoff") != "True"
+        ]
+        if not found:
+            raise NotRunning(f"no container of {service} runs")
+        newest = max(found, key=lambda container: container["Created"])
+        pid = int(self.api(f"/containers/{newest['Id']}/json")["State"]["Pid"])
+        if pid == 0:
+            raise NotRunning(f"the container of {service} does not run")
+        return pid
 
     def api(self, path: str) -> Any:
         """Ask the engine's API itself: a few milliseconds where starting the client costs fifty."""

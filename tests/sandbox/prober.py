@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ._base import SandboxError, wait_for
 from .engine import Engine
-from .stores import Lost, PostgresStore, RedisStore, Store
+from .stores import Lost, PostgresStore, RedisStore, Store, opened
 
 RETRY_S = 0.005
 ASK_AGAIN_S = 0.1
@@ -82,7 +82,7 @@ class Writer(threading.Thread):
                 if not connected:
                     # Not at every attempt, for the engine's sake; but a pid that lives may be another's by now.
                     if time.monotonic() - asked > ASK_AGAIN_S or not Path(f"/proc/{pid}/root").exists():
-                        pid = container_pid(self._engine, self._project, self._service)
+                        pid = self._engine.first_process(self._project, self._service)
                         asked = time.monotonic()
                     self._store.open(pid)
                     connected = True
@@ -209,11 +209,8 @@ class Prober:
             record = records[store.name]
             if record is None:
                 continue
-            store.open(container_pid(self.engine, self.project, service))
-            try:
+            with opened(store, self.engine.first_process(self.project, service)):
                 lost[store.name] = sorted(record.acknowledged - store.present(record.acknowledged))
-            finally:
-                store.close()
         return lost
 
     def __enter__(self) -> Prober:
@@ -235,19 +232,3 @@ class Prober:
             yield PostgresStore(user=self.postgres_user, database=self.database, setup=setup), self.postgres_service
         if self.redis_service is not None:
             yield RedisStore(), self.redis_service
-
-
-def container_pid(engine: Engine, project: str, service: str) -> int:
-    """Return the first process of the service's newest running container, found by compose's labels."""
-    found = [
-        container
-        for container in engine.containers(project=project, service=service)
-        if container["Labels"].get("com.docker.compose.oneoff") != "True"
-    ]
-    if not found:
-        raise SandboxError(f"no container of {service} runs")
-    newest = max(found, key=lambda container: container["Created"])
-    pid = int(engine.api(f"/containers/{newest['Id']}/json")["State"]["Pid"])
-    if pid == 0:
-        raise SandboxError(f"the container of {service} does not run")
-    return pid

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from ._base import IMAGE_PREFIX, PROJECT_PREFIX, SandboxError, run, wait_for
-from .engine import Engine
+from .engine import Engine, NotRunning
+from .stores import Lost, PostgresStore, RedisStore, opened, serves_tcp
 
 SEED_TABLE = "sandbox_rows"
 
@@ -53,13 +54,9 @@ class Project:
 
     def wait_ready(self, *services: str, timeout: float = 90.0) -> None:
         """Wait until Postgres answers over TCP (its first start listens on the socket only) and Redis pings."""
-        if "postgres" in self.services and (not services or self.services["postgres"] in services):
-            probe = ("pg_isready", "-q", "-h", "127.0.0.1")
-            wait_for(lambda: self._succeeds("postgres", *probe), f"{self.name}: Postgres is ready", timeout=timeout)
-        if "redis" in self.services and (not services or self.services["redis"] in services):
-            wait_for(
-                lambda: self._succeeds("redis", "redis-cli", "ping"), f"{self.name}: Redis is ready", timeout=timeout
-            )
+        for kind, answers in (("postgres", self._postgres_answers), ("redis", self._redis_answers)):
+            if kind in self.services and (not services or self.services[kind] in services):
+                wait_for(answers, f"{self.name}: {self.services[kind]} is ready", timeout=timeout)
 
     def container(self, kind: str, *, any_state: bool = False) -> str | None:
         """Return the id of the newest container of ``postgres``, ``redis`` or a service's own name, found by label."""
@@ -80,8 +77,15 @@ class Project:
 
     def sql(self, statements: str) -> str:
         """Run SQL as the superuser; the rows come back as psql prints them unaligned."""
-        argv = ("psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-U", self.postgres_user, "-d", self.database)
-        return self.exec("postgres", *argv, input=statements)
+        store = PostgresStore(user=self.postgres_user, database=self.database, setup=False)
+        with opened(store, self._pid("postgres")):
+            return store.query(statements)
+
+    def redis(self, *words: str) -> Any:
+        """Run one command of Redis and return its reply; strings come as bytes."""
+        store = RedisStore()
+        with opened(store, self._pid("redis")):
+            return store.command(*words)
 
     def fill_postgres(self, rows: int, *, payload: int = 64, table: str = SEED_TABLE) -> None:
         """Add ``rows`` rows, each with ``payload`` bytes that do not compress."""
@@ -96,7 +100,7 @@ class Project:
     def fill_redis(self, keys: int, *, prefix: str = "sandbox:seed") -> None:
         """Set ``keys`` keys."""
         script = f"for i = 1, {keys} do redis.call('SET', '{prefix}:' .. i, i) end return {keys}"
-        self.exec("redis", "redis-cli", "eval", script, "0")
+        self.redis("EVAL", script, "0")
 
     def count_rows(self, table: str = SEED_TABLE) -> int:
         """Count the rows of one table."""
@@ -109,7 +113,7 @@ class Project:
 
     def count_keys(self) -> int:
         """Count the keys of Redis' first database."""
-        return int(self.exec("redis", "redis-cli", "dbsize").split()[-1])
+        return int(self.redis("DBSIZE"))
 
     def mounts(self, kind: str) -> list[dict[str, object]]:
         """Return the mounts of the running container of ``kind`` in the engine's own keys."""
@@ -135,11 +139,12 @@ class Project:
         containers = [container["Id"] for container in self.engine.containers(every=True, project=self.name)]
         if containers:
             self.engine.docker("rm", "-fv", *containers, check=False)
-        for network in self.engine.docker("network", "ls", "-q", "--filter", label).split():
-            self.engine.docker("network", "rm", network, check=False)
-        named = self.engine.docker("volume", "ls", "-q", "--filter", label).split()
-        for volume in {*named, *self._volumes}:
-            self.engine.docker("volume", "rm", volume, check=False)
+        networks = self.engine.docker("network", "ls", "-q", "--filter", label).split()
+        if networks:
+            self.engine.docker("network", "rm", *networks, check=False)
+        volumes = {*self.engine.docker("volume", "ls", "-q", "--filter", label).split(), *self._volumes}
+        if volumes:
+            self.engine.docker("volume", "rm", *volumes, check=False)
         if self.image is not None and self.image.startswith(f"{IMAGE_PREFIX}/mastodon-{PROJECT_PREFIX}"):
             self.engine.docker("rmi", self.image, check=False)
 
@@ -153,11 +158,20 @@ class Project:
     def __exit__(self, *_exc: object) -> None:
         self.down()
 
-    def _succeeds(self, kind: str, *argv: str) -> bool:
-        container = self.container(kind)
-        if container is None:
+    def _pid(self, kind: str) -> int:
+        return self.engine.first_process(self.name, self.services[kind])
+
+    def _postgres_answers(self) -> bool:
+        try:
+            return serves_tcp(self._pid("postgres"), self.postgres_user, self.database)
+        except NotRunning:
             return False
-        return run([self.engine.client, "exec", container, *argv], check=False, env=self.engine.env).returncode == 0
+
+    def _redis_answers(self) -> bool:
+        try:
+            return bool(self.redis("PING") == b"PONG")
+        except (Lost, NotRunning):
+            return False
 
     def _remember_volumes(self) -> None:
         """Note the volumes in use: a container that is recreated leaves its anonymous ones behind, unnamed."""

@@ -46,6 +46,16 @@ class Store(Protocol):
     def close(self) -> None: ...
 
 
+@contextlib.contextmanager
+def opened(store: Store, pid: int) -> Iterator[Store]:
+    """Connect to the store in the container whose first process is ``pid``, for as long as the block lasts."""
+    store.open(pid)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
 class PostgresStore:
     """Rows of a table of the prober's own, one committed transaction each."""
 
@@ -94,12 +104,39 @@ class PostgresStore:
             return set()  # an empty cluster: everything is missing
         return {row[0] for row in rows} & set(numbers)
 
+    def query(self, statements: str) -> str:
+        """Run SQL and return all its rows as psql prints them unaligned: a row a line, columns parted by bars."""
+        if self._connection is None:
+            raise Lost("not connected")
+        lines = []
+        cursor = self._connection.execute(statements.encode())
+        while True:
+            result = cursor.pgresult
+            assert result is not None
+            for row in range(result.ntuples):
+                values = (result.get_value(row, column) or b"" for column in range(result.nfields))
+                lines.append(b"|".join(values).decode())
+            if not cursor.nextset():
+                return "\n".join(lines)
+
     def close(self) -> None:
         """Drop the connection."""
         if self._connection is not None:
             with contextlib.suppress(psycopg.Error):
                 self._connection.close()
         self._connection = None
+
+
+def serves_tcp(pid: int, user: str, database: str) -> bool:
+    """Tell whether Postgres in the container of ``pid`` takes logins over TCP: its first start has the socket alone."""
+    if psycopg is None:
+        raise SandboxError("asking Postgres needs psycopg 3")
+    try:
+        with network_of(pid):
+            psycopg.connect(hostaddr="127.0.0.1", user=user, dbname=database, connect_timeout=2).close()
+    except (psycopg.Error, OSError):
+        return False
+    return True
 
 
 class RedisStore:
@@ -127,7 +164,7 @@ class RedisStore:
 
     def write(self, number: int) -> None:
         """Set one key and return when it is acknowledged."""
-        answer = self._command("SET", f"{KEY}{number}", str(number))
+        answer = self.command("SET", f"{KEY}{number}", str(number))
         if answer != b"OK":
             raise Lost(repr(answer))
 
@@ -137,7 +174,7 @@ class RedisStore:
         found: set[int] = set()
         for start in range(0, len(wanted), 1000):
             chunk = wanted[start : start + 1000]
-            values = self._command("MGET", *(f"{KEY}{number}" for number in chunk))
+            values = self.command("MGET", *(f"{KEY}{number}" for number in chunk))
             found.update(number for number, value in zip(chunk, values, strict=True) if value == str(number).encode())
         return found
 
@@ -147,7 +184,8 @@ class RedisStore:
             self._socket.close()
         self._socket = self._reader = None
 
-    def _command(self, *words: str) -> Any:
+    def command(self, *words: str) -> Any:
+        """Send one command and return its reply; strings come as bytes."""
         if self._socket is None:
             raise Lost("not connected")
         encoded = [word.encode() for word in words]

@@ -110,7 +110,7 @@ class Lab:
         if "redis" in self.project.services:
             self.project.fill_redis(KEYS)
             if save:
-                self.project.exec("redis", "redis-cli", "save")
+                self.project.redis("SAVE")
 
     def remember(self) -> None:
         """Note restart policies, images and who runs."""
