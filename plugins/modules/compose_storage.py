@@ -151,7 +151,8 @@ options:
 requirements:
   - root on the Docker host
   - docker (SDK for Python)
-  - psycopg 3, for Postgres
+  - psycopg 3, for Postgres; without it psql in the container is asked, which takes longer and rules out V(replica)
+    and, from Postgres 10 on, a logical backup
   - PyYAML
   - the compose CLI, version 2 or 1.29
 seealso:
@@ -291,7 +292,12 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.argumen
     request_from,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.run import Task, carry_out
-from ansible_collections.selfhost.stateful.plugins.module_utils._stores import HANDLERS, LIBRARIES, stores_from
+from ansible_collections.selfhost.stateful.plugins.module_utils._stores import (
+    HANDLERS,
+    LIBRARIES,
+    OPTIONAL_LIBRARIES,
+    stores_from,
+)
 
 ARGUMENTS = {
     **PROJECT_ARGUMENTS,
@@ -319,7 +325,7 @@ def main() -> None:
 
     def work() -> dict[str, Any]:
         try:
-            require(*LIBRARIES)
+            require(*LIBRARIES, optional=OPTIONAL_LIBRARIES)
         except LibraryMissing as lacking:
             if not module.check_mode:
                 raise
