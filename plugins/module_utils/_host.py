@@ -15,6 +15,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
+from collections.abc import Sequence
 
 from ansible.module_utils.common.respawn import respawn_module
 
@@ -23,17 +24,23 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._errors import S
 ENVIRONMENTS = ("/opt/selfhost-stateful/venv", "/var/lib/selfhost-stateful/venv")
 MARK = "_SELFHOST_STATEFUL_RESPAWNED"
 
+PACKAGES = {"docker": "docker >= 5.0.3", "psycopg": "psycopg[binary] >= 3.1.7", "yaml": "PyYAML >= 5.4"}
+"""What the role installs, by import name, as pip has it."""
+
 
 class LibraryMissing(StatefulError):
-    """A library that the module needs is not on the managed host."""
+    """A library that the module needs is not on the managed host; ``missing`` names them all by import name."""
 
     def __init__(self, missing: list[str]) -> None:
+        several = len(missing) > 1
         super().__init__(
-            f"The managed host lacks the Python {'libraries' if len(missing) > 1 else 'library'}"
-            f" {', '.join(missing)} for {sys.executable}.",
+            f"The managed host lacks the Python {'libraries' if several else 'library'} {', '.join(missing)} for"
+            f" {sys.executable}; the role selfhost.stateful.host_requirements installs {'them' if several else 'it'}"
+            f" ({', '.join(PACKAGES[name] for name in missing)}), from the distribution or into a virtual environment.",
             next_command="run the role selfhost.stateful.host_requirements on this host, then the same task again",
             missing=missing,
         )
+        self.missing = missing
 
 
 def missing(*libraries: str) -> list[str]:
@@ -41,7 +48,7 @@ def missing(*libraries: str) -> list[str]:
     return [name for name in libraries if importlib.util.find_spec(name) is None]
 
 
-def interpreter_for(*libraries: str) -> str:
+def other_interpreter() -> str:
     """Return the interpreter of a virtual environment of ours; empty where there is none, or this is it already."""
     if os.environ.get(MARK):
         return ""
@@ -52,18 +59,20 @@ def interpreter_for(*libraries: str) -> str:
     return ""
 
 
-def require(*libraries: str) -> None:
+def require(*libraries: str, optional: Sequence[str] = ()) -> None:
     """Make sure that ``libraries`` can be imported, if need be by running the module again elsewhere.
 
+    ``optional`` are those that the module can do without: they are worth another interpreter, and no refusal.
     Called first in ``main()``, before any option is read. Raises :class:`LibraryMissing`.
     """
-    lacking = missing(*libraries)
+    lacking = missing(*libraries, *optional)
     if not lacking:
         return
-    python = interpreter_for(*libraries)
-    if not python:
+    python = other_interpreter()
+    if python:
+        respawn(python)
+    if missing(*libraries):
         raise LibraryMissing(lacking)
-    respawn(python)
 
 
 def respawn(python: str) -> None:

@@ -35,6 +35,9 @@ attributes:
     details:
       - Returns the whole plan, with strategy and reasons, sizes, blockers and an estimate of the downtime. The estimate
         is rough and on the safe side.
+      - On a host that still lacks the Docker SDK or PyYAML it says what would be installed, and sets RV(plan_complete)
+        to V(false). With PyYAML and compose it plans the edit of the compose file all the same, for every mount whose
+        O(mounts[].target) is given, or named by the file itself for the same O(mounts[].source), also in a comment.
   diff_mode:
     description: Will return details on what has changed (or possibly needs changing in check_mode), when in diff mode.
     support: full
@@ -151,7 +154,8 @@ options:
 requirements:
   - root on the Docker host
   - docker (SDK for Python)
-  - psycopg 3, for Postgres
+  - psycopg 3, for Postgres; without it psql in the container is asked, which takes longer and rules out V(replica)
+    and, from Postgres 10 on, a logical backup
   - PyYAML
   - the compose CLI, version 2 or 1.29
 seealso:
@@ -209,12 +213,14 @@ plan_text:
   returned: always
   type: str
 plan_complete:
-  description: V(false) where the host lacked a library, so that not everything could be looked at.
+  description:
+    - V(false) where the host lacked a library, so that nothing but the compose files could be looked at. RV(plan) has
+      no C(moves) then.
   returned: always
   type: bool
 missing:
-  description: The libraries that the host lacks.
-  returned: in check mode, when RV(plan_complete) is V(false)
+  description: The libraries that the host lacks, by the names that Python imports them by.
+  returned: when the host lacks one that is needed
   type: list
   elements: str
 blockers:
@@ -285,13 +291,20 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._module import a
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import OperationStore
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.arguments import (
     MOUNT_ARGUMENTS,
+    compose_of,
     connect_world,
     mount_requests,
     operations_directory,
     request_from,
 )
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.from_files import plan_from_files
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.run import Task, carry_out
-from ansible_collections.selfhost.stateful.plugins.module_utils._stores import HANDLERS, LIBRARIES, stores_from
+from ansible_collections.selfhost.stateful.plugins.module_utils._stores import (
+    HANDLERS,
+    LIBRARIES,
+    OPTIONAL_LIBRARIES,
+    stores_from,
+)
 
 ARGUMENTS = {
     **PROJECT_ARGUMENTS,
@@ -319,12 +332,13 @@ def main() -> None:
 
     def work() -> dict[str, Any]:
         try:
-            require(*LIBRARIES)
+            require(*LIBRARIES, optional=OPTIONAL_LIBRARIES)
         except LibraryMissing as lacking:
             if not module.check_mode:
                 raise
             # A dry run on a fresh host comes before the role that provides the libraries could do so.
-            return {"changed": True, "plan": {}, "plan_text": lacking.msg, "plan_complete": False, **lacking.facts}
+            compose = compose_of(params) if "yaml" not in lacking.missing else None
+            return plan_from_files(compose, mount_requests(params), params["rewrite"], lacking.msg, lacking.missing)
         stores = stores_from(params)
         return carry_out(
             Task(

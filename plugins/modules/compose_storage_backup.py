@@ -80,7 +80,8 @@ options:
 requirements:
   - root on the Docker host
   - docker (SDK for Python)
-  - psycopg 3, for Postgres
+  - psycopg 3, for Postgres; without it psql in the container is asked, which rules out a logical backup of Postgres 10
+    and later
   - PyYAML
   - the compose CLI, version 2 or 1.29
 seealso:
@@ -174,7 +175,11 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.backup 
     carry_out,
     plan_backup,
 )
-from ansible_collections.selfhost.stateful.plugins.module_utils._stores import LIBRARIES, stores_from
+from ansible_collections.selfhost.stateful.plugins.module_utils._stores import (
+    LIBRARIES,
+    OPTIONAL_LIBRARIES,
+    stores_from,
+)
 
 ARGUMENTS = {
     **PROJECT_ARGUMENTS,
@@ -196,7 +201,7 @@ def main() -> None:
     params = module.params
 
     def work() -> dict[str, Any]:
-        require(*LIBRARIES)
+        require(*LIBRARIES, optional=OPTIONAL_LIBRARIES)
         world = connect_world({**params, "ready_timeout": 0}, stores_from(params))
         dest = os.path.abspath(params["dest"])
         wanted = Wanted(params["service"], params["path"], dest, params["backup"], params["allow_stop"])

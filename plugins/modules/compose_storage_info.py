@@ -47,7 +47,7 @@ options:
     default: true
 requirements:
   - docker (SDK for Python)
-  - psycopg 3, for Postgres
+  - psycopg 3, for Postgres; without it psql in the container is asked, which takes longer
   - PyYAML
   - the compose CLI, version 2 or 1.29
 seealso:
@@ -142,7 +142,11 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._host import req
 from ansible_collections.selfhost.stateful.plugins.module_utils._module import answer
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage import inventory
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.arguments import connect_world
-from ansible_collections.selfhost.stateful.plugins.module_utils._stores import LIBRARIES, stores_from
+from ansible_collections.selfhost.stateful.plugins.module_utils._stores import (
+    LIBRARIES,
+    OPTIONAL_LIBRARIES,
+    stores_from,
+)
 
 ARGUMENTS = {
     **PROJECT_ARGUMENTS,
@@ -160,7 +164,7 @@ def main() -> None:
     params = module.params
 
     def work() -> dict[str, Any]:
-        require(*LIBRARIES)
+        require(*LIBRARIES, optional=OPTIONAL_LIBRARIES)
         given = {**params, "stop_timeout": 0, "ready_timeout": 0}
         world = connect_world(given, stores_from(params), as_root=False)
         project = observe_project(world.engine, world.compose, params["services"])

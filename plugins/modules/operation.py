@@ -172,7 +172,12 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.argumen
     request_from,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.ending import Ending, commit, roll_back
-from ansible_collections.selfhost.stateful.plugins.module_utils._stores import HANDLERS, LIBRARIES, stores_from
+from ansible_collections.selfhost.stateful.plugins.module_utils._stores import (
+    HANDLERS,
+    LIBRARIES,
+    OPTIONAL_LIBRARIES,
+    stores_from,
+)
 
 ARGUMENTS = {
     **ENGINE_ARGUMENTS,
@@ -197,7 +202,7 @@ def main() -> None:
     params = module.params
 
     def work() -> dict[str, Any]:
-        require(*LIBRARIES)
+        require(*LIBRARIES, optional=OPTIONAL_LIBRARIES)
         stores = stores_from(params)
         ending = Ending(
             operations=OperationStore(operations_directory(params)),

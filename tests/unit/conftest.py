@@ -8,4 +8,4 @@ from __future__ import annotations
 
 import importlib.util
 
-collect_ignore = [] if importlib.util.find_spec("ansible") else ["test_examples.py", "test_module.py"]
+collect_ignore = [] if importlib.util.find_spec("ansible") else ["test_examples.py", "test_host.py", "test_module.py"]

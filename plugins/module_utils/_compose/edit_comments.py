@@ -15,7 +15,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.document import Document, Node, parse
-from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_entries import read_entry, same_target
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_entries import (
+    Entry,
+    read_entry,
+    same_target,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput
 
 _COMMENT = re.compile(r"(?P<head>[ \t]*)#(?P<space>[ \t]*)(?P<content>[^#\s].*)$")
@@ -45,7 +49,8 @@ def without_comment(
     for block in _blocks(lines, first, last):
         for index, comment in enumerate(block):
             item = _item(block, index)
-            if not item or not _mounts(item, target):
+            entry = _entry(item)
+            if entry is None or not same_target(entry, target):
                 continue
             above = _header(block[:index], comment.column)
             if header and above is None:
@@ -57,6 +62,16 @@ def without_comment(
                 shift = column - comment.column
                 chosen = item
             yield _uncommented(lines, chosen, shift)
+
+
+def commented_entries(document: Document, service: tuple[Node, Node]) -> Iterator[Entry]:
+    """What the comments of a service would mount if they were none."""
+    first, last = service_lines(document, service)
+    for block in _blocks(document.text.split("\n"), first, last):
+        for index in range(len(block)):
+            entry = _entry(_item(block, index))
+            if entry is not None:
+                yield entry
 
 
 def service_lines(document: Document, service: tuple[Node, Node]) -> tuple[int, int]:
@@ -98,17 +113,18 @@ def _item(block: Sequence[_Comment], index: int) -> list[_Comment]:
     return item
 
 
-def _mounts(item: Sequence[_Comment], target: str) -> bool:
+def _entry(item: Sequence[_Comment]) -> Entry | None:
+    if not item:
+        return None
     left = item[0].column
     body = "\n".join(" " * (comment.column - left) + comment.content for comment in item)
     try:
         sequence = parse("volumes:\n" + body).root.get("volumes")
     except InvalidInput:
-        return False
+        return None
     if sequence is None or len(sequence.children) != 1:
-        return False
-    entry = read_entry(sequence.children[0])
-    return entry is not None and same_target(entry, target)
+        return None
+    return read_entry(sequence.children[0])
 
 
 def _header(above: Sequence[_Comment], dash_column: int) -> _Comment | None:

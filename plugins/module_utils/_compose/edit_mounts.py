@@ -12,11 +12,15 @@ from dataclasses import replace
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.document import Document, Node, parse
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.dotenv import interpolate
-from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_comments import without_comment
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_comments import (
+    commented_entries,
+    without_comment,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_entries import (
     Entry,
     Mount,
     check_mount,
+    interpolated,
     may_be_target,
     normal_target,
     read_entry,
@@ -106,6 +110,31 @@ def has_mount(
     entries = [_with_variables(item, variables or {}) for item in volumes.children]
     there = [entry for entry in entries if entry is not None and same_target(entry, mount.target)]
     return len(there) == 1 and _is_as_asked(there[0], mount, project_dir)
+
+
+def targets_of(
+    text: str, service: str, source: str, project_dir: str | None = None, variables: Mapping[str, str] | None = None
+) -> list[str]:
+    """Where this very text mounts the directory ``source`` into a service, or else a comment of it would."""
+    document = parse(text)
+    services = document.root.get("services")
+    declared = services.pair(service) if services is not None and services.kind == "mapping" else None
+    volumes = _volumes_of(document, service)
+    items = volumes.children if volumes is not None and volumes.tag != RESET else ()
+    active = [_with_variables(item, variables or {}) for item in items]
+    commented = commented_entries(document, declared) if declared is not None else ()
+    for entries in (active, commented):
+        found = [
+            normal_target(entry.target)
+            for entry in entries
+            if entry is not None
+            and entry.kind == "bind"
+            and not interpolated(entry.target)
+            and _place(entry.source, project_dir) == _place(written_source(source), project_dir)
+        ]
+        if found:
+            return list(dict.fromkeys(found))
+    return []
 
 
 def _with_variables(item: Node, variables: Mapping[str, str]) -> Entry | None:

@@ -24,7 +24,10 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._compose.command
     settings,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.document import Document, Node, parse
-from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_mounts import decides_mount
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_mounts import (
+    decides_mount,
+    targets_of,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_service import (
     CannotEditInPlace,
     extended,
@@ -37,6 +40,7 @@ __all__ = [
     "file_for_image",
     "file_for_mount",
     "is_tracked",
+    "named_targets",
     "override_path",
     "project_files",
     "read_text",
@@ -89,6 +93,19 @@ def file_for_mount(project: ProjectFiles, service: str, target: str) -> str:
     return next(
         (path for path in reversed(declaring) if decides_mount(project.texts[path], service, target)), declaring[0]
     )
+
+
+def named_targets(project: ProjectFiles, service: str, source: str) -> tuple[str, ...]:
+    """The container paths at which the files mount the directory ``source``, commented out or not.
+
+    :raises InvalidInput: when there is no such service.
+    """
+    found = [
+        target
+        for path in _declaring(project, service)
+        for target in targets_of(project.texts[path], service, source, project.directory, project.variables)
+    ]
+    return tuple(dict.fromkeys(found))
 
 
 def file_for_image(project: ProjectFiles, service: str) -> str:

@@ -51,6 +51,10 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.logi
     SUMS,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.session import Session
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.transport import (
+    FIRST_WITH_DRIVER,
+    PSYCOPG_IMPORT_ERROR,
+)
 
 ROLE = "logical-backup"
 JOBS = 2
@@ -67,6 +71,20 @@ class Dumped:
     name: str
     moment: datetime
     counts: Mapping[str, Count]
+
+
+def impediments(cluster: Cluster) -> list[str]:
+    """Say why no logical backup can be proved as it should be; empty when it can.
+
+    Without one snapshot for dump and count only tables that stood still can be compared. That is
+    all that can be had of a server that no driver knows, and no reason to do with less elsewhere.
+    """
+    if PSYCOPG_IMPORT_ERROR is None or cluster.server_version_num < FIRST_WITH_DRIVER:
+        return []
+    return [
+        f"psycopg 3 is not on this host ({PSYCOPG_IMPORT_ERROR}), and psql in the container cannot hold the snapshot"
+        " in which the rows of the dump are counted"
+    ]
 
 
 def take_proved(

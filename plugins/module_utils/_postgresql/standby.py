@@ -81,9 +81,14 @@ class Lag:
     replayed_lsn: str
 
 
-def possible(cluster: Cluster, container: Container) -> list[str]:
-    """Return the reasons against moving this cluster by a standby; empty when it is possible. Changes nothing."""
+def possible(cluster: Cluster, container: Container, *, lasting_session: bool = True) -> list[str]:
+    """Return the reasons against moving this cluster by a standby; empty when it is possible. Changes nothing.
+
+    ``lasting_session``: whether the session with it stays open between statements.
+    """
     found = []
+    if not lasting_session:
+        found.append("only psql in the container reaches the server, which cannot hold the WAL that a standby needs")
     if cluster.server_version_num < basebackup.FIRST_WITH_MANIFEST:
         found.append(f"Postgres {cluster.major} writes no backup manifest, so the copy could not be proved in time")
     if cluster.in_recovery:

@@ -29,6 +29,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql impo
     session,
     shutdown,
     standby,
+    transport,
     wal_place,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import Cluster, observe_cluster
@@ -124,6 +125,7 @@ class PostgresqlStore:
             )
         with self.session(engine, container) as connection:
             cluster = observe_cluster(connection)
+            lasting_session = connection.holds_transactions
         if str(cluster.system_identifier) != identity["system_identifier"]:
             raise StatefulError(
                 f"{host_path} holds the cluster {identity['system_identifier']}, and the server in {container.name}"
@@ -132,7 +134,7 @@ class PostgresqlStore:
             )
         server = postmaster.read_pid_file(host_path)
         impediments = physical_backup.impediments(cluster, container)
-        against = standby.possible(cluster, container)
+        against = standby.possible(cluster, container, lasting_session=lasting_session)
         return StoreFacts(
             kind=self.kind,
             version=cluster.major,
@@ -155,6 +157,7 @@ class PostgresqlStore:
                 "wal_level": cluster.wal_level,
                 "listens": bool(server and server.listen_address),
                 "physical_backup": impediments,
+                "logical_backup": logical_backup.impediments(cluster),
             },
             outside={
                 space.location: f"the tablespace {space.name}"
@@ -253,6 +256,13 @@ class PostgresqlStore:
                 )
                 proof = f"pg_verifybackup read {evidence['manifest_files']} files against their manifest"
             else:
+                unproved = logical_backup.impediments(cluster)
+                if unproved:
+                    raise StatefulError(
+                        f"A logical backup of {request.service} could not be proved: {'; '.join(unproved)}.",
+                        next_command="run the role selfhost.stateful.host_requirements on this host, then the same"
+                        " task again",
+                    )
                 evidence = logical_backup.take_proved(
                     engine,
                     connection,
@@ -339,4 +349,9 @@ def _warnings(cluster: Cluster) -> list[str]:
     found = []
     if cluster.prepared_transactions:
         found.append(f"{cluster.prepared_transactions} prepared transactions are open; they survive the restart.")
+    if transport.PSYCOPG_IMPORT_ERROR is not None and cluster.server_version_num >= transport.FIRST_WITH_DRIVER:
+        found.append(
+            f"psycopg 3 is not on this host ({transport.PSYCOPG_IMPORT_ERROR}), so that psql in the container is asked,"
+            " which takes longer, also in the downtime. The role selfhost.stateful.host_requirements installs it."
+        )
     return found

@@ -24,6 +24,8 @@ except ImportError as missing:  # pragma: no cover - the host may lack it
     PSYCOPG_IMPORT_ERROR = missing
 
 APPLICATION_NAME = "selfhost.stateful"
+FIRST_WITH_DRIVER = 100000
+"""The oldest server that psycopg 3 connects to, as server_version_num."""
 # libpq warns about a password file that is not a plain file, and is silent about one that is not there.
 NO_PASSFILE = "/nonexistent/pgpass"
 
@@ -128,7 +130,7 @@ def open_driver(container: Container, login: Login) -> DriverTransport:
         )
     except psycopg.Error as error:
         raise SqlError(_plain(error)) from error
-    if connection.info.server_version < 100000:
+    if connection.info.server_version < FIRST_WITH_DRIVER:
         connection.close()
         raise SqlError("psycopg 3 supports servers from 10 on")
     return DriverTransport(connection)

@@ -11,7 +11,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.arguments import connection, project_options
-from ansible_collections.selfhost.stateful.plugins.module_utils._compose.cli import find_compose
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.cli import (
+    ComposeCli,
+    find_compose,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import Project
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.docker import connect
@@ -42,15 +45,19 @@ def connect_world(params: Mapping[str, Any], stores: Mapping[str, Store], *, as_
     way = connection(params)
     engine = connect(way)
     _refuse_unsupported(engine, way.docker_host, as_root=as_root)
-    compose = find_compose(project_options(params), way, program=tuple(params["compose_program"]))
     return World(
         engine=engine,
-        compose=compose,
+        compose=compose_of(params),
         project=params["project_name"],
         stores=stores,
         stop_timeout=float(params["stop_timeout"]),
         ready_timeout=float(params["ready_timeout"]),
     )
+
+
+def compose_of(params: Mapping[str, Any]) -> ComposeCli:
+    """Return the compose CLI for the project; raises where there is none."""
+    return find_compose(project_options(params), connection(params), program=tuple(params["compose_program"]))
 
 
 def _refuse_unsupported(engine: Engine, docker_host: str, *, as_root: bool) -> None:

@@ -180,6 +180,15 @@ class PlannedRewrite:
 
 
 @dataclass(frozen=True)
+class FilesAlone:
+    """What a project's files tell without its engine: ``mounts`` have a target where these name it."""
+
+    directory: str
+    mounts: tuple[MountRequest, ...]
+    rewrite: PlannedRewrite
+
+
+@dataclass(frozen=True)
 class FoundData:
     """Data of a store that lies somewhere without a container; ``version`` may be empty, ``shown`` says all of it."""
 

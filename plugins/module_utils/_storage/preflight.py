@@ -104,6 +104,8 @@ def blockers(request: Request, findings: Findings, choices: Mapping[str, Choice]
                 f"Compose v1 forgets the anonymous volumes of {service} at {', '.join(paths)} when it recreates the"
                 " container: list these paths in mounts too."
             )
+    for move in findings.moves:
+        found += _of_backup(request, move.data)
     if request.backup == "none":
         slower = [name for name, choice in choices.items() if choice.strategy != RENAME]
         if slower:
@@ -260,14 +262,28 @@ def backup_bytes(request: Request, data: DataPath) -> int:
     A logical one is restored beside itself to prove it. What Redis has in memory
     alone is written into it, too.
     """
-    details: Mapping[str, Any] = data.facts.details if data.facts is not None else {}
-    size = max(data.size_bytes, int(details.get("used_memory", 0)))
-    logical = (
-        data.store == POSTGRESQL
-        and data.running
-        and (request.backup == "logical" or bool(details.get("physical_backup")))
-    )
-    return int(size * (2.1 if logical else 1.05)) + (32 << 20)
+    size = max(data.size_bytes, int(_details(data).get("used_memory", 0)))
+    return int(size * (2.1 if _logical(request, data) else 1.05)) + (32 << 20)
+
+
+def _details(data: DataPath) -> Mapping[str, Any]:
+    return data.facts.details if data.facts is not None else {}
+
+
+def _logical(request: Request, data: DataPath) -> bool:
+    """Tell whether the backup of a path is a logical one."""
+    impeded = bool(_details(data).get("physical_backup"))
+    return data.store == POSTGRESQL and data.running and (request.backup == "logical" or impeded)
+
+
+def _of_backup(request: Request, data: DataPath) -> list[str]:
+    reasons = _details(data).get("logical_backup")
+    if not reasons or request.backup == "none" or not _logical(request, data):
+        return []
+    return [
+        f"The backup of {data.service} is a logical one, and could not be proved: {'; '.join(reasons)}. Run the role"
+        " selfhost.stateful.host_requirements on this host first."
+    ]
 
 
 def _space(request: Request, findings: Findings, choices: Mapping[str, Choice]) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import History
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import (
+    FilesAlone,
     Findings,
     PlannedRewrite,
     Request,
@@ -110,6 +111,25 @@ def file_only_text(
     lines = [f"Project {project}: {what if rewrite.paths else 'nothing can be changed'}{why}"]
     lines += [f"  Note: {warning}" for warning in warnings]
     lines += [f"  BLOCKER: {blocker}" for blocker in blockers]
+    return "\n".join(lines)
+
+
+def files_alone_text(lacking: str, found: FilesAlone | None) -> str:
+    """Return the incomplete plan of a host that lacks libraries, as ``lacking`` says; None: the files were not read."""
+    rest = "where the data is now, which way it takes, what stops for how long, and what else stands in the way"
+    if found is None:
+        return f"{lacking}\nNot looked at before that: the compose file, {rest}."
+    lines = [lacking, f"Project in {found.directory}, from its files alone"]
+    for mount in found.mounts:
+        lines.append(f"  {mount.service}: at {mount.target or 'a path for which the engine has to be asked'}")
+        lines.append(f"    to    {mount.source}")
+    if found.rewrite.paths:
+        lines.append(f"  Changes {', '.join(found.rewrite.paths)} ({found.rewrite.how})")
+    elif found.rewrite.how:
+        lines.append(f"  Compose file: {found.rewrite.how}")
+    lines += [f"  Note: {warning}" for warning in found.rewrite.warnings]
+    lines += [f"  BLOCKER: {blocker}" for blocker in found.rewrite.blockers]
+    lines.append(f"  Not looked at before that: {rest}.")
     return "\n".join(lines)
 
 

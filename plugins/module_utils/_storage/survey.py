@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.atomic import refuse_unwritable
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.build_context import BuildContext
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.cli import ComposeCli
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.drift import FLOATING, REPLICAS, find_drift
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_entries import Mount
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_reading import plan_proved_rewrite
@@ -74,7 +75,7 @@ def survey(
     return Findings(
         moves=moves,
         unstarted=tuple(look_around(world, project, mount, contexts) for mount in never_created),
-        rewrite=planned_rewrite(world, request, images if request.pin_images else {}),
+        rewrite=planned_rewrite(world.compose, request, images if request.pin_images else {}),
         dependents=dependents_of(project, services),
         stores=tuple(stopped(c) for name in services for c in project.containers[name]),
         floating=floating,
@@ -170,15 +171,15 @@ def survey_files(world: World, project: Project, request: Request, never_created
     return Findings(
         moves=(),
         unstarted=tuple(look_around(world, project, mount, contexts) for mount in never_created),
-        rewrite=planned_rewrite(world, request, {}),
+        rewrite=planned_rewrite(world.compose, request, {}),
     )
 
 
-def planned_rewrite(world: World, request: Request, images: Mapping[str, str]) -> PlannedRewrite:
+def planned_rewrite(compose: ComposeCli, request: Request, images: Mapping[str, str]) -> PlannedRewrite:
     """Plan the edit of the compose files in memory; raises where they cannot be edited as asked."""
-    files = project_files(world.compose.options, world.compose.environment, v1=world.compose.is_v1)
+    files = project_files(compose.options, compose.environment, v1=compose.is_v1)
     mounts = [Mount(mount.service, mount.target, mount.written) for mount in request.mounts]
-    rewrite = plan_proved_rewrite(world.compose, files, mounts=mounts, images=images, rewrite=request.rewrite)
+    rewrite = plan_proved_rewrite(compose, files, mounts=mounts, images=images, rewrite=request.rewrite)
     for edit in rewrite.edits:
         refuse_unwritable(edit.path)  # now, and not in the downtime
     return PlannedRewrite(

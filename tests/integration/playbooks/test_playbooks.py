@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.integration.storage.lab import remove
+from tests.integration.storage.lab import bare_python, remove
 from tests.sandbox.compose_v1 import compose_v1
 from tests.sandbox.engine import Engine
 from tests.sandbox.projects import mastodon_project, simple_project
@@ -202,6 +202,29 @@ def test_any_project_is_looked_at_rehearsed_moved_and_rolled_back(tmp_path: Path
         assert project.count_keys() == KEYS + 1
     finally:
         remove(project)
+
+
+def test_a_bare_host_is_told_what_its_files_tell(tmp_path: Path, shared_engine: Engine) -> None:
+    """In check mode alone: a run that would do nothing for want of libraries must not look like one that is done."""
+    project = mastodon_project(tmp_path / "live", era="v1.4", engine=shared_engine)
+    admin, file = Admin(project, tmp_path), project.directory / "docker-compose.yml"
+    admin.variables = {
+        "ansible_python_interpreter": bare_python(tmp_path, "yaml"),
+        "mastodon_storage_project_src": str(project.directory),
+        "mastodon_storage_docker_host": shared_engine.host,
+        "mastodon_storage_compose_program": [str(admin.compose)],
+        "mastodon_storage_state_dir": str(tmp_path / "state"),
+        "mastodon_storage_backup_paths": [{"service": "web", "path": UPLOADS}],
+    }
+    before = file.read_text()
+    planned = admin.play("persist_mastodon", "--check", "--diff", *QUICKLY).ok()
+    assert "host_requirements installs them (docker" in planned.said()
+    assert "db: at /var/lib/postgresql/data" in planned.said()
+    assert "+      - ./postgres:/var/lib/postgresql/data" in planned.log
+    refused = admin.play("persist_mastodon", "--tags", "switch", *QUICKLY).failed()
+    assert "host_requirements installs them (docker" in refused.said()
+    assert not (tmp_path / "state").exists()
+    assert file.read_text() == before
 
 
 FINISH = str(Path(__file__).with_name("finish.yml"))

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import os
 import signal
@@ -374,6 +375,20 @@ class Pause:
     def kill(self, *, parent: bool = False, sig: signal.Signals = signal.SIGKILL) -> None:
         """Signal the worker, or the process that waits for it."""
         os.kill(self.process.pid if parent else self.worker, sig)
+
+
+def bare_python(place: Path, *libraries: str) -> str:
+    """Return an interpreter that has what Ansible sends along, ``libraries``, and nothing else."""
+    for name in ("ansible", *libraries):
+        spec = importlib.util.find_spec(name)
+        assert spec is not None
+        assert spec.origin is not None
+        (place / name).symlink_to(Path(spec.origin).parent)
+    base = Path(sys.base_prefix) / "bin" / "python3"
+    script = place / "python3"
+    script.write_text(f'#!/bin/sh\nPYTHONPATH="$PYTHONPATH:{place}" exec {base} "$@"\n')
+    script.chmod(0o755)
+    return str(script)
 
 
 def mounts_of(inspected: Mapping[str, Any]) -> list[tuple[str, ...]]:

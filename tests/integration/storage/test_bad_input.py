@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ import pytest
 from tests.sandbox.loopfs import loopfs
 from tests.sandbox.projects import simple_project
 
-from .lab import Answer, Lab, laid_out, mounts_of, snapshot
+from .lab import Answer, Lab, bare_python, laid_out, mounts_of, snapshot
 
 # One project for all of them, made once.
 pytestmark = pytest.mark.xdist_group("bad input")
@@ -210,29 +209,32 @@ def test_directory_without_a_compose_file(lab: Lab, tmp_path: Path) -> None:
 
 
 def test_sdk_is_missing(lab: Lab, tmp_path: Path) -> None:
-    """An interpreter that has what Ansible sends along, and nothing else."""
-    import ansible
-
-    (tmp_path / "ansible").symlink_to(Path(ansible.__file__).parent)
-    blocked = tmp_path / "sitecustomize.py"
-    blocked.write_text("")
-    base = Path(sys.base_prefix) / "bin" / "python3"
-    answer = lab.run(python=str(base), env={"PYTHONPATH": str(tmp_path)})
+    answer = lab.run(python=bare_python(tmp_path))
     message = answer.refusal()
     assert "docker" in message
     assert "host_requirements" in answer.data["next_command"]
 
 
 def test_sdk_is_missing_in_check_mode(lab: Lab, tmp_path: Path) -> None:
-    """Check mode says what would be installed and that the plan is not complete."""
-    import ansible
+    """Check mode says what would be installed, plans what the files tell, and that the plan is not complete."""
+    mounts = [{"service": "db", "source": "./postgres", "target": "/var/lib/postgresql/data"}]
+    before, containers = snapshot(lab.project.directory), _containers(lab)
+    data = lab.run(check=True, mounts=mounts, python=bare_python(tmp_path, "yaml")).ok()
+    assert (snapshot(lab.project.directory), _containers(lab), lab.states()) == (before, containers, [])
+    assert (data["changed"], data["plan_complete"]) == (True, False)
+    assert "docker" in data["missing"]
+    assert "host_requirements installs" in data["plan_text"]
+    compose_file = str(lab.project.directory / "docker-compose.yml")
+    assert data["plan"] == {"moves": [], "files": [compose_file]}
+    (shown,) = data["diff"]
+    assert "./postgres:/var/lib/postgresql/data" in shown["prepared"]
 
-    (tmp_path / "ansible").symlink_to(Path(ansible.__file__).parent)
-    base = Path(sys.base_prefix) / "bin" / "python3"
-    answer = lab.run(check=True, python=str(base), env={"PYTHONPATH": str(tmp_path)})
-    data = answer.ok()
+
+def test_no_library_at_all_in_check_mode(lab: Lab, tmp_path: Path) -> None:
+    data = lab.run(check=True, python=bare_python(tmp_path)).ok()
     assert data["plan_complete"] is False
-    assert "docker" in data["plan_text"]
+    assert set(data["missing"]) >= {"docker", "yaml"}
+    assert data["plan"] == {"moves": [], "files": []}
 
 
 def test_without_the_right_to_the_engine(lab: Lab, tmp_path: Path) -> None:

@@ -164,6 +164,22 @@ def owners(directory: Path) -> set[tuple[str, int, int, int]]:
     return {(name, s.st_uid, s.st_gid, s.st_mode) for name, s in status.items()}
 
 
+def test_psql_stands_in_for_the_driver(tmp_path: Path, other_disk: Path) -> None:
+    """A host without psycopg: backup, copy and proof are the same, and the plan does without what needs the driver."""
+    (tmp_path / "psycopg.py").write_text("raise ImportError('no pq wrapper')")
+    alone = {"PYTHONPATH": str(tmp_path)}
+    sources = {"db": other_disk / "psql"}
+    with laid_out(tmp_path, services=["db"], sources=sources) as lab, lab.prober() as probe:
+        refused = lab.run(check=True, env=alone, backup="logical")
+        assert "host_requirements" in refused.refusal()
+        result = lab.run(env=alone).ok()
+        assert strategies(result) == {"db": "copy"}
+        assert "psql" in result["plan"]["moves"][0]["against"]["replica"]
+        assert "Note: psycopg 3 is not on this host" in result["plan_text"]
+        lab.assert_moved(probe)
+        assert_result(result)
+
+
 @pytest.mark.xdist_group("reflinks")
 def test_clone_on_xfs(reflinks: IsolatedEngine) -> None:
     place = reflinks.data_root.parent / "cloned"

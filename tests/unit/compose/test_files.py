@@ -26,6 +26,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_en
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.files import (
     ProjectFiles,
     is_tracked,
+    named_targets,
     override_path,
     project_files,
 )
@@ -51,6 +52,26 @@ def project(folder: Path, files: dict[str, str], *listed: str, env: dict[str, st
 
 def names(folder: Path, paths: tuple[str, ...] | list[str]) -> list[str]:
     return [os.path.relpath(path, folder) for path in paths]
+
+
+@pytest.mark.parametrize("volumes, targets", [
+    ("    volumes:\n      - ./pg:/data\n", ("/data",)),
+    ("    volumes:\n      - {type: bind, source: pg/, target: /data/}\n", ("/data",)),
+    ("    volumes:\n      - ${PLACE}/pg:/data\n", ("/data",)),
+    ("#    volumes:\n#      - ./pg:/data\n", ("/data",)),
+    ("    # - ./pg:/data\n    # - ./pg:/else\n", ("/data", "/else")),
+    ("    volumes:\n      - ./pg:/data\n#      - ./pg:/old\n", ("/data",)),
+    ("    volumes:\n      - pg:/data\n      - ./other:/pg\n#      - what ./pg:/data is\n", ()),
+    ("    volumes: !reset\n      - ./pg:/data\n", ()),
+    ("    volumes:\n      - ./pg:${TARGET}\n", ()),
+    ("", ()),
+])  # fmt: skip
+def test_the_files_may_name_the_target_of_a_directory(tmp_path: Path, volumes: str, targets: tuple[str, ...]) -> None:
+    text = f"services:\n  db:\n    image: postgres:14\n{volumes}  cache:\n    image: redis\n#    - ./pg:/cache\n"
+    found = project(tmp_path, {"compose.yaml": text}, env={"PLACE": "."} if "PLACE" in volumes else None)
+    assert named_targets(found, "db", "./pg") == targets
+    with pytest.raises(InvalidInput, match="no service 'other'"):
+        named_targets(found, "other", "./pg")
 
 
 def test_the_mount_of_the_last_file_is_the_one_that_counts(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model im
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import (
     basebackup,
+    logical_backup,
     physical_backup,
     scratch,
     second_server,
@@ -98,6 +99,19 @@ def test_each_reason_against_a_standby_is_said(changes: dict[str, Any], reason: 
 def test_nothing_speaks_against_a_plain_cluster() -> None:
     assert standby.possible(CLUSTER, STOPPED) == []
     assert physical_backup.impediments(CLUSTER, STOPPED) == []
+
+
+def test_a_standby_needs_a_session_that_lasts() -> None:
+    (found,) = standby.possible(CLUSTER, STOPPED, lasting_session=False)
+    assert "psql" in found
+
+
+def test_only_a_server_that_no_driver_knows_is_dumped_without_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert logical_backup.impediments(CLUSTER) == []
+    monkeypatch.setattr(logical_backup, "PSYCOPG_IMPORT_ERROR", ImportError("No module named 'psycopg'"))
+    (found,) = logical_backup.impediments(CLUSTER)
+    assert "No module named 'psycopg'" in found
+    assert logical_backup.impediments(replace(CLUSTER, server_version_num=90624)) == []
 
 
 def test_reasons_against_a_physical_backup() -> None:

@@ -16,10 +16,13 @@ import pytest
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import paths
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import logical_backup, paths, transport
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import store as subject
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import REPLICA
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.store import BackupRequest
 from tests.unit.postgresql.control_file import IDENTIFIER, make_cluster
 from tests.unit.postgresql.fakes import FakeEngine, a_container
+from tests.unit.postgresql.test_decisions import CLUSTER
 
 USUAL = "/var/lib/postgresql/data"
 
@@ -39,7 +42,7 @@ class Place:
     def session(self, *_args: Any) -> Iterator[Any]:
         if self.answer is None:
             raise StatefulError("No session with the server")
-        yield SimpleNamespace(scalar=lambda _query: self.answer)
+        yield SimpleNamespace(scalar=lambda _query: self.answer, holds_transactions=True)
 
     def cluster(self, path: str, *, runs: bool = False, identifier: int = IDENTIFIER) -> str:
         made = make_cluster(self.root / path.lstrip("/"), identifier=identifier)
@@ -106,3 +109,53 @@ def test_files_of_another_cluster_are_refused(place: Place, monkeypatch: pytest.
     with pytest.raises(StatefulError, match="its data is elsewhere") as caught:
         store.observe(FakeEngine(), running(), USUAL, host_path)  # type: ignore[arg-type]
     assert "/srv/pg" in caught.value.msg
+
+
+def observed(place: Place, monkeypatch: pytest.MonkeyPatch, *, holds_transactions: bool) -> Any:
+    host_path = place.cluster(USUAL, identifier=CLUSTER.system_identifier)
+
+    @contextlib.contextmanager
+    def session(*_args: Any) -> Iterator[Any]:
+        yield SimpleNamespace(holds_transactions=holds_transactions)
+
+    monkeypatch.setattr(subject.PostgresqlStore, "session", session)
+    monkeypatch.setattr(subject, "observe_cluster", lambda _session: CLUSTER)
+    store = subject.PostgresqlStore(subject.Login())
+    return store.observe(FakeEngine(), running(), USUAL, host_path)  # type: ignore[arg-type]
+
+
+def test_psql_does_where_the_driver_is_missing_and_what_it_cannot_do_is_said(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    missing = ImportError("No module named 'psycopg'")
+    monkeypatch.setattr(transport, "PSYCOPG_IMPORT_ERROR", missing)
+    monkeypatch.setattr(logical_backup, "PSYCOPG_IMPORT_ERROR", missing)
+    facts = observed(place, monkeypatch, holds_transactions=False)
+    assert facts.blockers == ()
+    (warning,) = facts.warnings
+    assert "psql" in warning
+    assert "host_requirements" in warning
+    assert "psql" in facts.against[REPLICA]
+    assert len(facts.details["logical_backup"]) == 1
+
+
+def test_nothing_is_said_of_a_driver_that_is_there(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    facts = observed(place, monkeypatch, holds_transactions=True)
+    assert facts.warnings == ()
+    assert facts.against == {}
+    assert facts.details["logical_backup"] == []
+
+
+def test_a_backup_that_could_not_be_proved_is_not_taken(
+    place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(logical_backup, "PSYCOPG_IMPORT_ERROR", ImportError("No module named 'psycopg'"))
+    facts = observed(place, monkeypatch, holds_transactions=False)
+    monkeypatch.setattr(
+        subject.PostgresqlStore, "session", lambda *_args: contextlib.nullcontext(SimpleNamespace(login=None))
+    )
+    request = BackupRequest("app-1", "db", str(place.root), str(tmp_path / "backups" / "db"), "logical")
+    store = subject.PostgresqlStore(subject.Login())
+    with pytest.raises(StatefulError, match="could not be proved") as caught:
+        store.backup(FakeEngine(), running(), facts, request, lambda done, total: None)  # type: ignore[arg-type]
+    assert "host_requirements" in caught.value.next_command

@@ -59,6 +59,8 @@ def test_nothing_is_in_the_way() -> None:
     assert found() == []
 
 
+LOGICAL = {"logical_backup": ["no psycopg"]}
+
 # What is wrong, what the sentence names, and the way out that it offers.
 TABLE = [
     ("no strategy", lambda: of(cannot=dict.fromkeys((RENAME, "clone", "replica", COPY), "no")), "copy: no", "strategy"),
@@ -104,6 +106,15 @@ TABLE = [
         "a part in memory", lambda: found(what=findings(outlying=(Outlying("db", "a tablespace", "/fast", TMPFS),))),
         "a tablespace", "on disk first",
     ),
+    (
+        "a backup without proof", lambda: of(facts=replace(FACTS, details=LOGICAL | {"physical_backup": ["12"]})),
+        "no psycopg", "host_requirements",
+    ),
+    (
+        "a backup without proof, asked for",
+        lambda: found(replace(REQUEST, backup="logical"), findings(a_move(facts=replace(FACTS, details=LOGICAL)))),
+        "no psycopg", "host_requirements",
+    ),
     ("too long", lambda: found(replace(REQUEST, max_downtime=0.5)), "1.0 s", "max_downtime"),
     ("space", lambda: of(cannot=ELSEWHERE, free_bytes=GIB), "bytes are missing", "Free them"),
 ]  # fmt: skip
@@ -115,6 +126,11 @@ def test_each_is_said_with_a_way_out(what: str, ask: Any, named: str, way_out: s
     assert named in sentence
     assert way_out in sentence
     assert sentence.endswith(".")
+
+
+@pytest.mark.parametrize("backup", ["auto", "physical", "none"])
+def test_only_a_logical_backup_needs_a_snapshot(backup: str) -> None:
+    assert found(replace(REQUEST, backup=backup), findings(a_move(facts=replace(FACTS, details=LOGICAL)))) == []
 
 
 def test_what_the_store_and_the_files_say_is_passed_on() -> None:
