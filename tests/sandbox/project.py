@@ -163,7 +163,7 @@ class Project:
 
     def _postgres_answers(self) -> bool:
         try:
-            return serves_tcp(self._pid("postgres"), self.postgres_user, self.database)
+            return serves_tcp(self._pid("postgres"))
         except NotRunning:
             return False
 
