@@ -183,6 +183,10 @@ class ComposeCli:
         """Return the absolute paths of the compose files in use, overrides included."""
         return effective_files(self.options, self.environment, v1=self.is_v1)
 
+    def typed(self, *words: str) -> str:
+        """Return a command of compose for this project as an admin would type it on the host."""
+        return as_typed((*self.invocation.base(), *words), self.options.project_src)
+
     # -- questions ---------------------------------------------------------
 
     def config(self, *, interpolate: bool = True, all_profiles: bool = False) -> dict[str, Any]:

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -14,7 +15,7 @@ from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
-from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import Blocker, StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Copy
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import (
     control,
@@ -328,10 +329,16 @@ def _lsn(text: str) -> int:
     return int(high, 16) << 32 | int(low, 16)
 
 
-def _blockers(cluster: Cluster, container: Container) -> list[str]:
+def _blockers(cluster: Cluster, container: Container) -> list[Blocker]:
     found = []
     if cluster.in_recovery:
-        found.append(f"The server in {container.name} is a standby in recovery: move its primary, or promote it first.")
+        asking = ("docker", "exec", container.name, "psql", "-U", cluster.superuser, "-d", "postgres", "-xc")
+        found.append(
+            Blocker(
+                f"The server in {container.name} is a standby in recovery: move its primary, or promote it first.",
+                shlex.join((*asking, "SELECT * FROM pg_stat_wal_receiver")),
+            )
+        )
     return found
 
 

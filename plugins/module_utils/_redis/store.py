@@ -88,9 +88,9 @@ class RedisStore:
         identity = self.identity(host_path)
         if not container.running:
             return StoreFacts(kind=self.kind, version="", data_path=data_path, identity=identity)
-        facts = observe_redis(self._session(engine, container))
+        session = self._session(engine, container)
+        facts = observe_redis(session)
         plan = shutdown.plan_save(facts)
-        blockers = [f"{container.name}: {sentence}" for sentence in facts.blockers()]
         warnings = []
         if plan.settings:
             warnings.append(
@@ -101,7 +101,7 @@ class RedisStore:
             version=facts.version_text,
             data_path=facts.dir,
             identity=identity,
-            blockers=tuple(blockers),
+            blockers=tuple(facts.blockers(container.name, session.client)),
             warnings=tuple(warnings),
             details=facts_as_dict(facts),
         )

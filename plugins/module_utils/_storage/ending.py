@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import Project, observe_project
-from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, StatefulError
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, StatefulError, refusal
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation import execute
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.detached import run_detached
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Handlers
@@ -176,9 +176,7 @@ def _carry_back(ending: Ending, operation: Operation, carrying: Operation | None
         goal = rollback_goal(operation.plan.goal.project, operation.id)
         back = plan_way_back(world, operation, ending.make_request(project), ending.operations.next_id(goal))
         if back.blockers:
-            raise InvalidInput(
-                " ".join(back.blockers), blockers=list(back.blockers), plan_text=back.plan.text, operation=operation.id
-            )
+            raise refusal(back.blockers, plan_text=back.plan.text, operation=operation.id)
         if ending.check_mode:
             return {"changed": True, "operation": operation.id, "plan_text": back.plan.text, "copies": []}
         facts = {**back.plan.facts, "compose": dict(operation.plan.facts["compose"])}

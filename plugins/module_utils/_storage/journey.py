@@ -14,7 +14,7 @@ from typing import Any
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import Project, observe_project
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import OPERATION_LABEL, ROLE_LABEL
-from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import AGAIN, Blocker, StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import DONE, SWITCH, Goal, Plan, Step
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import OperationStore
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage import planner, preflight, report
@@ -72,7 +72,7 @@ class Planned:
     plan: Plan | None
     findings: Findings | None
     choices: Mapping[str, Choice]
-    blockers: tuple[str, ...] = ()
+    blockers: tuple[Blocker, ...] = ()
     warnings: tuple[str, ...] = ()
 
 
@@ -108,7 +108,7 @@ def plan(world: World, observed: Observed, operations: OperationStore) -> Planne
         raise StatefulError(
             f"The operation {observed.unfinished} was open when this run looked at the project, and has ended since.",
             state="as that operation left it",
-            next_command="run the same task again",
+            next_command=AGAIN,
         )
     if not observed.moving:
         return _file_only(world, observed)

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import Blocker
+
 BIND = "bind"
 NAMED = "named"
 ANONYMOUS = "anonymous"
@@ -59,7 +61,7 @@ class StoreFacts:
     data_path: str
     identity: Mapping[str, Any] = field(default_factory=dict)
     against: Mapping[str, str] = field(default_factory=dict)
-    blockers: tuple[str, ...] = ()
+    blockers: tuple[Blocker, ...] = ()
     warnings: tuple[str, ...] = ()
     details: Mapping[str, Any] = field(default_factory=dict)
     outside: Mapping[str, str] = field(default_factory=dict)
@@ -176,7 +178,7 @@ class PlannedRewrite:
     how: str = ""
     warnings: tuple[str, ...] = ()
     diff: tuple[Mapping[str, str], ...] = ()
-    blockers: tuple[str, ...] = ()
+    blockers: tuple[Blocker, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -231,7 +233,10 @@ class StoppedContainer:
 
 @dataclass(frozen=True)
 class Request:
-    """What the admin asked for; paths are absolute. ``max_downtime`` in seconds, 0 for no limit."""
+    """What the admin asked for; paths are absolute. ``max_downtime`` in seconds, 0 for no limit.
+
+    ``compose``: what is typed in a shell of the host before a command of compose for this project.
+    """
 
     project: str
     project_dir: str
@@ -244,6 +249,7 @@ class Request:
     pin_images: bool = False
     accept_drift: bool = False
     max_downtime: float = 0.0
+    compose: str = "docker compose"
 
 
 @dataclass(frozen=True)
@@ -253,7 +259,8 @@ class Findings:
     ``floating``: services whose image tag resolves to another image by now,
     with a sentence each. ``other_majors``: those of them that could not read or
     would upgrade the data, in words. ``drift``: what recreating a service would change
-    besides its mount, in words.
+    besides its mount, in words. ``stranded_by_up``: the services whose data a
+    plain ``up`` would leave behind, because it creates them anew on another place.
     """
 
     moves: tuple[Move, ...]
@@ -265,9 +272,10 @@ class Findings:
     images_to_write: Mapping[str, str] = field(default_factory=dict)
     other_majors: Mapping[str, str] = field(default_factory=dict)
     drift: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    blockers: tuple[str, ...] = ()
+    blockers: tuple[Blocker, ...] = ()
     warnings: tuple[str, ...] = ()
     backup_place: Place | None = None
     compose_v1: bool = False
     other_anonymous: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     outlying: tuple[Outlying, ...] = ()
+    stranded_by_up: frozenset[str] = frozenset()

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import Project, observe_project
-from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, StatefulError
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import Blocker, InvalidInput, StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import (
     COMMITTED,
     DONE,
@@ -56,7 +56,7 @@ class WayBack:
     """A planned roll back, and what forbids it."""
 
     plan: Plan
-    blockers: tuple[str, ...]
+    blockers: tuple[Blocker, ...]
 
 
 def transfers_done(operation: Operation) -> list[Transfer]:
@@ -127,23 +127,23 @@ def plan_way_back(world: World, operation: Operation, request: Request, new_id: 
     return WayBack(rollback_plan.rollback_plan(request, choices, transfers, steps, operation.id), tuple(blockers))
 
 
-def _options_refusal(done: Transfer) -> str:
+def _options_refusal(done: Transfer) -> Blocker:
     """Say why data cannot come back to a volume that is a mount of something else."""
-    return (
+    return Blocker(
         f"The volume {done.origin.volume} of {done.service} has options ({', '.join(sorted(done.options))}): its"
         " directory is a mount of something else only while a container uses it, so current data cannot be carried back"
         f" into it. It still holds the data as of the move. Stay on {done.goal.path}, or copy from there by hand."
     )
 
 
-def _v1_refusal(done: Transfer) -> str:
+def _v1_refusal(done: Transfer) -> Blocker:
     """Say why compose v1 cannot come back to an anonymous volume.
 
     It needs a run with an extra file, after which v1's next plain ``up``
     recreates the container, dies while doing so on newer engines
     (docker/compose 11693) and leaves the service stopped.
     """
-    return (
+    return Blocker(
         f"Compose v1 cannot bring {done.service} back to an anonymous volume: its next plain 'up' would fail and leave"
         " the service stopped. Install compose v2 and run the same task again, or stay on the bind mount."
     )

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, StatefulError
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import Blocker, StatefulError, refusal
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation import execute
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.detached import run_detached
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Handlers
@@ -131,16 +131,9 @@ def of_operation(world: World, operation: Operation) -> World:
     return replace(world, project=operation.plan.goal.project, compose=world.compose.with_options(project_src=source))
 
 
-def blocked(plan: Plan, blockers: Sequence[str]) -> StatefulError:
+def blocked(plan: Plan, blockers: Sequence[Blocker]) -> StatefulError:
     """Return the error that names everything in the way, with the plan beside it."""
-    return InvalidInput(
-        " ".join(blockers),
-        next_command="remove what is named here, then run the same task again",
-        blockers=list(blockers),
-        plan=dict(plan.summary),
-        plan_text=plan.text,
-        plan_complete=True,
-    )
+    return refusal(blockers, plan=dict(plan.summary), plan_text=plan.text, plan_complete=True)
 
 
 def _checked(task: Task, world: World, observed: journey.Observed) -> dict[str, Any]:

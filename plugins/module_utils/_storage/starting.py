@@ -6,6 +6,10 @@
 
 from __future__ import annotations
 
+import posixpath
+import shlex
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import Blocker
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import (
     BIND,
     POSTGRESQL,
@@ -13,57 +17,84 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model i
 )
 
 
-def of_unstarted(waiting: Unstarted) -> list[str]:
-    """Return what would let a service without a container start without its data, or on data that is not its own."""
+def of_unstarted(waiting: Unstarted, compose: str) -> list[Blocker]:
+    """Return what would let a service without a container start without its data, or on data that is not its own.
+
+    ``compose``: what is typed before a command of compose for this project.
+    """
     place, service = waiting.place, waiting.service
     found = []
     if waiting.left_behind:
         first = (
             f"{service} has no container, and its file mounts {waiting.mounted_now} at {waiting.target}, which holds"
         )
+        by_hand = waiting.mounted_kind == BIND
+        way_out = (
+            f"Move that directory to {place.path} by hand first."
+            if by_hand
+            else f"Make the container (docker compose up --no-start {service}) and run the same task again: then the"
+            " data is moved."
+        )
         found.append(
-            f"{first} {waiting.left_behind}: with the mount of {place.path} in its place the next 'up' would start"
-            f" without that. "
-            + (
-                f"Move that directory to {place.path} by hand first."
-                if waiting.mounted_kind == BIND
-                else f"Make the container (docker compose up --no-start {service}) and run the same task again: then"
-                " the data is moved."
+            Blocker(
+                f"{first} {waiting.left_behind}: with the mount of {place.path} in its place the next 'up' would start"
+                f" without that. {way_out}",
+                moving(waiting.mounted_now, place.path)
+                if by_hand
+                else f"{compose} up --no-start {shlex.quote(service)}",
             )
         )
     if waiting.astray:
         found.append(
-            f"The image of {service} keeps its data at {waiting.astray}, which a mount at {waiting.target} does not"
-            f" hold: name the target that does."
+            Blocker(
+                f"The image of {service} keeps its data at {waiting.astray}, which a mount at {waiting.target} does not"
+                f" hold: name the target that does."
+            )
         )
     if waiting.lost_here and not waiting.holds:
         found.append(
-            f"{service} has no container, and volumes of this project without one hold {waiting.store} data:"
-            f" {', '.join(waiting.lost_here)}. The next 'up' would initialise an empty one in {place.path}. Mount the"
-            f" right volume in the file again, make the container (docker compose up --no-start {service}), and run the"
-            " same task again; or remove what is not needed (docker volume rm)."
+            Blocker(
+                f"{service} has no container, and volumes of this project without one hold {waiting.store} data:"
+                f" {', '.join(waiting.lost_here)}. The next 'up' would initialise an empty one in {place.path}. Mount"
+                f" the right volume in the file again, make the container (docker compose up --no-start {service}), and"
+                " run the same task again; or remove what is not needed (docker volume rm).",
+                "docker volume ls --filter dangling=true",
+            )
         )
     if waiting.store and waiting.replicas > 1:
         found.append(
-            f"The file asks for {waiting.replicas} replicas of {service}, which would all write to {place.path}: write"
-            " scale: 1 (or deploy.replicas: 1) into the file."
+            Blocker(
+                f"The file asks for {waiting.replicas} replicas of {service}, which would all write to {place.path}:"
+                " write scale: 1 (or deploy.replicas: 1) into the file."
+            )
         )
     if waiting.store and not place.empty:
         found += _of_occupied(waiting)
     return found
 
 
-def _of_occupied(waiting: Unstarted) -> list[str]:
+def moving(origin: str, goal: str) -> str:
+    """Return the command that gives a directory another path, and fails where something stands there."""
+    made = shlex.join(("mkdir", "-p", posixpath.dirname(goal)))
+    return f"{made} && {shlex.join(('mv', '-T', origin, goal))}"
+
+
+def _of_occupied(waiting: Unstarted) -> list[Blocker]:
     path, service = waiting.place.path, waiting.service
     own = [found for found in waiting.holds if found.store == waiting.store]
     if not own:
         return [
-            f"{path} is not empty: it holds {waiting.place.occupied_by}, and {service} is {waiting.store}. Name another"
-            " directory, or move that away first."
+            Blocker(
+                f"{path} is not empty: it holds {waiting.place.occupied_by}, and {service} is {waiting.store}. Name"
+                " another directory, or move that away first.",
+                shlex.join(("ls", "-la", path)),
+            )
         ]
     return [
-        f"{path} holds {found.shown}, and the image of {service} is {waiting.store} {waiting.version}, which cannot"
-        " start on that: name the image that the data belongs to, or another directory."
+        Blocker(
+            f"{path} holds {found.shown}, and the image of {service} is {waiting.store} {waiting.version}, which cannot"
+            " start on that: name the image that the data belongs to, or another directory."
+        )
         for found in own
         if not can_read(waiting.store, found.version, waiting.version)
     ]

@@ -6,12 +6,13 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import Blocker, InvalidInput
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import (
     ANONYMOUS,
     AUTO,
@@ -46,12 +47,12 @@ from tests.unit.storage.findings import DATA, FACTS, GIB, PLACE, REQUEST, a_move
 ELSEWHERE = {RENAME: "another file system", "clone": "another file system", "replica": "no"}
 
 
-def found(request: Request = REQUEST, what: Findings | None = None) -> list[str]:
+def found(request: Request = REQUEST, what: Findings | None = None) -> list[Blocker]:
     told = what or findings()
     return blockers(request, told, {name_of(move): choose(move, request.strategy) for move in told.moves})
 
 
-def of(**changes: Any) -> list[str]:
+def of(**changes: Any) -> list[Blocker]:
     return found(what=findings(a_move(**changes)))
 
 
@@ -109,21 +110,48 @@ TABLE = [
 ]  # fmt: skip
 
 
+# All others are for the admin to choose: another option, another place.
+COMMANDS = {
+    "not empty": "ls -la /srv/app/postgres",
+    "read-only": "mount -o remount,rw /",
+    "inodes": "df -i /",
+    "read-only backup": "mount -o remount,rw /",
+    "build context": r"printf '\n%s\n' postgres >> /srv/app/.dockerignore",
+    "other users": f"docker ps -a --filter volume={'a' * 64}",
+    "drift": "cd /srv/app && docker compose up -d --no-deps db",
+    "space": "df -h /",
+}
+
+
 @pytest.mark.parametrize("what, ask, named, way_out", TABLE, ids=[row[0] for row in TABLE])
 def test_each_is_said_with_a_way_out(what: str, ask: Any, named: str, way_out: str) -> None:
-    (sentence,) = ask()
-    assert named in sentence
-    assert way_out in sentence
-    assert sentence.endswith(".")
+    (blocker,) = ask()
+    assert named in blocker.text
+    assert way_out in blocker.text
+    assert blocker.text.endswith(".")
+    assert blocker.command == COMMANDS.get(what, "")
 
 
 def test_what_the_store_and_the_files_say_is_passed_on() -> None:
-    move = a_move(facts=replace(FACTS, blockers=("It is a standby.",)))
-    rewrite = replace(findings().rewrite, blockers=("The file lacks it.",))
-    told = findings(move, blockers=("Other.",), rewrite=rewrite)
-    assert found(what=told) == [
-        "Other.", "The file lacks it.", "It is a standby.",
-    ]  # fmt: skip
+    theirs = [Blocker("Other.", "df"), Blocker("The file lacks it."), Blocker("It is a standby.", "psql")]
+    move = a_move(facts=replace(FACTS, blockers=(theirs[2],)))
+    rewrite = replace(findings().rewrite, blockers=(theirs[1],))
+    assert found(what=findings(move, blockers=(theirs[0],), rewrite=rewrite)) == theirs
+
+
+def test_paths_are_quoted_for_a_shell() -> None:
+    place = {"path": "/srv/Mein Próject/it's", "exists": True, "empty": False, "occupied_by": "a file"}
+    commands = [blocker.command for blocker in of(**place, ignore_line="it's", ignore_file="/srv/Mein Próject/.d")]
+    assert [shlex.split(command) for command in commands] == [
+        ["ls", "-la", "/srv/Mein Próject/it's"],
+        ["printf", r"\n%s\n", "it's", ">>", "/srv/Mein Próject/.d"],
+    ]
+
+
+def test_drift_is_not_applied_by_what_would_lose_the_data() -> None:
+    (blocker,) = found(what=findings(drift={"db": ("the command changed",)}, stranded_by_up=frozenset({"db"})))
+    assert "accept_drift: true" in blocker.text
+    assert (blocker.command, "docker compose up -d" in blocker.text) == ("", False)
 
 
 def test_everything_in_the_way_is_said_at_once() -> None:
@@ -170,7 +198,7 @@ def test_space_is_added_up_for_each_file_system(backup: str, device: int, free: 
     assert bool(said) == missing
     if missing:
         needed = int(GIB * 1.05) * 2 + (64 << 20) + (32 << 20)
-        assert f"{needed - free:,} bytes are missing" in said[0]
+        assert f"{needed - free:,} bytes are missing" in said[0].text
 
 
 def test_a_limit_of_nothing_is_no_limit() -> None:
@@ -251,12 +279,23 @@ WAITING: list[tuple[str, dict[str, Any], str, str]] = [
 ]  # fmt: skip
 
 
+COMMANDS_OF_WAITING = {
+    "the named volume of a project that is down": "cd /srv/app && docker compose up --no-start db",
+    "another directory": "mkdir -p /srv/app && mv -T /srv/old /srv/app/postgres",
+    "a volume of the project": "docker volume ls --filter dangling=true",
+    "foreign files": "ls -la /srv/app/postgres",
+    "data of another store": "ls -la /srv/app/postgres",
+    "build context": r"printf '\n%s\n' postgres >> /srv/app/.dockerignore",
+}
+
+
 @pytest.mark.parametrize("what, changes, named, way_out", WAITING, ids=[row[0] for row in WAITING])
 def test_no_service_starts_without_its_data(what: str, changes: dict[str, Any], named: str, way_out: str) -> None:
-    (sentence,) = found(what=waiting(**changes))
-    assert named in sentence
-    assert way_out in sentence
-    assert sentence.endswith(".")
+    (blocker,) = found(what=waiting(**changes))
+    assert named in blocker.text
+    assert way_out in blocker.text
+    assert blocker.text.endswith(".")
+    assert blocker.command == COMMANDS_OF_WAITING.get(what, "")
 
 
 def test_a_service_may_start_on_data_of_its_own() -> None:

@@ -125,7 +125,7 @@ def wish(project: Small, rewrite: str) -> Request:
 def test_a_file_of_somebody_else_has_to_name_the_mount(tmp_path: Path) -> None:
     lacking = small(tmp_path, HEAD)
     (said,) = survey.survey_files(lacking.world, lacking.project, wish(lacking, "none"), ()).rewrite.blockers
-    assert "/data" in said
+    assert "/data" in said.text
     (tmp_path / "there").mkdir()
     there = small(tmp_path / "there", HEAD + "    volumes: ['./place:/data']\n")
     assert survey.survey_files(there.world, there.project, wish(there, "none"), ()).rewrite.blockers == ()
@@ -137,7 +137,7 @@ def test_an_override_file_that_compose_would_not_read(tmp_path: Path, monkeypatc
     project = small(tmp_path, HEAD)
     project.compose.environment = {"COMPOSE_FILE": "compose.yaml"}
     (said,) = survey.survey_files(project.world, project.project, wish(project, "override"), ()).rewrite.blockers
-    assert str(tmp_path / "compose.override.yaml") in said
+    assert str(tmp_path / "compose.override.yaml") in said.text
     # The way out that the sentence names.
     (tmp_path / "compose.override.yaml").write_text("x-empty: true\n")
     project.compose.environment = {"COMPOSE_FILE": "compose.yaml:compose.override.yaml"}
