@@ -6,12 +6,19 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 AGAIN = "run the same task again"
 """The next command where nothing has to be put right first."""
+
+
+def shell(*words: str | os.PathLike[str]) -> str:
+    """Return a command as one line that can be pasted into a shell."""
+    return shlex.join(os.fspath(word) for word in words)
 
 
 class StatefulError(Exception):

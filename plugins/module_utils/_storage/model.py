@@ -131,6 +131,13 @@ class Place:
     is_mount_point: bool = False
     free_inodes: int | None = None
     """None where the file system sets no limit."""
+    closed: str = ""
+    """The directory in which it would be made, if not even root may make anything there."""
+    soft: bool = False
+    """Whether it lies on an NFS mount that gives up on a server that is slow."""
+    owner: str = ""
+    """``uid:gid`` of the directory, empty where it does not exist."""
+    mode: int = 0
 
 
 @dataclass(frozen=True)
@@ -199,7 +206,9 @@ class Unstarted:
     ``mounted_now``: what the file mounts there so far, ``left_behind`` what that
     holds. ``astray``: where the image would put its data beside the mount.
     ``lost``: volumes without a container that hold data of the same kind,
-    ``lost_here`` those that bear the project's label.
+    ``lost_here`` those that bear the project's label. ``user``: the numeric
+    ``uid`` or ``uid:gid`` that its file or else its image has it run as; empty
+    for root, whose entrypoint takes the directory over, and for a name.
     """
 
     service: str
@@ -215,6 +224,7 @@ class Unstarted:
     lost: tuple[str, ...] = ()
     lost_here: tuple[str, ...] = ()
     replicas: int = 1
+    user: str = ""
     ignore_line: str = ""
     ignore_file: str = ""
 

@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ansible_collections.selfhost.stateful.plugins.module_utils._errors import Blocker, InvalidInput
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import Blocker, InvalidInput, shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import (
     ANONYMOUS,
     BIND,
@@ -27,6 +27,12 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model i
     Place,
     Request,
 )
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.places import (
+    of_own_places,
+    of_place,
+    overlap,
+    told_of_place,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.starting import (
     of_unstarted,
     told_of_unstarted,
@@ -36,9 +42,6 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.strateg
     downtime,
     space_needed,
 )
-
-WITHOUT_OWNERS = frozenset({"vfat", "msdos", "exfat", "ntfs", "ntfs3", "fuseblk", "9p", "cifs", "smb3"})
-SQUASHING = frozenset({"nfs", "nfs4"})
 
 
 def check_request(mounts: Iterable[MountRequest]) -> None:
@@ -65,12 +68,13 @@ def check_move(data: DataPath, source: str) -> None:
         raise InvalidInput(f"{where} is in memory (tmpfs): there is nothing on disk that could be moved.")
     if data.kind == BIND:
         raise InvalidInput(
-            f"{where} is a bind mount already, of {data.host_path}: moving between bind mounts is not what this does.",
-            next_command="leave the mount as it is, or stop the service and move the directory by hand",
+            f"{where} is a bind mount already, of {data.host_path}: moving between bind mounts is not what this does."
+            " Leave the mount as it is, or stop the service and move the directory by hand."
         )
     if data.driver not in ("", "local"):
         raise InvalidInput(
-            f"{where} is a volume of the driver {data.driver}; only volumes of the local driver can be moved."
+            f"{where} is a volume of the driver {data.driver}; only volumes of the local driver can be moved.",
+            next_command=shell("docker", "volume", "inspect", data.volume),
         )
     if data.host_path and overlap(data.host_path, source):
         raise InvalidInput(f"{source} overlaps with {data.host_path}, where the data of {data.service} is now.")
@@ -91,7 +95,7 @@ def blockers(request: Request, findings: Findings, choices: Mapping[str, Choice]
         if part.kind in ways_out
     ]
     for unstarted in findings.unstarted:
-        found += _of_place(unstarted.place, unstarted.ignore_line, unstarted.ignore_file)
+        found += of_place(unstarted.place, unstarted.store, unstarted.ignore_line, unstarted.ignore_file)
         found += of_unstarted(unstarted, request.compose)
     found += _space(request, findings, choices)
     if not request.accept_drift:
@@ -113,7 +117,7 @@ def blockers(request: Request, findings: Findings, choices: Mapping[str, Choice]
                     " backup: auto, or strategy: rename where that is possible."
                 )
             )
-    found += _of_own_places(request, findings)
+    found += of_own_places(request, findings)
     if not request.pin_images:
         found += [
             Blocker(
@@ -169,11 +173,7 @@ def warnings(request: Request, findings: Findings, choices: Mapping[str, Choice]
                 f"Until the switch a copy of the data of {move.data.service} grows inside the build context of this"
                 f" project: build nothing before that, or add the line '{move.partial_line}' to its ignore file."
             )
-        if move.place.filesystem in SQUASHING:
-            found.append(
-                f"{move.place.path} lies on {move.place.filesystem}: where the server maps root to nobody, the owners"
-                " of files cannot be kept, and the run ends before its downtime."
-            )
+        found += told_of_place(move.place, move.data.store)
     found += [
         f"{part.service} keeps {part.what} at {part.path}, in an anonymous volume, which 'down' leaves without a name:"
         f" list it in mounts too, with target: {part.path}, to have it moved."
@@ -181,6 +181,7 @@ def warnings(request: Request, findings: Findings, choices: Mapping[str, Choice]
         if part.kind == ANONYMOUS
     ]
     for unstarted in findings.unstarted:
+        found += told_of_place(unstarted.place, unstarted.store)
         found += told_of_unstarted(unstarted)
     for service, sentence in findings.floating.items():
         advice = "" if request.pin_images else " Set pin_images: true to write the image that runs into the file."
@@ -221,16 +222,16 @@ def _of_move(move: Move, choice: Choice) -> list[Blocker]:
             Blocker(
                 f"{place.path} is not empty: it holds {place.occupied_by}. Name another directory, or move that away"
                 " first.",
-                shlex.join(("ls", "-la", place.path)),
+                shell("ls", "-la", place.path),
             )
         )
-    found += _of_place(place, move.ignore_line, move.ignore_file)
+    found += of_place(place, data.store, move.ignore_line, move.ignore_file)
     if move.users:
         found.append(
             Blocker(
                 f"The volume of {data.service} is mounted by {', '.join(move.users)} too, which would keep the old"
                 " place: give that container the new mount first, or remove it.",
-                shlex.join(("docker", "ps", "-a", "--filter", f"volume={data.volume}")),
+                shell("docker", "ps", "-a", "--filter", f"volume={data.volume}"),
             )
         )
     if move.shipped_by_image:
@@ -249,77 +250,6 @@ def _of_move(move: Move, choice: Choice) -> list[Blocker]:
         )
     if data.facts is not None:
         found += data.facts.blockers
-    return found
-
-
-def _of_place(place: Place, ignore_line: str, ignore_file: str) -> list[Blocker]:
-    found = []
-    if place.volatile:
-        found.append(
-            Blocker(
-                f"{place.path} lies on {place.filesystem}, which does not survive a restart. Name a directory on disk."
-            )
-        )
-    if place.filesystem in WITHOUT_OWNERS:
-        found.append(
-            Blocker(
-                f"{place.path} lies on {place.filesystem}, which does not keep the owners of files, and the service"
-                " would not be let at its data: name a directory on a file system of Linux."
-            )
-        )
-    if place.read_only:
-        found.append(
-            Blocker(
-                f"{place.path} lies on {place.mount_point}, which is mounted read-only: mount -o remount,rw"
-                f" {place.mount_point}, or name another directory.",
-                _remount(place),
-            )
-        )
-    if ignore_line:
-        found.append(
-            Blocker(
-                f"{place.path} lies inside the build context of this project and would be copied into the image or"
-                f" break the build: add the line '{ignore_line}' to {ignore_file}.",
-                # The line break before it, because the last line of the file may have none.
-                f"printf '\\n%s\\n' {shlex.quote(ignore_line)} >> {shlex.quote(ignore_file)}",
-            )
-        )
-    return found
-
-
-def _remount(place: Place) -> str:
-    return shlex.join(("mount", "-o", "remount,rw", place.mount_point))
-
-
-def _of_own_places(request: Request, findings: Findings) -> list[Blocker]:
-    """Return what speaks against the directories of backups and of what is retained."""
-    found = []
-    for directory, option in ((request.backup_dir, "backup_dir"), (request.retained_dir, "operations_dir")):
-        for move in findings.moves:
-            if directory and overlap(directory, move.source):
-                found.append(
-                    Blocker(
-                        f"{move.source} and {directory} lie inside one another, and what is kept there must not be"
-                        f" mixed with data that is used: name another source, or another {option}."
-                    )
-                )
-    place = findings.backup_place
-    if place is not None and request.backup != "none":
-        if place.volatile:
-            found.append(
-                Blocker(
-                    f"{place.path} lies on {place.filesystem}, which does not survive a restart, and is to hold the"
-                    " backup: name a directory on disk as backup_dir."
-                )
-            )
-        if place.read_only:
-            found.append(
-                Blocker(
-                    f"{place.path} lies on {place.mount_point}, which is mounted read-only, and is to hold the backup:"
-                    " name another backup_dir.",
-                    _remount(place),
-                )
-            )
     return found
 
 
@@ -361,7 +291,7 @@ def _space(request: Request, findings: Findings, choices: Mapping[str, Choice]) 
         Blocker(
             f"{places[device].mount_point} has {places[device].free_inodes} inodes free and needs {count}: name a"
             " source on another file system, or remove files that are not needed (df -i shows them).",
-            shlex.join(("df", "-i", places[device].mount_point)),
+            shell("df", "-i", places[device].mount_point),
         )
         for device, count in inodes.items()
         if places[device].free_inodes is not None and count > (places[device].free_inodes or 0)
@@ -371,14 +301,8 @@ def _space(request: Request, findings: Findings, choices: Mapping[str, Choice]) 
             f"{places[device].mount_point} has {places[device].free_bytes:,} bytes free and needs {bytes_:,}:"
             f" {bytes_ - places[device].free_bytes:,} bytes are missing. Free them, or put the backup on another file"
             " system with backup_dir.",
-            shlex.join(("df", "-h", places[device].mount_point)),
+            shell("df", "-h", places[device].mount_point),
         )
         for device, bytes_ in needed.items()
         if bytes_ > places[device].free_bytes
     ]
-
-
-def overlap(one: str, other: str) -> bool:
-    """Tell whether two paths are the same or one lies below the other; both absolute, symbolic links resolved."""
-    first, second = one.rstrip("/") + "/", other.rstrip("/") + "/"
-    return first.startswith(second) or second.startswith(first)

@@ -12,7 +12,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import Project, observe_project
-from ansible_collections.selfhost.stateful.plugins.module_utils._errors import Blocker, InvalidInput, StatefulError
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import (
+    Blocker,
+    InvalidInput,
+    StatefulError,
+    shell,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import (
     COMMITTED,
     DONE,
@@ -21,6 +26,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model
     Plan,
     Step,
 )
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.report import rolling_back
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import Operation
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage import preflight, rollback_plan
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import (
@@ -86,12 +92,12 @@ def check_state(operation: Operation, newest: Operation | None) -> None:
     if state == DONE and newest is not None and newest.id != operation.id:
         raise InvalidInput(
             f"Only the newest operation of a project can be rolled back, and that is {newest.id}.",
-            next_command=f"roll {newest.id} back first, then {operation.id}",
+            next_command=f"{rolling_back(newest)}, and then the same with {operation.id}",
         )
     if state in OPEN_STATES and operation.history().proved:
         raise InvalidInput(
             f"The operation {operation.id} is proved and unfinished; it can be rolled back once it is finished.",
-            next_command="run its task again to finish it, then roll it back",
+            next_command=f"run the task of the operation {operation.id} again, then roll it back",
         )
 
 
@@ -108,7 +114,7 @@ def plan_way_back(world: World, operation: Operation, request: Request, new_id: 
         dependents=dependents_of(project, services),
         stores=tuple(stopped(c) for name in services for c in project.containers[name]),
         floating=floating,
-        backup_place=place(world, request.backup_dir),
+        backup_place=place(world, request.backup_dir, shared=True),
         outlying=outlying(world, project, moves),
     )
     blockers = preflight.blockers(request, findings, choices)
@@ -154,14 +160,13 @@ def _move_back(world: World, project: Project, done: Transfer) -> Move:
     if not containers:
         raise StatefulError(
             f"The service {done.service} has no container now, so its data cannot be carried back.",
-            next_command=f"{' '.join(world.compose.invocation.program)} up -d --no-deps {done.service} in"
-            f" {project.working_dir}, then run the same task again",
+            next_command=project.compose.typed("up", "-d", "--no-deps", done.service),
         )
     if len(containers) != 1 or not holds(containers[0], done.target, done.goal):
         raise StatefulError(
             f"The service {done.service} does not have {done.goal.path} at {done.target} any more, so there is nothing"
             " that this operation could carry back.",
-            next_command=f"docker inspect --format '{{{{json .Mounts}}}}' {containers[0].name}",
+            next_command=shell("docker", "inspect", "--format", "{{json .Mounts}}", containers[0].name),
         )
     found = next(path for path in data_paths(world, project, done.service) if path.target == done.target)
     data = with_facts(world, measured(found), containers[0])

@@ -9,10 +9,11 @@ from __future__ import annotations
 import posixpath
 import shlex
 
-from ansible_collections.selfhost.stateful.plugins.module_utils._errors import Blocker
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import Blocker, shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import (
     BIND,
     POSTGRESQL,
+    Place,
     Unstarted,
 )
 
@@ -70,13 +71,57 @@ def of_unstarted(waiting: Unstarted, compose: str) -> list[Blocker]:
         )
     if waiting.store and not place.empty:
         found += _of_occupied(waiting)
+    if waiting.store:
+        found += [Blocker(sentence, command) for sentence, command in _of_owner(waiting)]
     return found
+
+
+def _of_owner(waiting: Unstarted) -> list[tuple[str, str]]:
+    """Return what keeps a service that does not begin as root out of its directory, and the command that lets it in.
+
+    Only of one without a container: what moves keeps its numeric owners, and is
+    started from the image that it ran.
+    """
+    place, user = waiting.place, waiting.user
+    uid, _colon, gid = user.partition(":")
+    if not user:
+        return []
+    said = f"{waiting.service} runs as the user {user}, and"
+    if not place.exists:
+        return [
+            (
+                f"{said} the engine would make {place.path} as root's, where it may not write: make it first.",
+                shell("install", "-d", "-m", "700", "-o", uid, *(("-g", gid) if gid else ()), place.path),
+            )
+        ]
+    if may_use(user, place, waiting.store):
+        return []
+    return [
+        (
+            f"{said} {place.path} belongs to {place.owner} (mode {place.mode:04o}): it could not use that. Give it the"
+            " directory, or name another.",
+            shell("chown", *(("-R",) if waiting.holds else ()), user, place.path),
+        )
+    ]
+
+
+def may_use(user: str, place: Place, store: str) -> bool:
+    """Tell whether a process of ``user`` can keep the data of ``store`` in a directory, by owner and mode alone.
+
+    Postgres insists on owning its directory. A group that nobody named may be the directory's.
+    """
+    uid, _colon, gid = user.partition(":")
+    owner, _colon, group = place.owner.partition(":")
+    if uid == owner or store == POSTGRESQL:
+        return uid == owner
+    enters = 0o3
+    return place.mode & enters == enters or (gid in ("", group) and place.mode >> 3 & enters == enters)
 
 
 def moving(origin: str, goal: str) -> str:
     """Return the command that gives a directory another path, and fails where something stands there."""
-    made = shlex.join(("mkdir", "-p", posixpath.dirname(goal)))
-    return f"{made} && {shlex.join(('mv', '-T', origin, goal))}"
+    made = shell("mkdir", "-p", posixpath.dirname(goal))
+    return f"{made} && {shell('mv', '-T', origin, goal)}"
 
 
 def _of_occupied(waiting: Unstarted) -> list[Blocker]:
@@ -87,7 +132,7 @@ def _of_occupied(waiting: Unstarted) -> list[Blocker]:
             Blocker(
                 f"{path} is not empty: it holds {waiting.place.occupied_by}, and {service} is {waiting.store}. Name"
                 " another directory, or move that away first.",
-                shlex.join(("ls", "-la", path)),
+                shell("ls", "-la", path),
             )
         ]
     return [
@@ -122,6 +167,8 @@ def major_of(store: str, version: str) -> str:
 
 def told_of_unstarted(waiting: Unstarted) -> list[str]:
     found = []
+    if not waiting.store:
+        found += [f"{sentence} ({command})" for sentence, command in _of_owner(waiting)]
     if not waiting.place.empty and not waiting.left_behind:
         what = ", ".join(data.shown for data in waiting.holds) or waiting.place.occupied_by
         found.append(f"{waiting.place.path} holds {what}: {waiting.service} starts on that.")

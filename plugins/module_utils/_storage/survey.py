@@ -84,7 +84,7 @@ def survey(
         drift=_drift(world, project, services, changing),
         blockers=(*others.blockers, *_unkept(moves, request.retained_dir)),
         warnings=others.warnings,
-        backup_place=place(world, request.backup_dir),
+        backup_place=place(world, request.backup_dir, shared=True),
         compose_v1=world.compose.is_v1,
         other_anonymous=_other_anonymous(world, project, services, changing),
         outlying=outlying(world, project, moves),

@@ -60,9 +60,18 @@ def look_around(world: World, project: Project, mount: MountRequest, contexts: S
         lost=lost,
         lost_here=lost_here,
         replicas=service.replicas,
+        user=_numeric_user(service.user or (image.user if image else "")),
         ignore_line=ignore_line,
         ignore_file=ignore_file,
     )
+
+
+def _numeric_user(user: str) -> str:
+    """Return ``user`` where it is a number other than root's; a name is known inside the image alone."""
+    uid, _colon, gid = user.partition(":")
+    if not uid.isdigit() or int(uid) == 0:
+        return ""
+    return user if gid.isdigit() else uid
 
 
 def _mounted_now(world: World, project: Project, mount: MountRequest) -> tuple[str, str, str]:

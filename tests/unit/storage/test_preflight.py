@@ -18,6 +18,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model i
     AUTO,
     BIND,
     COPY,
+    FILES,
     LAYER,
     NAMED,
     POSTGRESQL,
@@ -40,7 +41,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.preflig
     name_of,
     warnings,
 )
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.starting import can_read
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.starting import can_read, may_use
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.strategy import choose
 from tests.unit.storage.findings import DATA, FACTS, GIB, PLACE, REQUEST, a_move, findings, waiting
 
@@ -72,6 +73,13 @@ TABLE = [
     ),
     ("no owners", lambda: of(filesystem="exfat"), "exfat", "name a directory"),
     ("read-only", lambda: of(read_only=True), "read-only", "remount,rw"),
+    ("closed to root", lambda: of(closed="/srv/app"), "/srv/app", "another directory"),
+    ("squashed", lambda: of(closed="/srv/app", filesystem="nfs4"), "root_squash", "another directory"),
+    ("soft", lambda: of(soft=True, filesystem="nfs"), "soft", "hard"),
+    (
+        "closed to the backup", lambda: found(what=findings(backup_place=replace(PLACE, path="/b", closed="/b"))),
+        "The backup in /b", "another directory",
+    ),
     ("inodes", lambda: of(cannot=ELSEWHERE, free_inodes=10), "10 inodes free", "df -i"),
     ("backup inside the source", lambda: found(replace(REQUEST, backup_dir="/srv/app/postgres/b")), "/b", "backup_dir"),
     ("source inside the backups", lambda: found(replace(REQUEST, backup_dir="/srv/app")), "/srv/app", "backup_dir"),
@@ -115,6 +123,10 @@ COMMANDS = {
     "not empty": "ls -la /srv/app/postgres",
     "read-only": "mount -o remount,rw /",
     "inodes": "df -i /",
+    "closed to root": "lsattr -d /srv/app",
+    "squashed": "findmnt -o TARGET,SOURCE,OPTIONS --target /srv/app",
+    "soft": "findmnt -o TARGET,SOURCE,OPTIONS --target /",
+    "closed to the backup": "lsattr -d /b",
     "read-only backup": "mount -o remount,rw /",
     "build context": r"printf '\n%s\n' postgres >> /srv/app/.dockerignore",
     "other users": f"docker ps -a --filter volume={'a' * 64}",
@@ -229,10 +241,19 @@ def test_a_copy_that_grows_in_the_build_context_is_told() -> None:
     assert warnings(REQUEST, told, _choices(told)) == [], "a rename makes no copy"
 
 
-def test_nfs_is_told() -> None:
-    told = findings(a_move(filesystem="nfs4"))
-    assert found(what=told) == []
-    assert any("nfs4" in sentence for sentence in warnings(REQUEST, told, _choices(told)))
+@pytest.mark.parametrize("store, told", [(POSTGRESQL, 2), ("redis", 2), (FILES, 1)])
+def test_nfs_is_told_with_its_danger_to_a_database(store: str, told: int) -> None:
+    what = findings(a_move(filesystem="nfs4", store=store))
+    assert found(what=what) == []
+    said = [sentence for sentence in warnings(REQUEST, what, _choices(what)) if "nfs4" in sentence]
+    assert len(said) == told
+    assert any("sync" in sentence for sentence in said) == (store != FILES)
+    assert len(warnings(REQUEST, waiting(filesystem="nfs4"), {})) == 2
+
+
+def test_files_may_lie_on_a_soft_mount_and_what_is_read_only_is_said_once() -> None:
+    assert of(soft=True, filesystem="nfs", store=FILES) == []
+    assert len(of(read_only=True, closed="/srv/app")) == 1
 
 
 def test_restarts_overlap_and_moves_add_up() -> None:
@@ -258,6 +279,7 @@ def test_a_floating_tag_is_said_with_the_way_to_pin_it() -> None:
 
 CLUSTER = FoundData(POSTGRESQL, "17", "postgresql 17, 4711, shut down")
 FULL: dict[str, Any] = {"exists": True, "empty": False, "occupied_by": "PG_VERSION, base"}
+THERE: dict[str, Any] = {"exists": True, "owner": "0:0", "mode": 0o755}
 WAITING: list[tuple[str, dict[str, Any], str, str]] = [
     (
         "the named volume of a project that is down",
@@ -276,10 +298,16 @@ WAITING: list[tuple[str, dict[str, Any], str, str]] = [
     ("another major", {**FULL, "holds": (replace(CLUSTER, version="15", shown="major 15"),)}, "major 15", "name the"),
     ("volatile", {"volatile": True, "filesystem": "tmpfs"}, "tmpfs", "Name a"),
     ("build context", {"ignore_line": "postgres", "ignore_file": "/srv/app/.dockerignore"}, "'postgres'", "add"),
+    ("a directory of root's", {**THERE, "user": "1000:1000"}, "0:0 (mode 0755)", "Give it"),
+    ("data of another user", {**FULL, **THERE, "holds": (CLUSTER,), "user": "70"}, "0:0 (mode 0755)", "Give it"),
+    ("a directory that is not made yet", {"user": "1000:1000"}, "as root's", "make it first"),
 ]  # fmt: skip
 
 
 COMMANDS_OF_WAITING = {
+    "a directory of root's": "chown 1000:1000 /srv/app/postgres",
+    "data of another user": "chown -R 70 /srv/app/postgres",
+    "a directory that is not made yet": "install -d -m 700 -o 1000 -g 1000 /srv/app/postgres",
     "the named volume of a project that is down": "cd /srv/app && docker compose up --no-start db",
     "another directory": "mkdir -p /srv/app && mv -T /srv/old /srv/app/postgres",
     "a volume of the project": "docker volume ls --filter dangling=true",
@@ -296,6 +324,26 @@ def test_no_service_starts_without_its_data(what: str, changes: dict[str, Any], 
     assert way_out in blocker.text
     assert blocker.text.endswith(".")
     assert blocker.command == COMMANDS_OF_WAITING.get(what, "")
+
+
+@pytest.mark.parametrize("user, owner, mode, store, may", [
+    ("999", "999:999", 0o700, POSTGRESQL, True),
+    ("999:999", "0:999", 0o770, POSTGRESQL, False),
+    ("999:999", "0:999", 0o770, "redis", True),
+    ("999", "0:999", 0o770, "redis", True),
+    ("999:1000", "0:999", 0o770, "redis", False),
+    ("999:999", "0:999", 0o750, "redis", False),
+    ("999:999", "0:0", 0o777, "redis", True),
+])  # fmt: skip
+def test_who_may_use_a_directory(user: str, owner: str, mode: int, store: str, may: bool) -> None:
+    assert may_use(user, replace(PLACE, exists=True, owner=owner, mode=mode), store) is may
+
+
+def test_files_of_no_known_store_may_be_meant_to_be_read_only() -> None:
+    told = waiting(**THERE, store="", user="1000:1000")
+    assert found(what=told) == []
+    (said,) = warnings(REQUEST, told, {})
+    assert "chown 1000:1000 /srv/app/postgres" in said
 
 
 def test_a_service_may_start_on_data_of_its_own() -> None:

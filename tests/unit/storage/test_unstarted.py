@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,23 @@ def test_a_mount_that_the_image_would_not_use(
     project = small(tmp_path, HEAD, images={"store:1": volumes})
     monkeypatch.setattr(type(project.store), "declares", lambda self, image, env: Declared("1", data_path))
     assert seen(project, target).astray == astray
+
+
+@pytest.mark.parametrize("written, of_image, user", [
+    ("", "", ""),
+    ("", "1001", "1001"),
+    ("70:70", "1001", "70:70"),
+    ("0:0", "1001", ""),
+    ("root", "1001", ""),
+    ("redis", "", ""),
+    ("1000:redis", "", "1000"),
+])  # fmt: skip
+def test_the_user_is_the_file_s_or_else_the_image_s(tmp_path: Path, written: str, of_image: str, user: str) -> None:
+    project = small(tmp_path, HEAD + (f"    user: '{written}'\n" if written else ""))
+    image = project.engine.image("store:1")
+    assert image is not None
+    project.engine.images[image.id] = replace(image, user=of_image)
+    assert seen(project).user == user
 
 
 def wish(project: Small, rewrite: str) -> Request:
