@@ -41,7 +41,12 @@ def told(error: StatefulError, module: AnsibleModule) -> dict[str, Any]:
     if not result["next_command"]:
         name = f"selfhost.stateful.{module._name.rpartition('.')[2]}"
         given = next((f", {option}: {module.params[option]}" for option in NAMING if module.params.get(option)), "")
-        result["next_command"] = f"put right what msg names, then run the same task again ({name}{given})"
+        task = f"{name}{given}"
+        result["next_command"] = (
+            f"put right what msg names, then run the same task again ({task})"
+            if result["safe_to_rerun"]
+            else f"look at what msg and state name, and do not run the task again before that is clear ({task})"
+        )
     return result
 
 

@@ -94,6 +94,13 @@ def test_where_none_does_the_task_is_named(error: StatefulError) -> None:
     assert "selfhost.stateful.compose_storage, project_src: /srv/app" in said
 
 
+def test_what_is_not_safe_to_run_again_is_not_told_to_be_run_again() -> None:
+    def work() -> dict[str, Any]:
+        raise StatefulError("Both took writes.", safe_to_rerun=False)
+
+    assert "do not run" in ended(work).said["next_command"]
+
+
 def test_a_refusal_says_everything_at_once() -> None:
     error = refusal([Blocker("One."), Blocker("Two.", "df -h")], plan_text="the plan")
     assert (error.msg, error.facts) == ("One. Two.", {"blockers": ["One.", "Two."], "plan_text": "the plan"})

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.cli import Runner, run_process
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
-from ansible_collections.selfhost.stateful.plugins.module_utils._errors import Blocker
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import Blocker, shell
 
 UNIT_DIRECTORIES = (
     "/etc/systemd/system",
@@ -74,14 +74,14 @@ def _in_the_foreground(name: str, removes: bool, start: str) -> Blocker:
         f" stop: systemctl stop {name} (which stops the project), start the containers without it ({start}), run the"
         f" same task again, and then systemctl start {name}."
     )
-    stop = shlex.join(("systemctl", "stop", name))
+    stop = shell("systemctl", "stop", name)
     if not removes:
         return Blocker(said, f"{stop} && {start}")
     override = f"/run/systemd/system/{name}.d"
     return Blocker(
         f"{said} But what it runs to stop removes the containers, after which nothing leads to their anonymous volumes:"
         f" let it forget that first (ExecStop= in a file in {override}, which lasts until the next boot).",
-        f"{shlex.join(('mkdir', '-p', override))}"
+        f"{shell('mkdir', '-p', override)}"
         f" && printf '[Service]\\nExecStop=\\nExecStopPost=\\n' > {shlex.quote(override + '/keep-containers.conf')}"
         f" && systemctl daemon-reload && {stop} && {start}",
     )

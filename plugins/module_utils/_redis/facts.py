@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import posixpath
 import re
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ansible_collections.selfhost.stateful.plugins.module_utils._errors import Blocker
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import Blocker, shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._redis.counts import Counts, parse_keyspace
 from ansible_collections.selfhost.stateful.plugins.module_utils._redis.session import (
     ErrorReply,
@@ -88,7 +87,7 @@ class RedisFacts:
     def blockers(self, container: str, client: Sequence[str] = ("redis-cli",)) -> list[Blocker]:
         """Return each reason not to move this server's data now. ``client``: the program in ``container`` that asks."""
         asking = ("docker", "exec", container, *client)
-        log = shlex.join(("docker", "logs", "--tail", "50", container))
+        log = shell("docker", "logs", "--tail", "50", container)
         found = []
 
         def add(sentence: str, command: str = "") -> None:
@@ -97,14 +96,14 @@ class RedisFacts:
         if self.role != "master":
             add(
                 "Redis is a replica: move the data of its master instead, or detach it (REPLICAOF NO ONE).",
-                shlex.join((*asking, "INFO", "replication")),
+                shell(*asking, "INFO", "replication"),
             )
         if self.cluster:
             add("Redis runs as a node of a cluster, which is not supported: leave it out of mounts.")
         if self.loading:
             add(
                 "Redis is still loading its data: try again when it answers PING.",
-                shlex.join((*asking, "INFO", "persistence")),
+                shell(*asking, "INFO", "persistence"),
             )
         if self.appendonly and not self.last_aof_write_ok:
             add("Redis could not write its append-only file last time (aof_last_write_status): see its log.", log)
@@ -114,7 +113,7 @@ class RedisFacts:
             add(
                 "Redis is started with appendonly yes but it was switched off at run time: "
                 "its next start would load the old append-only file. Run CONFIG SET appendonly yes first.",
-                shlex.join((*asking, "CONFIG", "SET", "appendonly", "yes")),
+                shell(*asking, "CONFIG", "SET", "appendonly", "yes"),
             )
         for name, now in (("dir", self.dir), ("dbfilename", self.dbfilename)):
             given = self.startup.last(name)
@@ -122,7 +121,7 @@ class RedisFacts:
                 add(
                     f"Redis is started with {name} {given} but uses {now} now: it would start without its data. Set it"
                     " back, or start Redis with what it uses.",
-                    shlex.join((*asking, "CONFIG", "GET", name)),
+                    shell(*asking, "CONFIG", "GET", name),
                 )
         return found
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
-from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError, shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Copy
 from ansible_collections.selfhost.stateful.plugins.module_utils._redis import (
     backup,
@@ -108,7 +108,9 @@ class RedisStore:
 
     def identity(self, host_path: str) -> Identity:
         if not os.path.isdir(host_path):
-            raise StatefulError(f"{host_path} is not there.")
+            raise StatefulError(
+                f"{host_path} is not there.", next_command=shell("ls", "-la", os.path.dirname(host_path))
+            )
         found = orphans.inspect_directory(host_path)
         return {
             "files": sorted(found.rdb_files) if found else [],

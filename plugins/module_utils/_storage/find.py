@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import Project
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container, EngineMount
-from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import (
     ANONYMOUS,
     BIND,
@@ -157,8 +157,10 @@ def _check_way(path: str) -> None:
     """Raise where no directory can be made at ``path``, because of a link or a file on the way to it."""
     above = os.path.dirname(path)
     if os.path.islink(path) and not os.path.exists(path):
-        raise InvalidInput(f"{path} is a symbolic link to nowhere.")
+        raise InvalidInput(f"{path} is a symbolic link to nowhere.", next_command=shell("ls", "-ld", path))
     if os.path.exists(above) and not os.path.isdir(above):
-        raise InvalidInput(f"{above} is not a directory, so {path} cannot be made.")
+        raise InvalidInput(
+            f"{above} is not a directory, so {path} cannot be made.", next_command=shell("ls", "-ld", above)
+        )
     if above != path:
         _check_way(above)

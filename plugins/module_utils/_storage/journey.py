@@ -16,6 +16,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api impo
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import OPERATION_LABEL, ROLE_LABEL
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import AGAIN, Blocker, StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import DONE, SWITCH, Goal, Plan, Step
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.report import to_end
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import OperationStore
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage import planner, preflight, report
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.find import (
@@ -222,9 +223,7 @@ def refuse_other_goal(store: OperationStore, project: str, mounts: Sequence[Moun
         f"The operation {open_one.id} is open on the project {project} ({_shown(open_one.plan.goal)}); it has to end"
         f" before another ({asked}) can begin.",
         state=f"the operation {open_one.id} stands at the step '{open_one.history().current_step or 'none'}'",
-        next_command="run the task of that operation again, or set operation: {id: "
-        + open_one.id
-        + ", state: rolled_back}",
+        next_command=to_end(open_one),
         operation=open_one.id,
     )
 

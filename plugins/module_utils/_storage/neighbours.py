@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable, Sequence
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.owners import (
@@ -16,7 +15,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._compose.owners 
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import Project
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import OPERATION_LABEL, Container
-from ansible_collections.selfhost.stateful.plugins.module_utils._errors import Blocker
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import Blocker, shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World
 
 
@@ -79,7 +78,7 @@ def joined_to(everyone: Iterable[Container], moving: Sequence[Container]) -> lis
             f" again once that is created anew: stop it first (docker stop {container.name}), run the same task again,"
             " and then create it anew "
             + (f"(docker compose up -d --force-recreate {container.service})." if container.service else "yourself."),
-            shlex.join(("docker", "stop", container.name)),
+            shell("docker", "stop", container.name),
         )
         for container in everyone
         for other in container.joined

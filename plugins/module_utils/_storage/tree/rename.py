@@ -17,6 +17,7 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import libc
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.durable import PathLike, fsync_parent
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.errors import CannotRename, NotOurs
@@ -212,9 +213,9 @@ def _clear_target(final: str, stays: str) -> None:
     except OSError as error:
         if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR, errno.EBUSY):
             raise NotOurs(
-                f"{final} exists and is not an empty directory ({error.strerror}).",
+                f"{final} exists and is not an empty directory ({error.strerror}): move it away if nobody needs it.",
                 state=stays,
-                next_command=f"look into {final}; move it away if nobody needs it, then run the task again",
+                next_command=shell("ls", "-la", final),
             ) from error
         raise _refused("the empty directory", final, error, stays) from error
 
