@@ -166,12 +166,13 @@ def goal_of(observed: Observed) -> Goal:
 def _file_only(world: World, observed: Observed) -> Planned:
     """Plan the edit of the file alone: for what runs on the wanted mount already, and for what was never started."""
     request, never_created = observed.request, observed.never_created
-    findings = survey_files(world, observed.project, request, never_created)
+    settled = [mount for mount, _data in observed.settled]
+    findings = survey_files(world, observed.project, request, never_created, settled)
     blockers = preflight.blockers(request, findings, {})
     warnings = preflight.warnings(request, findings, {})
     rewrite = findings.rewrite
     if not rewrite.paths and not blockers:
-        return Planned(None, None, {})
+        return Planned(None, None, {}, warnings=tuple(warnings))
     args = planner.rewrite_args(request, findings)
     steps = (Step("rewrite", "rewrite the compose file", SWITCH, args, proves=True),)
     made = planner.plan_of(

@@ -88,7 +88,7 @@ def _run_locked(task: Task, world: World, observed: journey.Observed) -> dict[st
     if operation is None:
         planned = journey.plan(world, observed, task.operations)
         if planned.plan is None:
-            return _unchanged(task, observed)
+            return _unchanged(task, observed, planned.warnings)
         if planned.blockers:
             raise blocked(planned.plan, planned.blockers)
         operation = task.operations.begin(planned.plan)
@@ -150,7 +150,7 @@ def _checked(task: Task, world: World, observed: journey.Observed) -> dict[str, 
         }
     planned = journey.plan(world, observed, task.operations)
     if planned.plan is None:
-        return _unchanged(task, observed)
+        return _unchanged(task, observed, planned.warnings)
     if planned.blockers:
         raise blocked(planned.plan, planned.blockers)
     return {
@@ -171,7 +171,7 @@ def _what_follows(history: History) -> str:
     return f"the next run goes on at the step '{step}'."
 
 
-def _unchanged(task: Task, observed: journey.Observed) -> dict[str, Any]:
+def _unchanged(task: Task, observed: journey.Observed, warnings: Sequence[str]) -> dict[str, Any]:
     mounts = {f"{data.service}:{data.target}": dict(data.mount) for _mount, data in observed.settled}
     done = task.operations.newest_done(observed.project.name)
     return {
@@ -182,6 +182,7 @@ def _unchanged(task: Task, observed: journey.Observed) -> dict[str, Any]:
         "plan_complete": True,
         "mounts": mounts,
         "copies": retained(task.operations, observed.project.name),
+        "warnings": list(warnings),
         "diff": [],
     }
 

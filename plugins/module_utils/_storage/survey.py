@@ -51,7 +51,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.planner
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.preflight import check_move
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.starting import major_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import clone, rename
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.unstarted import look_around
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.unstarted import look_around, lost_volumes
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World
 
 PARTIAL = "any"
@@ -168,14 +168,45 @@ def build_contexts(project: Project) -> list[BuildContext]:
     return found
 
 
-def survey_files(world: World, project: Project, request: Request, never_created: Sequence[MountRequest]) -> Findings:
-    """Return the findings where no data moves: the file alone is to say what it does not say yet."""
+def survey_files(
+    world: World,
+    project: Project,
+    request: Request,
+    never_created: Sequence[MountRequest],
+    settled: Sequence[MountRequest] = (),
+) -> Findings:
+    """Return the findings where no data moves: the file alone is to say what it does not say yet, if anything."""
     contexts = build_contexts(project)
     return Findings(
         moves=(),
         unstarted=tuple(look_around(world, project, mount, contexts) for mount in never_created),
         rewrite=planned_rewrite(world, request, {}),
+        warnings=_left_behind(world, project, list(dict.fromkeys(mount.service for mount in settled))),
     )
+
+
+def _left_behind(world: World, project: Project, services: Sequence[str]) -> tuple[str, ...]:
+    """Tell of volumes without a container that may hold what services that run on their mounts are missing.
+
+    An ``up`` with the mount in the file and before the move leaves the volume
+    behind, and the store begins an empty one: all is in place then but the data.
+    """
+    found: dict[str, list[str]] = {}
+    for name in services:
+        container = project.containers[name][0]
+        kind, _declared = declared_by(world, container.image_ref, container.env)
+        if kind:
+            found.setdefault(kind, []).append(name)
+    told = []
+    for kind, those in found.items():
+        others, here = lost_volumes(world, project, kind)
+        if others or here:
+            told.append(
+                f"Volumes without a container hold {kind} data: {', '.join((*here, *others))}. If {' or '.join(those)}"
+                " misses what one of them holds, prune no volumes, and copy it from there; what is not needed goes by"
+                " docker volume rm."
+            )
+    return tuple(told)
 
 
 def planned_rewrite(world: World, request: Request, images: Mapping[str, str]) -> PlannedRewrite:

@@ -44,7 +44,7 @@ def look_around(world: World, project: Project, mount: MountRequest, contexts: S
     set_here = {key: value for key, value in service.environment.items() if value is not None}
     kind, declared = declared_by(world, service.image, {**(image.env if image else {}), **set_here})
     mounted_kind, mounted_now, left_behind = _mounted_now(world, project, mount)
-    lost, lost_here = _lost(world, project, kind, {mounted_now})
+    lost, lost_here = lost_volumes(world, project, kind, {mounted_now})
     ignore_line, ignore_file = line_missing(contexts, mount.source)
     return Unstarted(
         service=mount.service,
@@ -115,13 +115,15 @@ def _data_in(world: World, directory: str) -> Iterable[FoundData]:
             )
 
 
-def _lost(world: World, project: Project, kind: str, but: set[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def lost_volumes(
+    world: World, project: Project, kind: str, but: Iterable[str] = ()
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the volumes that no container refers to and that hold data of ``kind``; apart, those of the project."""
     others: list[str] = []
     here: list[str] = []
     in_use = world.engine.volumes_in_use() if kind else frozenset()
     for volume in world.engine.volumes() if kind else ():
-        if volume.name in in_use | but or not _can_be_looked_into(volume):
+        if volume.name in in_use or volume.name in but or not _can_be_looked_into(volume):
             continue
         for found in _data_in(world, volume.mountpoint):
             if found.store == kind:
