@@ -185,7 +185,11 @@ class ComposeCli:
 
     def typed(self, *words: str) -> str:
         """Return a command of compose for this project as an admin would type it on the host."""
-        return as_typed((*self.invocation.base(), *words), self.options.project_src)
+        return self._as_typed((*self.invocation.base(), *words))
+
+    def _as_typed(self, argv: Sequence[str]) -> str:
+        host = self.environment.get("DOCKER_HOST", DEFAULT_HOST)
+        return as_typed(argv, self.options.project_src, "" if host == DEFAULT_HOST else host)
 
     # -- questions ---------------------------------------------------------
 
@@ -303,7 +307,7 @@ class ComposeCli:
         done = self.runner(argv, self.options.project_src, {**self.environment, **(extra_env or {})}, limit)
         if done.rc == 0:
             return done
-        typed = as_typed(argv, self.options.project_src)
+        typed = self._as_typed(argv)
         message = self._masked("\n".join(last_lines(done.stderr or done.stdout)))
         raise ComposeFailed(
             f"Compose failed (exit code {done.rc}): {message or 'it said nothing'}",
