@@ -87,7 +87,8 @@ def check_state(operation: Operation, newest: Operation | None) -> None:
     state = operation.history().state
     if state == COMMITTED:
         raise InvalidInput(
-            f"The operation {operation.id} is committed: what it retained is gone, and there is no way back."
+            f"The operation {operation.id} is committed: what it retained is gone, and there is no way back.",
+            next_command="leave it as it is; selfhost.stateful.operation_info lists the backups that are left",
         )
     if state == DONE and newest is not None and newest.id != operation.id:
         raise InvalidInput(
