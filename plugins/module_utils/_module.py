@@ -18,6 +18,8 @@ UNFORESEEN_STATE = "as the last step left it; what was begun is journaled"
 UNFORESEEN_COMMAND = (
     "look at the operations of this host (selfhost.stateful.operation_info), then run the same task again"
 )
+NAMING = ("project_src", "id", "project")
+"""Options by which one task of a module is told from another, the most telling first."""
 
 
 def answer(module: AnsibleModule, work: Callable[[], Mapping[str, Any]]) -> None:
@@ -25,12 +27,27 @@ def answer(module: AnsibleModule, work: Callable[[], Mapping[str, Any]]) -> None
     try:
         result = dict(work())
     except StatefulError as error:
-        module.fail_json(**error.as_result())
+        module.fail_json(**told(error, module))
     except Exception as error:  # noqa: BLE001 - told with the five keys, which nobody needs more than now
-        module.fail_json(exception=traceback.format_exc(), **unforeseen(error).as_result())
+        module.fail_json(exception=traceback.format_exc(), **told(unforeseen(error), module))
     for warning in result.pop("warnings", ()):
         module.warn(warning)
     module.exit_json(**result)
+
+
+def told(error: StatefulError, module: AnsibleModule) -> dict[str, Any]:
+    """Return the failure as it is read: with the task to run again by name, where no command leads further."""
+    result = error.as_result()
+    if not result["next_command"]:
+        name = f"selfhost.stateful.{module._name.rpartition('.')[2]}"
+        given = next((f", {option}: {module.params[option]}" for option in NAMING if module.params.get(option)), "")
+        task = f"{name}{given}"
+        result["next_command"] = (
+            f"put right what msg names, then run the same task again ({task})"
+            if result["safe_to_rerun"]
+            else f"look at what msg and state name, and do not run the task again before that is clear ({task})"
+        )
+    return result
 
 
 def unforeseen(error: Exception) -> StatefulError:

@@ -186,7 +186,9 @@ safe_to_rerun:
   returned: failure
   type: bool
 next_command:
-  description: What to do next.
+  description:
+    - One line that can be pasted into a shell, on the managed host unless it begins with C(ansible-playbook); or in
+      words what is to be done, where the way out is a choice.
   returned: failure
   type: str
 """

@@ -22,6 +22,9 @@ description:
   - Every step is journaled before it is made. Killed anywhere, the next run goes on or rolls back by itself. A failure
     before the proof is undone, and the services run on the old storage again. What is proved is never undone because
     something later failed.
+  - Where all is in place already, nothing changes. Volumes without a container that hold data of the same kind are
+    named in a warning, because a service that was started on its mount before its data was moved began with an empty
+    one.
   - From its first step on the work runs in a session of its own. If the connection is lost it goes on, and the next
     run waits for it.
 extends_documentation_fragment:
@@ -73,7 +76,8 @@ options:
             empty.
           - For a service that has no container, only the file is edited, and the directory may hold the data that the
             service is to start on. It is refused where data of the service waits elsewhere, for example in the named
-            volume of a project that is down.
+            volume of a project that is down, and where a store that does not begin as root may not use the directory.
+          - No store goes to an NFS mount with the option C(soft). Any other NFS is warned of.
         type: str
         required: true
   strategy:
@@ -224,7 +228,9 @@ missing:
   type: list
   elements: str
 blockers:
-  description: Everything that forbids the plan, each with a way out.
+  description:
+    - Everything that forbids the plan, each with a way out. RV(plan_text) shows below each the command that leads
+      there, if there is one, and RV(next_command) is the first of them.
   returned: when there are any
   type: list
   elements: str
@@ -272,7 +278,9 @@ safe_to_rerun:
   returned: failure
   type: bool
 next_command:
-  description: What to do next.
+  description:
+    - One line that can be pasted into a shell, on the managed host unless it begins with C(ansible-playbook); or in
+      words what is to be done, where the way out is a choice.
   returned: failure
   type: str
 """

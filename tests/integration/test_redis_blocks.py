@@ -162,7 +162,7 @@ def test_no_acknowledged_key_is_lost_across_a_stop(lab: Lab, persistence: str, p
     writer.wait_for(200)
 
     facts = observe_redis(session)
-    assert facts.blockers() == []
+    assert facts.blockers("redis") == []
     plan = plan_save(facts, pause_ms=pause_ms)
     counted = arrange_save(session, plan)
     began = time.time()

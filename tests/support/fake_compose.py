@@ -23,6 +23,7 @@ import yaml
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.command_line import (
     ProjectOptions,
+    as_typed,
     effective_files,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import (
@@ -48,6 +49,9 @@ class FakeCompose:
 
     def files(self) -> tuple[str, ...]:
         return effective_files(self.options, self.environment)
+
+    def typed(self, *words: str) -> str:
+        return as_typed(("docker", "compose", *words), self.options.project_src)
 
     def up(
         self,

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import Blocker, StatefulError, refusal
 from ansible_collections.selfhost.stateful.plugins.module_utils._module import answer
 
 FIVE_KEYS = {"msg", "state", "copies", "safe_to_rerun", "next_command"}
@@ -25,6 +25,8 @@ class Module:
     """Notes what it was told at last."""
 
     def __init__(self) -> None:
+        self._name = "selfhost.stateful.compose_storage"
+        self.params: dict[str, Any] = {"project_src": "/srv/app", "mounts": []}
         self.said: dict[str, Any] = {}
         self.warned: list[str] = []
 
@@ -70,3 +72,35 @@ def test_every_failure_has_the_five_keys(error: Exception, words: str) -> None:
     assert said.keys() >= FIVE_KEYS
     assert words in said["msg"]
     assert ("exception" in said) is not isinstance(error, StatefulError)
+
+
+@pytest.mark.parametrize("error, follows", [
+    (StatefulError("It is so.", next_command="df -h /srv"), "df -h /srv"),
+    (refusal([Blocker("One."), Blocker("Two.", "chown 999 /srv/a"), Blocker("Three.", "df -h")]), "chown 999 /srv/a"),
+])  # fmt: skip
+def test_a_command_that_leads_further_is_told_as_it_is(error: StatefulError, follows: str) -> None:
+    def work() -> dict[str, Any]:
+        raise error
+
+    assert ended(work).said["next_command"] == follows
+
+
+@pytest.mark.parametrize("error", [StatefulError("It is so."), refusal([Blocker("One."), Blocker("Two.")])])
+def test_where_none_does_the_task_is_named(error: StatefulError) -> None:
+    def work() -> dict[str, Any]:
+        raise error
+
+    said = ended(work).said["next_command"]
+    assert "selfhost.stateful.compose_storage, project_src: /srv/app" in said
+
+
+def test_what_is_not_safe_to_run_again_is_not_told_to_be_run_again() -> None:
+    def work() -> dict[str, Any]:
+        raise StatefulError("Both took writes.", safe_to_rerun=False)
+
+    assert "do not run" in ended(work).said["next_command"]
+
+
+def test_a_refusal_says_everything_at_once() -> None:
+    error = refusal([Blocker("One."), Blocker("Two.", "df -h")], plan_text="the plan")
+    assert (error.msg, error.facts) == ("One. Two.", {"blockers": ["One.", "Two."], "plan_text": "the plan"})

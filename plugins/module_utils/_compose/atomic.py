@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import errno
 import os
-import shlex
 import stat
 import tempfile
 
-from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, StatefulError
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import AGAIN, InvalidInput, StatefulError, shell
+
+FULL = frozenset((errno.ENOSPC, errno.EDQUOT))
 
 
 def read_text(path: str) -> str:
@@ -24,12 +25,14 @@ def read_text(path: str) -> str:
         with open(path, "rb") as file:
             raw = file.read()
     except OSError as error:
-        raise InvalidInput(f"the file {path} cannot be read: {error.strerror}") from error
+        raise InvalidInput(
+            f"the file {path} cannot be read: {error.strerror}", next_command=shell("ls", "-la", path)
+        ) from error
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
-        raise InvalidInput(f"the file {path} is not UTF-8 (line {line})") from error
+        raise InvalidInput(f"the file {path} is not UTF-8 (line {line})", next_command=shell("file", path)) from error
 
 
 def write_atomically(path: str, text: str, *, expected: str | None = None, like: str | None = None) -> None:
@@ -47,7 +50,9 @@ def write_atomically(path: str, text: str, *, expected: str | None = None, like:
     real = os.path.realpath(path)
     exists = os.path.lexists(real)
     if expected is not None and (read_text(real) if exists else "") != expected:
-        raise StatefulError(f"the file {path} was changed by somebody else while the edit was prepared")
+        raise StatefulError(
+            f"the file {path} was changed by somebody else while the edit was prepared", next_command=AGAIN
+        )
     pattern = real if exists else like
     folder, name = os.path.split(real)
     temporary = None
@@ -65,6 +70,7 @@ def write_atomically(path: str, text: str, *, expected: str | None = None, like:
         raise StatefulError(
             f"the file {path} cannot be written: {error.strerror}",
             state="the file is as it was" if temporary or not exists else "the file has its new content",
+            next_command=shell("df" if error.errno in FULL else "ls", "-h" if error.errno in FULL else "-ld", folder),
         ) from error
     finally:
         if temporary is not None:
@@ -80,7 +86,9 @@ def remove_file(path: str, *, expected: str) -> None:
         _sync_folder(os.path.dirname(os.path.abspath(path)))
     except OSError as error:
         raise StatefulError(
-            f"the file {path} cannot be removed: {error.strerror}", state="the file is there"
+            f"the file {path} cannot be removed: {error.strerror}",
+            state="the file is there",
+            next_command=shell("ls", "-ld", os.path.dirname(os.path.abspath(path))),
         ) from error
 
 
@@ -90,17 +98,20 @@ def refuse_unwritable(path: str) -> None:
     if os.path.lexists(real):
         mode = os.stat(real).st_mode
         if not stat.S_ISREG(mode):
-            raise InvalidInput(f"{path} is not a file")
+            raise InvalidInput(f"{path} is not a file", next_command=shell("ls", "-ld", path))
         # Root may write anything, and a rename asks for no permission on the file
         # itself: whoever took all write bits away still meant it.
         if not mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH) or not os.access(real, os.W_OK):
             raise StatefulError(
-                f"the file {path} is read-only",
-                next_command=f"chmod u+w {shlex.quote(path)}, if it may be edited; then run the same task again",
+                f"the file {path} is read-only, so somebody meant that it is not edited",
+                next_command=shell("chmod", "u+w", path),
             )
     folder = os.path.dirname(real)
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise StatefulError(f"the directory {folder} cannot be written, so {path} cannot be replaced in one step")
+        raise StatefulError(
+            f"the directory {folder} cannot be written, so {path} cannot be replaced in one step",
+            next_command=shell("ls", "-ld", folder),
+        )
 
 
 def _take_attributes(descriptor: int, pattern: str, *, extended: bool, mode: int | None) -> None:
@@ -121,8 +132,9 @@ def _take_attributes(descriptor: int, pattern: str, *, extended: bool, mode: int
             os.setxattr(descriptor, name, value)
         except OSError as error:
             raise StatefulError(
-                f"the file {pattern} cannot be replaced: its attribute {name} could not be kept ({error.strerror})",
-                next_command=f"getfattr -d -m - {shlex.quote(pattern)}; edit the file by hand, or run the task as root",
+                f"the file {pattern} cannot be replaced: its attribute {name} could not be kept ({error.strerror});"
+                " edit the file by hand, or run the task as root",
+                next_command=shell("getfattr", "-d", "-m", "-", pattern),
             ) from error
 
 

@@ -183,6 +183,14 @@ class ComposeCli:
         """Return the absolute paths of the compose files in use, overrides included."""
         return effective_files(self.options, self.environment, v1=self.is_v1)
 
+    def typed(self, *words: str) -> str:
+        """Return a command of compose for this project as an admin would type it on the host."""
+        return self._as_typed((*self.invocation.base(), *words))
+
+    def _as_typed(self, argv: Sequence[str]) -> str:
+        host = self.environment.get("DOCKER_HOST", DEFAULT_HOST)
+        return as_typed(argv, self.options.project_src, "" if host == DEFAULT_HOST else host)
+
     # -- questions ---------------------------------------------------------
 
     def config(self, *, interpolate: bool = True, all_profiles: bool = False) -> dict[str, Any]:
@@ -299,7 +307,7 @@ class ComposeCli:
         done = self.runner(argv, self.options.project_src, {**self.environment, **(extra_env or {})}, limit)
         if done.rc == 0:
             return done
-        typed = as_typed(argv, self.options.project_src)
+        typed = self._as_typed(argv)
         message = self._masked("\n".join(last_lines(done.stderr or done.stdout)))
         raise ComposeFailed(
             f"Compose failed (exit code {done.rc}): {message or 'it said nothing'}",

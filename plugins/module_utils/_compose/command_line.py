@@ -186,11 +186,12 @@ def run_argv(
     return (*invocation.base(), "run", *flags, service, *argv)
 
 
-def as_typed(argv: Sequence[str], project_src: str) -> str:
-    """Return the command as an admin would type it."""
+def as_typed(argv: Sequence[str], project_src: str, docker_host: str = "") -> str:
+    """Return the command as an admin would type it; ``docker_host`` is given where another engine would answer."""
     words = list(argv)
     for at in range(len(words) - 1):
         if tuple(words[at : at + 2]) == ANSI:
             del words[at : at + 2]
             break
-    return f"cd {shlex.quote(project_src)} && {shlex.join(words)}"
+    host = f"DOCKER_HOST={shlex.quote(docker_host)} " if docker_host else ""
+    return f"cd {shlex.quote(project_src)} && {host}{shlex.join(words)}"

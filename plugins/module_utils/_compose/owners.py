@@ -9,11 +9,13 @@ from __future__ import annotations
 import glob
 import os
 import re
+import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.cli import Runner, run_process
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import Blocker, shell
 
 UNIT_DIRECTORIES = (
     "/etc/systemd/system",
@@ -33,14 +35,17 @@ ANSWER_LIMIT = 10.0
 class Owners:
     """What forbids a change because somebody would act in the middle of it, and what has to be known."""
 
-    blockers: tuple[str, ...] = ()
+    blockers: tuple[Blocker, ...] = ()
     warnings: tuple[str, ...] = ()
 
 
 def units_of(
-    working_dir: str, *, directories: Iterable[str] = UNIT_DIRECTORIES, runner: Runner = run_process
+    working_dir: str, *, start: str, directories: Iterable[str] = UNIT_DIRECTORIES, runner: Runner = run_process
 ) -> Owners:
-    """Look for systemd units that name the project's directory together with compose."""
+    """Look for systemd units that name the project's directory together with compose.
+
+    ``start``: what is typed to start the project's containers as they are.
+    """
     blockers, warnings = [], []
     for path in _unit_files(directories):
         try:
@@ -53,12 +58,7 @@ def units_of(
             if "@." in os.path.basename(path) and not active:
                 continue  # a template names every directory, and nothing says that this instance was ever meant
             if foreground and active:
-                blockers.append(
-                    f"The systemd unit {name} runs 'compose up' of this project in the foreground and would act when"
-                    f" the services stop: systemctl stop {name} (which stops the project), start the project without"
-                    f" it (docker compose up -d in {working_dir}), run the same task again, and then systemctl start"
-                    f" {name}."
-                )
+                blockers.append(_in_the_foreground(name, removes_containers(text), start))
             else:
                 warnings.append(
                     f"The systemd unit {name} names this project"
@@ -66,6 +66,25 @@ def units_of(
                     + f": do not start or stop it during the change. To look at it: systemctl cat {name}"
                 )
     return Owners(tuple(blockers), tuple(warnings))
+
+
+def _in_the_foreground(name: str, removes: bool, start: str) -> Blocker:
+    said = (
+        f"The systemd unit {name} runs 'compose up' of this project in the foreground and would act when the services"
+        f" stop: systemctl stop {name} (which stops the project), start the containers without it ({start}), run the"
+        f" same task again, and then systemctl start {name}."
+    )
+    stop = shell("systemctl", "stop", name)
+    if not removes:
+        return Blocker(said, f"{stop} && {start}")
+    override = f"/run/systemd/system/{name}.d"
+    return Blocker(
+        f"{said} But what it runs to stop removes the containers, after which nothing leads to their anonymous volumes:"
+        f" let it forget that first (ExecStop= in a file in {override}, which lasts until the next boot).",
+        f"{shell('mkdir', '-p', override)}"
+        f" && printf '[Service]\\nExecStop=\\nExecStopPost=\\n' > {shlex.quote(override + '/keep-containers.conf')}"
+        f" && systemctl daemon-reload && {stop} && {start}",
+    )
 
 
 def updaters_of(everyone: Iterable[Container], services: Sequence[Container]) -> Owners:
@@ -88,13 +107,24 @@ def updaters_of(everyone: Iterable[Container], services: Sequence[Container]) ->
 
 def runs_in_foreground(text: str) -> bool:
     """Tell whether a unit's text starts ``compose up`` and stays with it."""
+    return any(
+        "up" in words and not {"-d", "--detach", "--no-start", "--wait"} & set(words)
+        for words in _compose_commands(text, "ExecStart")
+    )
+
+
+def removes_containers(text: str) -> bool:
+    """Tell whether a unit's text removes the project's containers when the unit stops."""
+    return any({"down", "rm"} & set(words) for words in _compose_commands(text, "ExecStop(?:Post)?"))
+
+
+def _compose_commands(text: str, setting: str) -> Iterator[list[str]]:
+    """Yield what follows the word compose in each command of a unit's ``setting``."""
     joined = re.sub(r"\\\n\s*", " ", text)
-    for command in re.findall(r"^\s*ExecStart\s*=\s*(.+)$", joined, re.MULTILINE):
+    for command in re.findall(rf"^\s*{setting}\s*=\s*(.+)$", joined, re.MULTILINE):
         _program, compose, rest = command.partition("compose")
-        words = rest.split()
-        if compose and "up" in words and not {"-d", "--detach", "--no-start", "--wait"} & set(words):
-            return True
-    return False
+        if compose:
+            yield rest.split()
 
 
 def _named(name: str, text: str, working_dir: str) -> Iterator[str]:

@@ -25,7 +25,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._compose.config 
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
-from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, shell
 
 PROJECT_LABEL = "com.docker.compose.project"
 SERVICE_LABEL = "com.docker.compose.service"
@@ -166,7 +166,7 @@ def _check_same_checkout(found: Sequence[Container], working_dir: str, name: str
             raise InvalidInput(
                 f"The containers of project {name} were made from {other}, not from {working_dir}: "
                 "two checkouts share one project name. Name the right project_src, or give the other a project_name.",
-                next_command=f"docker inspect {container.name}",
+                next_command=shell("docker", "inspect", container.name),
             )
 
 
@@ -186,7 +186,7 @@ def _check_same_files(found: Sequence[Container], files: Sequence[str], working_
             raise InvalidInput(
                 f"The container {container.name} was made with {', '.join(missing)} as well, "
                 f"and this request reads {', '.join(files)} only: name all of them in files.",
-                next_command=f"docker inspect {container.name}",
+                next_command=shell("docker", "inspect", container.name),
             )
 
 

@@ -29,7 +29,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model im
     RestartPolicy,
     Volume,
 )
-from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import AGAIN, StatefulError, shell
 
 try:
     import docker
@@ -83,16 +83,25 @@ def connect(connection: Connection) -> DockerEngine:
     try:
         client = docker.APIClient(base_url=host, version="auto", timeout=connection.timeout, tls=tls)
     except (docker.errors.DockerException, requests.exceptions.RequestException, OSError) as error:
-        raise EngineUnreachable(_unreachable(host, str(error)), next_command="docker info") from error
+        raise _unreachable(host, str(error)) from error
     return DockerEngine(client)
 
 
-def _unreachable(host: str, detail: str) -> str:
+def _unreachable(host: str, detail: str) -> EngineUnreachable:
     if "ermission denied" in detail:
-        return f"The Docker engine at {host} refuses this user (permission denied): run the task with become: true."
+        return EngineUnreachable(
+            f"The Docker engine at {host} refuses this user (permission denied): run the task with become: true.",
+            next_command=f"set become: true and {AGAIN}",
+        )
     if "No such file" in detail or "refused" in detail:
-        return f"No Docker engine answers at {host}: is it installed and started?"
-    return f"The Docker engine at {host} could not be reached: {detail}"
+        return EngineUnreachable(
+            f"No Docker engine answers at {host}: is it installed and started?",
+            next_command="systemctl start docker" if host == DEFAULT_HOST else shell("docker", "--host", host, "info"),
+        )
+    return EngineUnreachable(
+        f"The Docker engine at {host} could not be reached: {detail}",
+        next_command=shell("docker", "--host", host, "info"),
+    )
 
 
 class DockerEngine:
@@ -175,7 +184,10 @@ class DockerEngine:
                 pass  # the deadline passed or the container went: the inspection below tells which
             container = self.container(container_id)
         if container is None:
-            raise EngineRefused(f"The container {container_id[:12]} disappeared while it was being stopped.")
+            raise EngineRefused(
+                f"The container {container_id[:12]} disappeared while it was being stopped.",
+                next_command="docker ps -a",
+            )
         if container.running and kill:
             return self.stop(container_id, signal="SIGKILL", timeout=timeout)
         if container.running:
@@ -321,6 +333,7 @@ class DockerEngine:
         except requests.exceptions.RequestException as error:
             raise EngineRefused(
                 f"The helper {container_id[:12]} has not ended within {timeout:.0f} s.",
+                next_command=shell("docker", "logs", "--tail", "50", container_id[:12]),
             ) from error
 
     def archive(self, container_id: str, path: str) -> Iterator[bytes]:
@@ -339,11 +352,15 @@ class DockerEngine:
         except docker.errors.APIError as error:
             raise _refused(verb, what, error) from error
         except requests.exceptions.RequestException as error:
-            raise EngineUnreachable(f"The engine broke off while asked to {verb} {what[:19]}: {error}") from error
+            raise EngineUnreachable(
+                f"The engine broke off while asked to {verb} {what[:19]}: {error}", next_command="docker info"
+            ) from error
 
 
 def _refused(verb: str, what: str, error: Exception) -> EngineRefused:
     explanation = getattr(error, "explanation", None) or str(error)
     if isinstance(explanation, bytes):
         explanation = explanation.decode("utf-8", "replace")
-    return EngineRefused(f"The engine could not {verb} {what[:19]}: {explanation}")
+    return EngineRefused(
+        f"The engine could not {verb} {what[:19]}: {explanation}", next_command="journalctl -u docker -n 50 --no-pager"
+    )

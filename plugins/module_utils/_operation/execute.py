@@ -104,7 +104,10 @@ class Undecided(StatefulError):
 
 Handlers = Mapping[str, Handler[W]]
 
-ONLY_LOOKING = ("docker logs", "docker inspect", "docker ps", "ls ", "df ", "du ")
+ONLY_LOOKING = (
+    *("docker info", "docker inspect", "docker logs", "docker ps"),
+    *("df ", "dmesg ", "du ", "findmnt ", "journalctl ", "ls "),
+)
 """Commands that are good advice in any state."""
 
 

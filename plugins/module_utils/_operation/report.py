@@ -11,6 +11,7 @@ import time
 from datetime import datetime, timezone
 from typing import Any
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Copy
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import Operation
 
@@ -55,3 +56,13 @@ def _copy(copy: Copy) -> dict[str, Any]:
     moment = datetime.fromisoformat(copy.moment.replace("Z", "+00:00"))
     age = (datetime.now(timezone.utc) - moment).total_seconds() / DAY
     return {**copy.as_dict(), "exists": os.path.lexists(copy.path), "age_days": round(age, 2)}
+
+
+def rolling_back(operation: Operation) -> str:
+    """Return what is typed on the controller to roll the operation back; the inventory is the admin's."""
+    return shell("ansible-playbook", "selfhost.stateful.operation_rollback", "-e", f"operation_id={operation.id}")
+
+
+def to_end(operation: Operation) -> str:
+    """Return both ways in which an operation that is open can end."""
+    return f"run the task of the operation {operation.id} again, or roll it back: {rolling_back(operation)}"

@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, StatefulError
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, StatefulError, shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.journal import Journal, take_ballast
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import (
     DONE,
@@ -94,11 +94,16 @@ class OperationStore:
 
     def get(self, operation_id: str) -> Operation:
         if not re.fullmatch(r"[A-Za-z0-9_-]+", operation_id):
-            raise InvalidInput(f"{operation_id!r} is not the id of an operation.")
+            raise InvalidInput(
+                f"{operation_id!r} is not the id of an operation.", next_command=shell("ls", "-l", self._directory)
+            )
         operation = self._read(operation_id)
         if operation is None:
             known = ", ".join(o.id for o in self.all()) or "none"
-            raise InvalidInput(f"There is no operation {operation_id} in {self._directory}; there is: {known}.")
+            raise InvalidInput(
+                f"There is no operation {operation_id} in {self._directory}; there is: {known}.",
+                next_command=shell("ls", "-l", self._directory),
+            )
         return operation
 
     def of_project(self, project: str) -> list[Operation]:

@@ -16,6 +16,8 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cont
 # data/ below a mount that is one level off, 18/docker/ in the layout of 18.
 LEVELS = 2
 ENTRIES_AT_MOST = 200
+DIRECTORIES_AT_MOST = 400
+"""On each level: a cluster lies beside few others, and a volume of somebody's files may have any number."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ def find_clusters(directory: str) -> list[FoundCluster]:
                 found.append(cluster)
             else:
                 below.extend(_directories(path))
-        level = below
+        level = below[:DIRECTORIES_AT_MOST]
     return found
 
 

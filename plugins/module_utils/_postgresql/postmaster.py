@@ -10,7 +10,7 @@ import os
 from dataclasses import dataclass
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
-from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError, shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import paths
 
 PID_FILE = "postmaster.pid"
@@ -72,13 +72,17 @@ def find_postmaster(container: Container, data_directory: str) -> Postmaster:
     """
     lock = read_pid_file(paths.seen_path(container, data_directory))
     if lock is None:
-        raise StatefulError(f"No server runs on {data_directory} in the container {container.name}.")
+        raise StatefulError(
+            f"No server runs on {data_directory} in the container {container.name}.",
+            next_command=shell("docker", "logs", "--tail", "50", container.name),
+        )
     namespace = _namespace(container.pid)
     for pid in _processes():
         if _namespace(pid) == namespace and _inner_pid(pid) == lock.pid:
             return Postmaster(pid=pid, is_main=pid == container.pid, argv=_argv(pid))
     raise StatefulError(
-        f"{PID_FILE} in {data_directory} of {container.name} names process {lock.pid}, which does not run."
+        f"{PID_FILE} in {data_directory} of {container.name} names process {lock.pid}, which does not run.",
+        next_command=shell("docker", "logs", "--tail", "50", container.name),
     )
 
 

@@ -79,7 +79,9 @@ def wait_ready(
     while True:
         container = engine.container(container_id)
         if container is None:
-            raise StatefulError(f"The container {container_id[:12]} disappeared while it was starting.")
+            raise StatefulError(
+                f"The container {container_id[:12]} disappeared while it was starting.", next_command="docker ps -a"
+            )
         if (started_at and container.started_at != started_at) or container.status in ("exited", "dead", "restarting"):
             raise _failed(engine, container, f"ended with code {container.exit_code} instead of becoming ready")
         if container.pid:

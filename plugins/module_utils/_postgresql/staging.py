@@ -15,7 +15,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, StatefulError
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, StatefulError, shell
 
 SUFFIX = ".partial"
 MARKER = ".selfhost-stateful-partial"
@@ -25,10 +25,16 @@ MARKER = ".selfhost-stateful-partial"
 def staged(destination: str) -> Iterator[str]:
     """Hand out the staging directory (0700, ours); publish it at the end, remove it on failure."""
     if os.path.lexists(destination):
-        raise InvalidInput(f"{destination} exists already; a backup never overwrites anything.")
+        raise InvalidInput(
+            f"{destination} exists already; a backup never overwrites anything.",
+            next_command=shell("ls", "-la", destination),
+        )
     parent = os.path.dirname(os.path.abspath(destination))
     if not os.path.isdir(parent):
-        raise InvalidInput(f"The directory {parent}, which is to hold the backup, does not exist.")
+        raise InvalidInput(
+            f"The directory {parent}, which is to hold the backup, does not exist.",
+            next_command=shell("mkdir", "-p", "-m", "700", parent),
+        )
     staging = destination + SUFFIX
     discard(staging)
     os.mkdir(staging, 0o700)

@@ -14,7 +14,7 @@ from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
-from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import AGAIN, Blocker, StatefulError, shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Copy
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import (
     control,
@@ -130,7 +130,10 @@ class PostgresqlStore:
             raise StatefulError(
                 f"{host_path} holds the cluster {identity['system_identifier']}, and the server in {container.name}"
                 f" runs the cluster {cluster.system_identifier} in {cluster.data_directory}: its data is elsewhere.",
-                next_command=f"docker exec {container.name} psql -U {cluster.superuser} -c 'SHOW data_directory'",
+                next_command=shell(
+                    *("docker", "exec", container.name, "psql", "-U", cluster.superuser, "-d", "postgres"),
+                    *("-c", "SHOW data_directory"),
+                ),
             )
         server = postmaster.read_pid_file(host_path)
         impediments = physical_backup.impediments(cluster, container)
@@ -169,7 +172,8 @@ class PostgresqlStore:
     def identity(self, host_path: str) -> Identity:
         if not _is_cluster(host_path):
             raise StatefulError(
-                f"{host_path} holds no Postgres cluster: a server started there would initialise an empty one."
+                f"{host_path} holds no Postgres cluster: a server started there would initialise an empty one.",
+                next_command=shell("ls", "-la", host_path),
             )
         return _identity(host_path, control.read_control(host_path))
 
@@ -240,7 +244,8 @@ class PostgresqlStore:
             impediments = physical_backup.impediments(cluster, container)
             if request.mode == "physical" and impediments:
                 raise StatefulError(
-                    f"A physical backup of {request.service} is not possible: {'; '.join(impediments)}."
+                    f"A physical backup of {request.service} is not possible: {'; '.join(impediments)}.",
+                    next_command=f"set backup: auto, or logical, and {AGAIN}",
                 )
             if request.mode != "logical" and not impediments:
                 route = routes.find_route(engine, container, cluster, login, replication=True)
@@ -338,10 +343,16 @@ def _lsn(text: str) -> int:
     return int(high, 16) << 32 | int(low, 16)
 
 
-def _blockers(cluster: Cluster, container: Container) -> list[str]:
+def _blockers(cluster: Cluster, container: Container) -> list[Blocker]:
     found = []
     if cluster.in_recovery:
-        found.append(f"The server in {container.name} is a standby in recovery: move its primary, or promote it first.")
+        asking = ("docker", "exec", container.name, "psql", "-U", cluster.superuser, "-d", "postgres", "-xc")
+        found.append(
+            Blocker(
+                f"The server in {container.name} is a standby in recovery: move its primary, or promote it first.",
+                shell(*asking, "SELECT * FROM pg_stat_wal_receiver"),
+            )
+        )
     return found
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import Blocker
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import paths
 
 NAMES = ("pg_wal", "pg_xlog")
@@ -34,13 +35,15 @@ def link_to(container: Container, data_path: str, host_path: str) -> tuple[str, 
     return "", ""
 
 
-def blockers(container: Container, data_path: str, host_path: str) -> list[str]:
+def blockers(container: Container, data_path: str, host_path: str) -> list[Blocker]:
     """Return what forbids to recreate ``container``, because its log would not outlive that."""
     link, place = link_to(container, data_path, host_path)
     if not link or container.mount_at(place) is not None:
         return []
     return [
-        f"The write-ahead log of {container.name} lies at {place}, on none of its mounts, and is lost when it is"
-        " recreated: the cluster would not start without it. Stop the service, put that directory in place of the"
-        f" link {link}, and start it again."
+        Blocker(
+            f"The write-ahead log of {container.name} lies at {place}, on none of its mounts, and is lost when it is"
+            " recreated: the cluster would not start without it. Stop the service, put that directory in place of the"
+            f" link {link}, and start it again."
+        )
     ]

@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Callable
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import AGAIN, shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._redis.aof import (
     BASE,
     complete_length,
@@ -91,7 +92,8 @@ def staged(destination: str, operation: str) -> Iterator[str]:
     """
     if os.path.lexists(destination):
         raise RedisError(
-            f"{destination} exists already; a backup never overwrites anything.", next_command=f"ls -la {destination}"
+            f"{destination} exists already; a backup never overwrites anything.",
+            next_command=shell("ls", "-la", destination),
         )
     staging = str(durable.staging_path(destination, operation))
     shutil.rmtree(staging, ignore_errors=True)  # left by a run of this operation that was killed
@@ -118,7 +120,9 @@ def take_backup(
     """
     os.makedirs(destination, mode=0o700, exist_ok=True)
     if os.listdir(destination):
-        raise RedisError(f"{destination} is to hold a backup and is not empty.", next_command=f"ls -la {destination}")
+        raise RedisError(
+            f"{destination} is to hold a backup and is not empty.", next_command=shell("ls", "-la", destination)
+        )
     patience = patience or Patience()
     if facts.appendonly:
         backup = _copy_append_only(session, facts, host_directory, destination, patience)
@@ -298,7 +302,7 @@ def copy_file(source: str, target: str) -> int:
         while left > 0:
             copied = _copy_range(reading.fileno(), writing.fileno(), min(left, CHUNK))
             if copied == 0:
-                raise RedisError(f"{source} became shorter while it was copied.")
+                raise RedisError(f"{source} became shorter while it was copied.", next_command=AGAIN)
             left -= copied
         os.fchmod(writing.fileno(), status.st_mode & 0o7777)
         os.fchown(writing.fileno(), status.st_uid, status.st_gid)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import Blocker, shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._redis.counts import Counts, parse_keyspace
 from ansible_collections.selfhost.stateful.plugins.module_utils._redis.session import (
     ErrorReply,
@@ -83,31 +84,44 @@ class RedisFacts:
         # Nothing said: the default, no, unless a file that we did not read says otherwise.
         return self.appendonly if self.startup.config_file and not self.startup.directives else False
 
-    def blockers(self) -> list[str]:
-        """Return one sentence for each reason not to move this server's data now."""
+    def blockers(self, container: str, client: Sequence[str] = ("redis-cli",)) -> list[Blocker]:
+        """Return each reason not to move this server's data now. ``client``: the program in ``container`` that asks."""
+        asking = ("docker", "exec", container, *client)
+        log = shell("docker", "logs", "--tail", "50", container)
         found = []
+
+        def add(sentence: str, command: str = "") -> None:
+            found.append(Blocker(f"{container}: {sentence}", command))
+
         if self.role != "master":
-            found.append("Redis is a replica: move the data of its master instead, or detach it (REPLICAOF NO ONE).")
-        if self.cluster:
-            found.append("Redis runs as a node of a cluster, which is not supported.")
-        if self.loading:
-            found.append("Redis is still loading its data: try again when it answers PING.")
-        if self.appendonly and not self.last_aof_write_ok:
-            found.append("Redis could not write its append-only file last time (aof_last_write_status): see its log.")
-        if not self.appendonly and not self.last_bgsave_ok:
-            found.append(
-                "Redis could not save last time (rdb_last_bgsave_status): it would refuse to stop. See its log."
+            add(
+                "Redis is a replica: move the data of its master instead, or detach it (REPLICAOF NO ONE).",
+                shell(*asking, "INFO", "replication"),
             )
+        if self.cluster:
+            add("Redis runs as a node of a cluster, which is not supported: leave it out of mounts.")
+        if self.loading:
+            add(
+                "Redis is still loading its data: try again when it answers PING.",
+                shell(*asking, "INFO", "persistence"),
+            )
+        if self.appendonly and not self.last_aof_write_ok:
+            add("Redis could not write its append-only file last time (aof_last_write_status): see its log.", log)
+        if not self.appendonly and not self.last_bgsave_ok:
+            add("Redis could not save last time (rdb_last_bgsave_status): it would refuse to stop. See its log.", log)
         if self.starts_with_aof and not self.appendonly:
-            found.append(
+            add(
                 "Redis is started with appendonly yes but it was switched off at run time: "
-                "its next start would load the old append-only file. Run CONFIG SET appendonly yes first."
+                "its next start would load the old append-only file. Run CONFIG SET appendonly yes first.",
+                shell(*asking, "CONFIG", "SET", "appendonly", "yes"),
             )
         for name, now in (("dir", self.dir), ("dbfilename", self.dbfilename)):
             given = self.startup.last(name)
             if given and given not in (".", "./") and posixpath.normpath(given) != posixpath.normpath(now):
-                found.append(
-                    f"Redis is started with {name} {given} but uses {now} now: it would start without its data."
+                add(
+                    f"Redis is started with {name} {given} but uses {now} now: it would start without its data. Set it"
+                    " back, or start Redis with what it uses.",
+                    shell(*asking, "CONFIG", "GET", name),
                 )
         return found
 

@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._redis.aof import manifest_name, read_manifest
 from ansible_collections.selfhost.stateful.plugins.module_utils._redis.facts import RedisFacts
 from ansible_collections.selfhost.stateful.plugins.module_utils._redis.rdb import incomplete, read_rdb_header
@@ -39,7 +40,7 @@ def prove_stopped(directory: str, facts: RedisFacts, *, stop_began: float) -> di
             "Redis has stopped, but its data is not complete on disk: " + "; ".join(problems),
             state=f"the data directory {directory} is as Redis left it",
             safe_to_rerun=False,
-            next_command=f"ls -la {directory}",
+            next_command=shell("ls", "-la", directory),
         )
     return evidence
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
-from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError, shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Copy
 from ansible_collections.selfhost.stateful.plugins.module_utils._redis import (
     backup,
@@ -88,9 +88,9 @@ class RedisStore:
         identity = self.identity(host_path)
         if not container.running:
             return StoreFacts(kind=self.kind, version="", data_path=data_path, identity=identity)
-        facts = observe_redis(self._session(engine, container))
+        session = self._session(engine, container)
+        facts = observe_redis(session)
         plan = shutdown.plan_save(facts)
-        blockers = [f"{container.name}: {sentence}" for sentence in facts.blockers()]
         warnings = []
         if plan.settings:
             warnings.append(
@@ -101,14 +101,16 @@ class RedisStore:
             version=facts.version_text,
             data_path=facts.dir,
             identity=identity,
-            blockers=tuple(blockers),
+            blockers=tuple(facts.blockers(container.name, session.client)),
             warnings=tuple(warnings),
             details=facts_as_dict(facts),
         )
 
     def identity(self, host_path: str) -> Identity:
         if not os.path.isdir(host_path):
-            raise StatefulError(f"{host_path} is not there.")
+            raise StatefulError(
+                f"{host_path} is not there.", next_command=shell("ls", "-la", os.path.dirname(host_path))
+            )
         found = orphans.inspect_directory(host_path)
         return {
             "files": sorted(found.rdb_files) if found else [],

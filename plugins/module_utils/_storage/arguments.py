@@ -98,4 +98,5 @@ def request_from(params: Mapping[str, Any], project: Project, mounts: tuple[Moun
         pin_images=params["pin_images"],
         accept_drift=params["accept_drift"],
         max_downtime=float(params["max_downtime"] or 0),
+        compose=project.compose.typed(),
     )

@@ -9,13 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import Project, observe_project
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
-from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Copy
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import OperationStore
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage import short_stop
@@ -29,7 +28,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model i
     MountRequest,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.observe import measured, place, with_facts
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.preflight import overlap
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.places import overlap
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.report import size_text
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.store import BackupRequest
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import clone, durable, prove, scan
@@ -109,13 +108,13 @@ def plan_backup(world: World, wanted: Wanted) -> PlannedBackup:
     if found is None:
         raise InvalidInput(f"The service {service} was never started, so it has no data.")
     container = next(c for c in project.containers[service] if c.id == found.container)
-    _check_source(found)
+    _check_source(found, destination)
     _check_destination(found, destination)
     data = measured(found)
     if not container.running and data.store != FILES:
         raise InvalidInput(
             f"{container.name} does not run: its {data.store} data can be copied consistently only by asking it.",
-            next_command=f"docker start {container.name}",
+            next_command=shell("docker", "start", container.name),
         )
     text = f"{service}:{data.target} ({data.store}, {size_text(data.size_bytes)}) is copied to {destination}"
     needed = not os.path.lexists(destination)
@@ -144,31 +143,32 @@ def _check_space(world: World, planned: PlannedBackup) -> None:
     if missing > 0:
         raise InvalidInput(
             f"{room.mount_point} has {room.free_bytes:,} bytes free, and the copy needs about"
-            f" {planned.data.size_bytes - there:,}: {missing:,} bytes are missing.",
-            next_command=f"df -h {shlex.quote(room.mount_point)}; free what is missing, or name a dest on another"
-            " file system, and run the same task again",
+            f" {planned.data.size_bytes - there:,}: {missing:,} bytes are missing. Free them, or name a dest on another"
+            " file system.",
+            next_command=shell("df", "-h", room.mount_point),
         )
 
 
-def _check_source(data: DataPath) -> None:
+def _check_source(data: DataPath, destination: str) -> None:
     """Raise where there is no directory that could be copied."""
     where = f"{data.target} of the service {data.service}"
     if data.kind == TMPFS:
         raise InvalidInput(f"{where} is in memory (tmpfs): there is nothing on disk that could be copied.")
     if not data.host_path:
         raise InvalidInput(
-            f"The engine does not show where {where} lies on this host.",
-            next_command=f"docker cp {data.container[:12]}:{shlex.quote(data.target)} DIRECTORY",
+            f"The engine does not show where {where} lies on this host. While the service is stopped, it can be taken"
+            " out by hand, and the copy is not proved.",
+            next_command=shell("docker", "cp", f"{data.container[:12]}:{data.target}", destination),
         )
     if os.path.isfile(data.host_path):
         raise InvalidInput(
             f"{where} is one file, {data.host_path}, and no directory: this copies directories.",
-            next_command=f"cp -a {shlex.quote(data.host_path)} DIRECTORY",
+            next_command=shell("cp", "-a", data.host_path, destination),
         )
     if not os.path.isdir(data.host_path):
         raise InvalidInput(
             f"{data.host_path}, where {where} should be, is not there or may not be looked at by this user.",
-            next_command=f"sudo ls -la {shlex.quote(data.host_path)}",
+            next_command=shell("sudo", "ls", "-la", data.host_path),
         )
 
 
@@ -178,8 +178,7 @@ def _check_destination(data: DataPath, destination: str) -> None:
     if data.host_path and overlap(os.path.realpath(data.host_path), real):
         raise InvalidInput(
             f"{destination} overlaps with {data.host_path}, where the data of {data.service} is: a copy has to lie"
-            " outside of what it copies.",
-            next_command="name another directory as dest, best on another file system, and run the same task again",
+            " outside of what it copies. Name another directory as dest, best on another file system.",
         )
 
 
@@ -191,8 +190,8 @@ def _writers(world: World, project: Project, data: DataPath) -> tuple[Container,
     if others:
         raise InvalidInput(
             f"{_named(others)}, which is no container of a service of {project.name}, writes to {data.host_path} too,"
-            " and is not stopped by this.",
-            next_command=f"docker stop {shlex.quote(others[0].name)}, run the same task again, and start it afterwards",
+            f" and is not stopped by this: stop it, run the same task again, and start it afterwards.",
+            next_command=shell("docker", "stop", *(container.name for container in others)),
         )
     return tuple(found)
 
@@ -234,7 +233,10 @@ def back_up(world: World, planned: PlannedBackup) -> Copy:
     """Take the copy, prove it, and only then give it its name."""
     data = with_facts(world, planned.data, planned.container)
     if data.facts is None:
-        raise InvalidInput(f"{planned.container.name} could not be asked about its data.")
+        raise InvalidInput(
+            f"{planned.container.name} could not be asked about its data.",
+            next_command=shell("docker", "logs", "--tail", "50", planned.container.name),
+        )
     return world.stores[data.store].backup(
         world.engine,
         planned.container,

@@ -17,18 +17,20 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import SERVICE_LABEL
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import (
     OPERATION_LABEL,
     ROLE_LABEL,
     Container,
 )
-from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, StatefulError
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, StatefulError, shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import (
     COMMITTED,
     DONE,
     ROLLED_BACK,
     Copy,
 )
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.report import to_end
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import Operation
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.rollback import transfers_done
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.copies import KEEPER, WHERE_OPTIONS_POINT
@@ -61,12 +63,12 @@ def plan_commit(
         raise InvalidInput(
             f"The operation {open_one.id} is open on the same project: {operation.id} cannot be committed before it"
             " has ended.",
-            next_command=f"run the task of {open_one.id} again to finish it, or roll it back",
+            next_command=to_end(open_one),
         )
     if history.state not in (DONE, ROLLED_BACK, COMMITTED):
         raise InvalidInput(
             f"The operation {operation.id} is {history.state}: only one that has ended can be committed.",
-            next_command="run its task again to finish it",
+            next_command=to_end(operation),
         )
     age = (time.time() - history.changed_at) / DAY
     if age < min_age_days:
@@ -101,21 +103,26 @@ def _prove_moved(world: World, operation: Operation) -> None:
             raise StatefulError(
                 f"The service {transfer.service} does not have {transfer.goal.shown()} at {transfer.target}, so the"
                 " original is not removed.",
-                next_command=f"docker ps -a --filter label=com.docker.compose.service={transfer.service}",
+                next_command=shell("docker", "ps", "-a", "--filter", f"label={SERVICE_LABEL}={transfer.service}"),
             )
 
 
 def _remove(world: World, operation: Operation, copy: Copy) -> None:
     path = copy.path
+    look = shell("ls", "-lad", path)
     if os.path.islink(path) or os.path.realpath(path) != os.path.normpath(path):
-        raise StatefulError(f"{path} is not the plain directory that was journaled; it is not removed.")
+        raise StatefulError(
+            f"{path} is not the plain directory that was journaled; it is not removed.", next_command=look
+        )
     if copy.inode and not is_directory(path, copy.inode, copy.device, operation):
-        raise StatefulError(f"{path} is another directory than the one that was retained; it is not removed.")
+        raise StatefulError(
+            f"{path} is another directory than the one that was retained; it is not removed.", next_command=look
+        )
     users = _mounting(world.engine.containers(), path)
     if users:
         raise StatefulError(
             f"{', '.join(users)} mounts {path}; it is not removed.",
-            next_command=f"docker inspect --format '{{{{json .Mounts}}}}' {users[0]}",
+            next_command=shell("docker", "inspect", "--format", "{{json .Mounts}}", users[0]),
         )
     shutil.rmtree(path)
     if copy.protected.startswith("held by"):

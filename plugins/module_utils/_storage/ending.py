@@ -11,7 +11,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import Project, observe_project
-from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, StatefulError
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import (
+    InvalidInput,
+    StatefulError,
+    refusal,
+    shell,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation import execute
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.detached import run_detached
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Handlers
@@ -21,6 +26,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model
     OPEN_STATES,
     ROLLED_BACK,
 )
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.report import to_end
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import Operation, OperationStore
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage import report
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.commit import (
@@ -64,7 +70,10 @@ def find(operations: OperationStore, operation_id: str, project: str) -> Operati
     if found is None and mine:
         return mine[-1]
     if found is None:
-        raise InvalidInput(f"There is no operation of the project {project} in {operations.directory}.")
+        raise InvalidInput(
+            f"There is no operation of the project {project} in {operations.directory}.",
+            next_command=shell("ls", "-l", operations.directory),
+        )
     return found
 
 
@@ -139,7 +148,7 @@ def _open_rollback(operations: OperationStore, operation: Operation) -> Operatio
     raise StatefulError(
         f"The operation {open_one.id} is open on the project {operation.plan.goal.project}; {operation.id} cannot be"
         " rolled back before it has ended.",
-        next_command=f"run the task of {open_one.id} again, or roll it back first",
+        next_command=to_end(open_one),
         operation=open_one.id,
     )
 
@@ -176,9 +185,7 @@ def _carry_back(ending: Ending, operation: Operation, carrying: Operation | None
         goal = rollback_goal(operation.plan.goal.project, operation.id)
         back = plan_way_back(world, operation, ending.make_request(project), ending.operations.next_id(goal))
         if back.blockers:
-            raise InvalidInput(
-                " ".join(back.blockers), blockers=list(back.blockers), plan_text=back.plan.text, operation=operation.id
-            )
+            raise refusal(back.blockers, plan_text=back.plan.text, operation=operation.id)
         if ending.check_mode:
             return {"changed": True, "operation": operation.id, "plan_text": back.plan.text, "copies": []}
         facts = {**back.plan.facts, "compose": dict(operation.plan.facts["compose"])}

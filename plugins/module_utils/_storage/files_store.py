@@ -15,7 +15,7 @@ from typing import Any
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.last_words import last_words
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
-from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import AGAIN, StatefulError, shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Copy
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import FILES, StoreFacts
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.store import (
@@ -69,7 +69,9 @@ class FilesStore:
 
     def identity(self, host_path: str) -> Identity:
         if not os.path.isdir(host_path):
-            raise StatefulError(f"{host_path} is not there.")
+            raise StatefulError(
+                f"{host_path} is not there.", next_command=shell("ls", "-la", os.path.dirname(host_path))
+            )
         return {"newest": newest(host_path), "entries": len(os.listdir(host_path))}
 
     def prove_stopped(self, host_path: str, facts: StoreFacts, since: float = 0.0) -> Identity:
@@ -90,7 +92,8 @@ class FilesStore:
         if container is None or not container.running:
             name = container.name if container else container_id[:12]
             raise StatefulError(
-                f"{name} ended instead of running:\n{last_words(engine, container, tail=8) if container else ''}"
+                f"{name} ended instead of running:\n{last_words(engine, container, tail=8) if container else ''}",
+                next_command=shell("docker", "logs", "--tail", "50", name),
             )
 
     def counts(self, engine: Engine, container: Container, facts: StoreFacts) -> Mapping[str, Any]:
@@ -131,14 +134,16 @@ class FilesStore:
         else:
             raise StatefulError(
                 f"Files in {request.host_path} change all the time ({changing} was the last), so no copy of one moment"
-                f" can be taken while {request.service} runs.",
+                f" can be taken while {request.service} runs: stop it, run the same task again, then start it again.",
                 state=f"the data was only read; the partial copy is {staging}",
-                next_command=f"docker stop {container.name}, run the same task again, and start it afterwards",
+                next_command=shell("docker", "stop", container.name),
             )
         moment = datetime.fromtimestamp(began, timezone.utc).isoformat(timespec="seconds")
         differences = compare.compare_trees(request.host_path, staging) if not container.running else []
         if differences:
-            raise StatefulError(f"The copy in {staging} differs from {request.host_path}: {differences[0]}.")
+            raise StatefulError(
+                f"The copy in {staging} differs from {request.host_path}: {differences[0]}.", next_command=AGAIN
+            )
         os.unlink(record)
         rename.rename_directory(staging, request.destination)
         return Copy(

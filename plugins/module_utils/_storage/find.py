@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import Project
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container, EngineMount
-from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import (
     ANONYMOUS,
     BIND,
@@ -20,6 +20,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model i
     DataPath,
     MountRequest,
 )
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.neighbours import down_to_one
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.observe import (
     data_paths,
     declared_by,
@@ -40,13 +41,13 @@ def find_data(world: World, project: Project, mount: MountRequest) -> DataPath |
         wanted = os.path.normpath(mount.target)
         found = [path for path in paths if os.path.normpath(path.target) == wanted]
         return (
-            _one(found, mount, f"{mount.target} of the service {mount.service}")
+            _one(project, found, mount, f"{mount.target} of the service {mount.service}")
             if found
             else _in_layer(world, project, mount, paths)
         )
     stores = [path for path in paths if path.store != "files"]
     if stores:
-        return _one(stores, mount, f"the store of the service {mount.service}")
+        return _one(project, stores, mount, f"the store of the service {mount.service}")
     anonymous = [path for path in paths if path.kind == ANONYMOUS]
     if len(anonymous) == 1:
         return anonymous[0]
@@ -93,13 +94,15 @@ def _holds_declared_data(world: World, container: Container, mount: EngineMount)
     return any(container.mount_at(path) == mount for path in (image.volumes if image else ()))
 
 
-def _one(found: Sequence[DataPath], mount: MountRequest, what: str) -> DataPath:
+def _one(project: Project, found: Sequence[DataPath], mount: MountRequest, what: str) -> DataPath:
     if len(found) > 1 and len({path.container for path in found}) > 1:
+        lost = any(path.kind == LAYER for path in found)
         raise InvalidInput(
             f"The service {mount.service} runs as {len(found)} replicas, and each has data of its own at"
             f" {found[0].target}: they cannot share {mount.source}. Write scale: 1 (or deploy.replicas: 1) into the"
             " compose file, too: it decides how many the next 'up' makes.",
-            next_command=f"docker compose up -d --scale {mount.service}=1",
+            # A layer goes with its container: which one is to stay is nothing to paste.
+            next_command="" if lost else down_to_one(project, mount.service),
         )
     if len(found) > 1:
         raise InvalidInput(f"There is more than one place for {what}: {', '.join(path.target for path in found)}.")
@@ -154,8 +157,10 @@ def _check_way(path: str) -> None:
     """Raise where no directory can be made at ``path``, because of a link or a file on the way to it."""
     above = os.path.dirname(path)
     if os.path.islink(path) and not os.path.exists(path):
-        raise InvalidInput(f"{path} is a symbolic link to nowhere.")
+        raise InvalidInput(f"{path} is a symbolic link to nowhere.", next_command=shell("ls", "-ld", path))
     if os.path.exists(above) and not os.path.isdir(above):
-        raise InvalidInput(f"{above} is not a directory, so {path} cannot be made.")
+        raise InvalidInput(
+            f"{above} is not a directory, so {path} cannot be made.", next_command=shell("ls", "-ld", above)
+        )
     if above != path:
         _check_way(above)

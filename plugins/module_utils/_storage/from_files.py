@@ -16,7 +16,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._compose.files i
     named_targets,
     project_files,
 )
-from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import refusal
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.find import with_sources
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import (
     FilesAlone,
@@ -46,12 +46,7 @@ def plan_from_files(
         "missing": list(missing),
     }
     if known.blockers:
-        raise InvalidInput(
-            " ".join(known.blockers),
-            next_command="remove what is named here, then run the same task again",
-            blockers=list(known.blockers),
-            **told,
-        )
+        raise refusal(known.blockers, **told)
     return {"changed": True, **told, "warnings": list(known.warnings), "diff": list(known.diff)}
 
 

@@ -14,8 +14,9 @@ from typing import Any
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import Project, observe_project
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import OPERATION_LABEL, ROLE_LABEL
-from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import AGAIN, Blocker, StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import DONE, SWITCH, Goal, Plan, Step
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.report import to_end
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import OperationStore
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage import planner, preflight, report
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.find import (
@@ -72,7 +73,7 @@ class Planned:
     plan: Plan | None
     findings: Findings | None
     choices: Mapping[str, Choice]
-    blockers: tuple[str, ...] = ()
+    blockers: tuple[Blocker, ...] = ()
     warnings: tuple[str, ...] = ()
 
 
@@ -108,7 +109,7 @@ def plan(world: World, observed: Observed, operations: OperationStore) -> Planne
         raise StatefulError(
             f"The operation {observed.unfinished} was open when this run looked at the project, and has ended since.",
             state="as that operation left it",
-            next_command="run the same task again",
+            next_command=AGAIN,
         )
     if not observed.moving:
         return _file_only(world, observed)
@@ -165,12 +166,13 @@ def goal_of(observed: Observed) -> Goal:
 def _file_only(world: World, observed: Observed) -> Planned:
     """Plan the edit of the file alone: for what runs on the wanted mount already, and for what was never started."""
     request, never_created = observed.request, observed.never_created
-    findings = survey_files(world, observed.project, request, never_created)
+    settled = [mount for mount, _data in observed.settled]
+    findings = survey_files(world, observed.project, request, never_created, settled)
     blockers = preflight.blockers(request, findings, {})
     warnings = preflight.warnings(request, findings, {})
     rewrite = findings.rewrite
     if not rewrite.paths and not blockers:
-        return Planned(None, None, {})
+        return Planned(None, None, {}, warnings=tuple(warnings))
     args = planner.rewrite_args(request, findings)
     steps = (Step("rewrite", "rewrite the compose file", SWITCH, args, proves=True),)
     made = planner.plan_of(
@@ -222,9 +224,7 @@ def refuse_other_goal(store: OperationStore, project: str, mounts: Sequence[Moun
         f"The operation {open_one.id} is open on the project {project} ({_shown(open_one.plan.goal)}); it has to end"
         f" before another ({asked}) can begin.",
         state=f"the operation {open_one.id} stands at the step '{open_one.history().current_step or 'none'}'",
-        next_command="run the task of that operation again, or set operation: {id: "
-        + open_one.id
-        + ", state: rolled_back}",
+        next_command=to_end(open_one),
         operation=open_one.id,
     )
 

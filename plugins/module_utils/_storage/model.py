@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import Blocker
+
 BIND = "bind"
 NAMED = "named"
 ANONYMOUS = "anonymous"
@@ -59,7 +61,7 @@ class StoreFacts:
     data_path: str
     identity: Mapping[str, Any] = field(default_factory=dict)
     against: Mapping[str, str] = field(default_factory=dict)
-    blockers: tuple[str, ...] = ()
+    blockers: tuple[Blocker, ...] = ()
     warnings: tuple[str, ...] = ()
     details: Mapping[str, Any] = field(default_factory=dict)
     outside: Mapping[str, str] = field(default_factory=dict)
@@ -129,6 +131,13 @@ class Place:
     is_mount_point: bool = False
     free_inodes: int | None = None
     """None where the file system sets no limit."""
+    closed: str = ""
+    """The directory in which it would be made, if not even root may make anything there."""
+    soft: bool = False
+    """Whether it lies on an NFS mount that gives up on a server that is slow."""
+    owner: str = ""
+    """``uid:gid`` of the directory, empty where it does not exist."""
+    mode: int = 0
 
 
 @dataclass(frozen=True)
@@ -176,7 +185,7 @@ class PlannedRewrite:
     how: str = ""
     warnings: tuple[str, ...] = ()
     diff: tuple[Mapping[str, str], ...] = ()
-    blockers: tuple[str, ...] = ()
+    blockers: tuple[Blocker, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -206,7 +215,9 @@ class Unstarted:
     ``mounted_now``: what the file mounts there so far, ``left_behind`` what that
     holds. ``astray``: where the image would put its data beside the mount.
     ``lost``: volumes without a container that hold data of the same kind,
-    ``lost_here`` those that bear the project's label.
+    ``lost_here`` those that bear the project's label. ``user``: the numeric
+    ``uid`` or ``uid:gid`` that its file or else its image has it run as; empty
+    for root, whose entrypoint takes the directory over, and for a name.
     """
 
     service: str
@@ -222,6 +233,7 @@ class Unstarted:
     lost: tuple[str, ...] = ()
     lost_here: tuple[str, ...] = ()
     replicas: int = 1
+    user: str = ""
     ignore_line: str = ""
     ignore_file: str = ""
 
@@ -240,7 +252,10 @@ class StoppedContainer:
 
 @dataclass(frozen=True)
 class Request:
-    """What the admin asked for; paths are absolute. ``max_downtime`` in seconds, 0 for no limit."""
+    """What the admin asked for; paths are absolute. ``max_downtime`` in seconds, 0 for no limit.
+
+    ``compose``: what is typed in a shell of the host before a command of compose for this project.
+    """
 
     project: str
     project_dir: str
@@ -253,6 +268,7 @@ class Request:
     pin_images: bool = False
     accept_drift: bool = False
     max_downtime: float = 0.0
+    compose: str = "docker compose"
 
 
 @dataclass(frozen=True)
@@ -262,7 +278,8 @@ class Findings:
     ``floating``: services whose image tag resolves to another image by now,
     with a sentence each. ``other_majors``: those of them that could not read or
     would upgrade the data, in words. ``drift``: what recreating a service would change
-    besides its mount, in words.
+    besides its mount, in words. ``stranded_by_up``: the services whose data a
+    plain ``up`` would leave behind, because it creates them anew on another place.
     """
 
     moves: tuple[Move, ...]
@@ -274,9 +291,10 @@ class Findings:
     images_to_write: Mapping[str, str] = field(default_factory=dict)
     other_majors: Mapping[str, str] = field(default_factory=dict)
     drift: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    blockers: tuple[str, ...] = ()
+    blockers: tuple[Blocker, ...] = ()
     warnings: tuple[str, ...] = ()
     backup_place: Place | None = None
     compose_v1: bool = False
     other_anonymous: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     outlying: tuple[Outlying, ...] = ()
+    stranded_by_up: frozenset[str] = frozenset()

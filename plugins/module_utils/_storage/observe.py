@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
@@ -29,6 +30,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model i
     DataPath,
     Place,
 )
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.places import NFS
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.store import Declared
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import mounts as file_systems
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import scan
@@ -183,10 +185,15 @@ def with_facts(world: World, path: DataPath, container: Container) -> DataPath:
     return replace(path, facts=store.observe(world.engine, container, data_path, host_path))
 
 
-def place(world: World, path: str) -> Place:
-    """Describe the directory that is to be filled, and what stands in it already."""
+def place(world: World, path: str, *, shared: bool = False) -> Place:
+    """Describe the directory that is to be filled, and what stands in it already.
+
+    ``shared``: it is filled beside what it holds, and not put in place as a whole.
+    """
     system = file_systems.filesystem_of(path)
     exists = os.path.lexists(path)
+    status = os.lstat(path) if exists else None
+    made_in = file_systems.nearest_existing(path if shared else os.path.dirname(path))
     empty = not exists or (os.path.isdir(path) and not os.listdir(path))
     return Place(
         path=path,
@@ -201,6 +208,11 @@ def place(world: World, path: str) -> Place:
         read_only=system.read_only,
         is_mount_point=exists and file_systems.is_mount_point(path),
         free_inodes=system.inodes_free if system.inodes_total else None,
+        # Of root this is asked of the server of an NFS mount, and true elsewhere but for an immutable directory.
+        closed="" if os.access(made_in, os.W_OK | os.X_OK) else made_in,
+        soft=system.fs_type in NFS and bool({"soft", "softerr"} & set(system.options)),
+        owner=f"{status.st_uid}:{status.st_gid}" if status else "",
+        mode=stat.S_IMODE(status.st_mode) if status else 0,
     )
 
 

@@ -6,10 +6,11 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import Blocker, InvalidInput, shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import (
     ANONYMOUS,
     BIND,
@@ -26,6 +27,12 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model i
     Place,
     Request,
 )
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.places import (
+    of_own_places,
+    of_place,
+    overlap,
+    told_of_place,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.starting import (
     of_unstarted,
     told_of_unstarted,
@@ -35,9 +42,6 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.strateg
     downtime,
     space_needed,
 )
-
-WITHOUT_OWNERS = frozenset({"vfat", "msdos", "exfat", "ntfs", "ntfs3", "fuseblk", "9p", "cifs", "smb3"})
-SQUASHING = frozenset({"nfs", "nfs4"})
 
 
 def check_request(mounts: Iterable[MountRequest]) -> None:
@@ -64,45 +68,45 @@ def check_move(data: DataPath, source: str) -> None:
         raise InvalidInput(f"{where} is in memory (tmpfs): there is nothing on disk that could be moved.")
     if data.kind == BIND:
         raise InvalidInput(
-            f"{where} is a bind mount already, of {data.host_path}: moving between bind mounts is not what this does.",
-            next_command="leave the mount as it is, or stop the service and move the directory by hand",
+            f"{where} is a bind mount already, of {data.host_path}: moving between bind mounts is not what this does."
+            " Leave the mount as it is, or stop the service and move the directory by hand."
         )
     if data.driver not in ("", "local"):
         raise InvalidInput(
-            f"{where} is a volume of the driver {data.driver}; only volumes of the local driver can be moved."
+            f"{where} is a volume of the driver {data.driver}; only volumes of the local driver can be moved.",
+            next_command=shell("docker", "volume", "inspect", data.volume),
         )
     if data.host_path and overlap(data.host_path, source):
         raise InvalidInput(f"{source} overlaps with {data.host_path}, where the data of {data.service} is now.")
 
 
-def blockers(request: Request, findings: Findings, choices: Mapping[str, Choice]) -> list[str]:
+def blockers(request: Request, findings: Findings, choices: Mapping[str, Choice]) -> list[Blocker]:
     """Return everything that forbids the plan, each with a way out."""
     found = [*findings.blockers, *findings.rewrite.blockers]
     for move in findings.moves:
         found += _of_move(move, choices[name_of(move)])
     ways_out = {LAYER: "list it in mounts too, with target: {path}", TMPFS: "put it on disk first"}
     found += [
-        f"{part.service} keeps {part.what} at {part.path}, on no volume, where it is lost when the container is created"
-        f" anew: {ways_out[part.kind].format(path=part.path)}."
+        Blocker(
+            f"{part.service} keeps {part.what} at {part.path}, on no volume, where it is lost when the container is"
+            f" created anew: {ways_out[part.kind].format(path=part.path)}."
+        )
         for part in findings.outlying
         if part.kind in ways_out
     ]
     for unstarted in findings.unstarted:
-        found += _of_place(unstarted.place, unstarted.ignore_line, unstarted.ignore_file)
-        found += of_unstarted(unstarted)
+        found += of_place(unstarted.place, unstarted.store, unstarted.ignore_line, unstarted.ignore_file)
+        found += of_unstarted(unstarted, request.compose)
     found += _space(request, findings, choices)
-    for service, differences in findings.drift.items():
-        if not request.accept_drift:
-            found.append(
-                f"Recreating {service} would change more than its mount, because its compose file changed since it"
-                f" was created: {'; '.join(differences)}. Apply that first (docker compose up -d {service}), or set"
-                " accept_drift: true."
-            )
+    if not request.accept_drift:
+        found += _of_drift(request, findings)
     for service, paths in findings.other_anonymous.items():
         if findings.compose_v1:
             found.append(
-                f"Compose v1 forgets the anonymous volumes of {service} at {', '.join(paths)} when it recreates the"
-                " container: list these paths in mounts too."
+                Blocker(
+                    f"Compose v1 forgets the anonymous volumes of {service} at {', '.join(paths)} when it recreates the"
+                    " container: list these paths in mounts too."
+                )
             )
     for move in findings.moves:
         found += _of_backup(request, move.data)
@@ -110,22 +114,54 @@ def blockers(request: Request, findings: Findings, choices: Mapping[str, Choice]
         slower = [name for name, choice in choices.items() if choice.strategy != RENAME]
         if slower:
             found.append(
-                f"backup: none is allowed for the strategy rename only, and {', '.join(slower)} takes another: set"
-                " backup: auto, or strategy: rename where that is possible."
+                Blocker(
+                    f"backup: none is allowed for the strategy rename only, and {', '.join(slower)} takes another: set"
+                    " backup: auto, or strategy: rename where that is possible."
+                )
             )
-    found += _of_own_places(request, findings)
+    found += of_own_places(request, findings)
     if not request.pin_images:
         found += [
-            f"{sentence}: the next plain 'up' would start that on this data. Set pin_images: true to write the image"
-            f" that runs into the file, or name it there for {service} yourself."
+            Blocker(
+                f"{sentence}: the next plain 'up' would start that on this data. Set pin_images: true to write the"
+                f" image that runs into the file, or name it there for {service} yourself."
+            )
             for service, sentence in findings.other_majors.items()
         ]
     estimate = estimated_downtime(findings, choices)
     if request.max_downtime and estimate > request.max_downtime:
         found.append(
-            f"The downtime is estimated at {estimate:.1f} s, more than max_downtime ({request.max_downtime:.1f} s):"
-            " raise max_downtime, or name sources on the data's own file system, where a rename takes a bare restart."
+            Blocker(
+                f"The downtime is estimated at {estimate:.1f} s, more than max_downtime ({request.max_downtime:.1f} s):"
+                " raise max_downtime, or name sources on the data's own file system, where a rename takes a bare"
+                " restart."
+            )
         )
+    return found
+
+
+def _of_drift(request: Request, findings: Findings) -> list[Blocker]:
+    found = []
+    for service, differences in findings.drift.items():
+        said = (
+            f"Recreating {service} would change more than its mount, because its compose file changed since it was"
+            f" created: {'; '.join(differences)}."
+        )
+        if service in findings.stranded_by_up:
+            # What everybody would type first is what loses the data.
+            found.append(
+                Blocker(
+                    f"{said} Do not apply that by 'docker compose up', which would create {service} anew without its"
+                    " data: set accept_drift: true, and it is applied together with the move."
+                )
+            )
+        else:
+            found.append(
+                Blocker(
+                    f"{said} Apply that first (docker compose up -d {service}), or set accept_drift: true.",
+                    f"{request.compose} up -d --no-deps {shlex.quote(service)}",
+                )
+            )
     return found
 
 
@@ -139,11 +175,7 @@ def warnings(request: Request, findings: Findings, choices: Mapping[str, Choice]
                 f"Until the switch a copy of the data of {move.data.service} grows inside the build context of this"
                 f" project: build nothing before that, or add the line '{move.partial_line}' to its ignore file."
             )
-        if move.place.filesystem in SQUASHING:
-            found.append(
-                f"{move.place.path} lies on {move.place.filesystem}: where the server maps root to nobody, the owners"
-                " of files cannot be kept, and the run ends before its downtime."
-            )
+        found += told_of_place(move.place, move.data.store)
     found += [
         f"{part.service} keeps {part.what} at {part.path}, in an anonymous volume, which 'down' leaves without a name:"
         f" list it in mounts too, with target: {part.path}, to have it moved."
@@ -151,6 +183,7 @@ def warnings(request: Request, findings: Findings, choices: Mapping[str, Choice]
         if part.kind == ANONYMOUS
     ]
     for unstarted in findings.unstarted:
+        found += told_of_place(unstarted.place, unstarted.store)
         found += told_of_unstarted(unstarted)
     for service, sentence in findings.floating.items():
         advice = "" if request.pin_images else " Set pin_images: true to write the image that runs into the file."
@@ -172,87 +205,53 @@ def name_of(move: Move) -> str:
     return f"{move.data.service}:{move.data.target}"
 
 
-def _of_move(move: Move, choice: Choice) -> list[str]:
+def _of_move(move: Move, choice: Choice) -> list[Blocker]:
     data, place, found = move.data, move.place, []
     if not choice.strategy:
         reasons = "; ".join(f"{name}: {why}" for name, why in choice.against.items())
-        found.append(f"{data.service}: {choice.reason} ({reasons}). Set strategy: auto, or name another source.")
+        found.append(
+            Blocker(f"{data.service}: {choice.reason} ({reasons}). Set strategy: auto, or name another source.")
+        )
     if place.is_mount_point:
         found.append(
-            f"{place.path} is itself a mount point, in whose place no directory can be put: name one below it, for"
-            f" example {place.path.rstrip('/')}/{data.service}."
+            Blocker(
+                f"{place.path} is itself a mount point, in whose place no directory can be put: name one below it, for"
+                f" example {place.path.rstrip('/')}/{data.service}."
+            )
         )
     elif not place.empty:
         found.append(
-            f"{place.path} is not empty: it holds {place.occupied_by}. Name another directory, or move that away first."
+            Blocker(
+                f"{place.path} is not empty: it holds {place.occupied_by}. Name another directory, or move that away"
+                " first.",
+                shell("ls", "-la", place.path),
+            )
         )
-    found += _of_place(place, move.ignore_line, move.ignore_file)
+    found += of_place(place, data.store, move.ignore_line, move.ignore_file)
     if move.users:
         found.append(
-            f"The volume of {data.service} is mounted by {', '.join(move.users)} too, which would keep the old place:"
-            " give that container the new mount first, or remove it."
+            Blocker(
+                f"The volume of {data.service} is mounted by {', '.join(move.users)} too, which would keep the old"
+                " place: give that container the new mount first, or remove it.",
+                shell("docker", "ps", "-a", "--filter", f"volume={data.volume}"),
+            )
         )
     if move.shipped_by_image:
         found.append(
-            f"The image of {data.service} ships files at {data.target}; only data made at run time can be moved:"
-            " name the target below it that holds that data alone."
+            Blocker(
+                f"The image of {data.service} ships files at {data.target}; only data made at run time can be moved:"
+                " name the target below it that holds that data alone."
+            )
         )
     if data.kind == LAYER and not data.host_path:
         found.append(
-            f"The engine's storage driver does not show where the layer of {data.service} is: back it up with"
-            f" compose_storage_backup, and restore that into a service that has a volume at {data.target}."
+            Blocker(
+                f"The engine's storage driver does not show where the layer of {data.service} is: back it up with"
+                f" compose_storage_backup, and restore that into a service that has a volume at {data.target}."
+            )
         )
     if data.facts is not None:
         found += data.facts.blockers
-    return found
-
-
-def _of_place(place: Place, ignore_line: str, ignore_file: str) -> list[str]:
-    found = []
-    if place.volatile:
-        found.append(
-            f"{place.path} lies on {place.filesystem}, which does not survive a restart. Name a directory on disk."
-        )
-    if place.filesystem in WITHOUT_OWNERS:
-        found.append(
-            f"{place.path} lies on {place.filesystem}, which does not keep the owners of files, and the service would"
-            " not be let at its data: name a directory on a file system of Linux."
-        )
-    if place.read_only:
-        found.append(
-            f"{place.path} lies on {place.mount_point}, which is mounted read-only: mount -o remount,rw"
-            f" {place.mount_point}, or name another directory."
-        )
-    if ignore_line:
-        found.append(
-            f"{place.path} lies inside the build context of this project and would be copied into the image or"
-            f" break the build: add the line '{ignore_line}' to {ignore_file}."
-        )
-    return found
-
-
-def _of_own_places(request: Request, findings: Findings) -> list[str]:
-    """Return what speaks against the directories of backups and of what is retained."""
-    found = []
-    for directory, option in ((request.backup_dir, "backup_dir"), (request.retained_dir, "operations_dir")):
-        for move in findings.moves:
-            if directory and overlap(directory, move.source):
-                found.append(
-                    f"{move.source} and {directory} lie inside one another, and what is kept there must not be mixed"
-                    f" with data that is used: name another source, or another {option}."
-                )
-    place = findings.backup_place
-    if place is not None and request.backup != "none":
-        if place.volatile:
-            found.append(
-                f"{place.path} lies on {place.filesystem}, which does not survive a restart, and is to hold the backup:"
-                " name a directory on disk as backup_dir."
-            )
-        if place.read_only:
-            found.append(
-                f"{place.path} lies on {place.mount_point}, which is mounted read-only, and is to hold the backup: name"
-                " another backup_dir."
-            )
     return found
 
 
@@ -276,17 +275,19 @@ def _logical(request: Request, data: DataPath) -> bool:
     return data.store == POSTGRESQL and data.running and (request.backup == "logical" or impeded)
 
 
-def _of_backup(request: Request, data: DataPath) -> list[str]:
+def _of_backup(request: Request, data: DataPath) -> list[Blocker]:
     reasons = _details(data).get("logical_backup")
     if not reasons or request.backup == "none" or not _logical(request, data):
         return []
     return [
-        f"The backup of {data.service} is a logical one, and could not be proved: {'; '.join(reasons)}. Run the role"
-        " selfhost.stateful.host_requirements on this host first."
+        Blocker(
+            f"The backup of {data.service} is a logical one, and could not be proved: {'; '.join(reasons)}. Run the"
+            " role selfhost.stateful.host_requirements on this host first."
+        )
     ]
 
 
-def _space(request: Request, findings: Findings, choices: Mapping[str, Choice]) -> list[str]:
+def _space(request: Request, findings: Findings, choices: Mapping[str, Choice]) -> list[Blocker]:
     """Add up what every file system has to take, backups included."""
     needed: dict[int, int] = {}
     places: dict[int, Place] = {}
@@ -305,21 +306,21 @@ def _space(request: Request, findings: Findings, choices: Mapping[str, Choice]) 
         if space_needed(choices[name_of(move)].strategy, move.data):
             inodes[move.place.device] = inodes.get(move.place.device, 0) + move.data.files
     scarce = [
-        f"{places[device].mount_point} has {places[device].free_inodes} inodes free and needs {count}: name a source on"
-        " another file system, or remove files that are not needed (df -i shows them)."
+        Blocker(
+            f"{places[device].mount_point} has {places[device].free_inodes} inodes free and needs {count}: name a"
+            " source on another file system, or remove files that are not needed (df -i shows them).",
+            shell("df", "-i", places[device].mount_point),
+        )
         for device, count in inodes.items()
         if places[device].free_inodes is not None and count > (places[device].free_inodes or 0)
     ]
     return scarce + [
-        f"{places[device].mount_point} has {places[device].free_bytes:,} bytes free and needs {bytes_:,}:"
-        f" {bytes_ - places[device].free_bytes:,} bytes are missing. Free them, or put the backup on another file"
-        " system with backup_dir."
+        Blocker(
+            f"{places[device].mount_point} has {places[device].free_bytes:,} bytes free and needs {bytes_:,}:"
+            f" {bytes_ - places[device].free_bytes:,} bytes are missing. Free them, or put the backup on another file"
+            " system with backup_dir.",
+            shell("df", "-h", places[device].mount_point),
+        )
         for device, bytes_ in needed.items()
         if bytes_ > places[device].free_bytes
     ]
-
-
-def overlap(one: str, other: str) -> bool:
-    """Tell whether two paths are the same or one lies below the other; both absolute, symbolic links resolved."""
-    first, second = one.rstrip("/") + "/", other.rstrip("/") + "/"
-    return first.startswith(second) or second.startswith(first)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import Blocker
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import History
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import (
     FilesAlone,
@@ -70,7 +71,7 @@ def plan_text(
     request: Request,
     findings: Findings,
     choices: Mapping[str, Choice],
-    blockers: Sequence[str],
+    blockers: Sequence[Blocker],
     warnings: Sequence[str],
     backup_dir: str,
 ) -> str:
@@ -95,7 +96,7 @@ def plan_text(
         lines.append(f"  Compose file: {findings.rewrite.how or 'left as it is'}")
     lines.append(f"  Downtime of the stores, estimated: about {estimated_downtime(findings, choices):.1f} s")
     lines += [f"  Note: {warning}" for warning in warnings]
-    lines += [f"  BLOCKER: {blocker}" for blocker in blockers]
+    lines += _told(blockers)
     return "\n".join(lines)
 
 
@@ -103,14 +104,14 @@ def file_only_text(
     project: str,
     rewrite: PlannedRewrite,
     never_created: Sequence[str],
-    blockers: Sequence[str],
+    blockers: Sequence[Blocker],
     warnings: Sequence[str],
 ) -> str:
     why = f"; never started: {', '.join(never_created)}" if never_created else "; the data is in place already"
     what = f"only the compose file changes ({', '.join(rewrite.paths)}: {rewrite.how})"
     lines = [f"Project {project}: {what if rewrite.paths else 'nothing can be changed'}{why}"]
     lines += [f"  Note: {warning}" for warning in warnings]
-    lines += [f"  BLOCKER: {blocker}" for blocker in blockers]
+    lines += _told(blockers)
     return "\n".join(lines)
 
 
@@ -128,9 +129,19 @@ def files_alone_text(lacking: str, found: FilesAlone | None) -> str:
     elif found.rewrite.how:
         lines.append(f"  Compose file: {found.rewrite.how}")
     lines += [f"  Note: {warning}" for warning in found.rewrite.warnings]
-    lines += [f"  BLOCKER: {blocker}" for blocker in found.rewrite.blockers]
+    lines += _told(found.rewrite.blockers)
     lines.append(f"  Not looked at before that: {rest}.")
     return "\n".join(lines)
+
+
+def _told(blockers: Sequence[Blocker]) -> list[str]:
+    """Return each blocker with its command below it: a failure has one next command, and these may be several."""
+    lines = []
+    for blocker in blockers:
+        lines.append(f"  BLOCKER: {blocker.text}")
+        if blocker.command:
+            lines.append(f"    $ {blocker.command}")
+    return lines
 
 
 def outcome(history: History, transfers: Sequence[Transfer], steps: Mapping[str, float]) -> dict[str, Any]:

@@ -12,7 +12,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import Project, observe_project
-from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, StatefulError
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import (
+    Blocker,
+    InvalidInput,
+    StatefulError,
+    shell,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import (
     COMMITTED,
     DONE,
@@ -21,6 +26,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model
     Plan,
     Step,
 )
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.report import rolling_back
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import Operation
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage import preflight, rollback_plan
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import (
@@ -56,7 +62,7 @@ class WayBack:
     """A planned roll back, and what forbids it."""
 
     plan: Plan
-    blockers: tuple[str, ...]
+    blockers: tuple[Blocker, ...]
 
 
 def transfers_done(operation: Operation) -> list[Transfer]:
@@ -81,17 +87,18 @@ def check_state(operation: Operation, newest: Operation | None) -> None:
     state = operation.history().state
     if state == COMMITTED:
         raise InvalidInput(
-            f"The operation {operation.id} is committed: what it retained is gone, and there is no way back."
+            f"The operation {operation.id} is committed: what it retained is gone, and there is no way back.",
+            next_command="leave it as it is; selfhost.stateful.operation_info lists the backups that are left",
         )
     if state == DONE and newest is not None and newest.id != operation.id:
         raise InvalidInput(
             f"Only the newest operation of a project can be rolled back, and that is {newest.id}.",
-            next_command=f"roll {newest.id} back first, then {operation.id}",
+            next_command=f"{rolling_back(newest)}, and then the same with {operation.id}",
         )
     if state in OPEN_STATES and operation.history().proved:
         raise InvalidInput(
             f"The operation {operation.id} is proved and unfinished; it can be rolled back once it is finished.",
-            next_command="run its task again to finish it, then roll it back",
+            next_command=f"run the task of the operation {operation.id} again, then roll it back",
         )
 
 
@@ -108,7 +115,7 @@ def plan_way_back(world: World, operation: Operation, request: Request, new_id: 
         dependents=dependents_of(project, services),
         stores=tuple(stopped(c) for name in services for c in project.containers[name]),
         floating=floating,
-        backup_place=place(world, request.backup_dir),
+        backup_place=place(world, request.backup_dir, shared=True),
         outlying=outlying(world, project, moves),
     )
     blockers = preflight.blockers(request, findings, choices)
@@ -127,23 +134,23 @@ def plan_way_back(world: World, operation: Operation, request: Request, new_id: 
     return WayBack(rollback_plan.rollback_plan(request, choices, transfers, steps, operation.id), tuple(blockers))
 
 
-def _options_refusal(done: Transfer) -> str:
+def _options_refusal(done: Transfer) -> Blocker:
     """Say why data cannot come back to a volume that is a mount of something else."""
-    return (
+    return Blocker(
         f"The volume {done.origin.volume} of {done.service} has options ({', '.join(sorted(done.options))}): its"
         " directory is a mount of something else only while a container uses it, so current data cannot be carried back"
         f" into it. It still holds the data as of the move. Stay on {done.goal.path}, or copy from there by hand."
     )
 
 
-def _v1_refusal(done: Transfer) -> str:
+def _v1_refusal(done: Transfer) -> Blocker:
     """Say why compose v1 cannot come back to an anonymous volume.
 
     It needs a run with an extra file, after which v1's next plain ``up``
     recreates the container, dies while doing so on newer engines
     (docker/compose 11693) and leaves the service stopped.
     """
-    return (
+    return Blocker(
         f"Compose v1 cannot bring {done.service} back to an anonymous volume: its next plain 'up' would fail and leave"
         " the service stopped. Install compose v2 and run the same task again, or stay on the bind mount."
     )
@@ -154,14 +161,13 @@ def _move_back(world: World, project: Project, done: Transfer) -> Move:
     if not containers:
         raise StatefulError(
             f"The service {done.service} has no container now, so its data cannot be carried back.",
-            next_command=f"{' '.join(world.compose.invocation.program)} up -d --no-deps {done.service} in"
-            f" {project.working_dir}, then run the same task again",
+            next_command=project.compose.typed("up", "-d", "--no-deps", done.service),
         )
     if len(containers) != 1 or not holds(containers[0], done.target, done.goal):
         raise StatefulError(
             f"The service {done.service} does not have {done.goal.path} at {done.target} any more, so there is nothing"
             " that this operation could carry back.",
-            next_command=f"docker inspect --format '{{{{json .Mounts}}}}' {containers[0].name}",
+            next_command=shell("docker", "inspect", "--format", "{{json .Mounts}}", containers[0].name),
         )
     found = next(path for path in data_paths(world, project, done.service) if path.target == done.target)
     data = with_facts(world, measured(found), containers[0])

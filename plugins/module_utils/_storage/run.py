@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, StatefulError
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import Blocker, StatefulError, refusal
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation import execute
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.detached import run_detached
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Handlers
@@ -88,7 +88,7 @@ def _run_locked(task: Task, world: World, observed: journey.Observed) -> dict[st
     if operation is None:
         planned = journey.plan(world, observed, task.operations)
         if planned.plan is None:
-            return _unchanged(task, observed)
+            return _unchanged(task, observed, planned.warnings)
         if planned.blockers:
             raise blocked(planned.plan, planned.blockers)
         operation = task.operations.begin(planned.plan)
@@ -131,16 +131,9 @@ def of_operation(world: World, operation: Operation) -> World:
     return replace(world, project=operation.plan.goal.project, compose=world.compose.with_options(project_src=source))
 
 
-def blocked(plan: Plan, blockers: Sequence[str]) -> StatefulError:
+def blocked(plan: Plan, blockers: Sequence[Blocker]) -> StatefulError:
     """Return the error that names everything in the way, with the plan beside it."""
-    return InvalidInput(
-        " ".join(blockers),
-        next_command="remove what is named here, then run the same task again",
-        blockers=list(blockers),
-        plan=dict(plan.summary),
-        plan_text=plan.text,
-        plan_complete=True,
-    )
+    return refusal(blockers, plan=dict(plan.summary), plan_text=plan.text, plan_complete=True)
 
 
 def _checked(task: Task, world: World, observed: journey.Observed) -> dict[str, Any]:
@@ -157,7 +150,7 @@ def _checked(task: Task, world: World, observed: journey.Observed) -> dict[str, 
         }
     planned = journey.plan(world, observed, task.operations)
     if planned.plan is None:
-        return _unchanged(task, observed)
+        return _unchanged(task, observed, planned.warnings)
     if planned.blockers:
         raise blocked(planned.plan, planned.blockers)
     return {
@@ -178,7 +171,7 @@ def _what_follows(history: History) -> str:
     return f"the next run goes on at the step '{step}'."
 
 
-def _unchanged(task: Task, observed: journey.Observed) -> dict[str, Any]:
+def _unchanged(task: Task, observed: journey.Observed, warnings: Sequence[str]) -> dict[str, Any]:
     mounts = {f"{data.service}:{data.target}": dict(data.mount) for _mount, data in observed.settled}
     done = task.operations.newest_done(observed.project.name)
     return {
@@ -189,6 +182,7 @@ def _unchanged(task: Task, observed: journey.Observed) -> dict[str, Any]:
         "plan_complete": True,
         "mounts": mounts,
         "copies": retained(task.operations, observed.project.name),
+        "warnings": list(warnings),
         "diff": [],
     }
 

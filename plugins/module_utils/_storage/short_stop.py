@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
-from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError, shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage import held
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import durable
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World
@@ -88,11 +87,11 @@ def _start(world: World, container_id: str) -> str:
     world.engine.start(container_id)
     now = world.engine.container(container_id)
     if now is None or not now.running:
-        name = shlex.quote(asked.name)
+        log = shell("docker", "logs", "--tail", "50", asked.name)
         raise StatefulError(
             f"{asked.name} was stopped for a copy and does not start again.",
             state="its data is where it was, and was only read",
-            next_command=f"docker start {name}; docker logs --tail 50 {name}",
+            next_command=f"{shell('docker', 'start', asked.name)}; {log}",
         )
     return asked.name
 

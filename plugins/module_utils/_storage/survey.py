@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.atomic import refuse_unwritable
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.build_context import BuildContext
@@ -23,6 +23,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._compose.rewrite
     plan_rewrite,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import OPERATION_LABEL, Container
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import Blocker
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.layer import place_to_keep, shipped_by_image
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import (
     ANONYMOUS,
@@ -51,7 +52,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.planner
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.preflight import check_move
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.starting import major_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import clone, rename
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.unstarted import look_around
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.unstarted import look_around, lost_volumes
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World
 
 PARTIAL = "any"
@@ -84,10 +85,11 @@ def survey(
         drift=_drift(world, project, services, changing),
         blockers=(*others.blockers, *_unkept(moves, request.retained_dir)),
         warnings=others.warnings,
-        backup_place=place(world, request.backup_dir),
+        backup_place=place(world, request.backup_dir, shared=True),
         compose_v1=world.compose.is_v1,
         other_anonymous=_other_anonymous(world, project, services, changing),
         outlying=outlying(world, project, moves),
+        stranded_by_up=stranded_by_up(world, project, [data for _mount, data in moving]),
     )
 
 
@@ -128,12 +130,14 @@ def _move(
     )
 
 
-def _unkept(moves: Sequence[Move], retained_dir: str) -> list[str]:
+def _unkept(moves: Sequence[Move], retained_dir: str) -> list[Blocker]:
     """Say which layers cannot be kept by hard links, because there is no place for those on their file system."""
     return [
-        f"{move.data.target} of {move.data.service} lies in the container's own layer, in {move.data.host_path}, and"
-        f" what is kept of it would lie on another file system, in {retained_dir}: name a directory on the layer's file"
-        " system with operations_dir."
+        Blocker(
+            f"{move.data.target} of {move.data.service} lies in the container's own layer, in {move.data.host_path},"
+            f" and what is kept of it would lie on another file system, in {retained_dir}: name a directory on the"
+            " layer's file system with operations_dir."
+        )
         for move in moves
         if move.data.kind == LAYER and move.data.host_path and not move.kept_below
     ]
@@ -165,14 +169,45 @@ def build_contexts(project: Project) -> list[BuildContext]:
     return found
 
 
-def survey_files(world: World, project: Project, request: Request, never_created: Sequence[MountRequest]) -> Findings:
-    """Return the findings where no data moves: the file alone is to say what it does not say yet."""
+def survey_files(
+    world: World,
+    project: Project,
+    request: Request,
+    never_created: Sequence[MountRequest],
+    settled: Sequence[MountRequest] = (),
+) -> Findings:
+    """Return the findings where no data moves: the file alone is to say what it does not say yet, if anything."""
     contexts = build_contexts(project)
     return Findings(
         moves=(),
         unstarted=tuple(look_around(world, project, mount, contexts) for mount in never_created),
         rewrite=planned_rewrite(world.compose, request, {}),
+        warnings=_left_behind(world, project, list(dict.fromkeys(mount.service for mount in settled))),
     )
+
+
+def _left_behind(world: World, project: Project, services: Sequence[str]) -> tuple[str, ...]:
+    """Tell of volumes without a container that may hold what services that run on their mounts are missing.
+
+    An ``up`` with the mount in the file and before the move leaves the volume
+    behind, and the store begins an empty one: all is in place then but the data.
+    """
+    found: dict[str, list[str]] = {}
+    for name in services:
+        container = project.containers[name][0]
+        kind, _declared = declared_by(world, container.image_ref, container.env)
+        if kind:
+            found.setdefault(kind, []).append(name)
+    told = []
+    for kind, those in found.items():
+        others, here = lost_volumes(world, project, kind)
+        if others or here:
+            told.append(
+                f"Volumes without a container hold {kind} data: {', '.join((*here, *others))}. If {' or '.join(those)}"
+                " misses what one of them holds, prune no volumes, and copy it from there; what is not needed goes by"
+                " docker volume rm."
+            )
+    return tuple(told)
 
 
 def planned_rewrite(compose: ComposeCli, request: Request, images: Mapping[str, str]) -> PlannedRewrite:
@@ -191,21 +226,25 @@ def planned_rewrite(compose: ComposeCli, request: Request, images: Mapping[str, 
     )
 
 
-def _of_rewrite(files: ProjectFiles, rewrite: Rewrite, mounts: Sequence[Mount], request: Request) -> list[str]:
+def _of_rewrite(files: ProjectFiles, rewrite: Rewrite, mounts: Sequence[Mount], request: Request) -> list[Blocker]:
     """Return why the services could not be created on their new mounts from what the files would say."""
     if request.rewrite == "none":
         lacking = [mount for mount in mounts if plan_rewrite(files, mounts=[mount], rewrite="none").how == NOT_IN_FILE]
         return [
-            f"The compose file does not mount {mount.source} at {mount.target} of {mount.service}, and rewrite: none"
-            " leaves it as it is: put the mount into the file, or set rewrite: in_place or override."
+            Blocker(
+                f"The compose file does not mount {mount.source} at {mount.target} of {mount.service}, and rewrite:"
+                " none leaves it as it is: put the mount into the file, or set rewrite: in_place or override."
+            )
             for mount in lacking
         ]
     unread = [edit.path for edit in rewrite.edits if edit.path not in files.texts]
     if not files.listed:
         return []
     return [
-        f"The compose files of this project are listed, so compose would not read {path}: add it at the end of files"
-        " or COMPOSE_FILE (with the line 'x-empty: true' for now), or set rewrite: in_place."
+        Blocker(
+            f"The compose files of this project are listed, so compose would not read {path}: add it at the end of"
+            " files or COMPOSE_FILE (with the line 'x-empty: true' for now), or set rewrite: in_place."
+        )
         for path in unread
     ]
 
@@ -282,6 +321,35 @@ def _drift(
         if drift.kind not in (FLOATING, REPLICAS):  # said on their own, each with its way out
             found[drift.service] = (*found.get(drift.service, ()), drift.text)
     return found
+
+
+def stranded_by_up(world: World, project: Project, moving: Iterable[DataPath]) -> frozenset[str]:
+    """Return the services that a plain ``up`` would create anew without their data, or not at all.
+
+    A layer goes with its container. Where the file names another mount for the
+    data's path already, that takes the place of the volume. And v1 dies while
+    recreating on newer engines (docker/compose 11693), with the service stopped.
+    """
+    return frozenset(
+        data.service
+        for data in moving
+        if world.compose.is_v1 or data.kind == LAYER or _mounted_elsewhere(project, data)
+    )
+
+
+def _mounted_elsewhere(project: Project, data: DataPath) -> bool:
+    """Tell whether the file, as it is now, mounts something else where the data is."""
+    target = os.path.normpath(data.target)
+    declared = project.service(data.service).mount_at(os.path.join(target, data.subpath))
+    # What is mounted further up leaves an anonymous volume below it alone, and replaces a named one.
+    if declared is None or len(os.path.normpath(declared.target)) < len(target):
+        return data.kind != ANONYMOUS
+    if os.path.normpath(declared.target) != target:
+        return True
+    if declared.anonymous or declared.type != "volume":
+        return data.kind != ANONYMOUS or not declared.anonymous
+    known = project.config.volumes.get(declared.source)
+    return (known.name if known else declared.source) != data.volume
 
 
 def _other_anonymous(

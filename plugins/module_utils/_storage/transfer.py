@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import Blocker
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import (
     ANONYMOUS,
     BIND,
@@ -133,7 +134,7 @@ def facts_as_dict(facts: StoreFacts) -> dict[str, Any]:
         "data_path": facts.data_path,
         "identity": dict(facts.identity),
         "against": dict(facts.against),
-        "blockers": list(facts.blockers),
+        "blockers": [asdict(blocker) for blocker in facts.blockers],
         "warnings": list(facts.warnings),
         "details": dict(facts.details),
         "outside": dict(facts.outside),
@@ -147,7 +148,7 @@ def facts_from_dict(raw: Mapping[str, Any]) -> StoreFacts:
         data_path=raw["data_path"],
         identity=raw["identity"],
         against=raw["against"],
-        blockers=tuple(raw["blockers"]),
+        blockers=tuple(Blocker(**blocker) for blocker in raw["blockers"]),
         warnings=tuple(raw["warnings"]),
         details=raw["details"],
         outside=raw["outside"],

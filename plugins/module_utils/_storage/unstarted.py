@@ -44,7 +44,7 @@ def look_around(world: World, project: Project, mount: MountRequest, contexts: S
     set_here = {key: value for key, value in service.environment.items() if value is not None}
     kind, declared = declared_by(world, service.image, {**(image.env if image else {}), **set_here})
     mounted_kind, mounted_now, left_behind = _mounted_now(world, project, mount)
-    lost, lost_here = _lost(world, project, kind, {mounted_now})
+    lost, lost_here = lost_volumes(world, project, kind, {mounted_now})
     ignore_line, ignore_file = line_missing(contexts, mount.source)
     return Unstarted(
         service=mount.service,
@@ -60,9 +60,18 @@ def look_around(world: World, project: Project, mount: MountRequest, contexts: S
         lost=lost,
         lost_here=lost_here,
         replicas=service.replicas,
+        user=_numeric_user(service.user or (image.user if image else "")),
         ignore_line=ignore_line,
         ignore_file=ignore_file,
     )
+
+
+def _numeric_user(user: str) -> str:
+    """Return ``user`` where it is a number other than root's; a name is known inside the image alone."""
+    uid, _colon, gid = user.partition(":")
+    if not uid.isdigit() or int(uid) == 0:
+        return ""
+    return user if gid.isdigit() else uid
 
 
 def _mounted_now(world: World, project: Project, mount: MountRequest) -> tuple[str, str, str]:
@@ -106,13 +115,15 @@ def _data_in(world: World, directory: str) -> Iterable[FoundData]:
             )
 
 
-def _lost(world: World, project: Project, kind: str, but: set[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def lost_volumes(
+    world: World, project: Project, kind: str, but: Iterable[str] = ()
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the volumes that no container refers to and that hold data of ``kind``; apart, those of the project."""
     others: list[str] = []
     here: list[str] = []
     in_use = world.engine.volumes_in_use() if kind else frozenset()
     for volume in world.engine.volumes() if kind else ():
-        if volume.name in in_use | but or not _can_be_looked_into(volume):
+        if volume.name in in_use or volume.name in but or not _can_be_looked_into(volume):
             continue
         for found in _data_in(world, volume.mountpoint):
             if found.store == kind:

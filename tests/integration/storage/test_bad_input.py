@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -30,6 +31,12 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """Return one running project for all refusals, which leave it as it is."""
     with laid_out(tmp_path_factory.mktemp("bad"), dependent=True) as running:
         yield running
+
+
+def paste(answer: Answer) -> None:
+    """Do what an admin at night does with the next command."""
+    environment = {name: value for name, value in os.environ.items() if name != "DOCKER_HOST"}
+    subprocess.run(["sh", "-c", answer.data["next_command"]], check=True, cwd="/", env=environment)
 
 
 def refusal(lab: Lab, **settings: Any) -> Answer:
@@ -301,10 +308,12 @@ def test_inside_a_build_context(tmp_path: Path) -> None:
         lab.project.up("redis")
         (lab.project.directory / "Dockerfile").write_text("FROM scratch\nCOPY . /\n")
         ignored = lab.project.directory / ".dockerignore"
-        message = refusal(lab).data["msg"]
-        assert str(ignored) in message
-        line = message.partition("add the line '")[2].partition("'")[0]
-        ignored.write_text(f"{line}\n")
+        ignored.write_text("public")  # without a line break at its end
+        answer = refusal(lab)
+        assert str(ignored) in answer.data["msg"]
+        assert answer.data["next_command"] in answer.data["plan_text"]
+        paste(answer)
+        assert ignored.read_text().split() == ["public", "redis"]
         assert lab.run(check=True).ok()["changed"] is True
 
 
@@ -323,12 +332,11 @@ def test_project_that_is_down(tmp_path: Path) -> None:
     with laid_out(tmp_path, services=["redis"], named_volumes=True) as lab:
         lab.project.compose("down")
         tree = snapshot(lab.project.directory)
-        message = lab.run(mounts=[{**REDIS, "target": "/data"}]).refusal()
-        assert f"{lab.project.name}_redis-data" in message
-        assert "up --no-start redis" in message
+        answer = lab.run(mounts=[{**REDIS, "target": "/data"}])
+        assert f"{lab.project.name}_redis-data" in answer.refusal()
         assert snapshot(lab.project.directory) == tree
         assert lab.states() == []
-        lab.project.compose("up", "--no-start", "redis")
+        paste(answer)
         assert lab.run().ok()["changed"] is True
         lab.project.compose("up", "-d")
         lab.project.wait_ready()

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Callable
 
@@ -236,8 +236,18 @@ def test_a_failure_reads_as_typed_and_without_secrets() -> None:
     assert caught.value.message == "no login with ********\nErr"
     assert "s3cret" not in caught.value.msg
     assert caught.value.next_command == (
-        "cd '/srv/Mein Próject' && docker compose up --detach --no-deps --no-build --pull never --timeout 120 db"
+        "cd '/srv/Mein Próject' && DOCKER_HOST=unix:///e.sock docker compose up --detach --no-deps --no-build"
+        " --pull never --timeout 120 db"
     )
+
+
+@pytest.mark.parametrize("host, typed", [
+    ("unix:///var/run/docker.sock", "cd /srv/app && docker compose start"),
+    ("unix:///run/my engine.sock", "cd /srv/app && DOCKER_HOST='unix:///run/my engine.sock' docker compose start"),
+])  # fmt: skip
+def test_what_is_typed_reaches_the_engine_that_was_looked_at(host: str, typed: str) -> None:
+    compose = cli(Process("2.26.1"))
+    assert replace(compose, environment={**compose.environment, "DOCKER_HOST": host}).typed("start") == typed
 
 
 def test_secrets_of_the_env_file_are_masked_before_config_was_read(tmp_path: Path) -> None:

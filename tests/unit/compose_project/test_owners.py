@@ -20,6 +20,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._compose.owners 
 )
 from tests.unit.compose_project.fakes import a_container
 
+START = "cd /srv/app && docker compose start"
 UP = "[Service]\nWorkingDirectory=/srv/app\nExecStart=/usr/bin/docker compose up\n"
 
 
@@ -30,7 +31,7 @@ def look(directory: Path, *, state: str = "inactive", working_dir: str = "/srv/a
         asked.append(argv)
         return Completed(0 if state == "active" else 3, f"{state}\n", "")
 
-    return units_of(working_dir, directories=(str(directory), str(directory / "absent")), runner=systemctl)
+    return units_of(working_dir, start=START, directories=(str(directory), str(directory / "absent")), runner=systemctl)
 
 
 @pytest.mark.parametrize(
@@ -57,7 +58,24 @@ def test_a_unit_that_supervises_the_project_now_is_in_the_way(tmp_path: Path, st
     (tmp_path / "app.service").write_text(UP)
     said = look(tmp_path, state=state)
     assert (len(said.blockers), len(said.warnings)) == (blocked, 1 - blocked)
-    assert all("systemctl stop app.service" in sentence for sentence in said.blockers)
+    assert all(blocker.command == f"systemctl stop app.service && {START}" for blocker in said.blockers)
+
+
+@pytest.mark.parametrize("line, removes", [
+    ("ExecStop=/usr/bin/docker compose down", True),
+    ("ExecStop=/usr/bin/docker compose \\\n  -f /srv/app/compose.yaml down", True),
+    ("ExecStopPost=-/usr/bin/docker-compose rm -fv", True),
+    ("ExecStop=/usr/bin/docker compose stop", False),
+    ("ExecStartPre=/usr/bin/docker compose down", False),
+])  # fmt: skip
+def test_a_unit_that_removes_its_containers_is_not_just_stopped(tmp_path: Path, line: str, removes: bool) -> None:
+    """What would be left of an anonymous volume is a name that nobody knows."""
+    (tmp_path / "app.service").write_text(f"{UP}{line}\n")
+    (said,) = look(tmp_path, state="active").blockers
+    forgets, _then, stops = said.command.rpartition(" && systemctl stop app.service")
+    assert ("ExecStop=" in forgets) is removes
+    assert ("anonymous" in said.text) is removes
+    assert stops == f" && {START}" or said.command == f"systemctl stop app.service && {START}"
 
 
 def test_one_that_has_only_started_the_project_is_not(tmp_path: Path) -> None:
@@ -77,7 +95,8 @@ def test_a_template_is_told_as_the_instance_that_would_run_it(tmp_path: Path, di
     text = UP.replace("/srv/app", directory)
     (tmp_path / "compose@.service").write_text(text)
     (said,) = look(tmp_path, state="active").blockers
-    assert name in said
+    assert name in said.text
+    assert name in said.command
     assert look(tmp_path) == Owners(), "nothing says that this instance was ever meant"
     elsewhere = look(tmp_path, state="active", working_dir="/elsewhere/app2").blockers
     assert bool(elsewhere) is (directory == "/%I")

@@ -7,6 +7,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pytest
+
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import orphans
 from tests.unit.postgresql.control_file import IDENTIFIER, make_cluster
 
@@ -48,3 +50,20 @@ def test_what_is_no_cluster(tmp_path: Path) -> None:
     (tmp_path / "broken" / "global" / "pg_control").write_bytes(b"\0" * 8192)
     for place in ("a", "here", "broken", "missing"):
         assert orphans.find_clusters(str(tmp_path / place)) == []
+
+
+def test_not_everything_in_a_volume_of_files_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(orphans, "DIRECTORIES_AT_MOST", 2)
+    for name in ("a", "b", "c", "d"):
+        (tmp_path / name / "inner").mkdir(parents=True)
+    make_cluster(tmp_path / "b" / "docker")
+    looked = []
+    real = orphans.cluster_at
+
+    def looking(path: str) -> orphans.FoundCluster | None:
+        looked.append(path)
+        return real(path)
+
+    monkeypatch.setattr(orphans, "cluster_at", looking)
+    assert [found.path for found in orphans.find_clusters(str(tmp_path))] == [str(tmp_path / "b" / "docker")]
+    assert len(looked) == 1 + 2 + 2

@@ -41,7 +41,9 @@ def test_a_log_on_no_mount_is_a_blocker(tmp_path: Path, name: str, target: str, 
     else:
         (tmp_path / name).mkdir()
     found = wal_place.blockers(STOPPED, DATA, str(tmp_path))
-    assert [place in text and f"the link {DATA}/{name}" in text for text in found] == ([True] if place else [])
+    assert [place in blocker.text and f"the link {DATA}/{name}" in blocker.text for blocker in found] == (
+        [True] if place else []
+    )
 
 
 def test_a_running_container_resolves_its_own_links(tmp_path: Path) -> None:
@@ -62,4 +64,4 @@ def test_a_stopped_cluster_says_so(tmp_path: Path) -> None:
     (tmp_path / "pg_wal").symlink_to("/var/lib/wal")
     facts = PostgresqlStore(Login()).observe(None, STOPPED, DATA, str(tmp_path))  # type: ignore[arg-type]
     (blocker,) = facts.blockers
-    assert "/var/lib/wal" in blocker
+    assert "/var/lib/wal" in blocker.text

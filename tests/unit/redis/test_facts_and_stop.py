@@ -90,13 +90,14 @@ def test_valkey_is_known_by_its_own_version() -> None:
     ],
 )
 def test_what_speaks_against_a_move(info: dict[str, str], startup: Startup, told: str) -> None:
-    (blocker,) = facts(info, startup).blockers()
-    assert told in blocker
+    (blocker,) = facts(info, startup).blockers("app-redis-1")
+    assert told in blocker.text
+    assert ("app-redis-1" in blocker.command) == (told != "cluster")
 
 
 @pytest.mark.parametrize("startup", [Startup(), started("--dir", "/data/"), started("--dir", "./")])
 def test_a_plain_server_has_no_blocker(startup: Startup) -> None:
-    assert facts(AOF_OFF, startup).blockers() == []
+    assert facts(AOF_OFF, startup).blockers("app-redis-1") == []
 
 
 @pytest.mark.parametrize(

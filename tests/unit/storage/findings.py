@@ -33,7 +33,13 @@ DATA = DataPath(
 )  # fmt: skip
 MOVE = Move(DATA, "/srv/app/postgres", "./postgres", PLACE, {}, image_id="sha256:" + "1" * 64)
 REQUEST = Request(
-    "app", "/srv/app", (), backup_dir="/srv/app/backups", retained_dir="/engine/retained", rewrite="in_place"
+    "app",
+    "/srv/app",
+    (),
+    backup_dir="/srv/app/backups",
+    retained_dir="/engine/retained",
+    rewrite="in_place",
+    compose="cd /srv/app && docker compose",
 )
 UNSTARTED = Unstarted("db", "/var/lib/postgresql/data", PLACE, store=POSTGRESQL, version="17")
 REWRITE = PlannedRewrite(("/srv/app/compose.yaml",), "added an entry")

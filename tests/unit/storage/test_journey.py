@@ -17,7 +17,8 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import OperationStore
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage import journey
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import MountRequest, Request
-from tests.unit.storage.projects import NAME, Small, small
+from tests.support import fake_store
+from tests.unit.storage.projects import NAME, Small, bind, small
 
 TEXT = "services:\n  db:\n    image: store:1\n    volumes: [data:/data]\nvolumes:\n  data:\n"
 
@@ -76,3 +77,25 @@ def test_another_goal_is_refused_while_one_is_open(project: Small, operations: O
     operation = begin(project, operations)
     with pytest.raises(StatefulError, match=operation):
         observe(project, operations, source="./elsewhere")
+
+
+REACHED = "services:\n  db:\n    image: store:1\n    volumes: ['./place:/data']\n"
+
+
+@pytest.mark.parametrize("forgotten, told", [(False, 0), (True, 1)])
+def test_a_goal_that_is_reached_does_not_hide_what_was_left_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, operations: OperationStore, forgotten: bool, told: int
+) -> None:
+    """An 'up' with the mount in the file and before the move: the container runs on it, and its data is elsewhere."""
+    (tmp_path / "app").mkdir()
+    made = small(tmp_path / "app", REACHED)
+    monkeypatch.setattr(journey, "observe_project", lambda engine, compose, services: made.project)
+    (made.root / "place").mkdir()
+    made.add("db", mounts=[bind(made.root / "place", "/data")])
+    volume = made.engine.create_volume("a" * 64, labels={})
+    if forgotten:
+        fake_store.initialise(volume.mountpoint)
+    planned = journey.plan(made.world, observe(made, operations), operations)
+    assert planned.plan is None
+    assert len(planned.warnings) == told
+    assert all("a" * 64 in sentence and "db" in sentence for sentence in planned.warnings)

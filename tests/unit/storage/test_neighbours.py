@@ -14,11 +14,17 @@ import pytest
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.inspected import container_from
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import OPERATION_LABEL
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage import survey
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import POSTGRESQL
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import (
+    ANONYMOUS,
+    LAYER,
+    NAMED,
+    POSTGRESQL,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.neighbours import joined_to, replicas
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.starting import major_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.store import Declared
 from tests.unit.compose_project.fakes import a_container
+from tests.unit.storage.findings import DATA
 from tests.unit.storage.projects import small
 
 DB = a_container(id="d" * 64, name="app-db-1")
@@ -34,8 +40,8 @@ def test_a_container_in_a_namespace_of_the_store_is_in_the_way(key: str, other: 
     exporter = container_from(raw)
     assert exporter.joined == (other,)
     (said,) = joined_to([DB, exporter], [DB])
-    assert "app-exporter-1" in said
-    assert "docker rm -f app-exporter-1" in said
+    assert "app-exporter-1" in said.text
+    assert said.command == "docker stop app-exporter-1"
 
 
 def test_who_is_not_in_the_way() -> None:
@@ -55,7 +61,7 @@ def test_a_directory_is_for_one_container(tmp_path: Path, scale: int, containers
         project.add("db")
     found = replicas(project.project, ["db"])
     assert len(found) == said
-    assert all("scale: 1" in sentence for sentence in found)
+    assert all("scale: 1" in blocker.text and "--no-recreate" in blocker.command for blocker in found)
 
 
 @pytest.mark.parametrize("runs, means, said", [("17", "18", 1), ("17.2", "17.5", 0), ("", "18", 0), ("9.5", "9.6", 1)])
@@ -77,3 +83,32 @@ def test_a_tag_that_means_another_major(
     found = survey.other_majors(project.world, project.project, ["db"])
     assert len(found) == said
     assert all(runs in sentence and means in sentence for sentence in found.values())
+
+
+PLAIN = "services:\n  db:\n    image: store:1\n"
+
+
+@pytest.mark.parametrize("kind, volumes, data, stranded", [
+    (ANONYMOUS, "", "/data", False),
+    (ANONYMOUS, "[/data]", "/data", False),
+    (ANONYMOUS, "['./new:/data']", "/data", True),
+    (ANONYMOUS, "['kept:/data']", "/data", True),
+    (ANONYMOUS, "['./new:/']", "/data", False),
+    (ANONYMOUS, "['./new:/data/inner']", "/data/inner", True),
+    (ANONYMOUS, "['./conf:/data/conf']", "/data", False),
+    (NAMED, "['kept:/data']", "/data", False),
+    (NAMED, "['other:/data']", "/data", True),
+    (NAMED, "", "/data", True),
+    (LAYER, "", "/data", True),
+])  # fmt: skip
+def test_whom_a_plain_up_would_part_from_the_data(
+    tmp_path: Path, kind: str, volumes: str, data: str, stranded: bool
+) -> None:
+    named = f"    volumes: {volumes}\nvolumes:\n  kept: {{name: the-volume}}\n  other:\n" if volumes else ""
+    made = small(tmp_path, PLAIN + named)
+    path = replace(DATA, service="db", target="/data", kind=kind, subpath=data[6:], volume="the-volume")
+    if kind == ANONYMOUS:
+        path = replace(path, volume="a" * 64)
+    assert survey.stranded_by_up(made.world, made.project, [path]) == (frozenset({"db"}) if stranded else frozenset())
+    made.compose.is_v1 = True
+    assert survey.stranded_by_up(made.world, made.project, [path]) == frozenset({"db"})

@@ -6,17 +6,19 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import Blocker, InvalidInput
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import (
     ANONYMOUS,
     AUTO,
     BIND,
     COPY,
+    FILES,
     LAYER,
     NAMED,
     POSTGRESQL,
@@ -39,19 +41,19 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.preflig
     name_of,
     warnings,
 )
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.starting import can_read
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.starting import can_read, may_use
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.strategy import choose
 from tests.unit.storage.findings import DATA, FACTS, GIB, PLACE, REQUEST, a_move, findings, waiting
 
 ELSEWHERE = {RENAME: "another file system", "clone": "another file system", "replica": "no"}
 
 
-def found(request: Request = REQUEST, what: Findings | None = None) -> list[str]:
+def found(request: Request = REQUEST, what: Findings | None = None) -> list[Blocker]:
     told = what or findings()
     return blockers(request, told, {name_of(move): choose(move, request.strategy) for move in told.moves})
 
 
-def of(**changes: Any) -> list[str]:
+def of(**changes: Any) -> list[Blocker]:
     return found(what=findings(a_move(**changes)))
 
 
@@ -73,6 +75,13 @@ TABLE = [
     ),
     ("no owners", lambda: of(filesystem="exfat"), "exfat", "name a directory"),
     ("read-only", lambda: of(read_only=True), "read-only", "remount,rw"),
+    ("closed to root", lambda: of(closed="/srv/app"), "/srv/app", "another directory"),
+    ("squashed", lambda: of(closed="/srv/app", filesystem="nfs4"), "root_squash", "another directory"),
+    ("soft", lambda: of(soft=True, filesystem="nfs"), "soft", "hard"),
+    (
+        "closed to the backup", lambda: found(what=findings(backup_place=replace(PLACE, path="/b", closed="/b"))),
+        "The backup in /b", "another directory",
+    ),
     ("inodes", lambda: of(cannot=ELSEWHERE, free_inodes=10), "10 inodes free", "df -i"),
     ("backup inside the source", lambda: found(replace(REQUEST, backup_dir="/srv/app/postgres/b")), "/b", "backup_dir"),
     ("source inside the backups", lambda: found(replace(REQUEST, backup_dir="/srv/app")), "/srv/app", "backup_dir"),
@@ -120,12 +129,30 @@ TABLE = [
 ]  # fmt: skip
 
 
+# All others are for the admin to choose: another option, another place.
+COMMANDS = {
+    "not empty": "ls -la /srv/app/postgres",
+    "read-only": "mount -o remount,rw /",
+    "inodes": "df -i /",
+    "closed to root": "lsattr -d /srv/app",
+    "squashed": "findmnt -o TARGET,SOURCE,OPTIONS --target /srv/app",
+    "soft": "findmnt -o TARGET,SOURCE,OPTIONS --target /",
+    "closed to the backup": "lsattr -d /b",
+    "read-only backup": "mount -o remount,rw /",
+    "build context": r"printf '\n%s\n' postgres >> /srv/app/.dockerignore",
+    "other users": f"docker ps -a --filter volume={'a' * 64}",
+    "drift": "cd /srv/app && docker compose up -d --no-deps db",
+    "space": "df -h /",
+}
+
+
 @pytest.mark.parametrize("what, ask, named, way_out", TABLE, ids=[row[0] for row in TABLE])
 def test_each_is_said_with_a_way_out(what: str, ask: Any, named: str, way_out: str) -> None:
-    (sentence,) = ask()
-    assert named in sentence
-    assert way_out in sentence
-    assert sentence.endswith(".")
+    (blocker,) = ask()
+    assert named in blocker.text
+    assert way_out in blocker.text
+    assert blocker.text.endswith(".")
+    assert blocker.command == COMMANDS.get(what, "")
 
 
 @pytest.mark.parametrize("backup", ["auto", "physical", "none"])
@@ -134,12 +161,25 @@ def test_only_a_logical_backup_needs_a_snapshot(backup: str) -> None:
 
 
 def test_what_the_store_and_the_files_say_is_passed_on() -> None:
-    move = a_move(facts=replace(FACTS, blockers=("It is a standby.",)))
-    rewrite = replace(findings().rewrite, blockers=("The file lacks it.",))
-    told = findings(move, blockers=("Other.",), rewrite=rewrite)
-    assert found(what=told) == [
-        "Other.", "The file lacks it.", "It is a standby.",
-    ]  # fmt: skip
+    theirs = [Blocker("Other.", "df"), Blocker("The file lacks it."), Blocker("It is a standby.", "psql")]
+    move = a_move(facts=replace(FACTS, blockers=(theirs[2],)))
+    rewrite = replace(findings().rewrite, blockers=(theirs[1],))
+    assert found(what=findings(move, blockers=(theirs[0],), rewrite=rewrite)) == theirs
+
+
+def test_paths_are_quoted_for_a_shell() -> None:
+    place = {"path": "/srv/Mein Próject/it's", "exists": True, "empty": False, "occupied_by": "a file"}
+    commands = [blocker.command for blocker in of(**place, ignore_line="it's", ignore_file="/srv/Mein Próject/.d")]
+    assert [shlex.split(command) for command in commands] == [
+        ["ls", "-la", "/srv/Mein Próject/it's"],
+        ["printf", r"\n%s\n", "it's", ">>", "/srv/Mein Próject/.d"],
+    ]
+
+
+def test_drift_is_not_applied_by_what_would_lose_the_data() -> None:
+    (blocker,) = found(what=findings(drift={"db": ("the command changed",)}, stranded_by_up=frozenset({"db"})))
+    assert "accept_drift: true" in blocker.text
+    assert (blocker.command, "docker compose up -d" in blocker.text) == ("", False)
 
 
 def test_everything_in_the_way_is_said_at_once() -> None:
@@ -186,7 +226,7 @@ def test_space_is_added_up_for_each_file_system(backup: str, device: int, free: 
     assert bool(said) == missing
     if missing:
         needed = int(GIB * 1.05) * 2 + (64 << 20) + (32 << 20)
-        assert f"{needed - free:,} bytes are missing" in said[0]
+        assert f"{needed - free:,} bytes are missing" in said[0].text
 
 
 def test_a_limit_of_nothing_is_no_limit() -> None:
@@ -217,10 +257,19 @@ def test_a_copy_that_grows_in_the_build_context_is_told() -> None:
     assert warnings(REQUEST, told, _choices(told)) == [], "a rename makes no copy"
 
 
-def test_nfs_is_told() -> None:
-    told = findings(a_move(filesystem="nfs4"))
-    assert found(what=told) == []
-    assert any("nfs4" in sentence for sentence in warnings(REQUEST, told, _choices(told)))
+@pytest.mark.parametrize("store, told", [(POSTGRESQL, 2), ("redis", 2), (FILES, 1)])
+def test_nfs_is_told_with_its_danger_to_a_database(store: str, told: int) -> None:
+    what = findings(a_move(filesystem="nfs4", store=store))
+    assert found(what=what) == []
+    said = [sentence for sentence in warnings(REQUEST, what, _choices(what)) if "nfs4" in sentence]
+    assert len(said) == told
+    assert any("sync" in sentence for sentence in said) == (store != FILES)
+    assert len(warnings(REQUEST, waiting(filesystem="nfs4"), {})) == 2
+
+
+def test_files_may_lie_on_a_soft_mount_and_what_is_read_only_is_said_once() -> None:
+    assert of(soft=True, filesystem="nfs", store=FILES) == []
+    assert len(of(read_only=True, closed="/srv/app")) == 1
 
 
 def test_restarts_overlap_and_moves_add_up() -> None:
@@ -246,6 +295,7 @@ def test_a_floating_tag_is_said_with_the_way_to_pin_it() -> None:
 
 CLUSTER = FoundData(POSTGRESQL, "17", "postgresql 17, 4711, shut down")
 FULL: dict[str, Any] = {"exists": True, "empty": False, "occupied_by": "PG_VERSION, base"}
+THERE: dict[str, Any] = {"exists": True, "owner": "0:0", "mode": 0o755}
 WAITING: list[tuple[str, dict[str, Any], str, str]] = [
     (
         "the named volume of a project that is down",
@@ -264,15 +314,52 @@ WAITING: list[tuple[str, dict[str, Any], str, str]] = [
     ("another major", {**FULL, "holds": (replace(CLUSTER, version="15", shown="major 15"),)}, "major 15", "name the"),
     ("volatile", {"volatile": True, "filesystem": "tmpfs"}, "tmpfs", "Name a"),
     ("build context", {"ignore_line": "postgres", "ignore_file": "/srv/app/.dockerignore"}, "'postgres'", "add"),
+    ("a directory of root's", {**THERE, "user": "1000:1000"}, "0:0 (mode 0755)", "Give it"),
+    ("data of another user", {**FULL, **THERE, "holds": (CLUSTER,), "user": "70"}, "0:0 (mode 0755)", "Give it"),
+    ("a directory that is not made yet", {"user": "1000:1000"}, "as root's", "make it first"),
 ]  # fmt: skip
+
+
+COMMANDS_OF_WAITING = {
+    "a directory of root's": "chown 1000:1000 /srv/app/postgres",
+    "data of another user": "chown -R 70 /srv/app/postgres",
+    "a directory that is not made yet": "install -d -m 700 -o 1000 -g 1000 /srv/app/postgres",
+    "the named volume of a project that is down": "cd /srv/app && docker compose up --no-start db",
+    "another directory": "mkdir -p /srv/app && mv -T /srv/old /srv/app/postgres",
+    "a volume of the project": "docker volume ls --filter dangling=true",
+    "foreign files": "ls -la /srv/app/postgres",
+    "data of another store": "ls -la /srv/app/postgres",
+    "build context": r"printf '\n%s\n' postgres >> /srv/app/.dockerignore",
+}
 
 
 @pytest.mark.parametrize("what, changes, named, way_out", WAITING, ids=[row[0] for row in WAITING])
 def test_no_service_starts_without_its_data(what: str, changes: dict[str, Any], named: str, way_out: str) -> None:
-    (sentence,) = found(what=waiting(**changes))
-    assert named in sentence
-    assert way_out in sentence
-    assert sentence.endswith(".")
+    (blocker,) = found(what=waiting(**changes))
+    assert named in blocker.text
+    assert way_out in blocker.text
+    assert blocker.text.endswith(".")
+    assert blocker.command == COMMANDS_OF_WAITING.get(what, "")
+
+
+@pytest.mark.parametrize("user, owner, mode, store, may", [
+    ("999", "999:999", 0o700, POSTGRESQL, True),
+    ("999:999", "0:999", 0o770, POSTGRESQL, False),
+    ("999:999", "0:999", 0o770, "redis", True),
+    ("999", "0:999", 0o770, "redis", True),
+    ("999:1000", "0:999", 0o770, "redis", False),
+    ("999:999", "0:999", 0o750, "redis", False),
+    ("999:999", "0:0", 0o777, "redis", True),
+])  # fmt: skip
+def test_who_may_use_a_directory(user: str, owner: str, mode: int, store: str, may: bool) -> None:
+    assert may_use(user, replace(PLACE, exists=True, owner=owner, mode=mode), store) is may
+
+
+def test_files_of_no_known_store_may_be_meant_to_be_read_only() -> None:
+    told = waiting(**THERE, store="", user="1000:1000")
+    assert found(what=told) == []
+    (said,) = warnings(REQUEST, told, {})
+    assert "chown 1000:1000 /srv/app/postgres" in said
 
 
 def test_a_service_may_start_on_data_of_its_own() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import Blocker
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import History, Record, fold
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage import planner, report
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import AUTO, Findings
@@ -39,8 +40,11 @@ def test_sizes(size: int, text: str) -> None:
     assert report.size_text(size) == text
 
 
+IN_THE_WAY = (Blocker("It is full.", "df -h /"), Blocker("It drifts."))
+
+
 def test_the_plan_says_what_moves_what_stops_and_what_changes() -> None:
-    text = report.plan_text(REQUEST, FOUND, choices(), ["It is full."], ["It floats."], "/srv/app/backups/op-1")
+    text = report.plan_text(REQUEST, FOUND, choices(), IN_THE_WAY, ["It floats."], "/srv/app/backups/op-1")
     assert text.splitlines() == [
         "Project app in /srv/app",
         "  db: postgresql 17, 1.0 GiB, at /var/lib/postgresql/data",
@@ -53,6 +57,8 @@ def test_the_plan_says_what_moves_what_stops_and_what_changes() -> None:
         "  Downtime of the stores, estimated: about 1.0 s",
         "  Note: It floats.",
         "  BLOCKER: It is full.",
+        "    $ df -h /",
+        "  BLOCKER: It drifts.",
     ]
 
 

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,23 @@ def test_a_mount_that_the_image_would_not_use(
     assert seen(project, target).astray == astray
 
 
+@pytest.mark.parametrize("written, of_image, user", [
+    ("", "", ""),
+    ("", "1001", "1001"),
+    ("70:70", "1001", "70:70"),
+    ("0:0", "1001", ""),
+    ("root", "1001", ""),
+    ("redis", "", ""),
+    ("1000:redis", "", "1000"),
+])  # fmt: skip
+def test_the_user_is_the_file_s_or_else_the_image_s(tmp_path: Path, written: str, of_image: str, user: str) -> None:
+    project = small(tmp_path, HEAD + (f"    user: '{written}'\n" if written else ""))
+    image = project.engine.image("store:1")
+    assert image is not None
+    project.engine.images[image.id] = replace(image, user=of_image)
+    assert seen(project).user == user
+
+
 def wish(project: Small, rewrite: str) -> Request:
     mounts = (MountRequest("db", str(project.root / "place"), "/data", "./place"),)
     return Request(NAME, str(project.root), mounts, rewrite=rewrite)
@@ -125,7 +143,7 @@ def wish(project: Small, rewrite: str) -> Request:
 def test_a_file_of_somebody_else_has_to_name_the_mount(tmp_path: Path) -> None:
     lacking = small(tmp_path, HEAD)
     (said,) = survey.survey_files(lacking.world, lacking.project, wish(lacking, "none"), ()).rewrite.blockers
-    assert "/data" in said
+    assert "/data" in said.text
     (tmp_path / "there").mkdir()
     there = small(tmp_path / "there", HEAD + "    volumes: ['./place:/data']\n")
     assert survey.survey_files(there.world, there.project, wish(there, "none"), ()).rewrite.blockers == ()
@@ -137,7 +155,7 @@ def test_an_override_file_that_compose_would_not_read(tmp_path: Path, monkeypatc
     project = small(tmp_path, HEAD)
     project.compose.environment = {"COMPOSE_FILE": "compose.yaml"}
     (said,) = survey.survey_files(project.world, project.project, wish(project, "override"), ()).rewrite.blockers
-    assert str(tmp_path / "compose.override.yaml") in said
+    assert str(tmp_path / "compose.override.yaml") in said.text
     # The way out that the sentence names.
     (tmp_path / "compose.override.yaml").write_text("x-empty: true\n")
     project.compose.environment = {"COMPOSE_FILE": "compose.yaml:compose.override.yaml"}

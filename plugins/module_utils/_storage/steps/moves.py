@@ -18,7 +18,7 @@ import time
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import ANONYMOUS_LABEL
-from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError, shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import (
     Context,
     Evidence,
@@ -329,7 +329,10 @@ def remove_staging(transfer: Transfer) -> None:
     """Remove our own partial copy, and only that: the name is one that only we give."""
     if os.path.exists(transfer.staging):
         if not durable.is_staging_path(transfer.staging):
-            raise StatefulError(f"{transfer.staging} is not a partial copy of ours; it is not removed.")
+            raise StatefulError(
+                f"{transfer.staging} is not a partial copy of ours; it is not removed.",
+                next_command=shell("ls", "-la", transfer.staging),
+            )
         shutil.rmtree(transfer.staging)
 
 

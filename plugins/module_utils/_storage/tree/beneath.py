@@ -86,7 +86,9 @@ def remove(directory: int, name: str) -> int:
         os.unlink(name, dir_fd=directory)
         return 1
     if status.st_dev != os.fstat(directory).st_dev:
-        raise NestedMount(f"{name} is a mount point of another file system and is not removed.")
+        raise NestedMount(
+            f"{name} is a mount point of another file system and is not removed.", next_command="findmnt --real"
+        )
     removed = 1
     child = os.open(name, _DIRECTORY, dir_fd=directory)
     try:

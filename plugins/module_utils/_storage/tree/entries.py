@@ -11,6 +11,7 @@ import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.beneath import (
     lstat,
     open_directory,
@@ -60,11 +61,14 @@ def prepare_root(target: PathLike, *, resumable: bool) -> None:
         fsync_parent(target)
     except FileExistsError:
         if os.path.islink(target) or not os.path.isdir(target):
-            raise NotOurs(f"{os.fspath(target)} exists and is not a directory.") from None
+            raise NotOurs(
+                f"{os.fspath(target)} exists and is not a directory.", next_command=shell("ls", "-ld", target)
+            ) from None
         if not resumable and os.listdir(target):
             raise NotOurs(
-                f"{os.fspath(target)} is not empty, and what it holds was not copied there by this operation.",
-                next_command=f"look into {os.fspath(target)}; move it away if nobody needs it, then run the task again",
+                f"{os.fspath(target)} is not empty, and what it holds was not copied there by this operation: move it"
+                " away if nobody needs it.",
+                next_command=shell("ls", "-la", target),
             ) from None
 
 

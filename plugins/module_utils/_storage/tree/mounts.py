@@ -51,6 +51,7 @@ class FileSystem:
     bytes_free: int
     inodes_total: int
     inodes_free: int
+    options: tuple[str, ...] = ()
 
 
 def read_mounts(path: PathLike = "/proc/self/mountinfo") -> tuple[Mount, ...]:
@@ -151,4 +152,5 @@ def filesystem_of(path: PathLike) -> FileSystem:
         bytes_free=numbers.f_bavail * numbers.f_frsize,
         inodes_total=numbers.f_files,
         inodes_free=numbers.f_favail,
+        options=(*mount.options, *mount.super_options) if mount else (),
     )

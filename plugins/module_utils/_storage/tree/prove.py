@@ -96,9 +96,9 @@ def _refuse_damage(target: PathLike, damaged: list[str], state: str) -> None:
     if damaged:
         raise CopyDamaged(
             f"{len(damaged)} files in {os.fspath(target)} differ from their originals, which did not change: "
-            f"{', '.join(damaged[:5])}. Memory or disk may be failing.",
+            f"{', '.join(damaged[:5])}. Memory or disk may be failing; the next run copies these files anew.",
             state=state,
-            next_command="look for disk errors (dmesg), then run the same task again: these files are copied anew",
+            next_command="dmesg --level=err,warn | tail -n 50",
             damaged=damaged[:100],
         )
 

@@ -17,6 +17,7 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import libc
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.durable import PathLike, fsync_parent
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.errors import CannotRename, NotOurs
@@ -180,9 +181,13 @@ def rename_directory(source: PathLike, target: PathLike) -> Renamed:
     try:
         status = os.lstat(origin)
     except FileNotFoundError as error:
-        raise CannotRename(f"{origin} does not exist.", state="unknown: look for the data first") from error
+        raise CannotRename(
+            f"{origin} does not exist.",
+            state="unknown: look for the data first",
+            next_command=shell("ls", "-la", os.path.dirname(origin), os.path.dirname(final)),
+        ) from error
     if not stat.S_ISDIR(status.st_mode):
-        raise CannotRename(f"{origin} is not a directory.", state=stays)
+        raise CannotRename(f"{origin} is not a directory.", state=stays, next_command=shell("ls", "-lad", origin))
     _clear_target(final, stays)
     how = "direct"
     try:
@@ -198,6 +203,7 @@ def rename_directory(source: PathLike, target: PathLike) -> Renamed:
             f"{final} is not the directory that was {origin}: something else took its place.",
             state=f"unknown: look for inode {status.st_ino}",
             safe_to_rerun=False,
+            next_command=shell("find", os.path.dirname(final), "-xdev", "-inum", str(status.st_ino)),
         )
     fsync_parent(final)
     fsync_parent(origin)
@@ -212,9 +218,9 @@ def _clear_target(final: str, stays: str) -> None:
     except OSError as error:
         if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR, errno.EBUSY):
             raise NotOurs(
-                f"{final} exists and is not an empty directory ({error.strerror}).",
+                f"{final} exists and is not an empty directory ({error.strerror}): move it away if nobody needs it.",
                 state=stays,
-                next_command=f"look into {final}; move it away if nobody needs it, then run the task again",
+                next_command=shell("ls", "-la", final),
             ) from error
         raise _refused("the empty directory", final, error, stays) from error
 
@@ -230,4 +236,8 @@ def _rename_by_bind(origin: str, final: str, stays: str) -> None:
 
 
 def _refused(origin: str, final: str, error: OSError, stays: str) -> CannotRename:
-    return CannotRename(f"{origin} cannot be renamed to {final}: {error.strerror or error}.", state=stays)
+    return CannotRename(
+        f"{origin} cannot be renamed to {final}: {error.strerror or error}.",
+        state=stays,
+        next_command=shell("ls", "-lad", origin, os.path.dirname(final)),
+    )

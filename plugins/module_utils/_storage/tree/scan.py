@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import NamedTuple
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.beneath import (
     GONE,
     join,
@@ -225,8 +226,8 @@ def carried(root: PathLike, listing: Listing) -> Iterator[Entry]:
         if entry.is_mount:
             raise NestedMount(
                 f"{os.path.join(os.fspath(root), entry.path)} is a mount point inside the data; "
-                "what is mounted there would not be carried along.",
-                next_command="unmount it, or exclude that path, and run the same task again",
+                "what is mounted there would not be carried along. Unmount it first.",
+                next_command=shell("findmnt", os.path.join(os.fspath(root), entry.path)),
             )
         yield entry
 

@@ -12,6 +12,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.durable import PathLike
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.errors import NoSpace, TreeError
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.mounts import filesystem_of
@@ -26,9 +27,9 @@ def no_space(path: PathLike, *, needed: int, state: str) -> NoSpace:
     inodes = " It has no inodes left." if file_system.inodes_total and not file_system.inodes_free else ""
     return NoSpace(
         f"The file system {file_system.mount_point} ({file_system.fs_type}) is full: {missing} bytes are missing for "
-        f"{os.fspath(path)}.{inodes}",
+        f"{os.fspath(path)}.{inodes} Free space there; the next run goes on where this one stopped.",
         state=state,
-        next_command="free space there, then run the same task again: it goes on where it stopped",
+        next_command=shell("df", "-h", file_system.mount_point),
         filesystem=file_system.mount_point,
         bytes_missing=missing,
         bytes_free=file_system.bytes_free,
