@@ -25,17 +25,15 @@ SANITY_PYTHONS = tuple(
     for version in (*(each for each in pythons.SUPPORTED[:1] if pythons.find(each)), OWN)
     for word in ("--target-python", version)
 )
-# Whatever Python runs them, they tell the same: the stage ``unit`` alone has them.
-ONCE = ("tests/unit/storage/test_dying.py", "tests/unit/test_architecture.py")
-# What ansible-test adds is its way to import the collection; these work on disks and with compose for minutes.
-AT_LENGTH = (
-    *ONCE,
+# Whatever Python runs them, they tell the same, at length: of the default run the stage ``unit`` alone has them.
+ONCE = (
     "tests/unit/compose/test_edit_files.py",
     "tests/unit/compose/test_reverse.py",
-    "tests/unit/storage/test_backup.py",
-    "tests/unit/storage_tree/",
-    "tests/unit/test_examples.py",
+    "tests/unit/storage/test_dying.py",
+    "tests/unit/test_architecture.py",
 )
+# What ansible-test adds is its way to import the collection; these are at work on disks.
+ON_DISKS = ("tests/unit/storage/test_backup.py", "tests/unit/storage_tree/", "tests/unit/test_examples.py")
 
 
 @dataclass(frozen=True)
@@ -79,8 +77,8 @@ def _each(option: str, paths: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(word for path in paths for word in (option, path))
 
 
-def python_stage(version: str) -> Stage:
-    """Return the unit tests on another Python, in an environment of their own."""
+def python_stage(version: str, without: tuple[str, ...] = ()) -> Stage:
+    """Return the unit tests on another Python, in an environment of their own; some may be left out."""
     name, interpreter = f"unit-{version}", pythons.find(version)
     if not interpreter:
         return Stage(name, (), missing=f"no Python {version} on this machine")
@@ -89,7 +87,7 @@ def python_stage(version: str) -> Stage:
         name,
         (
             ("bash", "tests/tools/make_venv.sh", str(venv), "requirements/units.txt"),
-            (str(venv / "bin/python"), "-m", "pytest", "tests/unit", *_each("--ignore", ONCE), _junit(name)),
+            (str(venv / "bin/python"), "-m", "pytest", "tests/unit", *_each("--ignore", without), _junit(name)),
         ),
         env={"PYTHON": str(interpreter)},
         follows=("sandbox",),
@@ -123,7 +121,14 @@ STAGES = (
         # Hundreds of tasks over ssh: on a machine that is busy otherwise it takes a quarter of an hour.
         limit=1800,
     ),
-    Stage("sanity", (_ansible_test(tree.BUILD / "sanity", "sanity", *SANITY_PYTHONS),)),
+    Stage(
+        "sanity",
+        (
+            _ansible_test(tree.BUILD / "sanity", "sanity", *SANITY_PYTHONS, "--skip-test", "pylint"),
+            # Of what is shipped: the tests are ruff's and mypy's to judge, and twice as much.
+            _ansible_test(tree.BUILD / "sanity", "sanity", "--test", "pylint", "--python", OWN, "plugins/"),
+        ),
+    ),
     Stage(
         "ansible-lint",
         ((PYTHON, "-m", "ansiblelint", "--profile", "production", "--offline", "--nocolor"),),
@@ -137,13 +142,17 @@ STAGES = (
     Stage("changelog", (("antsibull-changelog", "lint"),)),
     Stage(
         "units",
-        (_ansible_test(tree.BUILD / "units", "units", "--local", "--python", OWN, *_each("--exclude", AT_LENGTH)),),
+        (
+            _ansible_test(
+                tree.BUILD / "units", "units", "--local", "--python", OWN, *_each("--exclude", (*ONCE, *ON_DISKS))
+            ),
+        ),
         follows=("sandbox",),
     ),
-    python_stage(pythons.SUPPORTED[0]),
+    python_stage(pythons.SUPPORTED[0], ONCE),
     Stage(
         "faults",
-        (_pytest("faults", "tests/integration", "-m", "faults or matrix", "--timeout=1800"),),
+        (_pytest("faults", "tests/integration", "-m", "faults or matrix", "--timeout=1800", *PARALLEL),),
         after=("images",),
         on_request=True,
         limit=6 * 3600,

@@ -73,7 +73,8 @@ class Ground:
             yield lab
 
 
-@pytest.fixture(scope="module", params=list(SERVICES))
+# Each strategy's tests one after the other: its ground is made once.
+@pytest.fixture(scope="module", params=[pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in SERVICES])
 def ground(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
     """Return the ground of each strategy in turn."""
     strategy = request.param
