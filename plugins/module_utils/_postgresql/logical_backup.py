@@ -34,6 +34,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql impo
     paths,
     routes,
     staging,
+    transport,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.basebackup import Progress
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import Cluster
@@ -51,10 +52,6 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.logi
     SUMS,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.session import Session
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.transport import (
-    FIRST_WITH_DRIVER,
-    PSYCOPG_IMPORT_ERROR,
-)
 
 ROLE = "logical-backup"
 JOBS = 2
@@ -79,10 +76,11 @@ def impediments(cluster: Cluster) -> list[str]:
     Without one snapshot for dump and count only tables that stood still can be compared. That is
     all that can be had of a server that no driver knows, and no reason to do with less elsewhere.
     """
-    if PSYCOPG_IMPORT_ERROR is None or cluster.server_version_num < FIRST_WITH_DRIVER:
+    lacking = transport.driver_missing()
+    if not lacking or cluster.server_version_num < transport.FIRST_WITH_DRIVER:
         return []
     return [
-        f"psycopg 3 is not on this host ({PSYCOPG_IMPORT_ERROR}), and psql in the container cannot hold the snapshot"
+        f"psycopg 3 is not on this host ({lacking}), and psql in the container cannot hold the snapshot"
         " in which the rows of the dump are counted"
     ]
 

@@ -18,9 +18,9 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql impo
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import system_identifier
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.session import connect, data_directory_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.transport import (
-    PSYCOPG_IMPORT_ERROR,
     DriverTransport,
     SqlError,
+    driver_missing,
 )
 
 # Every millisecond here is downtime, so the first seconds are polled tightly.
@@ -91,7 +91,7 @@ def wait_ready(
                 open_since = clock() if open_since is None else open_since
                 # psql in the container is a fallback, and one that costs more than the
                 # server's whole start: only once the driver has failed for a while.
-                patient = PSYCOPG_IMPORT_ERROR is None and clock() - open_since < FALLBACK_AFTER
+                patient = not driver_missing() and clock() - open_since < FALLBACK_AFTER
                 transport = login.transport or (DriverTransport.name if patient else "")
                 waiting_for = _ask(engine, container, replace(login, transport=transport), expect_system_identifier)
         if not waiting_for:

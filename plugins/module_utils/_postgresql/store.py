@@ -360,9 +360,10 @@ def _warnings(cluster: Cluster) -> list[str]:
     found = []
     if cluster.prepared_transactions:
         found.append(f"{cluster.prepared_transactions} prepared transactions are open; they survive the restart.")
-    if transport.PSYCOPG_IMPORT_ERROR is not None and cluster.server_version_num >= transport.FIRST_WITH_DRIVER:
+    lacking = transport.driver_missing()
+    if lacking and cluster.server_version_num >= transport.FIRST_WITH_DRIVER:
         found.append(
-            f"psycopg 3 is not on this host ({transport.PSYCOPG_IMPORT_ERROR}), so that psql in the container is asked,"
+            f"psycopg 3 is not on this host ({lacking}), so that psql in the container is asked,"
             " which takes longer, also in the downtime. The role selfhost.stateful.host_requirements installs it."
         )
     return found

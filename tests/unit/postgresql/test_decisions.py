@@ -21,6 +21,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql impo
     second_server,
     shutdown,
     standby,
+    transport,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import (
     Cluster,
@@ -108,7 +109,7 @@ def test_a_standby_needs_a_session_that_lasts() -> None:
 
 def test_only_a_server_that_no_driver_knows_is_dumped_without_one(monkeypatch: pytest.MonkeyPatch) -> None:
     assert logical_backup.impediments(CLUSTER) == []
-    monkeypatch.setattr(logical_backup, "PSYCOPG_IMPORT_ERROR", ImportError("No module named 'psycopg'"))
+    monkeypatch.setattr(transport, "driver_missing", lambda: "No module named 'psycopg'")
     (found,) = logical_backup.impediments(CLUSTER)
     assert "No module named 'psycopg'" in found
     assert logical_backup.impediments(replace(CLUSTER, server_version_num=90624)) == []

@@ -16,7 +16,7 @@ import pytest
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import logical_backup, paths, transport
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import paths, transport
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import store as subject
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import REPLICA
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.store import BackupRequest
@@ -127,9 +127,7 @@ def observed(place: Place, monkeypatch: pytest.MonkeyPatch, *, holds_transaction
 def test_psql_does_where_the_driver_is_missing_and_what_it_cannot_do_is_said(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    missing = ImportError("No module named 'psycopg'")
-    monkeypatch.setattr(transport, "PSYCOPG_IMPORT_ERROR", missing)
-    monkeypatch.setattr(logical_backup, "PSYCOPG_IMPORT_ERROR", missing)
+    monkeypatch.setattr(transport, "driver_missing", lambda: "No module named 'psycopg'")
     facts = observed(place, monkeypatch, holds_transactions=False)
     assert facts.blockers == ()
     (warning,) = facts.warnings
@@ -149,7 +147,7 @@ def test_nothing_is_said_of_a_driver_that_is_there(place: Place, monkeypatch: py
 def test_a_backup_that_could_not_be_proved_is_not_taken(
     place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(logical_backup, "PSYCOPG_IMPORT_ERROR", ImportError("No module named 'psycopg'"))
+    monkeypatch.setattr(transport, "driver_missing", lambda: "No module named 'psycopg'")
     facts = observed(place, monkeypatch, holds_transactions=False)
     monkeypatch.setattr(
         subject.PostgresqlStore, "session", lambda *_args: contextlib.nullcontext(SimpleNamespace(login=None))
