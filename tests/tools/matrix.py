@@ -23,6 +23,8 @@ CORES = {
     "2.21": ("3.12", "3.13", "3.14"),
 }
 TOP = tree.BUILD / "matrix"
+# The stages that bring what a row with a real run needs.
+ENGINE = ("sandbox", "images")
 
 
 def core_stage(core: str) -> Stage:
@@ -46,8 +48,11 @@ def core_stage(core: str) -> Stage:
                 *("sanity", "--local", "--test", "import", "--test", "validate-modules"),
             ),
             (python, "-m", "tests.tools.collection", str(top)),
+            # Data moves: looked at, rehearsed, moved and rolled back by the playbooks.
+            (python, "-m", "pytest", "tests/integration/playbooks", "-k", "any_project"),
             (python, "-m", "pytest", "tests/unit", f"--junitxml={stages.CI / name}.xml"),
         ),
+        after=ENGINE[-1:],
         env={"PYTHON": str(interpreter)},
     )
 
@@ -59,7 +64,9 @@ def main(names: Sequence[str]) -> int:
     unknown = set(names) - {row.name for row in rows}
     if unknown:
         raise SystemExit(f"no such row: {', '.join(sorted(unknown))}; there are: {', '.join(row.name for row in rows)}")
-    return ci.run_and_report([row for row in rows if not names or row.name in names])
+    chosen = [row for row in rows if not names or row.name in names]
+    needed = ENGINE if any(row.after for row in chosen) else ()
+    return ci.run_and_report([*(stage for stage in stages.STAGES if stage.name in needed), *chosen])
 
 
 if __name__ == "__main__":

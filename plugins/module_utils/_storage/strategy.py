@@ -81,11 +81,11 @@ def _some(names: Sequence[str]) -> str:
 def downtime(strategy: str, data: DataPath) -> float:
     """Return an estimate of the downtime in seconds: a bare restart, and what the strategy adds to it.
 
-    Rough on purpose, and on the safe side: a container start differs by a
-    factor of two between machines. For ``copy`` it assumes that a twentieth of
+    Rough on purpose, and on the safe side: two stores restart in one to two
+    seconds on two slow cores, and in half of that elsewhere. For ``copy`` it assumes that a twentieth of
     the data changed since the warm pass and is read and written at 500 MB/s.
     """
-    restart = 1.0
+    restart = 2.0
     if strategy == CLONE:
         return restart + 0.2 + data.files * 2e-5
     if strategy == REPLICA:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -81,15 +81,26 @@ def children(pid: int) -> list[int]:
     return [int(child) for line in told for child in line.split()]
 
 
-@pytest.mark.parametrize("step", ["move redis:/data", "create the containers"])
-def test_engine_restarts_in_the_downtime(tmp_path: Path, step: str) -> None:
+@pytest.mark.parametrize(
+    "step, service, way",
+    [
+        ("move redis:/data", "redis", IsolatedEngine.stop),
+        # The engine that starts again ends what the killed one left running: Postgres has to recover.
+        ("stop the stores", "db", IsolatedEngine.kill),
+        ("create the containers", "db", IsolatedEngine.kill),
+    ],
+)
+def test_engine_restarts_in_the_downtime(
+    tmp_path: Path, step: str, service: str, way: Callable[[IsolatedEngine], None]
+) -> None:
     """Nothing comes back by itself, ``restart: always`` or not, and the move is finished."""
     with IsolatedEngine() as isolated:
-        isolated.load_image("selfhost-sandbox/redis:8")
-        with laid_out(tmp_path, services=["redis"], engine=isolated.engine) as lab, lab.prober() as probe:
+        isolated.load_image({"redis": "selfhost-sandbox/redis:8", "db": "selfhost-sandbox/postgres:17"}[service])
+        with laid_out(tmp_path, services=[service], engine=isolated.engine) as lab, lab.prober() as probe:
             pause = lab.paused(step, "before")
-            isolated.restart()
-            assert not lab.inspected()["redis"]["State"]["Running"]
+            way(isolated)
+            isolated.start()
+            assert not lab.inspected()[service]["State"]["Running"]
             answer = pause.end()
             if answer.failed:
                 answer.refusal()

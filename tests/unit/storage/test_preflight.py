@@ -124,7 +124,7 @@ TABLE = [
         lambda: found(replace(REQUEST, backup="logical"), findings(a_move(facts=replace(FACTS, details=LOGICAL)))),
         "no psycopg", "host_requirements",
     ),
-    ("too long", lambda: found(replace(REQUEST, max_downtime=0.5)), "1.0 s", "max_downtime"),
+    ("too long", lambda: found(replace(REQUEST, max_downtime=0.5)), "2.0 s", "max_downtime"),
     ("space", lambda: of(cannot=ELSEWHERE, free_bytes=GIB), "bytes are missing", "Free them"),
 ]  # fmt: skip
 

@@ -54,7 +54,7 @@ def test_the_plan_says_what_moves_what_stops_and_what_changes() -> None:
         "  Backup first, while the services run (auto): /srv/app/backups/op-1",
         "  Stops, in this order: app-web-1, app-api-1, app-db-1",
         "  Changes /srv/app/compose.yaml (added an entry)",
-        "  Downtime of the stores, estimated: about 1.0 s",
+        "  Downtime of the stores, estimated: about 2.0 s",
         "  Note: It floats.",
         "  BLOCKER: It is full.",
         "    $ df -h /",
