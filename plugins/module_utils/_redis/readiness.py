@@ -18,9 +18,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._redis.session i
     NotAnswering,
     RedisError,
     Session,
-    ask,
-    checked,
-    open_session,
+    open_asking,
 )
 
 PAUSE = 0.02
@@ -56,12 +54,10 @@ def wait_ready(
             raise _not_ready(engine, container_id, container, ended)
         if container is not None and container.status == "running":
             try:
-                session = open_session(engine, container, password=password)
-                pong, keyspace = ask(session, ("PING",), ("INFO", "keyspace"))
-                if checked(session, pong, ("PING",)) == "PONG":
-                    if expect_keys and not parse_keyspace(str(keyspace)):
-                        raise _not_ready(engine, container_id, container, "answers, and holds none of its keys")
-                    return session
+                session, (keyspace,) = open_asking(engine, container, ("INFO", "keyspace"), password=password)
+                if expect_keys and not parse_keyspace(str(keyspace)):
+                    raise _not_ready(engine, container_id, container, "answers, and holds none of its keys")
+                return session
             except NotReady:
                 raise
             except NotAnswering as error:

@@ -71,20 +71,28 @@ def open_session(engine: Engine, container: Container, *, password: str = "") ->
     environment or configuration file name. Raises :class:`Unauthorised` or
     :class:`NotAnswering`.
     """
+    return open_asking(engine, container, password=password)[0]
+
+
+def open_asking(
+    engine: Engine, container: Container, *commands: Sequence[str], password: str = ""
+) -> tuple[Session, tuple[Reply, ...]]:
+    """Open a session as :func:`open_session` does, and run ``commands`` in the exec of its PING."""
     startup = _whole_startup(engine, container)
     last_error: RedisError | None = None
     for candidate in _password_candidates(engine, container, startup, password):
         for client in client_candidates(startup):
             session = Session(engine, container.id, container.name, client, candidate, startup)
             try:
-                command(session, "PING")
+                ping, *replies = ask(session, ("PING",), *commands)
+                checked(session, ping, ("PING",))
             except _NoSuchClient as error:
                 last_error = error
                 continue
             except Unauthorised as error:
                 last_error = error
                 break
-            return session
+            return session, tuple(replies)
     raise last_error or NotAnswering(f"{container.name} has no client that could be asked.")
 
 

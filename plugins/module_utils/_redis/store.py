@@ -54,9 +54,15 @@ class RedisStore:
 
     def __init__(self, password: str = "") -> None:
         self._password = password
+        self._known: dict[tuple[str, str], session.Session] = {}
 
     def _session(self, engine: Engine, container: Container) -> session.Session:
-        return session.open_session(engine, container, password=self._password)
+        """Return a session with a running server; how it is reached is found out once for each of its starts."""
+        this_start = (container.id, container.started_at)
+        known = self._known.get(this_start)
+        if known is None or known.engine is not engine:
+            known = self._known[this_start] = session.open_session(engine, container, password=self._password)
+        return known
 
     # -- questions ---------------------------------------------------------
 
