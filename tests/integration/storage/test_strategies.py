@@ -164,6 +164,7 @@ def owners(directory: Path) -> set[tuple[str, int, int, int]]:
     return {(name, s.st_uid, s.st_gid, s.st_mode) for name, s in status.items()}
 
 
+@pytest.mark.matrix
 def test_psql_stands_in_for_the_driver(tmp_path: Path, other_disk: Path) -> None:
     """A host without psycopg: backup, copy and proof are the same, and the plan does without what needs the driver."""
     (tmp_path / "psycopg.py").write_text("raise ImportError('no pq wrapper')")
