@@ -71,6 +71,10 @@ class Processes:
                     os.killpg(process.pid, signal.SIGKILL)
                     output.write(f"\nstill running after {limit:.0f} s: killed\n".encode())
                     return 124
+                except BaseException:
+                    # Interrupted: without this the end of the block would wait for it.
+                    os.killpg(process.pid, signal.SIGTERM)
+                    raise
                 finally:
                     with self._lock:
                         self._groups.discard(process.pid)
@@ -112,8 +116,8 @@ def run_stage(stage: Stage, processes: Processes, log: Path | None) -> Outcome:
     if stage.missing:
         return Outcome(stage, 0, 0, 0, 1, stage.missing)
     began = time.monotonic()
-    if stage.junit:
-        Path(stage.junit).unlink(missing_ok=True)
+    for earlier in stage.reports():
+        earlier.unlink()
     plain = {"NO_COLOR": "1", "PY_COLORS": "0", "ANSIBLE_NOCOLOR": "1"} if log else {}
     env = {**stages.base_env(), **plain, **(engine_env() if "images" in stage.after else {}), **stage.env}
     code = 0
@@ -122,8 +126,9 @@ def run_stage(stage: Stage, processes: Processes, log: Path | None) -> Outcome:
         if code:
             break
     seconds = time.monotonic() - began
-    if stage.junit and Path(stage.junit).exists():
-        passed, failed, skipped = junit_counts(Path(stage.junit))
+    counted = [junit_counts(path) for path in stage.reports()]
+    if counted:
+        passed, failed, skipped = (sum(column) for column in zip(*counted, strict=True))
         # pytest can fail without a failed test: nothing collected, an error in its own set-up.
         return Outcome(stage, seconds, passed, failed or int(code != 0), skipped, f"exit code {code}" if code else "")
     return Outcome(stage, seconds, int(code == 0), int(code != 0), 0, f"exit code {code}" if code else "")

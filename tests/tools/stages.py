@@ -25,14 +25,14 @@ SANITY_PYTHONS = tuple(
     for version in (*(each for each in pythons.SUPPORTED[:1] if pythons.find(each)), OWN)
     for word in ("--target-python", version)
 )
-# Whatever Python runs them, they tell the same, at length: of the default run the stage ``unit`` alone has them.
+# Whatever Python runs them, they tell the same, at length.
 ONCE = (
     "tests/unit/compose/test_edit_files.py",
     "tests/unit/compose/test_reverse.py",
     "tests/unit/storage/test_dying.py",
     "tests/unit/test_architecture.py",
 )
-# What ansible-test adds is its way to import the collection; these are at work on disks.
+# At work on disks for longer than ansible-test need watch.
 ON_DISKS = ("tests/unit/storage/test_backup.py", "tests/unit/storage_tree/", "tests/unit/test_examples.py")
 
 
@@ -53,12 +53,15 @@ class Stage:
     # Seconds; a stage that hangs must not take the whole run with it.
     limit: float = 1800
 
-    @property
-    def junit(self) -> str | None:
-        """Return where pytest writes the stage's counts; None where the stage itself is the one check."""
+    # Where a command counts its tests without being told: a pattern below the checkout.
+    counts: str = ""
+
+    def reports(self) -> list[Path]:
+        """Return the JUnit files that there are of this stage; none where the stage itself is the one check."""
         prefix = "--junitxml="
         options = (word for command in self.commands for word in command)
-        return next((word[len(prefix) :] for word in options if word.startswith(prefix)), None)
+        told = [Path(word[len(prefix) :]) for word in options if word.startswith(prefix)]
+        return [*(path for path in told if path.exists()), *(tree.ROOT.glob(self.counts) if self.counts else ())]
 
 
 def _junit(name: str) -> str:
@@ -100,7 +103,9 @@ STAGES = (
     Stage("sandbox", ((PYTHON, "-m", "tests.sandbox", "up"), (PYTHON, "-m", "tests.sandbox", "programs"))),
     Stage("images", ((PYTHON, "-m", "tests.sandbox", "prepare"),), after=("sandbox",)),
     # The sandbox brings programs that some of them are skipped without.
-    Stage("unit", (_pytest("unit", "tests/unit"),), follows=("sandbox",)),
+    Stage("unit", (_pytest("unit", "tests/unit"),), follows=("sandbox",), on_request=True),
+    # With those of ``units`` they are all: none runs twice on one Python.
+    Stage("unit-long", (_pytest("unit-long", *ONCE, *ON_DISKS),), follows=("sandbox",)),
     Stage("mypy", ((PYTHON, "-m", "mypy"),)),
     Stage(
         "build",
