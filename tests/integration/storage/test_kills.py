@@ -116,6 +116,7 @@ def test_volume_with_options_killed_at_its_steps(tmp_path: Path) -> None:
         assert "never removed" in kept["protected"]
 
 
+@pytest.mark.faults
 @pytest.mark.xdist_group("reflinks")
 def test_clone_killed_at_its_step(reflinks: IsolatedEngine) -> None:
     place = reflinks.data_root.parent / "clone"
