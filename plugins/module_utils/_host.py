@@ -27,6 +27,12 @@ MARK = "_SELFHOST_STATEFUL_RESPAWNED"
 PACKAGES = {"docker": "docker >= 5.0.3", "psycopg": "psycopg[binary] >= 3.1.7", "yaml": "PyYAML >= 5.4"}
 """What the role installs, by import name, as pip has it."""
 
+LIBRARIES = ("docker", "yaml")
+"""What a module that talks to stores needs on the managed host, by import name."""
+
+OPTIONAL_LIBRARIES = ("psycopg",)
+"""What it does without where it has to: psql in the container stands in for the driver."""
+
 
 class LibraryMissing(StatefulError):
     """A library that the module needs is not on the managed host; ``missing`` names them all by import name."""
@@ -59,18 +65,24 @@ def other_interpreter() -> str:
     return ""
 
 
+def prefer(*libraries: str) -> None:
+    """Go on in our virtual environment, if there is one, where this interpreter lacks one of ``libraries``.
+
+    Modules ask this before their imports: those take a second, and would be made twice.
+    """
+    python = other_interpreter() if missing(*libraries) else ""
+    if python:
+        respawn(python)
+
+
 def require(*libraries: str, optional: Sequence[str] = ()) -> None:
     """Make sure that ``libraries`` can be imported, if need be by running the module again elsewhere.
 
     ``optional`` are those that the module can do without: they are worth another interpreter, and no refusal.
     Called first in ``main()``, before any option is read. Raises :class:`LibraryMissing`.
     """
+    prefer(*libraries, *optional)
     lacking = missing(*libraries, *optional)
-    if not lacking:
-        return
-    python = other_interpreter()
-    if python:
-        respawn(python)
     if missing(*libraries):
         raise LibraryMissing(lacking)
 

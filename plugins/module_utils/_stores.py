@@ -18,12 +18,6 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.handler
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.store import Store
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World
 
-LIBRARIES = ("docker", "yaml")
-"""What a module that talks to stores needs on the managed host, by import name."""
-
-OPTIONAL_LIBRARIES = ("psycopg",)
-"""What it does without where it has to: psql in the container stands in for the driver."""
-
 HANDLERS: Handlers[World] = {**STORAGE_HANDLERS, **STANDBY_HANDLERS}
 
 

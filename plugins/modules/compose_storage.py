@@ -287,6 +287,18 @@ next_command:
 
 from typing import Any
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._host import (
+    LIBRARIES,
+    OPTIONAL_LIBRARIES,
+    LibraryMissing,
+    prefer,
+    require,
+)
+
+if __name__ == "__main__":
+    # Before all else is imported, which takes a second: it is to happen once, where it can be used.
+    prefer(*LIBRARIES, *OPTIONAL_LIBRARIES)
+
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.arguments import (
@@ -294,7 +306,6 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._compose.argumen
     LOGIN_ARGUMENTS,
     PROJECT_ARGUMENTS,
 )
-from ansible_collections.selfhost.stateful.plugins.module_utils._host import LibraryMissing, require
 from ansible_collections.selfhost.stateful.plugins.module_utils._module import answer
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import OperationStore
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.arguments import (
@@ -309,8 +320,6 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.from_fi
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.run import Task, carry_out
 from ansible_collections.selfhost.stateful.plugins.module_utils._stores import (
     HANDLERS,
-    LIBRARIES,
-    OPTIONAL_LIBRARIES,
     stores_from,
 )
 

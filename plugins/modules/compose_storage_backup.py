@@ -157,6 +157,17 @@ next_command:
 import os
 from typing import Any
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._host import (
+    LIBRARIES,
+    OPTIONAL_LIBRARIES,
+    prefer,
+    require,
+)
+
+if __name__ == "__main__":
+    # Before all else is imported, which takes a second: it is to happen once, where it can be used.
+    prefer(*LIBRARIES, *OPTIONAL_LIBRARIES)
+
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.arguments import (
@@ -164,7 +175,6 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._compose.argumen
     LOGIN_ARGUMENTS,
     PROJECT_ARGUMENTS,
 )
-from ansible_collections.selfhost.stateful.plugins.module_utils._host import require
 from ansible_collections.selfhost.stateful.plugins.module_utils._module import answer
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import OperationStore
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.arguments import (
@@ -178,8 +188,6 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.backup 
     plan_backup,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._stores import (
-    LIBRARIES,
-    OPTIONAL_LIBRARIES,
     stores_from,
 )
 

@@ -130,6 +130,17 @@ report_text:
 import os
 from typing import Any
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._host import (
+    LIBRARIES,
+    OPTIONAL_LIBRARIES,
+    prefer,
+    require,
+)
+
+if __name__ == "__main__":
+    # Before all else is imported, which takes a second: it is to happen once, where it can be used.
+    prefer(*LIBRARIES, *OPTIONAL_LIBRARIES)
+
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.arguments import (
@@ -138,13 +149,10 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._compose.argumen
     PROJECT_ARGUMENTS,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import observe_project
-from ansible_collections.selfhost.stateful.plugins.module_utils._host import require
 from ansible_collections.selfhost.stateful.plugins.module_utils._module import answer
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage import inventory
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.arguments import connect_world
 from ansible_collections.selfhost.stateful.plugins.module_utils._stores import (
-    LIBRARIES,
-    OPTIONAL_LIBRARIES,
     stores_from,
 )
 

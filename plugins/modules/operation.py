@@ -159,13 +159,23 @@ next_command:
 
 from typing import Any
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._host import (
+    LIBRARIES,
+    OPTIONAL_LIBRARIES,
+    prefer,
+    require,
+)
+
+if __name__ == "__main__":
+    # Before all else is imported, which takes a second: it is to happen once, where it can be used.
+    prefer(*LIBRARIES, *OPTIONAL_LIBRARIES)
+
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.arguments import (
     ENGINE_ARGUMENTS,
     LOGIN_ARGUMENTS,
 )
-from ansible_collections.selfhost.stateful.plugins.module_utils._host import require
 from ansible_collections.selfhost.stateful.plugins.module_utils._module import answer
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import OperationStore
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.arguments import (
@@ -176,8 +186,6 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.argumen
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.ending import Ending, commit, roll_back
 from ansible_collections.selfhost.stateful.plugins.module_utils._stores import (
     HANDLERS,
-    LIBRARIES,
-    OPTIONAL_LIBRARIES,
     stores_from,
 )
 
