@@ -135,7 +135,7 @@ def undoing(kind: Kind, root: Path, at: int, event: Event) -> bool:
     if not lab.burning(at, lambda: _until_undone(lab, operation, 1)):
         lab.check_undone()
         return False
-    lab.lenient = True
+    lab.lenient = event is admins_up
     before = {name: len(rows) for name, rows in lab.acknowledged.items()}
     _meanwhile(lab, event)
     try:
@@ -158,7 +158,7 @@ def giving_up(kind: Kind, root: Path, at: int, event: Event) -> bool:
     if not lab.burning(at, lambda: lab.run(operation)):
         lab.check_moved(operation)
         return False
-    lab.lenient = True
+    lab.lenient = event is admins_up
     before = {name: len(rows) for name, rows in lab.acknowledged.items()}
     _meanwhile(lab, event)
     if operation.history().proved:
@@ -185,7 +185,7 @@ def rolling_back(kind: Kind, root: Path, at: int, event: Event) -> bool:
     if not lab.burning(at, lambda: lab.run(back)):
         lab.check_at_origin()
         return False
-    lab.lenient = True
+    lab.lenient = event is admins_up
     _meanwhile(lab, event)
     lab.finish(lambda: lab.begin_rollback(done, strategy), back)
     lab.check_at_origin()

@@ -66,10 +66,11 @@ class FakeCompose:
         timeout: float = 120.0,
     ) -> None:
         """Bring ``services`` (all where none is named) to what the files say."""
-        merged = self._merged([*self.files(), *extra_files])
+        paths = [*self.files(), *extra_files]
+        merged = self._merged(paths)
         for name in services or merged["services"]:
             self.before("compose up")
-            self._one(name, merged, force_recreate=force_recreate, start=not no_start)
+            self._one(name, merged, paths, force_recreate=force_recreate, start=not no_start)
 
     def _merged(self, paths: Sequence[str]) -> dict[str, Any]:
         services: dict[str, dict[str, Any]] = {}
@@ -95,7 +96,9 @@ class FakeCompose:
             return target, {"type": kind, "source": source}
         return entry["target"], {"type": entry["type"], "source": entry["source"]}
 
-    def _one(self, name: str, merged: Mapping[str, Any], *, force_recreate: bool, start: bool) -> None:
+    def _one(
+        self, name: str, merged: Mapping[str, Any], paths: Sequence[str], *, force_recreate: bool, start: bool
+    ) -> None:
         service = merged["services"][name]
         digest = hashlib.sha256(
             json.dumps([service, merged["volumes"]], sort_keys=True, default=str).encode()
@@ -103,6 +106,7 @@ class FakeCompose:
         image = self.engine.image(service["image"])
         assert image is not None, service["image"]
         labels = {LABEL + "project": self.project, LABEL + "service": name}
+        made = {LABEL + "config-hash": digest, LABEL + "project.config_files": ",".join(paths)}
         found = self.engine.containers(labels=labels)
         current = [c for c in found if (c.labels[LABEL + "config-hash"], c.image_id) == (digest, image.id)]
         # Of two (one that died in between left both) the obsolete one goes.
@@ -114,7 +118,7 @@ class FakeCompose:
             self._name(old.id, name)
             container_id = old.id
         else:
-            container_id = self._recreate(name, service, merged, old, {**labels, LABEL + "config-hash": digest})
+            container_id = self._recreate(name, service, merged, old, {**labels, **made})
         if start:
             self.engine.start(container_id)
 

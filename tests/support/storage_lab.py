@@ -66,7 +66,7 @@ class Lab:
     services: tuple[str, ...] = ("db",)
     backup: str = "auto"
     lenient: bool = False
-    """An undo that was interrupted between compose's two runs leaves the second one to the admin's next 'up'."""
+    """An admin's own 'up' in the middle of an undo may leave the container for the next one to make anew."""
     fuse: Fuse = field(default_factory=Fuse)
     store: FakeStore = field(default_factory=FakeStore)
     acknowledged: dict[str, set[str]] = field(default_factory=dict)

@@ -17,7 +17,8 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import RestartPolicy
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import EXTRA_FILE_PREFIX, FILES_LABEL
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container, RestartPolicy
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import LAYER
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.transfer import Location, Transfer
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import durable
@@ -27,6 +28,8 @@ NO_RESTART = RestartPolicy("no")
 POLICIES = "held-policies.json"
 LAYERS = "filled-layers.json"
 BASELINES = "baselines.json"
+CARRYING = f"{EXTRA_FILE_PREFIX}carrying-volumes.json"
+"""The extra compose file that mounts an anonymous volume by its name, for the one run after which it is inherited."""
 
 
 def hold(world: World, directory: str, services: Iterable[str]) -> None:
@@ -82,7 +85,7 @@ def baseline(directory: str, transfer: Transfer) -> Mapping[str, Any] | None:
 def stands_on(world: World, transfer: Transfer, location: Location, directory: str) -> bool:
     """Tell whether the service has one container, and that has the transfer's data, whole, at ``location``."""
     containers = world.containers_of(transfer.service)
-    if len(containers) != 1 or not holds(containers[0], transfer.target, location):
+    if len(containers) != 1 or not holds(containers[0], transfer.target, location) or half_made(containers[0]):
         return False
     if location.kind != LAYER:
         return True
@@ -90,6 +93,11 @@ def stands_on(world: World, transfer: Transfer, location: Location, directory: s
     # that it was in at first, and in one that was filled to the end.
     own = transfer.containers if location == transfer.origin else ()
     return containers[0].id in (*own, _read(directory, LAYERS).get(transfer.name, ""))
+
+
+def half_made(container: Container) -> bool:
+    """Tell whether compose made this container by :data:`CARRYING`, and is still to make it by the project's files."""
+    return any(os.path.basename(path) == CARRYING for path in container.labels.get(FILES_LABEL, "").split(","))
 
 
 def _read(directory: str, name: str) -> dict[str, Any]:

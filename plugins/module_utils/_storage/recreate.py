@@ -21,6 +21,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError, shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Undecided
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.held import (
+    CARRYING,
     hold,
     note_baseline,
     note_filled,
@@ -35,6 +36,10 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world i
     services_of,
     the_container,
 )
+
+PINNED = f"{EXTRA_FILE_PREFIX}pinned-images.json"
+CARRIED = f"{EXTRA_FILE_PREFIX}carried-volumes.json"
+"""As ``held.CARRYING``, for containers that stay made by it."""
 
 
 def create_containers(
@@ -88,9 +93,12 @@ def _make(
     services, compose = services_of(transfers), world.compose
     extra = [_pin_file(directory, pins)] if any(service in pins for service in services) else []
     carried = [t for t in transfers if _needs_carrying(locations[t.name], file_is_theirs)]
-    with_volumes = [*extra, _carry_file(directory, carried, locations)] if carried else extra
+    # Compose v1 forgets the volume, and a file that is not ours may name another place: both stay with the extra file.
+    inherited = bool(carried) and not file_is_theirs and not compose.is_v1
+    name = CARRYING if inherited else CARRIED
+    with_volumes = [*extra, _carry_file(directory, name, carried, locations)] if carried else extra
     compose.up(services, extra_files=with_volumes, no_start=True, force_recreate=compose.is_v1, stopped=True)
-    if carried and not file_is_theirs and not compose.is_v1:
+    if inherited:
         # Compose makes the second container before it removes the first: an
         # engine that restarts in between must not start both.
         hold(world, directory, services)
@@ -149,10 +157,10 @@ def _needs_carrying(location: Location, file_is_theirs: bool) -> bool:
 
 def _pin_file(directory: str, pins: Mapping[str, str]) -> str:
     services = {service: {"image": image_id} for service, image_id in pins.items()}
-    return _write(directory, "pinned-images.json", {"services": services})
+    return _write(directory, PINNED, {"services": services})
 
 
-def _carry_file(directory: str, transfers: Sequence[Transfer], locations: Mapping[str, Location]) -> str:
+def _carry_file(directory: str, name: str, transfers: Sequence[Transfer], locations: Mapping[str, Location]) -> str:
     services: dict[str, dict[str, list[dict[str, str]]]] = {}
     volumes = {}
     for number, transfer in enumerate(transfers):
@@ -160,12 +168,12 @@ def _carry_file(directory: str, transfers: Sequence[Transfer], locations: Mappin
         volumes[key] = {"external": True, "name": locations[transfer.name].volume}
         entry = {"type": "volume", "source": key, "target": transfer.target}
         services.setdefault(transfer.service, {"volumes": []})["volumes"].append(entry)
-    return _write(directory, "carried-volumes.json", {"services": services, "volumes": volumes})
+    return _write(directory, name, {"services": services, "volumes": volumes})
 
 
 def _write(directory: str, name: str, content: Mapping[str, object]) -> str:
     """Write an extra compose file (JSON is YAML, and needs no quoting rules of ours)."""
-    path = os.path.join(directory, EXTRA_FILE_PREFIX + name)
+    path = os.path.join(directory, name)
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(handle, "w", encoding="utf-8") as stream:
         json.dump(content, stream, indent=1)
