@@ -153,6 +153,7 @@ STAGES = (
             ),
         ),
         follows=("sandbox",),
+        counts=f"build/units/{tree.PACKAGE}/tests/output/junit/*.xml",
     ),
     python_stage(pythons.SUPPORTED[0], ONCE),
     Stage(
