@@ -13,7 +13,14 @@ import pytest
 import yaml
 
 ROLE = Path(__file__).resolve().parents[2] / "roles/mastodon_storage"
-PATTERNS = yaml.safe_load((ROLE / "vars/main.yml").read_text(encoding="utf-8"))
+
+
+class Variables(yaml.SafeLoader):
+    """Reads YAML as Ansible does: with words that are no templates."""
+
+
+Variables.add_constructor("!unsafe", Variables.construct_scalar)
+PATTERNS = yaml.load((ROLE / "vars/main.yml").read_text(encoding="utf-8"), Variables)
 
 PORTS = {
     "Error response from daemon: driver failed programming external connectivity on endpoint live-web-1 (8c0f): "
