@@ -256,6 +256,7 @@ def test_a_hot_backup_is_proved_and_holds_what_was_acknowledged(
     arguments = ("--appendonly", "yes") if backup.kind == "aof" else ()
     bind = f"{restored}:/data"
     _container, session = lab.start("8", "redis-server", *arguments, options=("--network", "none", "-v", bind))
+    writer.join()
     held = [key for key, moment in writer.acknowledged.items() if moment < backup.moment]
     assert missing(session, held) == set()
     found = observe_redis(session).databases
