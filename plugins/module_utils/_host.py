@@ -27,10 +27,10 @@ MARK = "_SELFHOST_STATEFUL_RESPAWNED"
 PACKAGES = {"docker": "docker >= 5.0.3", "psycopg": "psycopg[binary] >= 3.1.7", "yaml": "PyYAML >= 5.4"}
 """What the role installs, by import name, as pip has it."""
 
-LIBRARIES = ("docker", "yaml")
+OF_STORES = ("docker", "yaml")
 """What a module that talks to stores needs on the managed host, by import name."""
 
-OPTIONAL_LIBRARIES = ("psycopg",)
+OF_STORES_OPTIONAL = ("psycopg",)
 """What it does without where it has to: psql in the container stands in for the driver."""
 
 
@@ -66,13 +66,18 @@ def other_interpreter() -> str:
 
 
 def prefer(*libraries: str) -> None:
-    """Go on in our virtual environment, if there is one, where this interpreter lacks one of ``libraries``.
-
-    Modules ask this before their imports: those take a second, and would be made twice.
-    """
+    """Go on in our virtual environment, if there is one, where this interpreter lacks one of ``libraries``."""
     python = other_interpreter() if missing(*libraries) else ""
     if python:
         respawn(python)
+
+
+def prefer_libraries_of_stores() -> None:
+    """Go on where the libraries for stores are, if that is elsewhere.
+
+    Modules ask this before their imports: those take a second, and would be made twice.
+    """
+    prefer(*OF_STORES, *OF_STORES_OPTIONAL)
 
 
 def require(*libraries: str, optional: Sequence[str] = ()) -> None:
@@ -83,8 +88,13 @@ def require(*libraries: str, optional: Sequence[str] = ()) -> None:
     """
     prefer(*libraries, *optional)
     lacking = missing(*libraries, *optional)
-    if missing(*libraries):
+    if set(libraries).intersection(lacking):
         raise LibraryMissing(lacking)
+
+
+def require_libraries_of_stores() -> None:
+    """Make sure of the libraries for stores, as :func:`require` does."""
+    require(*OF_STORES, optional=OF_STORES_OPTIONAL)
 
 
 def respawn(python: str) -> None:

@@ -288,16 +288,14 @@ next_command:
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._host import (
-    LIBRARIES,
-    OPTIONAL_LIBRARIES,
     LibraryMissing,
-    prefer,
-    require,
+    prefer_libraries_of_stores,
+    require_libraries_of_stores,
 )
 
 if __name__ == "__main__":
     # Before all else is imported, which takes a second: it is to happen once, where it can be used.
-    prefer(*LIBRARIES, *OPTIONAL_LIBRARIES)
+    prefer_libraries_of_stores()
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -349,7 +347,7 @@ def main() -> None:
 
     def work() -> dict[str, Any]:
         try:
-            require(*LIBRARIES, optional=OPTIONAL_LIBRARIES)
+            require_libraries_of_stores()
         except LibraryMissing as lacking:
             if not module.check_mode:
                 raise

@@ -158,15 +158,13 @@ import os
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._host import (
-    LIBRARIES,
-    OPTIONAL_LIBRARIES,
-    prefer,
-    require,
+    prefer_libraries_of_stores,
+    require_libraries_of_stores,
 )
 
 if __name__ == "__main__":
     # Before all else is imported, which takes a second: it is to happen once, where it can be used.
-    prefer(*LIBRARIES, *OPTIONAL_LIBRARIES)
+    prefer_libraries_of_stores()
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -211,7 +209,7 @@ def main() -> None:
     params = module.params
 
     def work() -> dict[str, Any]:
-        require(*LIBRARIES, optional=OPTIONAL_LIBRARIES)
+        require_libraries_of_stores()
         world = connect_world({**params, "ready_timeout": 0}, stores_from(params))
         dest = os.path.abspath(params["dest"])
         wanted = Wanted(params["service"], params["path"], dest, params["backup"], params["allow_stop"])

@@ -160,15 +160,13 @@ next_command:
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._host import (
-    LIBRARIES,
-    OPTIONAL_LIBRARIES,
-    prefer,
-    require,
+    prefer_libraries_of_stores,
+    require_libraries_of_stores,
 )
 
 if __name__ == "__main__":
     # Before all else is imported, which takes a second: it is to happen once, where it can be used.
-    prefer(*LIBRARIES, *OPTIONAL_LIBRARIES)
+    prefer_libraries_of_stores()
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -212,7 +210,7 @@ def main() -> None:
     params = module.params
 
     def work() -> dict[str, Any]:
-        require(*LIBRARIES, optional=OPTIONAL_LIBRARIES)
+        require_libraries_of_stores()
         stores = stores_from(params)
         ending = Ending(
             operations=OperationStore(operations_directory(params)),

@@ -71,17 +71,17 @@ class Engine:
         filters = json.dumps({"label": wanted, **({} if every else {"status": ["running"]})})
         return list(self.api(f"/containers/json?all={int(every)}&filters={urllib.parse.quote(filters)}"))
 
+    def newest_container(self, project: str, service: str, *, every: bool = False) -> str | None:
+        """Return the id of the container of a compose service that was made last, one-off runs aside."""
+        found = self.containers(every=every, project=project, service=service, oneoff="False")
+        return max(found, key=lambda container: container["Created"])["Id"] if found else None
+
     def first_process(self, project: str, service: str) -> int:
         """Return the pid of the newest container of a compose service that runs."""
-        found = [
-            container
-            for container in self.containers(project=project, service=service)
-            if container["Labels"].get("com.docker.compose.oneoff") != "True"
-        ]
-        if not found:
+        newest = self.newest_container(project, service)
+        if newest is None:
             raise NotRunning(f"no container of {service} runs")
-        newest = max(found, key=lambda container: container["Created"])
-        pid = int(self.api(f"/containers/{newest['Id']}/json")["State"]["Pid"])
+        pid = int(self.api(f"/containers/{newest}/json")["State"]["Pid"])
         if pid == 0:
             raise NotRunning(f"the container of {service} does not run")
         return pid

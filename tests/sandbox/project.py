@@ -60,12 +60,11 @@ class Project:
 
     def container(self, kind: str, *, any_state: bool = False) -> str | None:
         """Return the id of the newest container of ``postgres``, ``redis`` or a service's own name, found by label."""
-        found = self.containers(service=self.services.get(kind, kind), any_state=any_state)
-        return max(found, key=lambda container: container["Created"])["Id"] if found else None
+        return self.engine.newest_container(self.name, self.services.get(kind, kind), every=any_state)
 
-    def containers(self, *, any_state: bool = False, **labels: str) -> list[dict[str, Any]]:
+    def containers(self, *, any_state: bool = False) -> list[dict[str, Any]]:
         """Return the containers of the project's services, in the words of the engine's list."""
-        return self.engine.containers(every=any_state, project=self.name, oneoff="False", **labels)
+        return self.engine.containers(every=any_state, project=self.name, oneoff="False")
 
     def exec(self, kind: str, *argv: str, input: str | None = None, check: bool = True) -> str:
         """Run a command in the container of ``kind`` and return what it printed."""

@@ -48,7 +48,7 @@ def core_stage(core: str) -> Stage:
                 *("sanity", "--local", "--test", "import", "--test", "validate-modules"),
             ),
             (python, "-m", "tests.tools.collection", str(top)),
-            # Data moves: looked at, rehearsed, moved and rolled back by the playbooks.
+            # Data moves: looked at, rehearsed, moved and committed by the playbooks.
             (python, "-m", "pytest", "tests/integration/playbooks", "-k", "any_project"),
             (python, "-m", "pytest", "tests/unit", f"--junitxml={stages.CI / name}.xml"),
         ),

@@ -70,7 +70,7 @@ def write_atomically(path: str, text: str, *, expected: str | None = None, like:
         raise StatefulError(
             f"the file {path} cannot be written: {error.strerror}",
             state="the file is as it was" if temporary or not exists else "the file has its new content",
-            next_command=shell("df" if error.errno in FULL else "ls", "-h" if error.errno in FULL else "-ld", folder),
+            next_command=shell(*(("df", "-h") if error.errno in FULL else ("ls", "-ld")), folder),
         ) from error
     finally:
         if temporary is not None:

@@ -78,6 +78,12 @@ class NamedVolume:
     driver_opts: Mapping[str, str] = field(default_factory=dict)
 
 
+def volume_name(volumes: Mapping[str, NamedVolume], source: str) -> str:
+    """Return the engine's name of the volume that a service mounts as ``source``, declared or not."""
+    known = volumes.get(source)
+    return known.name if known else source
+
+
 @dataclass(frozen=True)
 class ComposeConfig:
     """A whole project as the files define it."""

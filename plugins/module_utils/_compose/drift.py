@@ -20,6 +20,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._compose.config 
     NamedVolume,
     Service,
     ServiceMount,
+    volume_name,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import (
     HASH_LABEL,
@@ -201,9 +202,7 @@ def _mounts(
 def _mount_difference(wanted: ServiceMount, has: EngineMount | None, volumes: Mapping[str, NamedVolume]) -> str:
     if wanted.type not in ("bind", "volume"):
         return ""
-    source = wanted.source
-    if wanted.type == "volume" and source in volumes:
-        source = volumes[source].name
+    source = volume_name(volumes, wanted.source) if wanted.type == "volume" else wanted.source
     says = f"the file mounts {source or 'an anonymous volume'}"
     if has is None:
         return f"the container mounts nothing, {says}"

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.commands import logs_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.inspected import (
     container_from,
     image_from,
@@ -193,7 +194,7 @@ class DockerEngine:
         if container.running:
             raise EngineRefused(
                 f"The container {container.name} still runs {timeout:.0f} s after {signal}; it was not killed.",
-                next_command=f"docker logs --tail 50 {container.name}",
+                next_command=logs_of(container.name),
             )
         return container
 
@@ -333,7 +334,7 @@ class DockerEngine:
         except requests.exceptions.RequestException as error:
             raise EngineRefused(
                 f"The helper {container_id[:12]} has not ended within {timeout:.0f} s.",
-                next_command=shell("docker", "logs", "--tail", "50", container_id[:12]),
+                next_command=logs_of(container_id[:12]),
             ) from error
 
     def archive(self, container_id: str, path: str) -> Iterator[bytes]:

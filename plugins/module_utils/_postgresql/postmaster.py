@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.commands import logs_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
-from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError, shell
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import paths
 
 PID_FILE = "postmaster.pid"
@@ -74,7 +75,7 @@ def find_postmaster(container: Container, data_directory: str) -> Postmaster:
     if lock is None:
         raise StatefulError(
             f"No server runs on {data_directory} in the container {container.name}.",
-            next_command=shell("docker", "logs", "--tail", "50", container.name),
+            next_command=logs_of(container.name),
         )
     namespace = _namespace(container.pid)
     for pid in _processes():
@@ -82,7 +83,7 @@ def find_postmaster(container: Container, data_directory: str) -> Postmaster:
             return Postmaster(pid=pid, is_main=pid == container.pid, argv=_argv(pid))
     raise StatefulError(
         f"{PID_FILE} in {data_directory} of {container.name} names process {lock.pid}, which does not run.",
-        next_command=shell("docker", "logs", "--tail", "50", container.name),
+        next_command=logs_of(container.name),
     )
 
 

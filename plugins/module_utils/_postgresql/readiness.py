@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.commands import logs_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.last_words import last_words
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
@@ -158,5 +159,5 @@ def _failed(engine: Engine, container: Container, what: str) -> StatefulError:
     return StatefulError(
         f"The container {container.name} {what}. Its last words:\n{log}",
         state="the service does not run",
-        next_command=f"docker logs --tail 50 {container.name}",
+        next_command=logs_of(container.name),
     )

@@ -11,6 +11,7 @@ import signal
 from collections.abc import Callable
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.commands import logs_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import postmaster
@@ -66,7 +67,7 @@ def end_process(
                 f"The server in {name} still runs {clock() - began:.0f} s after it was asked for a fast shutdown;"
                 " it was not killed.",
                 state="the server is still shutting down",
-                next_command=f"docker logs --tail 50 {name}",
+                next_command=logs_of(name),
             )
         pause(PAUSE)
 

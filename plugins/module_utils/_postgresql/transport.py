@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from dataclasses import dataclass, field, replace
@@ -75,6 +76,7 @@ class Transport(Protocol):
     def close(self) -> None: ...
 
 
+@functools.cache
 def driver_missing() -> str:
     """Return why psycopg cannot be imported on this host; empty where it can.
 

@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Callable
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.commands import logs_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import AGAIN, shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._redis.aof import (
     BASE,
@@ -175,7 +176,7 @@ def take_snapshot(session: Session, patience: Patience) -> tuple[RedisFacts, flo
         if not now.bgsave_in_progress and not now.last_bgsave_ok:
             raise RedisError(
                 f"Redis in {session.container_name} could not write its snapshot (rdb_last_bgsave_status: err).",
-                next_command=f"docker logs --tail 50 {session.container_name}",
+                next_command=logs_of(session.container_name),
             )
         return not now.bgsave_in_progress and now.last_save > before.last_save
 
@@ -267,7 +268,7 @@ def _wait(session: Session, patience: Patience, predicate: Callable[[RedisFacts]
         if patience.clock() >= deadline:
             raise RedisError(
                 f"Redis in {session.container_name} has not finished {what} after {patience.timeout:.0f} s.",
-                next_command=f"docker logs --tail 50 {session.container_name}",
+                next_command=logs_of(session.container_name),
             )
         patience.sleep(patience.pause)
 

@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.commands import logs_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import Blocker, shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._redis.counts import Counts, parse_keyspace
 from ansible_collections.selfhost.stateful.plugins.module_utils._redis.session import (
@@ -87,7 +88,7 @@ class RedisFacts:
     def blockers(self, container: str, client: Sequence[str] = ("redis-cli",)) -> list[Blocker]:
         """Return each reason not to move this server's data now. ``client``: the program in ``container`` that asks."""
         asking = ("docker", "exec", container, *client)
-        log = shell("docker", "logs", "--tail", "50", container)
+        log = logs_of(container)
         found = []
 
         def add(sentence: str, command: str = "") -> None:

@@ -10,6 +10,7 @@ import time
 from typing import Callable
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.commands import logs_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.last_words import last_words
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
@@ -90,5 +91,5 @@ def _not_ready(engine: Engine, container_id: str, container: Container | None, w
     return NotReady(
         f"The Redis container {name} {why}.{said}",
         state="the data is where the container mounts it; nothing was removed",
-        next_command=f"docker logs --tail 50 {name}",
+        next_command=logs_of(name),
     )

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Union
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.commands import logs_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container, ExecResult
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._redis.startup import (
@@ -134,7 +135,7 @@ def checked(session: Session, reply: Reply, arguments: Sequence[str]) -> Reply:
     if isinstance(reply, ErrorReply):
         raise _by_error(reply.text)(
             f"{session.container_name} answered {' '.join(arguments[:2])} with: {reply.text}",
-            next_command=f"docker logs --tail 50 {session.container_name}",
+            next_command=logs_of(session.container_name),
         )
     return reply
 
@@ -219,7 +220,7 @@ def _broken(session: Session, result: ExecResult, output: str) -> RedisError:
     error = telling[len("(error) ") :] if telling.startswith("(error) ") else telling
     return _by_error(error)(
         f"The server in {session.container_name} does not answer: {error}",
-        next_command=f"docker logs --tail 50 {session.container_name}",
+        next_command=logs_of(session.container_name),
     )
 
 

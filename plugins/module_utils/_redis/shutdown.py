@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from ansible_collections.selfhost.stateful.plugins.module_utils._errors import shell
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.commands import logs_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._redis.counts import Counts, parse_keyspace
 from ansible_collections.selfhost.stateful.plugins.module_utils._redis.facts import RedisFacts
 from ansible_collections.selfhost.stateful.plugins.module_utils._redis.session import (
@@ -98,7 +98,7 @@ def arrange_save(session: Session, plan: SavePlan) -> Counts:
             unarrange_save(session, plan)
             raise RedisError(
                 f"{session.container_name} does not keep {name} {value}; it answers {got!r}.",
-                next_command=shell("docker", "logs", "--tail", "50", session.container_name),
+                next_command=logs_of(session.container_name),
             )
     return parse_keyspace(str(replies[-1]))
 

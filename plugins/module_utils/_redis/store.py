@@ -14,6 +14,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.commands import logs_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError, shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Copy
@@ -94,8 +95,8 @@ class RedisStore:
         identity = self.identity(host_path)
         if not container.running:
             return StoreFacts(kind=self.kind, version="", data_path=data_path, identity=identity)
-        session = self._session(engine, container)
-        facts = observe_redis(session)
+        connection = self._session(engine, container)
+        facts = observe_redis(connection)
         plan = shutdown.plan_save(facts)
         warnings = []
         if plan.settings:
@@ -107,7 +108,7 @@ class RedisStore:
             version=facts.version_text,
             data_path=facts.dir,
             identity=identity,
-            blockers=tuple(facts.blockers(container.name, session.client)),
+            blockers=tuple(facts.blockers(container.name, connection.client)),
             warnings=tuple(warnings),
             details=facts_as_dict(facts),
         )
@@ -231,7 +232,7 @@ class RedisStore:
         raise StatefulError(
             f"{container.name} still runs {timeout:.0f} s after SHUTDOWN SAVE; it was not killed.",
             state="Redis serves, or is saving, on its old storage",
-            next_command=f"docker logs --tail 50 {container.name}",
+            next_command=logs_of(container.name),
         )
 
 

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import Project, observe_project
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.commands import logs_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Copy
@@ -235,7 +236,7 @@ def back_up(world: World, planned: PlannedBackup) -> Copy:
     if data.facts is None:
         raise InvalidInput(
             f"{planned.container.name} could not be asked about its data.",
-            next_command=shell("docker", "logs", "--tail", "50", planned.container.name),
+            next_command=logs_of(planned.container.name),
         )
     return world.stores[data.store].backup(
         world.engine,

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import SERVICE_LABEL
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.commands import containers_with, mounts_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import (
     OPERATION_LABEL,
     ROLE_LABEL,
@@ -103,7 +104,7 @@ def _prove_moved(world: World, operation: Operation) -> None:
             raise StatefulError(
                 f"The service {transfer.service} does not have {transfer.goal.shown()} at {transfer.target}, so the"
                 " original is not removed.",
-                next_command=shell("docker", "ps", "-a", "--filter", f"label={SERVICE_LABEL}={transfer.service}"),
+                next_command=containers_with(SERVICE_LABEL, transfer.service),
             )
 
 
@@ -122,7 +123,7 @@ def _remove(world: World, operation: Operation, copy: Copy) -> None:
     if users:
         raise StatefulError(
             f"{', '.join(users)} mounts {path}; it is not removed.",
-            next_command=shell("docker", "inspect", "--format", "{{json .Mounts}}", users[0]),
+            next_command=mounts_of(users[0]),
         )
     shutil.rmtree(path)
     if copy.protected.startswith("held by"):

@@ -13,6 +13,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.commands import logs_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.last_words import last_words
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import AGAIN, StatefulError, shell
@@ -93,7 +94,7 @@ class FilesStore:
             name = container.name if container else container_id[:12]
             raise StatefulError(
                 f"{name} ended instead of running:\n{last_words(engine, container, tail=8) if container else ''}",
-                next_command=shell("docker", "logs", "--tail", "50", name),
+                next_command=logs_of(name),
             )
 
     def counts(self, engine: Engine, container: Container, facts: StoreFacts) -> Mapping[str, Any]:

@@ -18,7 +18,8 @@ import os
 from collections.abc import Mapping, Sequence
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import EXTRA_FILE_PREFIX
-from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError, shell
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.commands import mounts_of
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Undecided
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.held import (
     CARRYING,
@@ -114,7 +115,7 @@ def prove_mount(world: World, transfer: Transfer, location: Location) -> dict[st
         raise StatefulError(
             f"The engine reports {found} for {transfer.target} of {container.name}, not {location.shown()}.",
             state="the container was created and not started",
-            next_command=shell("docker", "inspect", "--format", "{{json .Mounts}}", container.name),
+            next_command=mounts_of(container.name),
         )
     if container.image_id != transfer.image_id:
         raise StatefulError(

@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import Project, observe_project
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.commands import mounts_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import (
     Blocker,
     InvalidInput,
     StatefulError,
-    shell,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import (
     COMMITTED,
@@ -167,7 +167,7 @@ def _move_back(world: World, project: Project, done: Transfer) -> Move:
         raise StatefulError(
             f"The service {done.service} does not have {done.goal.path} at {done.target} any more, so there is nothing"
             " that this operation could carry back.",
-            next_command=shell("docker", "inspect", "--format", "{{json .Mounts}}", containers[0].name),
+            next_command=mounts_of(containers[0].name),
         )
     found = next(path for path in data_paths(world, project, done.service) if path.target == done.target)
     data = with_facts(world, measured(found), containers[0])

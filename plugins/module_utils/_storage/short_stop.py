@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.commands import logs_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError, shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage import held
@@ -87,7 +88,7 @@ def _start(world: World, container_id: str) -> str:
     world.engine.start(container_id)
     now = world.engine.container(container_id)
     if now is None or not now.running:
-        log = shell("docker", "logs", "--tail", "50", asked.name)
+        log = logs_of(asked.name)
         raise StatefulError(
             f"{asked.name} was stopped for a copy and does not start again.",
             state="its data is where it was, and was only read",

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.atomic import refuse_unwritable
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.build_context import BuildContext
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.cli import ComposeCli
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.config import volume_name
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.drift import FLOATING, REPLICAS, find_drift
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_entries import Mount
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_reading import plan_proved_rewrite
@@ -348,8 +349,7 @@ def _mounted_elsewhere(project: Project, data: DataPath) -> bool:
         return True
     if declared.anonymous or declared.type != "volume":
         return data.kind != ANONYMOUS or not declared.anonymous
-    known = project.config.volumes.get(declared.source)
-    return (known.name if known else declared.source) != data.volume
+    return volume_name(project.config.volumes, declared.source) != data.volume
 
 
 def _other_anonymous(

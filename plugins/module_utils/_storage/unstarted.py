@@ -15,7 +15,7 @@ import os
 from collections.abc import Iterable, Sequence
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.build_context import BuildContext
-from ansible_collections.selfhost.stateful.plugins.module_utils._compose.config import Service
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.config import Service, volume_name
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import PROJECT_LABEL, Project
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Image, Volume
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import (
@@ -86,8 +86,7 @@ def _mounted_now(world: World, project: Project, mount: MountRequest) -> tuple[s
         return (BIND, path, _content(world, path)) if path != mount.source else ("", "", "")
     if declared.type != "volume":
         return "", "", ""
-    known = project.config.volumes.get(declared.source)
-    name = known.name if known else declared.source
+    name = volume_name(project.config.volumes, declared.source)
     volume = world.engine.volume(name)
     if volume is None:
         return NAMED, name, ""

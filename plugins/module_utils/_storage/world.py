@@ -14,8 +14,9 @@ from typing import TypeVar
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.cli import ComposeCli
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.commands import containers_with
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
-from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError, shell
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Step
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.layer import layer_path
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import LAYER
@@ -103,6 +104,6 @@ def the_container(world: World, transfer: Transfer) -> Container:
         raise StatefulError(
             f"The service {transfer.service} has {len(found)} containers now; exactly one was expected.",
             state="unknown to this step",
-            next_command=shell("docker", "ps", "-a", "--filter", f"label={SERVICE_LABEL}={transfer.service}"),
+            next_command=containers_with(SERVICE_LABEL, transfer.service),
         )
     return found[0]

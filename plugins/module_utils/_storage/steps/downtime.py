@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.commands import logs_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container, RestartPolicy
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Evidence
@@ -192,7 +193,7 @@ def start_in_order(world: World, groups: Any) -> Evidence:
         raise StatefulError(
             "; ".join(f"{name} does not start: {why}" for name, why in failed),
             state=f"the stores run; so do all dependents but {', '.join(name for name, _why in failed)}",
-            next_command=f"docker logs --tail 50 {failed[0][0]}",
+            next_command=logs_of(failed[0][0]),
         )
     return {"started": started, "gone": gone, "started_at": time.time()}
 
