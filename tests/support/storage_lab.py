@@ -292,9 +292,11 @@ class Lab:
         self._check_served()
 
     def check_served(self) -> None:
-        """Assert that everything works, wherever the data is."""
+        """Assert that everything works, wherever the data is, and whatever compose has left beside it."""
         self.check()
-        self._check_as_before()
+        for name in (*self.services, "web"):
+            serving = [c for c in self.world.containers_of(name) if c.running]
+            assert [c.restart.name for c in serving] == ["always"], f"{name} is served by {serving}"
 
     def _check_complete(self) -> None:
         places = self._places()

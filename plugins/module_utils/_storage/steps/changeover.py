@@ -40,6 +40,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.m
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.transfer import Transfer
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import (
     World,
+    holds,
     in_parallel,
     the_container,
     transfers_of,
@@ -146,9 +147,10 @@ class CreateContainers(SelfProving):
 
     @staticmethod
     def _start_again(world: World, transfer: Transfer) -> None:
-        container = the_container(world, transfer)
-        if not container.running:
-            world.engine.start(container.id)
+        # Killed while it made the new container, compose has left the old one beside it.
+        there = [c for c in world.containers_of(transfer.service) if holds(c, transfer.target, transfer.goal)]
+        if there and not any(container.running for container in there):
+            world.engine.start(there[0].id)
 
     @staticmethod
     def _is_there(transfer: Transfer, context: Context[World]) -> bool:

@@ -159,6 +159,9 @@ class StagedMove(SelfProving):
         if published(transfer, context) is not None:
             refuse_if_written(transfer, context)
             os.rename(transfer.goal.path, transfer.staging)
+        if os.path.exists(_mark_path(context, transfer)) and not os.path.lexists(transfer.goal.path):
+            # A container stands on this name until the undo of the stop: started, it would find an empty directory.
+            seal(transfer.goal)
         # Before the copy goes: its inode may then be given to anything.
         durable.remove_file(_mark_path(context, transfer))
         remove_staging(transfer)
