@@ -25,7 +25,8 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._engine.docker i
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import OPERATION_LABEL, Container
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import readiness, session
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import Cluster, observe_cluster
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import observe_cluster
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.model import Cluster
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.session import Session
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.transport import SqlError
 from tests.sandbox import engine as sandbox

@@ -21,7 +21,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql impo
     shutdown,
     standby,
 )
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import Cluster
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.model import Cluster
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.session import Session
 from tests.integration import postgresql_lab
 from tests.integration.postgresql_lab import MAJORS, USUAL, Lab

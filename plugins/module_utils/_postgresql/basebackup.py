@@ -13,9 +13,9 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api impo
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Bind, Container, Helper
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import helpers, paths
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import Cluster
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.control import read_control
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.manifest import Manifest, read_manifest
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.model import Cluster
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.routes import Route
 
 DATA_TARGET = "/selfhost-stateful/data"

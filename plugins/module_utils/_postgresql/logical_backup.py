@@ -37,7 +37,6 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql impo
     transport,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.basebackup import Progress
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import Cluster
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.counts import (
     Count,
     Counts,
@@ -51,6 +50,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.logi
     GLOBALS,
     SUMS,
 )
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.model import Cluster
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.session import Session
 
 ROLE = "logical-backup"

@@ -15,13 +15,13 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api impo
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Bind, Container, Helper
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import helpers, scratch
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import Cluster
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.counts import (
     Counts,
     compare_counts,
     count_rows,
     from_dict,
 )
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.model import Cluster
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.scratch import Scratch
 
 ROLE = "logical-proof"

@@ -26,8 +26,8 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model im
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import basebackup, paths, staging
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.basebackup import Progress
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import Cluster
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.manifest import Manifest
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.model import Cluster
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.routes import Route
 
 ROLE = "physical-backup"

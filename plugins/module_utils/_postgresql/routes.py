@@ -18,7 +18,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api impo
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Bind, Container
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import helpers, paths
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import Cluster
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.model import Cluster
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.transport import NO_PASSFILE, Login
 
 LOOPBACK = "127.0.0.1"

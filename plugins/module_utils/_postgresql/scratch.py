@@ -24,8 +24,8 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql impo
     second_server,
     shutdown,
 )
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import Cluster, Database
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.control import read_control
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.model import Cluster, Database
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.routes import SOCKET_TARGET, Route
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.session import Session, connect
 

@@ -10,7 +10,7 @@ import os
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Bind, Container
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import paths, postmaster
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import Cluster
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.model import Cluster
 
 SOCKET_DIRECTORY = "/tmp"
 

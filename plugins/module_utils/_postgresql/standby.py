@@ -34,13 +34,13 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql impo
     shutdown,
     staging,
 )
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import Cluster
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.control import (
     SHUT_DOWN_IN_RECOVERY,
     ControlData,
     parse_lsn,
     read_control,
 )
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.model import Cluster
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.routes import Route
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.session import Session, connect
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.standby_server import (

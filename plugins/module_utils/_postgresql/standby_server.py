@@ -18,7 +18,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql impo
     shutdown,
     staging,
 )
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import Cluster
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.model import Cluster
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.routes import Route
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.session import Session
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.transport import SqlError

@@ -32,7 +32,8 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql impo
     transport,
     wal_place,
 )
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import Cluster, observe_cluster
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import observe_cluster
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.model import Cluster
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import POSTGRESQL, REPLICA, StoreFacts
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.processes import programs_in
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.store import (

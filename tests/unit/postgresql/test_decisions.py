@@ -23,7 +23,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql impo
     standby,
     transport,
 )
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import (
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.model import (
     Cluster,
     Database,
     Slot,

@@ -1,0 +1,152 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A cluster on the image that it runs, a candidate image, and the ways from one to the other. Pure data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import Blocker
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.model import Cluster
+
+AUTO = "auto"
+SWAP = "swap"
+PG_UPGRADE = "pg_upgrade"
+DUMP = "dump"
+STRATEGIES = (SWAP, PG_UPGRADE, DUMP)
+"""Fastest first; ``auto`` takes the first whose conditions hold."""
+
+GLIBC = "glibc"
+MUSL = "musl"
+
+
+@dataclass(frozen=True)
+class CandidateImage:
+    """What a Postgres image brings. Paths are those inside it.
+
+    ``version`` is ``17.2``, ``server_version_num`` 170002. ``user`` is the
+    numeric ``(uid, gid)`` that its server runs as. ``data_directory`` is its
+    PGDATA. ``extensions``: by name, the version that CREATE EXTENSION takes;
+    ``updates``: by name, every version that an update script or an installation
+    script names. ``libraries``: what can be preloaded, without ``.so``.
+    ``locales``: as ``locale -a`` lists them, lower case and without hyphens.
+    """
+
+    reference: str
+    id: str
+    major: str
+    version: str
+    server_version_num: int
+    libc: str
+    libc_version: str
+    user: tuple[int, int]
+    data_directory: str
+    volumes: tuple[str, ...]
+    bin_directory: str
+    share_directory: str
+    library_directory: str
+    extensions: Mapping[str, str] = field(default_factory=dict)
+    updates: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    libraries: tuple[str, ...] = ()
+    locales: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Extension:
+    """An extension as one database has it."""
+
+    database: str
+    name: str
+    version: str
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A server setting that differs from its default.
+
+    ``source`` is pg_settings' own word (configuration file, command line,
+    environment variable); ``place`` is ``file:line``, empty where there is none.
+    ``value`` is left empty for those that may hold a secret (primary_conninfo).
+    """
+
+    name: str
+    value: str
+    source: str
+    place: str = ""
+
+
+@dataclass(frozen=True)
+class Collation:
+    """The collation version that a database's text indexes were built with, and the one of the libraries that run.
+
+    Both are empty where nobody can tell: with musl, and before Postgres 15 for a
+    database's own collation.
+    """
+
+    database: str
+    name: str
+    provider: str
+    recorded: str
+    actual: str
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """What one running server holds that another image has to bring, or to be told."""
+
+    extensions: tuple[Extension, ...]
+    settings: tuple[Setting, ...]
+    collations: tuple[Collation, ...]
+    text_indexes: int
+    """Indexes whose order depends on a collation of libc or ICU, in all databases."""
+    auth_methods: tuple[str, ...]
+    """The methods that pg_hba.conf names, in its order, each once."""
+    md5_roles: tuple[str, ...]
+    password_encryption: str
+
+
+@dataclass(frozen=True)
+class Way:
+    """One strategy between the two: ``impediments`` is empty where it can be gone.
+
+    ``downtime`` in seconds and ``space`` in bytes are estimates.
+    """
+
+    strategy: str
+    impediments: tuple[str, ...]
+    downtime: float
+    space: int
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What stands between a cluster and a candidate image.
+
+    ``blockers`` forbid every way; ``reindex``: whether text indexes have to be
+    built anew on the way that moves files; ``updates``: extensions that
+    ALTER EXTENSION UPDATE takes to another version afterwards.
+    """
+
+    same_image: bool
+    same_major: bool
+    reindex: str
+    updates: tuple[Extension, ...]
+    ways: tuple[Way, ...]
+    blockers: tuple[Blocker, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    def way(self, strategy: str) -> Way:
+        return next(way for way in self.ways if way.strategy == strategy)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A cluster as it runs: its own facts, what it holds, and the image that serves it now."""
+
+    cluster: Cluster
+    inventory: Inventory
+    image: CandidateImage
