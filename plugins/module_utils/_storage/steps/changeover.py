@@ -89,6 +89,8 @@ class CreateContainers(SelfProving):
 
     def undo(self, step: Step, context: Context[World]) -> Evidence:
         world, directory = context.world, context.operation.directory
+        for transfer in transfers_of(step):
+            _remove_unfinished(world, transfer)
         transfers = [t for t in transfers_of(step) if t.running]
         wrote = {transfer.service: words for transfer in transfers if (words := self._halted(transfer, step, context))}
         if wrote:
@@ -161,6 +163,16 @@ class CreateContainers(SelfProving):
     @staticmethod
     def _mounts(step: Step, world: World) -> dict[str, Any]:
         return {t.name: prove_mount(world, t, t.goal) for t in transfers_of(step)}
+
+
+def _remove_unfinished(world: World, transfer: Transfer) -> None:
+    """Remove what a killed compose had made beside the container that it was to replace, and never started."""
+    containers = world.containers_of(transfer.service)
+    if not any(container.id in transfer.containers for container in containers):
+        return
+    for container in containers:
+        if container.id not in transfer.containers and not container.started and not container.running:
+            world.engine.remove_container(container.id)
 
 
 class StartStores(NothingToUndo):
