@@ -77,7 +77,7 @@ class MakeStandby(SelfProving):
                 state=f"the data is complete in {transfer.origin.shown()}",
             )
         self.undo(step, context)
-        directory = transfer.data_in(transfer.staging)
+        directory = transfer.staged_data
         _make_parents(transfer, directory)
         deadline = time.monotonic() + CATCH_UP
         with _store(world).session(engine, container) as session:
@@ -107,7 +107,7 @@ class MakeStandby(SelfProving):
 
     def undo(self, step: Step, context: Context[World]) -> Evidence:
         transfer = transfer_of(step)
-        directory = transfer.data_in(transfer.staging)
+        directory = transfer.staged_data
         standby.abandon(context.world.engine, operation=context.operation.id, directory=directory)
         remove_staging(transfer)
         return {"removed": transfer.staging}
@@ -138,7 +138,7 @@ class PromoteStandby(StagedMove):
             engine,
             follower,
             there,
-            primary_directory=transfer.data_in(transfer.origin.path),
+            primary_directory=transfer.data_at(transfer.origin),
             deadline=time.monotonic() + REPLAY,
             clock=time.monotonic,
             pause=time.sleep,

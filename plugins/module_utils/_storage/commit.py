@@ -100,10 +100,10 @@ def carry_out_commit(world: World, operation: Operation, removal: Removal) -> No
 def _prove_moved(world: World, operation: Operation) -> None:
     for transfer in transfers_done(operation):
         containers = world.containers_of(transfer.service)
-        if not any(holds(container, transfer.target, transfer.goal) for container in containers):
+        if not any(holds(container, transfer, transfer.goal) for container in containers):
             raise StatefulError(
-                f"The service {transfer.service} does not have {transfer.goal.shown()} at {transfer.target}, so the"
-                " original is not removed.",
+                f"The service {transfer.service} does not have {transfer.goal.shown()} at"
+                f" {transfer.target_at(transfer.goal)}, so the original is not removed.",
                 next_command=containers_with(SERVICE_LABEL, transfer.service),
             )
 

@@ -85,7 +85,7 @@ def baseline(directory: str, transfer: Transfer) -> Mapping[str, Any] | None:
 def stands_on(world: World, transfer: Transfer, location: Location, directory: str) -> bool:
     """Tell whether the service has one container, and that has the transfer's data, whole, at ``location``."""
     containers = world.containers_of(transfer.service)
-    if len(containers) != 1 or not holds(containers[0], transfer.target, location) or half_made(containers[0]):
+    if len(containers) != 1 or not holds(containers[0], transfer, location) or half_made(containers[0]):
         return False
     if location.kind != LAYER:
         return True

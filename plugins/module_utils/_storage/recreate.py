@@ -65,7 +65,8 @@ def create_containers(
             _clear_half_filled(world, transfer, locations[transfer.name], directory)
     _make(world, transfers, locations, directory=directory, pins=pins, file_is_theirs=file_is_theirs)
     found = {transfer.service: the_container(world, transfer).image_id for transfer in transfers}
-    strayed = {t.service: t.image_id for t in transfers if found[t.service] != t.image_id}
+    wanted = {transfer.service: transfer.image_at(locations[transfer.name]) for transfer in transfers}
+    strayed = {service: image for service, image in wanted.items() if found[service] != image}
     if strayed:
         # A tag has come to mean another image since the plan was made. What was made from it never started.
         pins = {**pins, **strayed}
@@ -75,9 +76,9 @@ def create_containers(
         location = locations[transfer.name]
         if location.kind == LAYER and not stands_on(world, transfer, location, directory):
             container = the_container(world, transfer)
-            fill_layer(world.engine, container, transfer.target, _source_of_layer(transfer, location))
+            fill_layer(world.engine, container, transfer.target_at(location), _source_of_layer(transfer, location))
             note_filled(directory, transfer, container.id)
-            path = transfer.data_in(layer_path(container, transfer.target))
+            path = transfer.data_at(location, layer_path(container, transfer.target_at(location)))
             note_baseline(directory, transfer, world.store(transfer).identity(path))
         prove_mount(world, transfer, locations[transfer.name])
 
@@ -109,19 +110,19 @@ def _make(
 def prove_mount(world: World, transfer: Transfer, location: Location) -> dict[str, object]:
     """Return the mount that the engine reports for the transfer's target; raises unless it is ``location``."""
     container = the_container(world, transfer)
-    mount = container.mount_at(transfer.target)
-    if not holds(container, transfer.target, location):
+    target, image = transfer.target_at(location), transfer.image_at(location)
+    mount = container.mount_at(target)
+    if container.image_id != image:
+        raise StatefulError(
+            f"{container.name} was created from the image {container.image_id[:19]}, not from {image[:19]}.",
+            state="the container was created and not started",
+        )
+    if not holds(container, transfer, location):
         found = mount.as_inspect() if mount else "the container's own layer"
         raise StatefulError(
-            f"The engine reports {found} for {transfer.target} of {container.name}, not {location.shown()}.",
+            f"The engine reports {found} for {target} of {container.name}, not {location.shown()}.",
             state="the container was created and not started",
             next_command=mounts_of(container.name),
-        )
-    if container.image_id != transfer.image_id:
-        raise StatefulError(
-            f"{container.name} was created from the image {container.image_id[:19]}, not from"
-            f" {transfer.image_id[:19]}, which the service ran.",
-            state="the container was created and not started",
         )
     return mount.as_inspect() if mount else {}
 
@@ -135,10 +136,10 @@ def _clear_half_filled(world: World, transfer: Transfer, location: Location, dir
     if stands_on(world, transfer, location, directory):
         return
     for container in world.containers_of(transfer.service):
-        if not holds(container, transfer.target, location):
+        if not holds(container, transfer, location):
             continue
         # Nothing is removed before it is sure that all of the data is elsewhere.
-        source = transfer.data_in(_source_of_layer(transfer, location))
+        source = transfer.data_at(location, _source_of_layer(transfer, location))
         world.store(transfer).identity(source)
         if container.started:
             raise Undecided(
@@ -167,7 +168,7 @@ def _carry_file(directory: str, name: str, transfers: Sequence[Transfer], locati
     for number, transfer in enumerate(transfers):
         key = f"selfhost-stateful-{number}"
         volumes[key] = {"external": True, "name": locations[transfer.name].volume}
-        entry = {"type": "volume", "source": key, "target": transfer.target}
+        entry = {"type": "volume", "source": key, "target": transfer.target_at(locations[transfer.name])}
         services.setdefault(transfer.service, {"volumes": []})["volumes"].append(entry)
     return _write(directory, name, {"services": services, "volumes": volumes})
 

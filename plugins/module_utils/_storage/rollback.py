@@ -163,7 +163,7 @@ def _move_back(world: World, project: Project, done: Transfer) -> Move:
             f"The service {done.service} has no container now, so its data cannot be carried back.",
             next_command=project.compose.typed("up", "-d", "--no-deps", done.service),
         )
-    if len(containers) != 1 or not holds(containers[0], done.target, done.goal):
+    if len(containers) != 1 or not holds(containers[0], done, done.goal):
         raise StatefulError(
             f"The service {done.service} does not have {done.goal.path} at {done.target} any more, so there is nothing"
             " that this operation could carry back.",

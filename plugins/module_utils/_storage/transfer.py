@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import Blocker
@@ -26,18 +26,30 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model i
 
 @dataclass(frozen=True)
 class Location:
-    """Where data lies: ``path`` is the directory on the host, ``volume`` its name for volumes."""
+    """Where data lies, and who serves it there.
+
+    ``path`` is the directory on the host, ``volume`` its name for volumes. The
+    rest is given where it differs between the two ends of a transfer: ``image``,
+    the id of the image that serves the data; ``target``, where that has it
+    mounted; ``subpath``, where the data directory lies below the mount.
+    """
 
     kind: str
     path: str
     volume: str = ""
+    image: str = ""
+    target: str = ""
+    subpath: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        return {"kind": self.kind, "path": self.path, "volume": self.volume}
+        """Return what is known; what is the same at both ends stays out."""
+        raw = {"kind": self.kind, "path": self.path, "volume": self.volume}
+        more = {"image": self.image, "target": self.target, "subpath": self.subpath}
+        return {**raw, **{name: value for name, value in more.items() if value not in ("", None)}}
 
     @staticmethod
     def from_dict(raw: Mapping[str, Any]) -> Location:
-        return Location(kind=raw["kind"], path=raw["path"], volume=raw.get("volume", ""))
+        return Location(**{entry.name: raw[entry.name] for entry in fields(Location) if entry.name in raw})
 
     @property
     def is_volume(self) -> bool:
@@ -58,7 +70,9 @@ class Transfer:
     ``staging`` is where data is built up before it gets its final name, always
     beside the goal. ``inode`` and ``device`` are those of the origin's
     directory: after a rename they tell that it is the very same one.
-    ``image_id`` is the image that the service ran and is recreated from.
+    ``image_id`` is the image that the service ran and is recreated from, unless
+    a location names its own. ``goal_facts``: those of the store at the goal,
+    where it is another one there.
     """
 
     service: str
@@ -78,6 +92,7 @@ class Transfer:
     device: int = 0
     size_bytes: int = 0
     options: Mapping[str, Any] = field(default_factory=dict)
+    goal_facts: Mapping[str, Any] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         raw = {entry.name: getattr(self, entry.name) for entry in fields(self)}
@@ -88,6 +103,7 @@ class Transfer:
             "facts": dict(self.facts),
             "containers": list(self.containers),
             "options": dict(self.options),
+            "goal_facts": dict(self.goal_facts),
         }
 
     @staticmethod
@@ -110,20 +126,40 @@ class Transfer:
         """Return what tells the transfer's files from those of others in one directory."""
         return f"{self.service}{self.target}".replace("/", "_")
 
-    def data_in(self, directory: str) -> str:
-        """Return the store's data directory below ``directory``, the host side of the mount."""
-        return posixpath.join(directory, self.subpath) if self.subpath else directory
+    def target_at(self, location: Location) -> str:
+        """Return where the service has ``location`` mounted."""
+        return location.target or self.target
+
+    def image_at(self, location: Location) -> str:
+        """Return the id of the image that serves the data at ``location``."""
+        return location.image or self.image_id
+
+    def data_at(self, location: Location, directory: str = "") -> str:
+        """Return the store's data directory below ``directory``, the host side of the mount of ``location``."""
+        subpath = self.subpath if location.subpath is None else location.subpath
+        return posixpath.join(directory or location.path, subpath) if subpath else directory or location.path
+
+    @property
+    def staged_data(self) -> str:
+        """Return the data directory of what is being built up for the goal."""
+        return self.data_at(self.goal, self.staging)
 
     @property
     def store_facts(self) -> StoreFacts:
         return facts_from_dict(self.facts)
 
+    def facts_at_goal(self, identity: Mapping[str, Any]) -> StoreFacts:
+        """Return the store's facts at the goal; of another store there, ``identity`` is known once it was made."""
+        if not self.goal_facts:
+            return self.store_facts
+        return replace(facts_from_dict(self.goal_facts), identity=identity)
+
     def expected_mount(self) -> dict[str, Any]:
         """Return the engine's own keys of the mount that proves the goal; empty for a container's layer."""
         if self.goal.kind == BIND:
-            return {"Type": "bind", "Source": self.goal.path, "Destination": self.target, "RW": True}
+            return {"Type": "bind", "Source": self.goal.path, "Destination": self.target_at(self.goal), "RW": True}
         if self.goal.is_volume:
-            return {"Type": "volume", "Name": self.goal.volume, "Destination": self.target, "RW": True}
+            return {"Type": "volume", "Name": self.goal.volume, "Destination": self.target_at(self.goal), "RW": True}
         return {}
 
 

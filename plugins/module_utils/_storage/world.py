@@ -49,7 +49,7 @@ class World:
         """Return the directory on the host: a layer's is that of the service's container as it is now."""
         if location.kind != LAYER:
             return location.path
-        return layer_path(the_container(self, transfer), transfer.target)
+        return layer_path(the_container(self, transfer), transfer.target_at(location))
 
     def containers_of(self, service: str) -> list[Container]:
         """Return the service's containers as they are now, without those of ``compose run``."""
@@ -60,13 +60,22 @@ class World:
         """Return the containers, of whatever service, that could write to ``location``."""
         if location.is_volume:
             found = self.engine.containers(volume=location.volume)
-            return [c for c in found if any(m.name == location.volume and m.rw for m in c.mounts)]
-        return [c for c in self.containers_of(transfer.service) if holds(c, transfer.target, location)]
+            found = [c for c in found if any(m.name == location.volume and m.rw for m in c.mounts)]
+            return [c for c in found if c.service != transfer.service or serves(c, location)]
+        return [c for c in self.containers_of(transfer.service) if holds(c, transfer, location)]
 
 
-def holds(container: Container, target: str, location: Location) -> bool:
-    """Tell whether ``container`` has ``location`` mounted read-write at exactly ``target``."""
+def serves(container: Container, location: Location) -> bool:
+    """Tell whether ``container`` is of the image that ``location`` names, if it names one."""
+    return not location.image or container.image_id == location.image
+
+
+def holds(container: Container, transfer: Transfer, location: Location) -> bool:
+    """Tell whether ``container`` has ``location`` mounted read-write at exactly its target, and is of its image."""
+    target = transfer.target_at(location)
     mount = container.mount_at(target)
+    if not serves(container, location):
+        return False
     if location.kind == LAYER:
         return mount is None
     if mount is None or mount.destination.rstrip("/") != target.rstrip("/") or not mount.rw:

@@ -291,9 +291,9 @@ def test_what_proves_the_goal_is_in_the_engines_own_keys() -> None:
 
 def test_the_data_directory_may_lie_below_its_mount() -> None:
     (there,) = transfers_of(planned(REQUEST, findings(a_move(subpath="18/docker"))))
-    assert there.data_in("/srv/app/postgres") == "/srv/app/postgres/18/docker"
+    assert there.data_at(there.goal) == "/srv/app/postgres/18/docker"
     (plain,) = transfers_of(planned(REQUEST, findings()))
-    assert plain.data_in("/srv/app/postgres") == "/srv/app/postgres"
+    assert plain.data_at(plain.goal) == "/srv/app/postgres"
 
 
 def test_a_choice_without_a_strategy_makes_no_move_step() -> None:

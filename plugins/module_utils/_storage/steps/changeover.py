@@ -63,7 +63,7 @@ class CreateContainers(SelfProving):
         for transfer in transfers_of(step):
             if not stands_on(world, transfer, transfer.goal, context.operation.directory):
                 return None
-            if the_container(world, transfer).image_id != transfer.image_id:
+            if the_container(world, transfer).image_id != transfer.image_at(transfer.goal):
                 return None
         return {"mounts": self._mounts(step, world)}
 
@@ -76,7 +76,7 @@ class CreateContainers(SelfProving):
             # Whatever happened before: a service is never started on a directory
             # without its data, where its image would initialise an empty one.
             path = transfer.origin.path if transfer.goal.kind == LAYER else transfer.goal.path
-            world.store(transfer).identity(transfer.data_in(path))
+            world.store(transfer).identity(transfer.data_at(transfer.goal, path))
         create_containers(
             world,
             transfers,
@@ -115,7 +115,7 @@ class CreateContainers(SelfProving):
         losable = transfer.strategy != RENAME and self._is_there(transfer, context)
         identities = context.evidence.get(step.args["stopped_by"], {}).get("identities", {})
         since = baseline(directory, transfer) or identities.get(transfer.name)
-        path = transfer.data_in(world.path_of(transfer, transfer.goal)) if losable else ""
+        path = transfer.data_at(transfer.goal, world.path_of(transfer, transfer.goal)) if losable else ""
         running = running_on(world, transfer, transfer.goal)
         for container in running:
             # A signal that is not the container's own stop signal does not
@@ -137,7 +137,7 @@ class CreateContainers(SelfProving):
         world: World, transfer: Transfer, container: Container, path: str, since: Mapping[str, Any] | None
     ) -> str:
         store, ends = world.store(transfer), time.monotonic() + world.stop_timeout
-        place = path or transfer.data_in(world.path_of(transfer, transfer.goal))
+        place = path or transfer.data_at(transfer.goal, world.path_of(transfer, transfer.goal))
         try:
             return store.halt(world.engine, container, place, since or store.identity(place), world.stop_timeout)
         except StatefulError:
@@ -150,7 +150,7 @@ class CreateContainers(SelfProving):
     @staticmethod
     def _start_again(world: World, transfer: Transfer) -> None:
         # Killed while it made the new container, compose has left the old one beside it.
-        there = [c for c in world.containers_of(transfer.service) if holds(c, transfer.target, transfer.goal)]
+        there = [c for c in world.containers_of(transfer.service) if holds(c, transfer, transfer.goal)]
         if there and not any(container.running for container in there):
             world.engine.start(there[0].id)
 
@@ -222,13 +222,14 @@ class ProveGoal(NothingToUndo):
 
     def apply(self, step: Step, context: Context[World]) -> Evidence:
         world, transfers = context.world, transfers_of(step)
-        in_parallel(lambda t: self._ready(world, t), [t for t in transfers if t.running])
-        ready_at = time.time()
         identities = context.evidence.get(step.args["stopped_by"], {}).get("identities", {})
+        in_parallel(lambda t: self._ready(world, t, identities.get(t.name, {})), [t for t in transfers if t.running])
+        ready_at = time.time()
         mounts, verification = {}, {}
         for transfer in transfers:
             mounts[transfer.name] = prove_mount(world, transfer, transfer.goal)
-            found = world.store(transfer).identity(transfer.data_in(world.path_of(transfer, transfer.goal)))
+            place = transfer.data_at(transfer.goal, world.path_of(transfer, transfer.goal))
+            found = world.store(transfer).identity(place)
             differences = world.store(transfer).differences(identities.get(transfer.name, found), found)
             if differences:
                 raise StatefulError(f"{transfer.goal.shown()} holds other data: {'; '.join(differences)}.")
@@ -237,10 +238,10 @@ class ProveGoal(NothingToUndo):
         return {"ready_at": ready_at, "mounts": mounts, "verification": verification}
 
     @staticmethod
-    def _ready(world: World, transfer: Transfer) -> None:
-        container = the_container(world, transfer)
+    def _ready(world: World, transfer: Transfer, identity: Mapping[str, Any]) -> None:
+        container, facts = the_container(world, transfer), transfer.facts_at_goal(identity)
         try:
-            world.store(transfer).wait_ready(world.engine, container.id, transfer.store_facts, world.ready_timeout)
+            world.store(transfer).wait_ready(world.engine, container.id, facts, world.ready_timeout)
         except StatefulError as failure:
             failure.msg += f"\nIt was started on {transfer.goal.shown()}{_full(transfer)}."
             raise

@@ -47,7 +47,7 @@ class Backup(NothingToUndo):
     def apply(self, step: Step, context: Context[World]) -> Evidence:
         transfer, world = transfer_of(step), context.world
         container = the_container(world, transfer)
-        store, place = world.store(transfer), transfer.data_in(transfer.origin.path)
+        store, place = world.store(transfer), transfer.data_at(transfer.origin)
         if not container.running:
             # It cannot be asked for a copy, and needs not be: nobody writes to its files.
             store, place = world.stores[FILES], transfer.origin.path
@@ -186,7 +186,7 @@ class KeepLayer(NothingToUndo):
         if not upper:
             raise StatefulError(f"The layer of {transfer.service}'s container cannot be found any more.")
         origin, kept_at = os.path.join(upper, transfer.target.lstrip("/")), time.time()
-        context.world.store(transfer).identity(transfer.data_in(origin))
+        context.world.store(transfer).identity(transfer.data_at(transfer.origin, origin))
         if os.path.isdir(transfer.retained):
             shutil.rmtree(transfer.retained)  # second names of an earlier state; the first ones are all there
         durable.make_private(os.path.dirname(transfer.retained))

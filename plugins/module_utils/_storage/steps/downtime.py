@@ -269,7 +269,7 @@ class StopStores(SelfProving):
     def _identities(step: Step, world: World, stopping: Mapping[str, float] | None = None) -> dict[str, Any]:
         found = {}
         for transfer in transfers_of(step):
-            path = transfer.data_in(world.path_of(transfer, transfer.origin))
+            path = transfer.data_at(transfer.origin, world.path_of(transfer, transfer.origin))
             since = (stopping or {}).get(transfer.name, 0.0)
             found[transfer.name] = dict(world.store(transfer).prove_stopped(path, transfer.store_facts, since))
         return found
@@ -279,7 +279,9 @@ class StopStores(SelfProving):
         """Let a store that was killed recover, so that it can be stopped cleanly."""
         store = world.store(transfer)
         try:
-            store.prove_stopped(transfer.data_in(world.path_of(transfer, transfer.origin)), transfer.store_facts)
+            store.prove_stopped(
+                transfer.data_at(transfer.origin, world.path_of(transfer, transfer.origin)), transfer.store_facts
+            )
         except StatefulError:
             container = the_container(world, transfer)
             world.engine.start(container.id)
@@ -289,13 +291,13 @@ class StopStores(SelfProving):
     @staticmethod
     def _is_back(world: World, transfer: Transfer, directory: str) -> bool:
         there = stands_on(world, transfer, transfer.origin, directory)
-        return there and the_container(world, transfer).image_id == transfer.image_id
+        return there and the_container(world, transfer).image_id == transfer.image_at(transfer.origin)
 
     @staticmethod
     def _start_again(world: World, transfer: Transfer, stop_began: float) -> None:
         store = world.store(transfer)
         prove_mount(world, transfer, transfer.origin)
-        path = transfer.data_in(world.path_of(transfer, transfer.origin))
+        path = transfer.data_at(transfer.origin, world.path_of(transfer, transfer.origin))
         store.identity(path)  # never start a service on a directory without data
         container = the_container(world, transfer)
         if not container.running:

@@ -134,8 +134,8 @@ class StagedMove(SelfProving):
         settled_at = time.time()
         filled = dict(self.fill(transfer, step, context))
         store = context.world.store(transfer)
-        wanted = store.identity(transfer.data_in(transfer.origin.path))
-        found = store.identity(transfer.data_in(transfer.staging))
+        wanted = store.identity(transfer.data_at(transfer.origin))
+        found = store.identity(transfer.staged_data)
         differences = store.differences(wanted, found)
         if differences:
             raise StatefulError(f"The copy in {transfer.staging} differs: {'; '.join(differences)}.")
@@ -297,7 +297,7 @@ def written_at_goal(transfer: Transfer, context: Context[World]) -> str:
     since = baseline(context.operation.directory, transfer)
     if since is None:
         return ""
-    return context.world.store(transfer).took_writes(transfer.data_in(transfer.goal.path), since)
+    return context.world.store(transfer).took_writes(transfer.data_at(transfer.goal), since)
 
 
 def written_at_origin(transfer: Transfer, context: Context[World]) -> str:
@@ -309,7 +309,7 @@ def written_at_origin(transfer: Transfer, context: Context[World]) -> str:
         return ""
     if _is_empty(transfer.origin.path):
         return ""
-    return context.world.store(transfer).took_writes(transfer.data_in(transfer.origin.path), since)
+    return context.world.store(transfer).took_writes(transfer.data_at(transfer.origin), since)
 
 
 def started_since(world: World, transfer: Transfer, location: Location, moment: float) -> bool:
