@@ -315,6 +315,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.argumen
     request_from,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.from_files import plan_from_files
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.journey import StorageJourney
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.run import Task, carry_out
 from ansible_collections.selfhost.stateful.plugins.module_utils._stores import (
     HANDLERS,
@@ -360,8 +361,10 @@ def main() -> None:
                 connect=lambda: connect_world(params, stores),
                 operations=OperationStore(operations_directory(params)),
                 handlers=HANDLERS,
-                mounts=mount_requests(params),
-                make_request=lambda project, mounts: request_from(params, project, mounts),
+                journey=StorageJourney(
+                    mounts=mount_requests(params),
+                    make_request=lambda project, mounts: request_from(params, project, mounts),
+                ),
                 check_mode=module.check_mode,
                 stop_before="switch" if params["stop_before"] == "switch" else "",
             )

@@ -26,7 +26,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import Operation, OperationStore
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage import planner, report, rollback_plan
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.handlers import STORAGE_HANDLERS
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.journey import remove_leftover_helpers
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.held import remove_leftover_helpers
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import (
     ANONYMOUS,
     BIND,
@@ -41,9 +41,10 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model i
     Request,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.observe import measured, with_facts
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.rollback import hunks_of, transfers_done
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.rollback import hunks_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.strategy import Choice
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.survey import stopped
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.transfer import transfers_of_plan
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World
 from tests.support import fake_store
 from tests.support.fake_compose import FakeCompose
@@ -196,12 +197,12 @@ class Lab:
     def begin_rollback(self, done: Operation, strategy: str = "") -> Operation:
         """Plan the way back of ``done`` as the real plan does, and begin it."""
         request = self.request()
-        moves = tuple(self._move(t.service, t.goal.path) for t in transfers_done(done))
+        moves = tuple(self._move(t.service, t.goal.path) for t in transfers_of_plan(done.plan))
         choices = {name: Choice(strategy or c.strategy, "", {}) for name, c in self._choices(moves).items()}
         new_id = self.operations.next_id(rollback_plan.rollback_goal(PROJECT, done.id))
         transfers = [
             rollback_plan.reverse_transfer(transfer, move, strategy or self.strategy, request, new_id)
-            for transfer, move in zip(transfers_done(done), moves)
+            for transfer, move in zip(transfers_of_plan(done.plan), moves)
         ]
         backup_dir = os.path.join(request.backup_dir, new_id)
         os.makedirs(backup_dir, exist_ok=True)

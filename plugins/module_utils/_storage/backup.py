@@ -20,7 +20,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import OperationStore
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage import short_stop
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.find import find_data
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.journey import remove_leftover_helpers
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.held import remove_leftover_helpers
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import (
     FILES,
     LAYER,

@@ -33,9 +33,9 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.report import to_end
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import Operation
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.rollback import transfers_done
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.copies import KEEPER, WHERE_OPTIONS_POINT
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.moves import is_directory
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.transfer import transfers_of_plan
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World, holds
 
 DAY = 86400.0
@@ -98,7 +98,7 @@ def carry_out_commit(world: World, operation: Operation, removal: Removal) -> No
 
 
 def _prove_moved(world: World, operation: Operation) -> None:
-    for transfer in transfers_done(operation):
+    for transfer in transfers_of_plan(operation.plan):
         containers = world.containers_of(transfer.service)
         if not any(holds(container, transfer, transfer.goal) for container in containers):
             raise StatefulError(
@@ -152,7 +152,7 @@ def remove_keepers(world: World, operation: Operation) -> None:
 def _release_volumes(world: World, operation: Operation) -> None:
     """Remove the containers that held a volume, and the anonymous volumes that are empty shells now."""
     remove_keepers(world, operation)
-    for transfer in transfers_done(operation):
+    for transfer in transfers_of_plan(operation.plan):
         name = transfer.origin.volume
         if transfer.origin.kind != "anonymous" or name in world.engine.volumes_in_use():
             continue

@@ -34,16 +34,16 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.commit 
     plan_commit,
     remove_keepers,
 )
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.journey import remove_leftover_helpers
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.held import remove_leftover_helpers
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import Request
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.rollback import (
     check_state,
     mark_rolled_back,
     plan_way_back,
-    transfers_done,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.rollback_plan import rollback_goal
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.run import of_operation
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.transfer import transfers_of_plan
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World
 
 
@@ -173,7 +173,7 @@ def _undo(ending: Ending, operation: Operation) -> dict[str, Any]:
 
 
 def _carry_back(ending: Ending, operation: Operation, carrying: Operation | None) -> dict[str, Any]:
-    if carrying is None and not transfers_done(operation):
+    if carrying is None and not transfers_of_plan(operation.plan):
         return _undo_file_only(ending, operation)
     if carrying is not None and ending.check_mode:
         step = carrying.history().current_step or "the first"
@@ -215,7 +215,7 @@ def _rolled_back(operation: Operation, carried: Operation, steps: Mapping[str, f
         "rollback": carried.id,
         "plan": dict(carried.plan.summary),
         "plan_text": carried.plan.text,
-        **report.outcome(carried.history(), transfers_done(carried), steps),
+        **report.outcome(carried.history(), transfers_of_plan(carried.plan), steps),
     }
 
 

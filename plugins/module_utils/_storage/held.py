@@ -18,7 +18,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import EXTRA_FILE_PREFIX, FILES_LABEL
-from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container, RestartPolicy
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import (
+    OPERATION_LABEL,
+    ROLE_LABEL,
+    Container,
+    RestartPolicy,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import LAYER
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.transfer import Location, Transfer
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import durable
@@ -28,6 +34,8 @@ NO_RESTART = RestartPolicy("no")
 POLICIES = "held-policies.json"
 LAYERS = "filled-layers.json"
 BASELINES = "baselines.json"
+LASTING_ROLES = frozenset({"keeper", "volume-holder", "standby"})
+"""Helpers that an unfinished operation still needs; all others of a killed run are removed before it resumes."""
 CARRYING = f"{EXTRA_FILE_PREFIX}carrying-volumes.json"
 """The extra compose file that mounts an anonymous volume by its name, for the one run after which it is inherited."""
 
@@ -107,3 +115,13 @@ def _read(directory: str, name: str) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     return found
+
+
+def remove_leftover_helpers(engine: Engine, operation: str) -> list[str]:
+    """Stop and remove what a killed run left running, before anything else."""
+    removed = []
+    for container in engine.containers(labels={OPERATION_LABEL: operation}):
+        if container.labels.get(ROLE_LABEL, "") not in LASTING_ROLES:
+            engine.remove_container(container.id, force=True)
+            removed.append(container.name)
+    return removed

@@ -12,12 +12,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import Project, observe_project
-from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
-from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import OPERATION_LABEL, ROLE_LABEL
-from ansible_collections.selfhost.stateful.plugins.module_utils._errors import AGAIN, Blocker, StatefulError
-from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import DONE, SWITCH, Goal, Plan, Step
-from ansible_collections.selfhost.stateful.plugins.module_utils._operation.report import to_end
-from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import OperationStore
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import DONE, SWITCH, Goal, Step
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import Operation, OperationStore
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage import planner, preflight, report
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.find import (
     declared_target,
@@ -32,12 +28,11 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model i
     Request,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.observe import reached
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.strategy import Choice, choose
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.run import Planned, refuse_other_goal
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.strategy import choose
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.survey import survey, survey_files
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.transfer import transfers_of_plan
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World
-
-LASTING_ROLES = frozenset({"keeper", "volume-holder", "standby"})
-"""Helpers that an unfinished operation still needs; all others of a killed run are removed before it resumes."""
 
 
 @dataclass(frozen=True)
@@ -67,14 +62,27 @@ class Observed:
 
 
 @dataclass(frozen=True)
-class Planned:
-    """A plan with what forbids it; ``plan`` is None where nothing is to be done."""
+class StorageJourney:
+    """Data moves into the bind mounts of ``mounts``. Meets ``run.Journey``."""
 
-    plan: Plan | None
-    findings: Findings | None
-    choices: Mapping[str, Choice]
-    blockers: tuple[Blocker, ...] = ()
-    warnings: tuple[str, ...] = ()
+    mounts: tuple[MountRequest, ...]
+    make_request: Callable[..., Request]
+
+    def observe(self, world: World, operations: OperationStore) -> Observed:
+        return observe(world, self.mounts, self.make_request, operations)
+
+    def plan(self, world: World, observed: Observed, operations: OperationStore) -> Planned:
+        return plan(world, observed, operations)
+
+    def unchanged(self, observed: Observed) -> dict[str, Any]:
+        return {
+            "plan": {"moves": [], "files": []},
+            "plan_text": f"Project {observed.project.name}: nothing to do, all data is where it is wanted.",
+            "mounts": {f"{data.service}:{data.target}": dict(data.mount) for _mount, data in observed.settled},
+        }
+
+    def outcome(self, operation: Operation, steps: Mapping[str, float]) -> dict[str, Any]:
+        return report.outcome(operation.history(), transfers_of_plan(operation.plan), steps)
 
 
 def observe(
@@ -85,7 +93,8 @@ def observe(
     project = observe_project(world.engine, world.compose, services)
     resolved = with_sources(mounts, project.working_dir)
     preflight.check_request(resolved)
-    refuse_other_goal(operations, project.name, resolved)
+    asked = ", ".join(f"{mount.service} → {mount.source}" for mount in resolved)
+    refuse_other_goal(operations, project.name, lambda goal: matches(goal, resolved), asked)
     open_one = operations.open_for(project.name)
     if open_one is not None:
         # A killed run leaves containers away and directories under way: no question about them has an answer now.
@@ -105,12 +114,6 @@ def _targeted(world: World, project: Project, mount: MountRequest, path: DataPat
 def plan(world: World, observed: Observed, operations: OperationStore) -> Planned:
     """Plan what is left to do; pure but for the questions that it asks."""
     request = observed.request
-    if observed.unfinished:
-        raise StatefulError(
-            f"The operation {observed.unfinished} was open when this run looked at the project, and has ended since.",
-            state="as that operation left it",
-            next_command=AGAIN,
-        )
     if not observed.moving:
         return _file_only(world, observed)
     findings = survey(world, observed.project, request, observed.moving, observed.never_created)
@@ -128,7 +131,7 @@ def plan(world: World, observed: Observed, operations: OperationStore) -> Planne
     summary = report.summary(request, findings, choices, transfers, backup_dir)
     text = report.plan_text(request, findings, choices, blockers, warnings, backup_dir)
     made = planner.plan_of(goal, steps, summary=summary, text=text, **_lasting(world, request, findings))
-    return Planned(made, findings, choices, tuple(blockers), tuple(warnings))
+    return Planned(made, tuple(blockers), tuple(warnings))
 
 
 def _naming_kept(move: Move, operations: OperationStore) -> Move:
@@ -172,7 +175,7 @@ def _file_only(world: World, observed: Observed) -> Planned:
     warnings = preflight.warnings(request, findings, {})
     rewrite = findings.rewrite
     if not rewrite.paths and not blockers:
-        return Planned(None, None, {}, warnings=tuple(warnings))
+        return Planned(None, warnings=tuple(warnings))
     args = planner.rewrite_args(request, findings)
     steps = (Step("rewrite", "rewrite the compose file", SWITCH, args, proves=True),)
     made = planner.plan_of(
@@ -184,7 +187,7 @@ def _file_only(world: World, observed: Observed) -> Planned:
         ),
         **_lasting(world, request, findings),
     )
-    return Planned(made, findings, {}, tuple(blockers), tuple(warnings))
+    return Planned(made, tuple(blockers), tuple(warnings))
 
 
 def _lasting(world: World, request: Request, findings: Findings) -> dict[str, Any]:
@@ -212,32 +215,3 @@ def matches(goal: Goal, mounts: Sequence[MountRequest]) -> bool:
         if not fits:
             return False
     return True
-
-
-def refuse_other_goal(store: OperationStore, project: str, mounts: Sequence[MountRequest]) -> None:
-    """Raise where another operation is open on the project."""
-    open_one = store.open_for(project)
-    if open_one is None or matches(open_one.plan.goal, mounts):
-        return
-    asked = ", ".join(f"{mount.service} → {mount.source}" for mount in mounts)
-    raise StatefulError(
-        f"The operation {open_one.id} is open on the project {project} ({_shown(open_one.plan.goal)}); it has to end"
-        f" before another ({asked}) can begin.",
-        state=f"the operation {open_one.id} stands at the step '{open_one.history().current_step or 'none'}'",
-        next_command=to_end(open_one),
-        operation=open_one.id,
-    )
-
-
-def _shown(goal: Goal) -> str:
-    return ", ".join(f"{key} → {source}" for key, source in dict(goal.wants.get("mounts", {})).items()) or goal.module
-
-
-def remove_leftover_helpers(engine: Engine, operation: str) -> list[str]:
-    """Stop and remove what a killed run left running, before anything else."""
-    removed = []
-    for container in engine.containers(labels={OPERATION_LABEL: operation}):
-        if container.labels.get(ROLE_LABEL, "") not in LASTING_ROLES:
-            engine.remove_container(container.id, force=True)
-            removed.append(container.name)
-    return removed

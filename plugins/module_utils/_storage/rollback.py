@@ -52,7 +52,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.survey 
     floating_images,
     stopped,
 )
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.transfer import Transfer
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.transfer import Transfer, transfers_of_plan
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import clone, rename
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World, holds
 
@@ -63,16 +63,6 @@ class WayBack:
 
     plan: Plan
     blockers: tuple[Blocker, ...]
-
-
-def transfers_done(operation: Operation) -> list[Transfer]:
-    """Return what the operation moved; empty for one that only edited a file."""
-    return [
-        Transfer.from_dict(raw)
-        for step in operation.plan.steps
-        if step.kind == "stop_stores"
-        for raw in step.args["transfers"]
-    ]
 
 
 def hunks_of(operation: Operation) -> list[Mapping[str, Any]]:
@@ -104,7 +94,7 @@ def check_state(operation: Operation, newest: Operation | None) -> None:
 
 def plan_way_back(world: World, operation: Operation, request: Request, new_id: str) -> WayBack:
     """Plan the way back of a done operation from what is there now."""
-    done = transfers_done(operation)
+    done = transfers_of_plan(operation.plan)
     services = list(dict.fromkeys(transfer.service for transfer in done))
     project = observe_project(world.engine, world.compose, services)
     moves = with_parts([_move_back(world, project, transfer) for transfer in done])

@@ -2,54 +2,97 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Carry a storage request out: find what is open, plan, run in a session of its own, and report."""
+"""Carry a request out: find what is open, plan, run in a session of its own, and report.
+
+What is asked for (that data moves, that another image serves it) is a
+:class:`Journey`; how one is begun, resumed and waited for is the same for all.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
-from ansible_collections.selfhost.stateful.plugins.module_utils._errors import Blocker, StatefulError, refusal
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import Project
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import AGAIN, Blocker, StatefulError, refusal
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation import execute
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.detached import run_detached
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Handlers
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import (
     DONE,
     ROLLED_BACK,
+    Goal,
     History,
     Plan,
 )
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.report import to_end
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import Operation, OperationStore
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage import journey, report
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import MountRequest, Request
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.transfer import Transfer
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage import report
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.held import remove_leftover_helpers
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World
 
 ATTEMPTS = 3
 """One that resumes, one that begins anew after an undone resume, and one after waiting for somebody else's run."""
 
 
+class Observed(Protocol):
+    """What a journey looked at. ``unfinished`` is the open operation that has its very goal, or empty."""
+
+    @property
+    def project(self) -> Project: ...
+
+    @property
+    def unfinished(self) -> str: ...
+
+
 @dataclass(frozen=True)
-class Task:
+class Planned:
+    """A plan with what forbids it; ``plan`` is None where nothing is to be done."""
+
+    plan: Plan | None
+    blockers: tuple[Blocker, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+Seen = TypeVar("Seen", bound=Observed)
+
+
+class Journey(Protocol[Seen]):
+    """One kind of request. Questions change nothing; a plan's ``facts`` hold ``compose`` and ``diff``."""
+
+    def observe(self, world: World, operations: OperationStore) -> Seen:
+        """Look at the project; raises :class:`InvalidInput` for a request that does not fit it."""
+
+    def plan(self, world: World, observed: Seen, operations: OperationStore) -> Planned:
+        """Plan what is left to do."""
+
+    def unchanged(self, observed: Seen) -> dict[str, Any]:
+        """Return what a result says where nothing is to be done: ``plan``, ``plan_text``, ``mounts``."""
+
+    def outcome(self, operation: Operation, steps: Mapping[str, float]) -> dict[str, Any]:
+        """Return what a result says of an operation that ran, beside what is said of each."""
+
+
+@dataclass(frozen=True)
+class Task(Generic[Seen]):
     """One call of the module. ``connect`` opens fresh connections, because sockets do not survive a fork."""
 
     connect: Callable[[], World]
     operations: OperationStore
     handlers: Handlers[World]
-    mounts: tuple[MountRequest, ...]
-    make_request: Callable[..., Request]
+    journey: Journey[Seen]
     check_mode: bool = False
     stop_before: str = ""
 
 
-def carry_out(task: Task) -> dict[str, Any]:
+def carry_out(task: Task[Seen]) -> dict[str, Any]:
     """Return the module's result; raises StatefulError."""
     waited_for = ""
     for _attempt in range(ATTEMPTS):
         world = task.connect()
-        observed = journey.observe(world, task.mounts, task.make_request, task.operations)
+        observed = task.journey.observe(world, task.operations)
         project = observed.project.name
         world = replace(world, project=project, compose=observed.project.compose)
         if task.check_mode:
@@ -71,13 +114,23 @@ def carry_out(task: Task) -> dict[str, Any]:
     )
 
 
-def _ended_meanwhile(task: Task, operation_id: str) -> Operation | None:
+def _plan(task: Task[Seen], world: World, observed: Seen) -> Planned:
+    if observed.unfinished:
+        raise StatefulError(
+            f"The operation {observed.unfinished} was open when this run looked at the project, and has ended since.",
+            state="as that operation left it",
+            next_command=AGAIN,
+        )
+    return task.journey.plan(world, observed, task.operations)
+
+
+def _ended_meanwhile(task: Task[Seen], operation_id: str) -> Operation | None:
     """Return the operation that this run waited for, if another made it to its end."""
     operation = task.operations.get(operation_id) if operation_id else None
     return operation if operation is not None and operation.history().state == DONE else None
 
 
-def _run_locked(task: Task, world: World, observed: journey.Observed) -> dict[str, Any] | None:
+def _run_locked(task: Task[Seen], world: World, observed: Seen) -> dict[str, Any] | None:
     """Run or resume under the project's lock; None means: look again and begin anew."""
     project = observed.project.name
     operation = task.operations.open_for(project)
@@ -86,7 +139,7 @@ def _run_locked(task: Task, world: World, observed: journey.Observed) -> dict[st
     if operation is None and observed.unfinished:
         return None  # it ended between the look and the lock
     if operation is None:
-        planned = journey.plan(world, observed, task.operations)
+        planned = _plan(task, world, observed)
         if planned.plan is None:
             return _unchanged(task, observed, planned.warnings)
         if planned.blockers:
@@ -106,10 +159,10 @@ def _run_locked(task: Task, world: World, observed: journey.Observed) -> dict[st
     return _result(task, operation, outcome, warnings)
 
 
-def _detached(task: Task, operation: Operation) -> dict[str, Any]:
+def _detached(task: Task[Seen], operation: Operation) -> dict[str, Any]:
     def work() -> dict[str, Any]:
         world = of_operation(task.connect(), operation)
-        journey.remove_leftover_helpers(world.engine, operation.id)
+        remove_leftover_helpers(world.engine, operation.id)
         try:
             outcome = execute.run(operation, task.handlers, world, stop_before=task.stop_before)
         except execute.UndoneFailure as failure:
@@ -136,7 +189,7 @@ def blocked(plan: Plan, blockers: Sequence[Blocker]) -> StatefulError:
     return refusal(blockers, plan=dict(plan.summary), plan_text=plan.text, plan_complete=True)
 
 
-def _checked(task: Task, world: World, observed: journey.Observed) -> dict[str, Any]:
+def _checked(task: Task[Seen], world: World, observed: Seen) -> dict[str, Any]:
     operation = task.operations.open_for(observed.project.name)
     if operation is not None:
         return {
@@ -148,7 +201,7 @@ def _checked(task: Task, world: World, observed: journey.Observed) -> dict[str, 
             "plan_complete": True,
             "diff": list(operation.plan.facts.get("diff", ())),
         }
-    planned = journey.plan(world, observed, task.operations)
+    planned = _plan(task, world, observed)
     if planned.plan is None:
         return _unchanged(task, observed, planned.warnings)
     if planned.blockers:
@@ -160,7 +213,7 @@ def _checked(task: Task, world: World, observed: journey.Observed) -> dict[str, 
         "plan_text": planned.plan.text,
         "plan_complete": True,
         "warnings": list(planned.warnings),
-        "diff": list(planned.findings.rewrite.diff) if planned.findings else [],
+        "diff": list(planned.plan.facts.get("diff", ())),
     }
 
 
@@ -171,30 +224,23 @@ def _what_follows(history: History) -> str:
     return f"the next run goes on at the step '{step}'."
 
 
-def _unchanged(task: Task, observed: journey.Observed, warnings: Sequence[str]) -> dict[str, Any]:
-    mounts = {f"{data.service}:{data.target}": dict(data.mount) for _mount, data in observed.settled}
+def _unchanged(task: Task[Seen], observed: Seen, warnings: Sequence[str]) -> dict[str, Any]:
     done = task.operations.newest_done(observed.project.name)
     return {
         "changed": False,
         "operation": done.id if done else "",
-        "plan": {"moves": [], "files": []},
-        "plan_text": f"Project {observed.project.name}: nothing to do, all data is where it is wanted.",
+        **task.journey.unchanged(observed),
         "plan_complete": True,
-        "mounts": mounts,
         "copies": retained(task.operations, observed.project.name),
         "warnings": list(warnings),
         "diff": [],
     }
 
 
-def _result(task: Task, operation: Operation, outcome: Mapping[str, Any], warnings: Sequence[str]) -> dict[str, Any]:
+def _result(
+    task: Task[Seen], operation: Operation, outcome: Mapping[str, Any], warnings: Sequence[str]
+) -> dict[str, Any]:
     history = operation.history()
-    transfers = [
-        Transfer.from_dict(raw)
-        for step in operation.plan.steps
-        if step.kind == "stop_stores"
-        for raw in step.args["transfers"]
-    ]
     return {
         "changed": True,
         "operation": operation.id,
@@ -204,9 +250,28 @@ def _result(task: Task, operation: Operation, outcome: Mapping[str, Any], warnin
         "plan_text": operation.plan.text,
         "plan_complete": True,
         "diff": list(operation.plan.facts.get("diff", ())),
-        **report.outcome(history, transfers, outcome.get("steps", {})),
+        **task.journey.outcome(operation, outcome.get("steps", {})),
         "warnings": [*warnings, *report.fewer_warnings(history)],
     }
+
+
+def refuse_other_goal(store: OperationStore, project: str, wanted: Callable[[Goal], bool], asked: str) -> None:
+    """Raise where an operation is open on the project whose goal is not the ``wanted`` one; ``asked`` says that."""
+    open_one = store.open_for(project)
+    if open_one is None or wanted(open_one.plan.goal):
+        return
+    raise StatefulError(
+        f"The operation {open_one.id} is open on the project {project} ({_shown(open_one.plan.goal)}); it has to end"
+        f" before another ({asked}) can begin.",
+        state=f"the operation {open_one.id} stands at the step '{open_one.history().current_step or 'none'}'",
+        next_command=to_end(open_one),
+        operation=open_one.id,
+    )
+
+
+def _shown(goal: Goal) -> str:
+    wants = dict(goal.wants.get("mounts", goal.wants))
+    return ", ".join(f"{key} → {value}" for key, value in wants.items()) or goal.module
 
 
 def retained(operations: OperationStore, project: str) -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import Blocker
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Plan
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import (
     ANONYMOUS,
     BIND,
@@ -161,6 +162,13 @@ class Transfer:
         if self.goal.is_volume:
             return {"Type": "volume", "Name": self.goal.volume, "Destination": self.target_at(self.goal), "RW": True}
         return {}
+
+
+def transfers_of_plan(plan: Plan) -> list[Transfer]:
+    """Return what a plan transfers; empty for one that only edits a file."""
+    return [
+        Transfer.from_dict(raw) for step in plan.steps if step.kind == "stop_stores" for raw in step.args["transfers"]
+    ]
 
 
 def facts_as_dict(facts: StoreFacts) -> dict[str, Any]:
