@@ -310,6 +310,7 @@ class DockerEngine:
                 environment=dict(helper.environment),
                 labels=labels,
                 stop_signal=helper.stop_signal,
+                working_dir=helper.working_dir or None,
                 host_config=host_config,
                 healthcheck={"test": ["NONE"]},
             )

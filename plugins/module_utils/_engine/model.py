@@ -198,6 +198,7 @@ class Helper:
     network_mode: str = "none"
     labels: Mapping[str, str] = field(default_factory=dict)
     stop_signal: str = "SIGTERM"
+    working_dir: str = ""
     shm_bytes: int = 268435456
     tmpfs: tuple[str, ...] = ()
     volumes: tuple[str, ...] = ()

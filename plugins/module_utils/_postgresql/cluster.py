@@ -60,6 +60,8 @@ def observe_cluster(session: Session) -> Cluster:
         archive_mode=settings["archive_mode"],
         shared_preload_libraries=settings["shared_preload_libraries"],
         synchronous_standby_names=settings["synchronous_standby_names"],
+        # A switch up to 9.6, where it meant md5.
+        password_encryption="md5" if settings["password_encryption"] == "on" else settings["password_encryption"],
         databases=databases,
         tablespaces=_tablespaces(session),
         slots=_slots(session, version),
@@ -102,6 +104,7 @@ SETTINGS = (
     "archive_mode",
     "shared_preload_libraries",
     "synchronous_standby_names",
+    "password_encryption",
 )
 
 

@@ -6,7 +6,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,7 @@ class Cluster:
     archive_mode: str
     shared_preload_libraries: str
     synchronous_standby_names: str
+    password_encryption: str
     databases: tuple[Database, ...]
     tablespaces: tuple[Tablespace, ...]
     slots: tuple[Slot, ...]
@@ -79,6 +82,21 @@ class Cluster:
     @property
     def size_bytes(self) -> int:
         return self.database_bytes + self.wal_bytes
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @staticmethod
+    def from_dict(raw: Mapping[str, Any]) -> Cluster:
+        return Cluster(
+            **{
+                **raw,
+                "unix_socket_directories": tuple(raw["unix_socket_directories"]),
+                "databases": tuple(Database(**each) for each in raw["databases"]),
+                "tablespaces": tuple(Tablespace(**each) for each in raw["tablespaces"]),
+                "slots": tuple(Slot(**each) for each in raw["slots"]),
+            }
+        )
 
     def files_outside(self) -> tuple[str, ...]:
         """Return the configuration files that a copy of the data directory leaves behind."""

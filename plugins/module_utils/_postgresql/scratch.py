@@ -32,6 +32,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.sess
 ROLE = "scratch"
 DATA_TARGET = "/selfhost-stateful/scratch"
 START_SECONDS = 60.0
+USUAL_SEGMENT = 16
 
 # It holds nothing that is not in the dump, so it may be fast instead of durable.
 THROWN_AWAY = {
@@ -128,18 +129,23 @@ def _directories(directory: str, cluster: Cluster, owner: tuple[int, int]) -> tu
     return tuple(Bind(os.path.join(directory, name), target, read_only=False) for target, name in wanted.items())
 
 
-def initdb_argv(cluster: Cluster) -> tuple[str, ...]:
-    """Return the call that makes an empty cluster of the same kind, as its template1 tells."""
+def initdb_argv(cluster: Cluster, directory: str = DATA_TARGET, *, version: int = 0) -> tuple[str, ...]:
+    """Return the call that makes an empty cluster of the same kind, as its template1 tells.
+
+    ``version``: the server_version_num of the program that is called, where that is another one.
+    """
     like = next((database for database in cluster.databases if database.name == "template1"), cluster.databases[0])
     checksums = ("--data-checksums",) if cluster.data_checksums else ()
-    if not cluster.data_checksums and cluster.server_version_num >= 180000:
+    if not cluster.data_checksums and (version or cluster.server_version_num) >= 180000:
         checksums = ("--no-data-checksums",)
+    segment = cluster.wal_segment_bytes >> 20
     return (
         "initdb",
-        *("-D", DATA_TARGET, "-U", cluster.superuser, "-A", "trust", "--no-sync"),
+        *("-D", directory, "-U", cluster.superuser, "-A", "trust", "--no-sync"),
         *("--encoding", like.encoding, "--locale", "C"),
         *("--lc-collate", like.collate, "--lc-ctype", like.ctype),
         *_provider(like),
+        *((f"--wal-segsize={segment}",) if segment != USUAL_SEGMENT else ()),
         *checksums,
     )
 

@@ -16,7 +16,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execu
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Step
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import routes, standby, standby_server
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import observe_cluster
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.store import PostgresqlStore
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.store import postgresql_store
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.transport import SqlError
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.base import NothingToUndo, SelfProving
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.moves import (
@@ -62,7 +62,7 @@ class MakeStandby(SelfProving):
         if not container.running:
             return True  # what it holds is proved against the stopped primary
         try:
-            with _store(world).session(world.engine, container) as session:
+            with postgresql_store(world).session(world.engine, container) as session:
                 lag = standby.lag_of(world.engine, _standby(known), session)
         except SqlError:
             return True  # the primary is on its way down, or up
@@ -80,7 +80,7 @@ class MakeStandby(SelfProving):
         directory = transfer.staged_data
         _make_parents(transfer, directory)
         deadline = time.monotonic() + CATCH_UP
-        with _store(world).session(engine, container) as session:
+        with postgresql_store(world).session(engine, container) as session:
             cluster = observe_cluster(session)
             route = routes.find_route(engine, container, cluster, session.login, replication=True)
             made = standby.create(
@@ -133,7 +133,7 @@ class PromoteStandby(StagedMove):
             )
         # The helper's own environment says nothing about the login.
         service = the_container(context.world, transfer)
-        there = _store(context.world).session(engine, container, like=service)
+        there = postgresql_store(context.world).session(engine, container, like=service)
         control = standby.finish(
             engine,
             follower,
@@ -164,13 +164,6 @@ class RemoveHelpers(NothingToUndo):
 
 def _standby(known: Evidence) -> standby.Standby:
     return standby.Standby(known["container_id"], known["directory"], int(known["system_identifier"]))
-
-
-def _store(world: World) -> PostgresqlStore:
-    store = world.stores["postgresql"]
-    if not isinstance(store, PostgresqlStore):
-        raise TypeError("the store of the kind postgresql is not one")
-    return store
 
 
 def _make_parents(transfer: Transfer, directory: str) -> None:

@@ -43,6 +43,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.store i
     Orphan,
     Report,
 )
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World
 
 SERVERS = frozenset(("postgres", "postmaster"))
 COUNT_BUDGET = 10.0
@@ -307,6 +308,14 @@ class PostgresqlStore:
             server = postmaster.find_postmaster(container, data_directory)
             shutdown.checkpoint(connection)
         shutdown.stop_fast(engine, container, server, timeout=timeout, clock=time.monotonic, pause=time.sleep)
+
+
+def postgresql_store(world: World) -> PostgresqlStore:
+    """Return the world's own store of this kind, with all that it can do."""
+    store = world.stores[POSTGRESQL]
+    if not isinstance(store, PostgresqlStore):
+        raise TypeError("the store of the kind postgresql is not one")
+    return store
 
 
 def _is_cluster(host_path: str) -> bool:

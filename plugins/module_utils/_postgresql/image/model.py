@@ -7,10 +7,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import Blocker
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.model import Cluster
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import Findings, Move, Place, Request
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.strategy import Choice
 
 AUTO = "auto"
 SWAP = "swap"
@@ -52,6 +55,33 @@ class CandidateImage:
     updates: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     libraries: tuple[str, ...] = ()
     locales: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @staticmethod
+    def from_dict(raw: Mapping[str, Any]) -> CandidateImage:
+        lists = {name: tuple(raw[name]) for name in ("volumes", "libraries", "locales")}
+        return CandidateImage(**{**raw, **lists, "user": (raw["user"][0], raw["user"][1])})
+
+    def without_lists(self) -> CandidateImage:
+        """Return what a step has to know; what is available was compared before."""
+        return replace(self, extensions={}, updates={}, libraries=(), locales=())
+
+
+@dataclass(frozen=True)
+class Sides:
+    """The image that serves now, and the one that shall."""
+
+    old: CandidateImage
+    new: CandidateImage
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"old": self.old.without_lists().as_dict(), "new": self.new.without_lists().as_dict()}
+
+    @staticmethod
+    def from_dict(raw: Mapping[str, Any]) -> Sides:
+        return Sides(CandidateImage.from_dict(raw["old"]), CandidateImage.from_dict(raw["new"]))
 
 
 @dataclass(frozen=True)
@@ -141,6 +171,49 @@ class Comparison:
 
     def way(self, strategy: str) -> Way:
         return next(way for way in self.ways if way.strategy == strategy)
+
+
+@dataclass(frozen=True)
+class ImageRequest:
+    """What the admin asked for.
+
+    ``storage`` is the same request in the words of a move: its one mount is the
+    wanted place of an upgraded cluster, ``source`` absolute. ``strategy`` is one
+    of ours. ``image`` is the reference as it is to stand in the file.
+    """
+
+    storage: Request
+    service: str
+    image: str
+    strategy: str = AUTO
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Where the new image has the data: the mount's target, and the data directory below it."""
+
+    target: str
+    subpath: str
+
+
+@dataclass(frozen=True)
+class ImageFindings:
+    """Everything that the plan of an image change is made from.
+
+    ``move`` is the data on its way to where the new image is to have it; for a swap it stays where it is.
+    ``findings`` are those of a move: what stops, what the file becomes, what stands in the way. ``copying``: how the
+    copy that is upgraded would be made, with its own facts about the host.
+    """
+
+    subject: Subject
+    candidate: CandidateImage
+    comparison: Comparison
+    findings: Findings
+    move: Move
+    wanted: Wanted
+    copying: Choice
+    programs_place: Place
+    image_is_built: bool = False
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.held im
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import ANONYMOUS, LAYER
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.base import NothingToUndo, SelfProving
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.downtime import running_on
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.store import Identity
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.transfer import Location, Transfer
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import clone, copy, durable, prove
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import rename as renaming
@@ -133,12 +134,7 @@ class StagedMove(SelfProving):
         # Before the data is read, so that whatever runs on the origin from here on is noticed.
         settled_at = time.time()
         filled = dict(self.fill(transfer, step, context))
-        store = context.world.store(transfer)
-        wanted = store.identity(transfer.data_at(transfer.origin))
-        found = store.identity(transfer.staged_data)
-        differences = store.differences(wanted, found)
-        if differences:
-            raise StatefulError(f"The copy in {transfer.staging} differs: {'; '.join(differences)}.")
+        found = self.prove(transfer, context)
         refuse_if_origin_ran(context.world, transfer, settled_at)
         make_room(context.world, transfer.goal)
         note_baseline(context.operation.directory, transfer, found)
@@ -150,6 +146,16 @@ class StagedMove(SelfProving):
         durable.write_json_atomically(_mark_path(context, transfer), mark)
         renaming.rename_directory(transfer.staging, transfer.goal.path)
         return evidence
+
+    def prove(self, transfer: Transfer, context: Context[World]) -> Identity:
+        """Return the identity of what was staged; raises unless it is that of the origin."""
+        store = context.world.store(transfer)
+        wanted = store.identity(transfer.data_at(transfer.origin))
+        found = store.identity(transfer.staged_data)
+        differences = store.differences(wanted, found)
+        if differences:
+            raise StatefulError(f"The copy in {transfer.staging} differs: {'; '.join(differences)}.")
+        return found
 
     def undo(self, step: Step, context: Context[World]) -> Evidence:
         """Take our copy away; the origin was never changed, and what others put at the goal stays."""
@@ -331,7 +337,8 @@ def make_room(world: World, location: Location) -> None:
 def remove_staging(transfer: Transfer) -> None:
     """Remove our own partial copy, and only that: the name is one that only we give."""
     if os.path.exists(transfer.staging):
-        if not durable.is_staging_path(transfer.staging):
+        # Of an upgrade, what is built up lies in a directory of such a name, beside its copy of the original.
+        if not any(map(durable.is_staging_path, (transfer.staging, os.path.dirname(transfer.staging)))):
             raise StatefulError(
                 f"{transfer.staging} is not a partial copy of ours; it is not removed.",
                 next_command=shell("ls", "-la", transfer.staging),

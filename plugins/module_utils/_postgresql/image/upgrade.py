@@ -1,0 +1,243 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""pg_upgrade between any two images: what is run for it, each in a helper of its own.
+
+All of it works in one directory, which is mounted whole: hard links do not
+reach from one mount to another. In it lie ``old``, a copy of the cluster, and
+``new``. Everything runs as the owner of the data, by number, whatever the new
+image calls that user; the new cluster is given to the new image's user at the end.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Bind, Container, Helper
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import helpers, paths, scratch, shutdown
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.basebackup import make_owned
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.control import ControlData
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image import configuration
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.programs import TARGET, Programs
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.model import Cluster
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.transport import Login
+
+ROLE = "pg-upgrade"
+WORK = "/selfhost-stateful/upgrade"
+OLD, NEW = "old", "new"
+CONFIGURATION = "configuration"
+# Of the tables of a large catalog, each is locked while it is dumped and while it is restored.
+LOCKS_PER_TRANSACTION = 256
+RELATIONS_PER_LOCK = 100
+MINUTES = 60.0
+HOURS = 3600.0
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Where and with what the upgrade of one cluster is worked on.
+
+    ``work`` is the directory on the host, ``owner`` the numeric owner of the data, ``environment`` the new
+    service's, ``old_subpath`` and ``new_subpath`` where the data directories lie below ``old`` and ``new``.
+    """
+
+    engine: Engine
+    operation: str
+    image_id: str
+    old_image_id: str
+    owner: tuple[int, int]
+    work: str
+    passwd: str
+    old_subpath: str = ""
+    new_subpath: str = ""
+    environment: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def old(self) -> str:
+        """Return the copy's data directory on the host."""
+        return os.path.join(self.work, OLD, self.old_subpath).rstrip("/")
+
+    @property
+    def new(self) -> str:
+        """Return the new cluster's data directory on the host."""
+        return os.path.join(self.work, NEW, self.new_subpath).rstrip("/")
+
+    def seen(self, path: str) -> str:
+        """Return a path below the work directory as a helper sees it."""
+        return WORK + path[len(self.work) :]
+
+    def helper(self, image_id: str, *argv: str, binds: tuple[Bind, ...] = (), **environment: str) -> Helper:
+        return Helper(
+            operation=self.operation,
+            role=ROLE,
+            image_id=image_id,
+            argv=argv,
+            user=f"{self.owner[0]}:{self.owner[1]}",
+            binds=(Bind(self.work, WORK, read_only=False), Bind(self.passwd, "/etc/passwd"), *binds),
+            environment={**helpers.ENGLISH, "HOME": WORK, **environment},
+            stop_signal=shutdown.FAST_SHUTDOWN,
+            working_dir=WORK,
+        )
+
+
+def write_passwd(path: str, owner: tuple[int, int]) -> None:
+    """Write the user table of a helper: the programs ask it for the name of whoever runs them."""
+    with open(path, "w", encoding="ascii") as file:
+        file.write(f"root:x:0:0::/root:/bin/sh\npostgres:x:{owner[0]}:{owner[1]}::{WORK}:/bin/sh\n")
+    os.chmod(path, 0o644)
+
+
+def make_cluster(bench: Bench, cluster: Cluster, server_version_num: int) -> None:
+    """Initialise ``new`` as the counterpart of a running cluster; ``work`` is there and has no ``new``."""
+    made = bench.work
+    for part in (NEW, *bench.new_subpath.split("/")) if bench.new_subpath else (NEW,):
+        made = os.path.join(made, part)
+        make_owned(made, bench.owner)
+    argv = scratch.initdb_argv(cluster, bench.seen(bench.new), version=server_version_num)
+    initdb = bench.helper(bench.image_id, *argv)
+    helpers.must_succeed(helpers.run(bench.engine, initdb, timeout=5 * MINUTES), "Making the new cluster")
+
+
+def carry_configuration(bench: Bench, cluster: Cluster, source: str) -> list[configuration.LeftOut]:
+    """Prepare the configuration of the new cluster from that in ``source``, and have the new server read it."""
+    directory = os.path.join(bench.work, CONFIGURATION)
+    make_owned(directory, bench.owner)
+    names = configuration.copy_configuration(source, directory)
+    if configuration.MAIN not in names:
+        return []
+    for parent, _names, files in os.walk(directory):
+        for path in (parent, *(os.path.join(parent, name) for name in files)):
+            os.chown(path, *bench.owner)
+    if cluster.server_version_num < 140000 and cluster.password_encryption == "md5":
+        configuration.keep_setting(directory, "password_encryption", "md5")
+
+    def ask() -> tuple[int, str]:
+        main = bench.seen(os.path.join(directory, configuration.MAIN))
+        server = bench.helper(
+            bench.image_id, "postgres", "-D", bench.seen(directory), "-c", f"config_file={main}", "-C", "server_version"
+        )
+        finished = helpers.run(bench.engine, server, timeout=MINUTES)
+        return finished.rc, finished.output
+
+    return configuration.leave_out_unknown(directory, ask, bench.seen(directory))
+
+
+def check(bench: Bench, container: Container, cluster: Cluster, programs: Programs, login: Login, source: str) -> None:
+    """Have pg_upgrade compare the running cluster with the new one; nothing of the running one can be written.
+
+    Its data is mounted read-only, at the path that it knows itself by, and its socket directory at the path that its
+    lock file names: pg_upgrade then takes it for what it is, a live server, instead of starting another on its data.
+    """
+    sockets = [path for path in cluster.unix_socket_directories if not path.startswith("@")]
+    mountable = paths.mountable_path(container, sockets[0]) if sockets else ""
+    if not mountable:
+        raise StatefulError(
+            f"The socket directory of {container.name} cannot be mounted into another container, so pg_upgrade cannot"
+            " look at the running server.",
+            next_command="set strategy: dump and run the same task again",
+        )
+    seen = _as_named(container, sockets[0])
+    binds = (
+        Bind(source, cluster.data_directory),
+        Bind(mountable, seen),
+        Bind(programs.root, TARGET),
+    )
+    secrets = {"PGPASSWORD": login.password} if login.password else {}
+    argv = (*_pg_upgrade(bench, cluster, programs, cluster.data_directory), "--check")
+    helper = bench.helper(bench.image_id, *argv, binds=binds, **secrets)
+    finished = helpers.run(bench.engine, helper, timeout=10 * MINUTES)
+    if finished.rc != 0:
+        raise StatefulError(
+            f"pg_upgrade --check finds an obstacle:\n{_said(bench, finished.output)}",
+            next_command="remove the cause that pg_upgrade names, or set strategy: dump, and run the same task again",
+        )
+
+
+def _as_named(container: Container, path: str) -> str:
+    """Return a directory's path without links: where a bind into a new container has to go (/var/run leads to /run)."""
+    root = paths.root_of(container)
+    return paths.resolve_inside(root, path)[len(root) :]
+
+
+def recover(bench: Bench, programs: Programs) -> ControlData:
+    """Have the old server end the recovery of ``old``, as a primary, and shut it down.
+
+    A standby that was stopped is no primary that was shut down, and pg_upgrade wants one. A single user's server
+    recovers, finds no command to carry out, and ends with a shutdown checkpoint.
+    """
+    single = bench.helper(bench.old_image_id, "postgres", "--single", "-D", bench.seen(bench.old), "template1")
+    helpers.must_succeed(helpers.run(bench.engine, single, timeout=HOURS), "The recovery of the copy")
+    return shutdown.prove_shut_down(bench.old)
+
+
+def make_bare(bench: Bench, cluster: Cluster) -> None:
+    """Give ``old``, which only pg_upgrade starts, a configuration of its own."""
+    settings = {
+        "shared_preload_libraries": cluster.shared_preload_libraries.replace("'", "''"),
+        "max_locks_per_transaction": str(_locks(cluster)),
+        "jit": "off",
+        "listen_addresses": "",
+        "max_prepared_transactions": "0",
+    }
+    if cluster.server_version_num < 110000:
+        del settings["jit"]
+    configuration.write_bare(bench.old, settings)
+    for name in configuration.FILES:
+        os.chown(os.path.join(bench.old, name), *bench.owner)
+
+
+def upgrade(bench: Bench, cluster: Cluster, programs: Programs, tick: Callable[[], None] | None = None) -> None:
+    """Run pg_upgrade from ``old``, which cannot be started afterwards, to ``new``."""
+    argv = _pg_upgrade(bench, cluster, programs, bench.seen(bench.old))
+    helper = bench.helper(bench.image_id, *argv, "--link", binds=(Bind(programs.root, TARGET),))
+    finished = helpers.run(bench.engine, helper, timeout=12 * HOURS, tick=tick)
+    if finished.rc != 0:
+        raise StatefulError(
+            f"pg_upgrade failed:\n{_said(bench, finished.output)}",
+            next_command="remove the cause that pg_upgrade names, or set strategy: dump, and run the same task again",
+        )
+
+
+def place_configuration(bench: Bench) -> None:
+    """Give the new cluster the configuration that :func:`carry_configuration` prepared."""
+    configuration.copy_configuration(os.path.join(bench.work, CONFIGURATION), bench.new)
+
+
+def give_to(directory: str, owner: tuple[int, int]) -> None:
+    """Give everything in ``directory``, itself included, to another owner."""
+    for parent, names, files in os.walk(directory):
+        os.chown(parent, *owner)
+        for name in (*files, *(each for each in names if os.path.islink(os.path.join(parent, each)))):
+            os.chown(os.path.join(parent, name), *owner, follow_symlinks=False)
+
+
+def _pg_upgrade(bench: Bench, cluster: Cluster, programs: Programs, old: str) -> tuple[str, ...]:
+    options = {"max_locks_per_transaction": str(_locks(cluster)), "jit": "off"}
+    if cluster.shared_preload_libraries:
+        options["shared_preload_libraries"] = f"'{cluster.shared_preload_libraries}'"
+    return (
+        "pg_upgrade",
+        *("-b", programs.bin_directory, "-d", old, "-D", bench.seen(bench.new), "-U", cluster.superuser),
+        *("-j", str(min(4, os.cpu_count() or 1))),
+        *("-O", " ".join(f"-c {name}={value}" for name, value in options.items())),
+    )
+
+
+def _locks(cluster: Cluster) -> int:
+    return max(LOCKS_PER_TRANSACTION, cluster.relations // RELATIONS_PER_LOCK)
+
+
+def _said(bench: Bench, output: str) -> str:
+    """Return what pg_upgrade said last, and what it wrote to the files that it refers to."""
+    lines = output.strip().splitlines()[-15:]
+    for parent, _names, files in os.walk(os.path.join(bench.new, "pg_upgrade_output.d")):
+        for name in sorted(files):
+            if name.endswith(".txt"):
+                with open(os.path.join(parent, name), encoding="utf-8", errors="replace") as file:
+                    lines += [f"{name}:", *file.read().strip().splitlines()[:10]]
+    return "\n".join(lines)
