@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Handlers
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.steps import IMAGE_HANDLERS
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.standby_steps import STANDBY_HANDLERS
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.store import Login, PostgresqlStore
 from ansible_collections.selfhost.stateful.plugins.module_utils._redis.store import RedisStore
@@ -18,7 +19,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.handler
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.store import Store
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World
 
-HANDLERS: Handlers[World] = {**STORAGE_HANDLERS, **STANDBY_HANDLERS}
+HANDLERS: Handlers[World] = {**STORAGE_HANDLERS, **STANDBY_HANDLERS, **IMAGE_HANDLERS}
 
 
 def stores_from(params: Mapping[str, Any]) -> dict[str, Store]:

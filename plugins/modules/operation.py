@@ -158,6 +158,7 @@ next_command:
   type: str
 """
 
+from functools import partial
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._host import (
@@ -177,6 +178,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._compose.argumen
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._module import answer
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import OperationStore
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.way_back import plan_image_way_back
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.arguments import (
     connect_world,
     operations_directory,
@@ -199,6 +201,7 @@ ARGUMENTS = {
     "strategy": {"type": "str", "choices": ["auto", "rename", "clone", "replica", "copy"], "default": "auto"},
     "backup": {"type": "str", "choices": ["auto", "physical", "logical", "none"], "default": "auto"},
     "backup_dir": {"type": "path", "default": ""},
+    "discard_writes": {"type": "bool", "default": False},
     "stop_timeout": {"type": "int", "default": 120},
     "ready_timeout": {"type": "int", "default": 120},
     "operations_dir": {"type": "path", "default": ""},
@@ -219,6 +222,9 @@ def main() -> None:
             connect=lambda known: connect_world({**params, **known, **_given(params)}, stores),
             make_request=lambda project: request_from({**params, **UNUSED}, project, ()),
             check_mode=module.check_mode,
+            ways_back={
+                "postgresql_image": partial(plan_image_way_back, discard_writes=params["discard_writes"]),
+            },
         )
         if params["state"] == "rolled_back":
             return roll_back(ending, params["id"], params["project"])

@@ -12,8 +12,8 @@ one; this says which.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.cli import parse_version
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.config import (
@@ -59,11 +59,13 @@ def find_drift(
     hashes: Mapping[str, str],
     *,
     ignore_targets: Mapping[str, Sequence[str]] | None = None,
+    ignore_images: Collection[str] = (),
 ) -> list[Drift]:
     """Return what ``up`` would change at ``services``; ``hashes`` come from ``ComposeCli.service_hashes``.
 
     ``ignore_targets`` names, per service, the paths whose mounts are to change
-    anyway. A service without containers has no drift.
+    anyway, ``ignore_images`` the services whose image is. A service without
+    containers has no drift.
     """
     found: list[Drift] = []
     for name in services:
@@ -75,10 +77,12 @@ def find_drift(
             found += floating(service, container, image)
             if container.labels.get(HASH_LABEL) != hashes.get(name):
                 volumes = project.config.volumes
-                told = list(differences(service, container, running, volumes, ignored))
+                same_image = replace(service, image=container.image_ref) if name in ignore_images else service
+                told = list(differences(same_image, container, running, volumes, ignored))
                 if not told and name in hashes and _is_comparable(container, project.compose.version):
                     # A mount that the file names already explains the hash, so that nothing else is known.
                     explained = _is_mounted_elsewhere(service, container, volumes, ignored)
+                    explained = explained or same_image != service
                     told = [] if explained else [_untold(service)]
                 found += told
         if containers and len(containers) != service.replicas:

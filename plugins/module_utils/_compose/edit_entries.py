@@ -36,12 +36,21 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
 
 @dataclass(frozen=True)
 class Mount:
-    """A bind mount as in compose's long form. ``source`` is a path: relative ones count from the project directory."""
+    """A bind mount as in compose's long form. ``source`` is a path: relative ones count from the project directory.
+
+    ``replaces``: another target, whose mount this one takes the place of; empty for none.
+    """
 
     service: str
     target: str
     source: str
     read_only: bool = False
+    replaces: str = ""
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Return every container path whose entry this mount is about."""
+        return (self.target, self.replaces) if self.replaces else (self.target,)
 
 
 @dataclass(frozen=True)

@@ -108,7 +108,7 @@ def has_mount(
     if volumes is None or volumes.tag == RESET:
         return False
     entries = [_with_variables(item, variables or {}) for item in volumes.children]
-    there = [entry for entry in entries if entry is not None and same_target(entry, mount.target)]
+    there = [entry for entry in entries if entry is not None and _concerns(entry, mount)]
     return len(there) == 1 and _is_as_asked(there[0], mount, project_dir)
 
 
@@ -235,12 +235,12 @@ def _match(document: Document, service: Node, mount: Mount) -> Node | None:
     matches = []
     for item in volumes.children:
         entry = read_entry(item)
-        if entry is None or may_be_target(entry, mount.target):
+        if entry is None or any(may_be_target(entry, target) for target in mount.targets):
             raise CannotEditInPlace(
                 f"line {document.line(item.start)}: whether this entry of service '{mount.service}' "
                 f"mounts {mount.target} depends on variables"
             )
-        if same_target(entry, mount.target):
+        if _concerns(entry, mount):
             matches.append(item)
     if len(matches) > 1:
         lines = " and ".join(str(document.line(item.start)) for item in matches)
@@ -254,13 +254,17 @@ def _match(document: Document, service: Node, mount: Mount) -> Node | None:
     return matches[0]
 
 
+def _concerns(entry: Entry, mount: Mount) -> bool:
+    return any(same_target(entry, target) for target in mount.targets)
+
+
 def _is_there(item: Node, mount: Mount, project_dir: str | None) -> bool:
     entry = read_entry(item)
     return entry is not None and _is_as_asked(entry, mount, project_dir)
 
 
 def _is_as_asked(entry: Entry, mount: Mount, project_dir: str | None) -> bool:
-    if entry.kind != "bind" or (mount.read_only and "ro" not in entry.options):
+    if entry.kind != "bind" or (mount.read_only and "ro" not in entry.options) or not same_target(entry, mount.target):
         return False
     return _place(entry.source, project_dir) == _place(written_source(mount.source), project_dir)
 
@@ -332,7 +336,8 @@ def _refuse_tmpfs(document: Document, service: Node, mount: Mount) -> None:
 
 
 def _named_volumes_at(document: Document, mount: Mount) -> list[str]:
-    entries = [read_entry(item) for item in _entries_at(document, mount.service, mount.target)]
+    items = [item for target in mount.targets for item in _entries_at(document, mount.service, target)]
+    entries = [read_entry(item) for item in items]
     return [entry.source for entry in entries if entry is not None and entry.kind == "volume" and entry.source]
 
 
@@ -359,6 +364,6 @@ def _rest(document: Document, service: Node, mount: Mount) -> object:
     mounts = []
     for item in volumes.children if volumes is not None else ():
         entry = read_entry(item)
-        if entry is None or not same_target(entry, mount.target):
+        if entry is None or not _concerns(entry, mount):
             mounts.append(item.data())
     return services, others, own, service.anchor, service.tag, mounts

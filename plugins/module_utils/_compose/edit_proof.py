@@ -34,7 +34,7 @@ def unintended_changes(
     services_before, services_after = before.get("services") or {}, after.get("services") or {}
     for name in dict.fromkeys([*services_before, *services_after]):
         old, new = services_before.get(name) or {}, services_after.get(name) or {}
-        own = {normal_target(mount.target) for mount in mounts if mount.service == name}
+        own = {normal_target(target) for mount in mounts if mount.service == name for target in mount.targets}
         problems += [
             f"services.{name}.{key}"
             for key in _differing(old, new)
@@ -91,7 +91,10 @@ def _others(service: Mapping[str, Any], own: set[str]) -> list[ServiceMount]:
 
 
 def _is_mounted(service: Mapping[str, Any], mount: Mount, directory: str) -> bool:
-    found = [each for each in _mounts(service) if normal_target(each.target) == normal_target(mount.target)]
+    ours = {normal_target(target) for target in mount.targets}
+    found = [each for each in _mounts(service) if normal_target(each.target) in ours]
+    if any(normal_target(each.target) != normal_target(mount.target) for each in found):
+        return False
     wanted = os.path.normpath(os.path.join(directory, os.path.expanduser(mount.source)))
     if len(found) != 1 or found[0].type != "bind" or (mount.read_only and not found[0].read_only):
         return False

@@ -50,6 +50,8 @@ def _with_long_entry(document: Document, item: Node, mount: Mount, wanted: dict[
     unwanted = [pair for pair in item.pairs() if pair[0].value in ("volume", "tmpfs")]
     changes = [without_pair(document, item, *pair) for pair in unwanted]
     plain = {"type": "bind", "source": written_source(mount.source), "read_only": "true"}
+    if mount.replaces:
+        plain["target"] = wanted["target"]
     missing = []
     for key in (key for key in plain if key in wanted):
         value = item.get(key)

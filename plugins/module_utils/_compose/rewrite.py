@@ -166,8 +166,12 @@ def _list(value: object) -> list[Mapping[str, object]]:
 
 
 def _has(project: ProjectFiles, mount: Mount) -> bool:
-    path = file_for_mount(project, mount.service, mount.target)
+    path = _file_for(project, mount)
     return has_mount(project.texts[path], mount, project.directory, project.variables)
+
+
+def _file_for(project: ProjectFiles, mount: Mount) -> str:
+    return file_for_mount(project, mount.service, mount.replaces or mount.target)
 
 
 def _names(project: ProjectFiles, service: str, image: str) -> bool:
@@ -187,7 +191,7 @@ def _in_place(project: ProjectFiles, mounts: Sequence[Mount], images: Mapping[st
             ways.setdefault(path, []).append(made.how)
 
     for mount in mounts:
-        path = file_for_mount(project, mount.service, mount.target)
+        path = _file_for(project, mount)
         refuse_extended(project, path, mount.service)
         elsewhere = volumes_used_elsewhere(replace(project, texts=texts), path)
         keep(path, _at(path, texts[path], mount, project.directory, elsewhere))

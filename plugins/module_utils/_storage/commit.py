@@ -15,7 +15,7 @@ import os
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import SERVICE_LABEL
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.commands import containers_with, mounts_of
@@ -93,6 +93,7 @@ def carry_out_commit(world: World, operation: Operation, removal: Removal) -> No
     for copy in removal.copies:
         _remove(world, operation, copy)
     _release_volumes(world, operation)
+    let_images_go(world, operation)
     if operation.history().state == DONE:
         operation.journal.state(COMMITTED)
 
@@ -100,7 +101,9 @@ def carry_out_commit(world: World, operation: Operation, removal: Removal) -> No
 def _prove_moved(world: World, operation: Operation) -> None:
     for transfer in transfers_of_plan(operation.plan):
         containers = world.containers_of(transfer.service)
-        if not any(holds(container, transfer, transfer.goal) for container in containers):
+        # A later build of the same image serves the same data.
+        goal = replace(transfer.goal, image="")
+        if not any(holds(container, transfer, goal) for container in containers):
             raise StatefulError(
                 f"The service {transfer.service} does not have {transfer.goal.shown()} at"
                 f" {transfer.target_at(transfer.goal)}, so the original is not removed.",
@@ -147,6 +150,14 @@ def remove_keepers(world: World, operation: Operation) -> None:
     """Remove the containers that held a volume for this operation."""
     for container in world.engine.containers(labels={OPERATION_LABEL: operation.id, ROLE_LABEL: KEEPER}):
         world.engine.remove_container(container.id, force=True)
+
+
+def let_images_go(world: World, operation: Operation) -> None:
+    """Take our names off the images that were kept for a way back; an image that nothing else names goes with it."""
+    for evidence in operation.history().evidence.values():
+        name = evidence.get("kept_image", "")
+        if name and world.engine.image(name) is not None:
+            world.engine.untag(name)
 
 
 def _release_volumes(world: World, operation: Operation) -> None:

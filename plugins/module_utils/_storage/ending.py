@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import Project, observe_project
@@ -31,12 +31,14 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage import report
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.commit import (
     carry_out_commit,
+    let_images_go,
     plan_commit,
     remove_keepers,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.held import remove_leftover_helpers
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import Request
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.rollback import (
+    WayBack,
     check_state,
     mark_rolled_back,
     plan_way_back,
@@ -45,6 +47,8 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.rollbac
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.run import of_operation
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.transfer import transfers_of_plan
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World
+
+PlanWayBack = Callable[[World, Operation, Request, str], WayBack]
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,8 @@ class Ending:
     connect: Callable[[Mapping[str, Any]], World]
     make_request: Callable[[Project], Request]
     check_mode: bool = False
+    ways_back: Mapping[str, PlanWayBack] = field(default_factory=dict)
+    """By the module of an operation, how its way back is planned where that is not the one of a move."""
 
     def world(self, operation: Operation) -> World:
         return of_operation(self.connect(operation.plan.facts["compose"]), operation)
@@ -183,7 +189,8 @@ def _carry_back(ending: Ending, operation: Operation, carrying: Operation | None
         world = ending.world(operation)
         project = observe_project(world.engine, world.compose)
         goal = rollback_goal(operation.plan.goal.project, operation.id)
-        back = plan_way_back(world, operation, ending.make_request(project), ending.operations.next_id(goal))
+        plan_back = ending.ways_back.get(operation.plan.goal.module, plan_way_back)
+        back = plan_back(world, operation, ending.make_request(project), ending.operations.next_id(goal))
         if back.blockers:
             raise refusal(back.blockers, plan_text=back.plan.text, operation=operation.id)
         if ending.check_mode:
@@ -202,7 +209,9 @@ def _carry_back(ending: Ending, operation: Operation, carrying: Operation | None
 
 
 def _note_rolled_back(ending: Ending, operation: Operation, carried: Operation) -> None:
-    remove_keepers(ending.world(operation), operation)
+    world = ending.world(operation)
+    remove_keepers(world, operation)
+    let_images_go(world, operation)
     mark_rolled_back(operation)
     if carried.history().state == DONE and not any(copy.role == "original" for copy in carried.history().copies()):
         carried.journal.state(COMMITTED)  # it left nothing behind that somebody would have to free

@@ -37,13 +37,15 @@ class MountRequest:
     """One wanted bind mount; ``target`` is empty where the data is to be found.
 
     ``source`` is absolute with symbolic links resolved, ``written`` is what the
-    admin wrote and what the compose file gets.
+    admin wrote and what the compose file gets. ``replaces``: another target,
+    whose mount this one takes the place of.
     """
 
     service: str
     source: str
     target: str = ""
     written: str = ""
+    replaces: str = ""
 
 
 @dataclass(frozen=True)

@@ -96,7 +96,7 @@ def plan_text(
         lines.append(f"  Compose file: {findings.rewrite.how or 'left as it is'}")
     lines.append(f"  Downtime of the stores, estimated: about {estimated_downtime(findings, choices):.1f} s")
     lines += [f"  Note: {warning}" for warning in warnings]
-    lines += _told(blockers)
+    lines += told(blockers)
     return "\n".join(lines)
 
 
@@ -111,7 +111,7 @@ def file_only_text(
     what = f"only the compose file changes ({', '.join(rewrite.paths)}: {rewrite.how})"
     lines = [f"Project {project}: {what if rewrite.paths else 'nothing can be changed'}{why}"]
     lines += [f"  Note: {warning}" for warning in warnings]
-    lines += _told(blockers)
+    lines += told(blockers)
     return "\n".join(lines)
 
 
@@ -129,12 +129,12 @@ def files_alone_text(lacking: str, found: FilesAlone | None) -> str:
     elif found.rewrite.how:
         lines.append(f"  Compose file: {found.rewrite.how}")
     lines += [f"  Note: {warning}" for warning in found.rewrite.warnings]
-    lines += _told(found.rewrite.blockers)
+    lines += told(found.rewrite.blockers)
     lines.append(f"  Not looked at before that: {rest}.")
     return "\n".join(lines)
 
 
-def _told(blockers: Sequence[Blocker]) -> list[str]:
+def told(blockers: Sequence[Blocker]) -> list[str]:
     """Return each blocker with its command below it: a failure has one next command, and these may be several."""
     lines = []
     for blocker in blockers:

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.atomic import refuse_unwritable
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.build_context import BuildContext
@@ -83,12 +83,12 @@ def survey(
         floating=floating,
         images_to_write=images,
         other_majors=other_majors(world, project, services),
-        drift=_drift(world, project, services, changing),
+        drift=drift_of(world, project, services, changing),
         blockers=(*others.blockers, *_unkept(moves, request.retained_dir)),
         warnings=others.warnings,
         backup_place=place(world, request.backup_dir, shared=True),
         compose_v1=world.compose.is_v1,
-        other_anonymous=_other_anonymous(world, project, services, changing),
+        other_anonymous=other_anonymous(world, project, services, changing),
         outlying=outlying(world, project, moves),
         stranded_by_up=stranded_by_up(world, project, [data for _mount, data in moving]),
     )
@@ -121,7 +121,7 @@ def _move(
         written=mount.written or mount.source,
         place=place(world, mount.source),
         cannot=cannot,
-        users=_other_users(world, project, data, mount.service),
+        users=other_users(world, data),
         shipped_by_image=in_layer and shipped_by_image(container, data.target),
         ignore_line=ignore_line,
         ignore_file=ignore_file,
@@ -144,7 +144,8 @@ def _unkept(moves: Sequence[Move], retained_dir: str) -> list[Blocker]:
     ]
 
 
-def _other_users(world: World, project: Project, data: DataPath, service: str) -> tuple[str, ...]:
+def other_users(world: World, data: DataPath) -> tuple[str, ...]:
+    """Return the other containers that mount the volume of ``data``."""
     if not data.volume:
         return ()
     found = world.engine.containers(volume=data.volume)
@@ -214,7 +215,7 @@ def _left_behind(world: World, project: Project, services: Sequence[str]) -> tup
 def planned_rewrite(compose: ComposeCli, request: Request, images: Mapping[str, str]) -> PlannedRewrite:
     """Plan the edit of the compose files in memory; raises where they cannot be edited as asked."""
     files = project_files(compose.options, compose.environment, v1=compose.is_v1)
-    mounts = [Mount(mount.service, mount.target, mount.written) for mount in request.mounts]
+    mounts = [Mount(mount.service, mount.target, mount.written, replaces=mount.replaces) for mount in request.mounts]
     rewrite = plan_proved_rewrite(compose, files, mounts=mounts, images=images, rewrite=request.rewrite)
     for edit in rewrite.edits:
         refuse_unwritable(edit.path)  # now, and not in the downtime
@@ -312,13 +313,18 @@ def other_majors(world: World, project: Project, services: Sequence[str]) -> dic
     return found
 
 
-def _drift(
-    world: World, project: Project, services: Sequence[str], changing: set[tuple[str, str]]
+def drift_of(
+    world: World,
+    project: Project,
+    services: Sequence[str],
+    changing: set[tuple[str, str]],
+    images: Collection[str] = (),
 ) -> dict[str, tuple[str, ...]]:
+    """Return in words what creating ``services`` anew changes beside mounts at ``changing`` and ``images``."""
     ours = {name: [target for service, target in changing if service == name] for name in services}
     hashes = world.compose.service_hashes(services)
     found: dict[str, tuple[str, ...]] = {}
-    for drift in find_drift(world.engine, project, services, hashes, ignore_targets=ours):
+    for drift in find_drift(world.engine, project, services, hashes, ignore_targets=ours, ignore_images=images):
         if drift.kind not in (FLOATING, REPLICAS):  # said on their own, each with its way out
             found[drift.service] = (*found.get(drift.service, ()), drift.text)
     return found
@@ -352,9 +358,10 @@ def _mounted_elsewhere(project: Project, data: DataPath) -> bool:
     return volume_name(project.config.volumes, declared.source) != data.volume
 
 
-def _other_anonymous(
+def other_anonymous(
     world: World, project: Project, services: Sequence[str], changing: set[tuple[str, str]]
 ) -> dict[str, tuple[str, ...]]:
+    """Return the paths of ``services`` in anonymous volumes that are not about to change."""
     found = {}
     for name in services:
         paths = [p.target for p in data_paths(world, project, name) if p.kind == ANONYMOUS]

@@ -207,6 +207,7 @@ class Wanted:
 class ImageFindings:
     """Everything that the plan of an image change is made from.
 
+    ``way`` is the strategy that was chosen, with what speaks against the others.
     ``move`` is the data on its way to where the new image is to have it; for a swap it stays where it is.
     ``findings`` are those of a move: what stops, what the file becomes, what stands in the way. ``copying``: how the
     copy that is upgraded would be made, with its own facts about the host.
@@ -218,6 +219,7 @@ class ImageFindings:
     findings: Findings
     move: Move
     wanted: Wanted
+    way: Choice
     copying: Choice
     programs_place: Place
     image_is_built: bool = False

@@ -56,9 +56,10 @@ def goal_of(request: ImageRequest, image_id: str) -> Goal:
     return Goal("postgresql_image", request.storage.project, {"service": request.service, "image": image_id})
 
 
-def transfer_for(request: ImageRequest, found: ImageFindings, strategy: str, operation: str) -> Transfer:
+def transfer_for(request: ImageRequest, found: ImageFindings, operation: str) -> Transfer:
     """Return the service's data on its way from the image that runs to the other one."""
     data, old, new = found.move.data, found.subject.image, found.candidate
+    strategy = found.way.strategy
     stays = strategy == SWAP
     origin = Location(data.kind, data.host_path, data.volume, image=old.id)
     goal = (
@@ -109,10 +110,10 @@ def copy_for(transfer: Transfer, strategy: str, operation: str) -> Transfer:
 
 
 def steps_for(
-    request: ImageRequest, found: ImageFindings, strategy: str, transfer: Transfer, operation: str, backup_dir: str
+    request: ImageRequest, found: ImageFindings, transfer: Transfer, operation: str, backup_dir: str
 ) -> tuple[Step, ...]:
     """Return the steps of the change."""
-    everything = {"transfers": [transfer.as_dict()]}
+    strategy, everything = transfer.strategy, {"transfers": [transfer.as_dict()]}
     one = {"transfer": transfer.as_dict()}
     context = {**everything, "pins": {}, "file_is_theirs": request.storage.rewrite == "none"}
     sides = Sides(found.subject.image, found.candidate).as_dict()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Evidence, Handler
@@ -21,6 +20,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.imag
     Programs,
     copy_programs,
 )
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.way_back import ReturnToOriginal
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.model import Cluster
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.paths import owner_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.standby_steps import STANDBY_HANDLERS
@@ -213,7 +213,8 @@ def remove_work(transfer: Transfer, context: Context[World]) -> None:
             shutil.rmtree(path)
 
 
-IMAGE_HANDLERS: dict[str, Any] = {
+IMAGE_HANDLERS: dict[str, Handler[World]] = {
+    "return_to_original": ReturnToOriginal(),
     "keep_image": KeepImage(),
     "make_cluster": MakeCluster(),
     "upgrade": Upgrade(),

@@ -92,7 +92,10 @@ def _plan(step: Step, context: Context[World]) -> Rewrite:
     compose = context.world.compose
     return plan_rewrite(
         project_files(compose.options, compose.environment, v1=compose.is_v1),
-        mounts=[Mount(entry["service"], entry["target"], entry["source"]) for entry in step.args["mounts"]],
+        mounts=[
+            Mount(entry["service"], entry["target"], entry["source"], replaces=entry.get("replaces", ""))
+            for entry in step.args["mounts"]
+        ],
         images=step.args["images"],
         rewrite=step.args["rewrite"],
     )

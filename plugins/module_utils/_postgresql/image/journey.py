@@ -1,0 +1,108 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The whole way of ``postgresql_image``: observe, plan, and say what was reached."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import Project, observe_project
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, shell
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import Operation, OperationStore
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image import planner, preflight, report
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.model import ImageRequest
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.survey import data_of, survey
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage import report as of_moves
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.find import with_sources
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.journey import compose_facts
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import DataPath
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.planner import plan_of
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.run import Planned, refuse_other_goal
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.transfer import transfers_of_plan
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World
+
+
+@dataclass(frozen=True)
+class Observed:
+    """The project, and the service's container with its data; None where nothing is left to do, or a run is open."""
+
+    project: Project
+    request: ImageRequest
+    image_id: str
+    serving: tuple[Container, DataPath] | None
+    unfinished: str = ""
+
+
+@dataclass(frozen=True)
+class ImageJourney:
+    """A service runs another image with the same data. Meets ``run.Journey``."""
+
+    service: str
+    make_request: Callable[[Project], ImageRequest]
+
+    def observe(self, world: World, operations: OperationStore) -> Observed:
+        project = observe_project(world.engine, world.compose, [self.service])
+        request = self.make_request(project)
+        mounts = with_sources(request.storage.mounts, project.working_dir)
+        request = replace(request, storage=replace(request.storage, mounts=tuple(mounts)))
+        wanted = world.engine.image(request.image)
+        if wanted is None:
+            raise InvalidInput(
+                f"The image {request.image} is not on this engine, and is not pulled unasked.",
+                next_command=shell("docker", "pull", request.image),
+            )
+        goal = planner.goal_of(request, wanted.id)
+        asked = f"{self.service} → {request.image}"
+        refuse_other_goal(operations, project.name, lambda other: other.digest == goal.digest, asked)
+        open_one = operations.open_for(project.name)
+        if open_one is not None:
+            return Observed(project, request, wanted.id, None, open_one.id)
+        found = project.containers.get(self.service, ())
+        if found and all(container.image_id == wanted.id for container in found):
+            return Observed(project, request, wanted.id, None)
+        return Observed(project, request, wanted.id, data_of(world, project, self.service))
+
+    def plan(self, world: World, observed: Observed, operations: OperationStore) -> Planned:
+        if observed.serving is None:
+            return Planned(None)
+        request, found = survey(world, observed.project, observed.request, *observed.serving)
+        blockers, warnings = preflight.blockers(request, found), preflight.warnings(request, found)
+        goal = planner.goal_of(request, observed.image_id)
+        operation = operations.next_id(goal)
+        backup_dir = os.path.join(request.storage.backup_dir, operation)
+        transfer = planner.transfer_for(request, found, operation)
+        steps = () if blockers else planner.steps_for(request, found, transfer, operation, backup_dir)
+        made = plan_of(
+            goal,
+            steps,
+            summary=report.summary(request, found, backup_dir),
+            text=report.plan_text(request, found, blockers, warnings, backup_dir),
+            project_dir=request.storage.project_dir,
+            compose=compose_facts(world),
+            diff=[dict(changed) for changed in found.findings.rewrite.diff],
+        )
+        return Planned(made, tuple(blockers), tuple(warnings))
+
+    def unchanged(self, observed: Observed) -> dict[str, Any]:
+        containers = observed.project.containers.get(self.service, ())
+        return {
+            "plan": {"service": self.service, "strategy": "", "files": []},
+            "plan_text": f"Project {observed.project.name}: nothing to do, {self.service} runs {observed.request.image}"
+            f" ({observed.image_id[7:19]}).",
+            "mounts": {self.service: [mount.as_inspect() for mount in containers[0].mounts]} if containers else {},
+        }
+
+    def outcome(self, operation: Operation, steps: Mapping[str, float]) -> dict[str, Any]:
+        history = operation.history()
+        evidence = history.evidence
+        made = next((found for name, found in evidence.items() if name.startswith("make the new cluster")), {})
+        return {
+            **of_moves.outcome(history, transfers_of_plan(operation.plan), steps),
+            "settings_left_out": list(made.get("left_out", ())),
+        }

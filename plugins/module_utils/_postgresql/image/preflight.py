@@ -1,0 +1,108 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What forbids an image change, and what an admin has to know of it beforehand. Pure."""
+
+from __future__ import annotations
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import Blocker, shell
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.model import (
+    PG_UPGRADE,
+    SWAP,
+    ImageFindings,
+    ImageRequest,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage import preflight as of_moves
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import RENAME
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.strategy import Choice
+
+PROGRAMS_BYTES = 600 << 20
+"""What the file system of a Postgres image takes at most, less what no server needs."""
+
+
+def blockers(request: ImageRequest, found: ImageFindings) -> list[Blocker]:
+    """Return everything that forbids the plan, each with a way out."""
+    storage, service = request.storage, request.service
+    refused = list(found.comparison.blockers)
+    if not found.way.strategy:
+        reasons = "; ".join(f"{name}: {why}" for name, why in found.way.against.items())
+        refused.append(Blocker(f"{service}: {found.way.reason} ({reasons})."))
+    if found.image_is_built:
+        refused.append(
+            Blocker(
+                f"The compose file builds the image of {service}: change the Dockerfile, build, and name the built"
+                " image with image."
+            )
+        )
+    if storage.backup == "none":
+        refused.append(Blocker("A backup is taken before an image change: set backup: auto."))
+    replaced = [mount for mount in storage.mounts if mount.replaces]
+    if found.way.strategy == PG_UPGRADE and replaced and storage.rewrite == "override":
+        refused.append(
+            Blocker(
+                f"{request.image} has its data at {replaced[0].target} and not at {replaced[0].replaces}, and an"
+                " override file can add a mount and take none away: set rewrite: in_place."
+            )
+        )
+    if found.way.strategy == PG_UPGRADE:
+        refused += _of_upgrade(found)
+    refused += of_moves.blockers(storage, found.findings, _choices(found))
+    if found.way.strategy == SWAP:
+        refused += _space_of_backup(request, found)
+    estimate = estimated_downtime(found)
+    if storage.max_downtime and estimate > storage.max_downtime:
+        refused.append(
+            Blocker(
+                f"The downtime is estimated at {estimate:.1f} s, more than max_downtime ({storage.max_downtime:.1f} s):"
+                " raise max_downtime."
+            )
+        )
+    return refused
+
+
+def _of_upgrade(found: ImageFindings) -> list[Blocker]:
+    refused = []
+    place = found.programs_place
+    if place.free_bytes < PROGRAMS_BYTES:
+        refused.append(
+            Blocker(
+                f"{place.mount_point} has {place.free_bytes:,} bytes free, and the programs of the image that runs take"
+                f" up to {PROGRAMS_BYTES:,} while it is upgraded: free some, or name another operations_dir.",
+                shell("df", "-h", place.mount_point),
+            )
+        )
+    return refused
+
+
+def _space_of_backup(request: ImageRequest, found: ImageFindings) -> list[Blocker]:
+    place, needed = found.findings.backup_place, of_moves.backup_bytes(request.storage, found.move.data)
+    if place is None or needed <= place.free_bytes:
+        return []
+    return [
+        Blocker(
+            f"{place.mount_point} has {place.free_bytes:,} bytes free and the backup needs {needed:,}:"
+            f" {needed - place.free_bytes:,} bytes are missing. Free them, or name another backup_dir.",
+            shell("df", "-h", place.mount_point),
+        )
+    ]
+
+
+def warnings(request: ImageRequest, found: ImageFindings) -> list[str]:
+    """Return what the plan says beside its steps."""
+    told = [*found.comparison.warnings]
+    told += of_moves.warnings(request.storage, found.findings, _choices(found))
+    if found.way.strategy == SWAP and found.move.data.facts is not None:
+        told += found.move.data.facts.warnings
+    return list(dict.fromkeys(told))
+
+
+def estimated_downtime(found: ImageFindings) -> float:
+    """Return the estimate in seconds; 0 where no way leads there."""
+    return found.comparison.way(found.way.strategy).downtime if found.way.strategy else 0.0
+
+
+def _choices(found: ImageFindings) -> dict[str, Choice]:
+    """Return the strategy of each move: that of the copy, and none where the data stays."""
+    stays = Choice(RENAME, "the data stays where it is", {})
+    return {of_moves.name_of(found.move): stays if found.way.strategy == SWAP else found.copying}

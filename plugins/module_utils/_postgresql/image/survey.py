@@ -1,0 +1,188 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a host, a project, a cluster and an image say that an image change is planned from. Changes nothing."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import re
+from dataclasses import replace
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import Project
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import observe_cluster
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.candidate import examine
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.compatibility import compare
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.inventory import take_inventory
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.model import (
+    SWAP,
+    CandidateImage,
+    ImageFindings,
+    ImageRequest,
+    Subject,
+    Wanted,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.strategy import choose_way
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.store import postgresql_store
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import (
+    AUTO,
+    BIND,
+    CLONE,
+    POSTGRESQL,
+    RENAME,
+    DataPath,
+    Findings,
+    MountRequest,
+    Move,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.neighbours import neighbours
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.observe import (
+    data_paths,
+    line_missing,
+    measured,
+    place,
+    with_facts,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.outlying import outlying
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.planner import partial_of
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.strategy import choose
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.survey import (
+    PARTIAL,
+    build_contexts,
+    dependents_of,
+    drift_of,
+    other_anonymous,
+    other_users,
+    planned_rewrite,
+    stopped,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import clone
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World
+
+ORIGINAL_STAYS = "the original stays as it is, and a copy is upgraded"
+
+
+def data_of(world: World, project: Project, service: str) -> tuple[Container, DataPath]:
+    """Return the service's one container and where it has its cluster; raises where it has none."""
+    containers = project.containers.get(service, ())
+    if len(containers) != 1:
+        raise InvalidInput(
+            f"The service {service} has {len(containers)} containers, and its image can be changed where it has one.",
+            next_command=project.compose.typed("up", "-d", "--no-deps", service),
+        )
+    paths = [path for path in data_paths(world, project, service) if path.store == POSTGRESQL]
+    if len(paths) != 1:
+        raise InvalidInput(
+            f"The service {service} is no Postgres whose data was found: {len(paths)} of its paths hold a cluster."
+        )
+    if not containers[0].running:
+        raise InvalidInput(
+            f"{containers[0].name} does not run: a cluster says only while it runs what another image has to bring.",
+            next_command=project.compose.typed("start", service),
+        )
+    return containers[0], paths[0]
+
+
+def default_source(data: DataPath, project_dir: str, major: str) -> tuple[str, str]:
+    """Return the sibling of the data that is named for a major, and how a compose file writes it."""
+    base = os.path.basename(data.host_path) if data.kind == BIND else "postgres"
+    parent = os.path.dirname(data.host_path) if data.kind == BIND else project_dir
+    source = os.path.join(parent, re.sub(r"[-_.]?[0-9.]+$", "", base) + major)
+    inner = os.path.relpath(source, project_dir)
+    return source, source if inner.startswith("..") else f"./{inner}"
+
+
+def wanted_place(container: Container, image_env_data: str, data: DataPath, candidate: CandidateImage) -> Wanted:
+    """Return where a container of the new image has its data.
+
+    A PGDATA of the project's own stays what it is. Else it is the image's, and the mount its declared volume: with 18
+    both became others.
+    """
+    own = container.env.get("PGDATA", "")
+    if own and own != image_env_data:
+        return Wanted(data.target, data.subpath)
+    holding = [
+        path for path in candidate.volumes if (candidate.data_directory + "/").startswith(path.rstrip("/") + "/")
+    ]
+    target = max(holding, key=len, default=candidate.data_directory)
+    inner = posixpath.relpath(candidate.data_directory, target)
+    return Wanted(target, "" if inner == "." else inner)
+
+
+def survey(
+    world: World, project: Project, request: ImageRequest, container: Container, data: DataPath
+) -> tuple[ImageRequest, ImageFindings]:
+    """Return the request with its places filled in, and the findings for it."""
+    engine, service = world.engine, request.service
+    old, candidate = examine(engine, container.image_id), examine(engine, request.image)
+    with postgresql_store(world).session(engine, container) as session:
+        cluster = observe_cluster(session)
+        subject = Subject(cluster, take_inventory(session, cluster), old)
+    known = with_facts(world, measured(data), container)
+    wanted = wanted_place(container, old.data_directory, known, candidate)
+    request = _placed(request, known, wanted, candidate)
+    (mount,) = request.storage.mounts
+    comparison = compare(subject, candidate)
+    way = choose_way(comparison, request.strategy)
+    contexts = build_contexts(project)
+    ignore_line, ignore_file = line_missing(contexts, mount.source)
+    cannot = {RENAME: ORIGINAL_STAYS}
+    can_clone = clone.can_clone(known.host_path, os.path.dirname(mount.source))
+    if not can_clone.yes:
+        cannot[CLONE] = can_clone.reason
+    move = Move(
+        data=known,
+        source=mount.source,
+        written=mount.written,
+        place=place(world, mount.source),
+        cannot=cannot,
+        users=other_users(world, data),
+        ignore_line=ignore_line,
+        ignore_file=ignore_file,
+        partial_line=line_missing(contexts, partial_of(mount.source, PARTIAL))[0].replace(PARTIAL, "*"),
+        image_id=container.image_id,
+    )
+    stays = way.strategy == SWAP
+    changing = {(service, data.target), (service, wanted.target)}
+    others = neighbours(world, project, [service])
+    asked = replace(request.storage, mounts=()) if stays else request.storage
+    findings = Findings(
+        moves=() if stays else (move,),
+        rewrite=planned_rewrite(world.compose, asked, {service: request.image}),
+        dependents=dependents_of(project, [service]),
+        stores=(stopped(container),),
+        drift=drift_of(world, project, [service], changing, images=[service]),
+        blockers=others.blockers,
+        warnings=others.warnings,
+        backup_place=place(world, request.storage.backup_dir, shared=True),
+        compose_v1=world.compose.is_v1,
+        other_anonymous=other_anonymous(world, project, [service], changing),
+        outlying=outlying(world, project, (move,)),
+    )
+    return request, ImageFindings(
+        subject=subject,
+        candidate=candidate,
+        comparison=comparison,
+        findings=findings,
+        move=move,
+        wanted=wanted,
+        way=way,
+        copying=choose(move, AUTO),
+        programs_place=place(world, request.storage.retained_dir, shared=True),
+        image_is_built=project.service(service).build is not None,
+    )
+
+
+def _placed(request: ImageRequest, data: DataPath, wanted: Wanted, candidate: CandidateImage) -> ImageRequest:
+    """Return the request with the one mount that an upgraded cluster would get."""
+    storage = request.storage
+    source, written = default_source(data, storage.project_dir, candidate.major)
+    if storage.mounts and storage.mounts[0].source:
+        source, written = storage.mounts[0].source, storage.mounts[0].written
+    replaces = data.target if posixpath.normpath(data.target) != wanted.target else ""
+    mount = MountRequest(request.service, source, target=wanted.target, written=written, replaces=replaces)
+    return replace(request, storage=replace(storage, mounts=(mount,)))
