@@ -76,6 +76,13 @@ options:
     description: Where that backup is put.
     type: path
     default: ""
+  discard_writes:
+    description:
+      - Return from an upgrade of Postgres to the original although the new cluster has taken writes since, and lose
+        those. Without it such a roll back is refused, and says about how many transactions it is about.
+      - The new cluster's directory is kept, and named in the result, until the roll back is committed.
+    type: bool
+    default: false
   stop_timeout:
     description: Seconds that a store gets to stop.
     type: int

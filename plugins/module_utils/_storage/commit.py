@@ -153,10 +153,14 @@ def remove_keepers(world: World, operation: Operation) -> None:
 
 
 def let_images_go(world: World, operation: Operation) -> None:
-    """Take our names off the images that were kept for a way back; an image that nothing else names goes with it."""
+    """Take our names off the images that were kept for a way back; one that nothing else names or uses goes with it."""
     for evidence in operation.history().evidence.values():
         name = evidence.get("kept_image", "")
-        if name and world.engine.image(name) is not None:
+        image = world.engine.image(name) if name else None
+        if image is None:
+            continue
+        used = any(container.image_id == image.id for container in world.engine.containers())
+        if not used or set(image.tags) - {name}:
             world.engine.untag(name)
 
 

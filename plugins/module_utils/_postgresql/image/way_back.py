@@ -84,8 +84,8 @@ WAYS_OUT = "keep the new image, or set discard_writes: true to return to the ori
 
 def lossy(transfer: Transfer, taken: int) -> str:
     return (
-        f"The new cluster of {transfer.service} has taken about {taken} transactions since the change, which the original"
-        " does not have."
+        f"The new cluster of {transfer.service} has taken about {taken} transactions since the change, which the"
+        " original does not have."
     )
 
 

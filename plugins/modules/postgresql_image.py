@@ -1,0 +1,327 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A compose project's Postgres runs another image with the same data."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: postgresql_image
+short_description: A compose project's Postgres runs another image with the same data
+version_added: 0.2.0
+author:
+  - The selfhost.stateful contributors (@selfhost-stateful)
+description:
+  - Takes a service from the Postgres image that it runs to another one, of the same major version or of a newer one,
+    with its data, in seconds of downtime, and proves it.
+  - Within a major version the data stays where it is. For another major version pg_upgrade works on a copy, which
+    becomes a new directory beside the old one; no special image is needed. What can be done before the downtime is
+    done before it, such as a proved backup, the new cluster, the checks of pg_upgrade, and a first copy or a standby.
+    The original directory is neither written nor started by anything but its own image, and stays until the operation
+    is committed.
+  - Configuration files are carried over. What the new major version no longer knows becomes a comment there, and is
+    listed in RV(settings_left_out). The authentication rules, the passwords and C(password_encryption) stay as they are.
+  - Whether the image is the wanted one is decided by its id, not by its tag, so that a newer build of one tag is another
+    image. The image has to be on the engine; it is not pulled unasked.
+  - Every step is journaled before it is made. Killed anywhere, the next run goes on or rolls back by itself. A failure
+    before the proof is undone, and the service runs on the old image again.
+extends_documentation_fragment:
+  - selfhost.stateful.project
+  - selfhost.stateful.project.engine
+  - selfhost.stateful.project.login
+attributes:
+  check_mode:
+    description: Can run in check_mode and return changed status prediction without modifying target.
+    support: full
+    details:
+      - Returns the whole plan, with strategy and reasons, sizes, blockers and an estimate of the downtime. The estimate
+        is rough and on the safe side.
+      - On a host that still lacks the Docker SDK or PyYAML it says what would be installed, and sets RV(plan_complete)
+        to V(false). With PyYAML and compose it plans the edit of the compose file all the same, for every mount whose
+        O(mounts[].target) is given, or named by the file itself for the same O(mounts[].source), also in a comment.
+  diff_mode:
+    description: Will return details on what has changed (or possibly needs changing in check_mode), when in diff mode.
+    support: full
+    details:
+      - Shows the changed lines of the compose file with secrets masked. The data itself is not shown.
+  idempotent:
+    description:
+      - When run twice in a row outside check mode, with the same arguments, the second invocation indicates no change.
+    support: full
+options:
+  service:
+    description: The service whose image is to be another one.
+    type: str
+    required: true
+  image:
+    description: The image as it is to stand in the compose file. It has to be on the engine.
+    type: str
+    required: true
+  strategy:
+    description:
+      - V(swap) starts the other image on the same directory; for a newer build or another minor version of one major.
+      - V(pg_upgrade) upgrades a copy to a newer major version.
+      - V(auto) takes the first that is possible, and says why.
+    type: str
+    choices: [auto, swap, pg_upgrade]
+    default: auto
+  source:
+    description:
+      - The directory that an upgraded cluster gets, absolute or relative to O(project_src); it is absent or empty.
+      - Left out, a sibling of the data that is named for the major version, as in C(./postgres17), or that directory in
+        O(project_src) where the data is in a volume.
+    type: str
+    default: ""
+  backup:
+    description:
+      - V(auto) takes a physical backup where it can be verified by its manifest (13 and later), else a logical one that
+        is restored into a scratch container to prove it.
+    type: str
+    choices: [auto, physical, logical]
+    default: auto
+  backup_dir:
+    description:
+      - Where backups are put, each in a directory of its own. Another file system is fine. Backups are kept, also when
+        the operation is committed.
+      - Left out, C(backups) beside O(operations_dir).
+    type: path
+    default: ""
+  rewrite:
+    description:
+      - V(in_place) changes the compose file, and nothing but the lines concerned. If git tracks the file, the next
+        C(git pull) that touches it stops.
+      - V(override) writes the override file that belongs to it, which git does not track.
+      - V(none) leaves the files alone, because they are made by somebody else and name the mount already.
+    type: str
+    choices: [in_place, override, none]
+    default: in_place
+  accept_drift:
+    description:
+      - Whether other changes that were made to the compose file since a service was created may be applied too, which
+        creating it anew does.
+    type: bool
+    default: false
+  max_downtime:
+    description: Seconds. A plan whose estimate is longer is refused. V(0) sets no limit.
+    type: float
+    default: 0
+  stop_before:
+    description:
+      - V(switch) does all that costs no downtime, and halts. The next run without it goes on there. Where an earlier
+        run was killed in the downtime, this one goes on and does not halt, so that the services come up again.
+      - V(commit) halts before the originals are removed, which this module never does by itself (see
+        M(selfhost.stateful.operation)); it is the same as leaving the option out.
+    type: str
+    choices: [switch, commit]
+  stop_timeout:
+    description:
+      - Seconds that a store gets to stop. One that takes longer is not killed; the operation is undone instead.
+    type: int
+    default: 120
+  ready_timeout:
+    description: Seconds that a store gets to answer again. After them the operation is undone.
+    type: int
+    default: 120
+  operations_dir:
+    description:
+      - Where the journals are. Left out, C(/var/lib/selfhost-stateful/operations), or without root the XDG state
+        directory.
+    type: path
+    default: ""
+requirements:
+  - root on the Docker host
+  - docker (SDK for Python)
+  - psycopg 3
+  - PyYAML
+  - the compose CLI, version 2 or 1.29
+seealso:
+  - module: selfhost.stateful.postgresql_image_info
+  - module: selfhost.stateful.operation
+  - module: selfhost.stateful.compose_storage
+"""
+
+EXAMPLES = r"""
+- name: Show what an upgrade to Postgres 17 would do
+  selfhost.stateful.postgresql_image:
+    project_src: /srv/mastodon
+    service: db
+    image: postgres:17-alpine
+  check_mode: true
+
+- name: Take the database to Postgres 17, into ./postgres17
+  selfhost.stateful.postgresql_image:
+    project_src: /srv/mastodon
+    service: db
+    image: postgres:17-alpine
+    max_downtime: 30
+"""
+
+RETURN = r"""
+operation:
+  description: The id of the operation, for M(selfhost.stateful.operation).
+  returned: success
+  type: str
+  sample: live-postgresql_image-3f2a9c1b-1
+operation_state:
+  description: V(done), or V(running) where O(stop_before) halted it.
+  returned: changed
+  type: str
+plan:
+  description: From which image to which, by which strategy and why, what stops, which files change, the estimates.
+  returned: always
+  type: dict
+plan_text:
+  description: The same for people.
+  returned: always
+  type: str
+plan_complete:
+  description: Whether all could be looked at.
+  returned: always
+  type: bool
+blockers:
+  description:
+    - Everything that forbids the plan, each with a way out. RV(plan_text) shows below each the command that leads
+      there, if there is one, and RV(next_command) is the first of them.
+  returned: when there are any
+  type: list
+  elements: str
+settings_left_out:
+  description: Lines of the configuration that the new major version does not know, with file and line.
+  returned: changed
+  type: list
+  elements: str
+bytes_copied:
+  description: Bytes that were written to the new place inside the downtime.
+  returned: changed
+  type: int
+downtime_seconds:
+  description: From the first stop of a store to the moment in which all answered again.
+  returned: changed
+  type: float
+downtime_phases:
+  description: The parts of RV(downtime_seconds), in seconds by name.
+  returned: changed
+  type: dict
+copies:
+  description:
+    - Every other copy of the data, with C(role) (backup or original), C(path), C(moment) that it holds, C(size_bytes),
+      what proves it and what protects it.
+  returned: always
+  type: list
+  elements: dict
+mounts:
+  description: The mounts as the engine reports them, in its own keys.
+  returned: success
+  type: dict
+verification:
+  description: What was compared, before and after.
+  returned: changed
+  type: dict
+steps:
+  description: Seconds per step.
+  returned: changed
+  type: dict
+msg:
+  description: What happened.
+  returned: failure
+  type: str
+state:
+  description: Where the data is now and what runs.
+  returned: failure
+  type: str
+safe_to_rerun:
+  description: Whether the same task may be run again.
+  returned: failure
+  type: bool
+next_command:
+  description:
+    - One line that can be pasted into a shell, on the managed host unless it begins with C(ansible-playbook); or in
+      words what is to be done, where the way out is a choice.
+  returned: failure
+  type: str
+"""
+
+from typing import Any
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._host import (
+    prefer_libraries_of_stores,
+    require_libraries_of_stores,
+)
+
+if __name__ == "__main__":
+    # Before all else is imported, which takes a second: it is to happen once, where it can be used.
+    prefer_libraries_of_stores()
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.arguments import (
+    ENGINE_ARGUMENTS,
+    POSTGRESQL_LOGIN_ARGUMENTS,
+    PROJECT_ARGUMENTS,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import Project
+from ansible_collections.selfhost.stateful.plugins.module_utils._module import answer
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import OperationStore
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.journey import ImageJourney
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.model import ImageRequest
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.arguments import (
+    connect_world,
+    operations_directory,
+    request_from,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import AUTO, MountRequest
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.run import Task, carry_out
+from ansible_collections.selfhost.stateful.plugins.module_utils._stores import HANDLERS, stores_from
+
+ARGUMENTS = {
+    **PROJECT_ARGUMENTS,
+    **ENGINE_ARGUMENTS,
+    **POSTGRESQL_LOGIN_ARGUMENTS,
+    "service": {"type": "str", "required": True},
+    "image": {"type": "str", "required": True},
+    "strategy": {"type": "str", "choices": ["auto", "swap", "pg_upgrade"], "default": "auto"},
+    "source": {"type": "str", "default": ""},
+    "backup": {"type": "str", "choices": ["auto", "physical", "logical"], "default": "auto"},
+    "backup_dir": {"type": "path", "default": ""},
+    "rewrite": {"type": "str", "choices": ["in_place", "override", "none"], "default": "in_place"},
+    "accept_drift": {"type": "bool", "default": False},
+    "max_downtime": {"type": "float", "default": 0},
+    "stop_before": {"type": "str", "choices": ["switch", "commit"]},
+    "stop_timeout": {"type": "int", "default": 120},
+    "ready_timeout": {"type": "int", "default": 120},
+    "operations_dir": {"type": "path", "default": ""},
+}
+
+
+def main() -> None:
+    """Read the options, carry them out, exit."""
+    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    params = module.params
+
+    def request(project: Project) -> ImageRequest:
+        source = params["source"]
+        mounts = (MountRequest(params["service"], source, written=source),) if source else ()
+        # How the copy is made is ours to choose; the strategy that is asked for is the one of the image change.
+        storage = request_from({**params, "strategy": AUTO, "pin_images": False}, project, mounts)
+        return ImageRequest(storage, params["service"], params["image"], params["strategy"])
+
+    def work() -> dict[str, Any]:
+        require_libraries_of_stores()
+        stores = stores_from({**params, "redis_password": ""})
+        return carry_out(
+            Task(
+                connect=lambda: connect_world(params, stores),
+                operations=OperationStore(operations_directory(params)),
+                handlers=HANDLERS,
+                journey=ImageJourney(params["service"], request),
+                check_mode=module.check_mode,
+                stop_before="switch" if params["stop_before"] == "switch" else "",
+            )
+        )
+
+    answer(module, work)
+
+
+if __name__ == "__main__":
+    main()
