@@ -8,10 +8,14 @@ from __future__ import annotations
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.model import (
     AUTO,
-    STRATEGIES,
+    PG_UPGRADE,
+    SWAP,
     Comparison,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.strategy import Choice
+
+OFFERED = (SWAP, PG_UPGRADE)
+"""What auto may take, fastest first."""
 
 
 def choose_way(comparison: Comparison, wanted: str) -> Choice:
@@ -21,8 +25,8 @@ def choose_way(comparison: Comparison, wanted: str) -> Choice:
         if wanted in against:
             return Choice("", f"strategy {wanted} was asked for, but {against[wanted]}", against)
         return Choice(wanted, comparison.way(wanted).reason or "it was asked for", against)
-    for strategy in STRATEGIES:
+    for strategy in OFFERED:
         if strategy not in against:
-            slower = [f"{name}: {against[name]}" for name in STRATEGIES[: STRATEGIES.index(strategy)]]
+            slower = [f"{name}: {against[name]}" for name in OFFERED[: OFFERED.index(strategy)]]
             return Choice(strategy, "; ".join(slower) or comparison.way(strategy).reason, against)
     return Choice("", "no way leads from this cluster to that image", against)

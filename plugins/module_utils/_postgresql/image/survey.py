@@ -34,6 +34,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model i
     CLONE,
     POSTGRESQL,
     RENAME,
+    REPLICA,
     DataPath,
     Findings,
     MountRequest,
@@ -126,8 +127,6 @@ def survey(
     wanted = wanted_place(container, old.data_directory, known, candidate)
     request = _placed(request, known, wanted, candidate)
     (mount,) = request.storage.mounts
-    comparison = compare(subject, candidate)
-    way = choose_way(comparison, request.strategy)
     contexts = build_contexts(project)
     ignore_line, ignore_file = line_missing(contexts, mount.source)
     cannot = {RENAME: ORIGINAL_STAYS}
@@ -146,6 +145,16 @@ def survey(
         partial_line=line_missing(contexts, partial_of(mount.source, PARTIAL))[0].replace(PARTIAL, "*"),
         image_id=container.image_id,
     )
+    copying = choose(move, AUTO)
+    comparison = compare(
+        subject,
+        candidate,
+        standby_possible=copying.strategy == REPLICA,
+        reflinks=can_clone.yes,
+        same_filesystem=can_clone.yes or move.place.device == known.device,
+        container=container.name,
+    )
+    way = choose_way(comparison, request.strategy)
     stays = way.strategy == SWAP
     changing = {(service, data.target), (service, wanted.target)}
     others = neighbours(world, project, [service])
@@ -171,7 +180,7 @@ def survey(
         move=move,
         wanted=wanted,
         way=way,
-        copying=choose(move, AUTO),
+        copying=copying,
         programs_place=place(world, request.storage.retained_dir, shared=True),
         image_is_built=project.service(service).build is not None,
     )

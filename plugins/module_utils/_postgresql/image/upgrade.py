@@ -13,6 +13,7 @@ image calls that user; the new cluster is given to the new image's user at the e
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -34,6 +35,12 @@ CONFIGURATION = "configuration"
 # Of the tables of a large catalog, each is locked while it is dumped and while it is restored.
 LOCKS_PER_TRANSACTION = 256
 RELATIONS_PER_LOCK = 100
+# What every session says where the order of text changes, which is seen to afterwards.
+NOISE = ("WARNING:  database", "HINT:  Rebuild all objects")
+_NAMED_FILE = re.compile(re.escape(WORK) + r"[^\s\"']+\.(?:txt|log)")
+# As the first process of its container, pg_upgrade would be handed the orphans of the servers that it starts, and takes
+# the end of one for that of a job of its own: it goes on while a database is still being restored.
+CHILD_OF_A_SHELL = ("sh", "-c", '"$@"; exit $?', "sh")
 MINUTES = 60.0
 HOURS = 3600.0
 
@@ -221,6 +228,7 @@ def _pg_upgrade(bench: Bench, cluster: Cluster, programs: Programs, old: str) ->
     if cluster.shared_preload_libraries:
         options["shared_preload_libraries"] = f"'{cluster.shared_preload_libraries}'"
     return (
+        *CHILD_OF_A_SHELL,
         "pg_upgrade",
         *("-b", programs.bin_directory, "-d", old, "-D", bench.seen(bench.new), "-U", cluster.superuser),
         *("-j", str(min(4, os.cpu_count() or 1))),
@@ -233,11 +241,11 @@ def _locks(cluster: Cluster) -> int:
 
 
 def _said(bench: Bench, output: str) -> str:
-    """Return what pg_upgrade said last, and what it wrote to the files that it refers to."""
-    lines = output.strip().splitlines()[-15:]
-    for parent, _names, files in os.walk(os.path.join(bench.new, "pg_upgrade_output.d")):
-        for name in sorted(files):
-            if name.endswith(".txt"):
-                with open(os.path.join(parent, name), encoding="utf-8", errors="replace") as file:
-                    lines += [f"{name}:", *file.read().strip().splitlines()[:10]]
+    """Return what pg_upgrade said last, with the end of the file that it refers to: that goes with the undo."""
+    lines = [line for line in output.strip().splitlines() if line and not line.startswith(NOISE)][-12:]
+    for named in _NAMED_FILE.findall(output):
+        path = bench.work + named[len(WORK) :]
+        if os.path.isfile(path):
+            with open(path, encoding="utf-8", errors="replace") as file:
+                lines += [f"{os.path.basename(path)}:", *file.read().strip().splitlines()[-12:]]
     return "\n".join(lines)
