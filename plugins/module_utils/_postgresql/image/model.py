@@ -29,10 +29,14 @@ class CandidateImage:
 
     ``version`` is ``17.2``, ``server_version_num`` 170002. ``user`` is the
     numeric ``(uid, gid)`` that its server runs as. ``data_directory`` is its
-    PGDATA. ``extensions``: by name, the version that CREATE EXTENSION takes;
-    ``updates``: by name, every version that an update script or an installation
-    script names. ``libraries``: what can be preloaded, without ``.so``.
-    ``locales``: as ``locale -a`` lists them, lower case and without hyphens.
+    PGDATA. ``loader`` is the program that loads its server (``ld-linux-….so``,
+    ``ld-musl-….so``), ``icu`` the major version of the ICU that it is linked with,
+    empty for none. ``extensions``: by name, the version that CREATE EXTENSION takes;
+    ``updates``: by name, every version from which ALTER EXTENSION UPDATE reaches that
+    one, itself among them, and ``ANY`` where PostGIS takes itself there. ``libraries``:
+    what can be loaded, without ``.so``. ``locales``: as ``locale -a`` lists them, lower
+    case and without hyphens; musl lists none and takes any. ``parameters``: the names of
+    the settings that a configuration file may hold, without those for developers.
     """
 
     reference: str
@@ -52,6 +56,9 @@ class CandidateImage:
     updates: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     libraries: tuple[str, ...] = ()
     locales: tuple[str, ...] = ()
+    parameters: tuple[str, ...] = ()
+    loader: str = ""
+    icu: str = ""
 
 
 @dataclass(frozen=True)
