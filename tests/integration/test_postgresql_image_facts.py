@@ -14,8 +14,14 @@ import pytest
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import OPERATION_LABEL
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.candidate import examine
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.inventory import take_inventory
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.model import (
+    Extension,
+    Library,
+    Setting,
+)
 from tests.integration import postgresql_lab
-from tests.integration.postgresql_lab import Lab
+from tests.integration.postgresql_lab import MAJORS, Lab
 from tests.sandbox import images
 
 
@@ -63,3 +69,65 @@ def test_another_image_is_refused_and_leaves_nothing_behind(lab: Lab) -> None:
     with pytest.raises(InvalidInput) as caught:
         examine(lab.engine, "selfhost-sandbox/postgres:1", operation=lab.operation)
     assert caught.value.next_command == "docker pull selfhost-sandbox/postgres:1"
+
+
+@pytest.mark.parametrize("major", MAJORS)
+def test_a_cluster_tells_what_another_image_has_to_bring(lab: Lab, major: str) -> None:
+    number = int(major)
+    container = lab.start(major, "-c", "work_mem=8MB", "-c", "archive_command=secret-of-archive")
+    with lab.session(container) as connection:
+        connection.run("CREATE EXTENSION hstore VERSION '1.4' SCHEMA public")
+        connection.run("ALTER SYSTEM SET statement_timeout = '77s'")
+        connection.run("SELECT pg_reload_conf()")
+        connection.run("CREATE ROLE app LOGIN")
+        connection.run("ALTER ROLE app SET app.jwt_secret = 'secret-of-role'")
+        connection.run("SET password_encryption = 'md5'")
+        connection.run("CREATE ROLE old LOGIN PASSWORD 'secret-of-old'")
+        connection.run("CREATE DATABASE plain TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'")
+        connection.run("ALTER DATABASE plain SET work_mem = '9MB'")
+        with connection.sibling("template1") as there:
+            there.run("CREATE EXTENSION pg_trgm SCHEMA public")
+        with connection.sibling("plain") as there:
+            there.run(
+                'CREATE TABLE public.t (id int PRIMARY KEY, plain text UNIQUE, code text COLLATE "C" UNIQUE,'
+                ' german text COLLATE "en_US.utf8", hashed text)'
+            )
+            there.run("CREATE INDEX ON public.t (german)")
+            there.run("CREATE INDEX ON public.t USING hash (hashed)")
+            there.run('CREATE TABLE public.i (x text COLLATE "und-x-icu" UNIQUE)')
+        connection.run("CREATE TABLE public.t (x text PRIMARY KEY, y text)")
+        connection.run("CREATE INDEX ON public.t (lower(y))")
+        connection.run("CREATE TABLE public.p (x text) PARTITION BY RANGE (x)")
+
+        found = take_inventory(connection, lab.observe(container))
+
+    assert Extension("postgres", "hstore", "1.4") in found.extensions
+    assert Library("postgres", "hstore") in found.libraries
+    assert {e.database for e in found.extensions if e.name == "pg_trgm"} == {"template1"}
+    assert {e.database for e in found.extensions if e.name == "plpgsql"} == {"postgres", "template1", "plain"}
+    assert found.text_indexes == 4  # two in postgres; the German and the ICU one in plain
+    assert found.text_index_bytes == 4 * 8192
+    assert found.text_partitions == 1
+    own = {c.database: c for c in found.collations if c.name == "default"}
+    assert own.keys() == {"postgres", "template0", "template1"}
+    assert (own["postgres"].provider, own["postgres"].locale) == ("c", "en_US.utf8")
+    assert bool(own["postgres"].actual) == (number >= 15)
+    assert own["postgres"].recorded == own["postgres"].actual
+    named = {c.name: c for c in found.collations if c.name != "default"}
+    assert named.keys() == {"en_US.utf8", "und-x-icu"}
+    assert named["und-x-icu"].provider == "i"
+    assert named["und-x-icu"].locale == "und"
+    assert named["und-x-icu"].recorded == named["und-x-icu"].actual != ""
+    assert found.md5_roles == ("old",)
+    assert found.auth_methods[0] == "trust"
+    assert found.password_encryption == ("md5" if number < 14 else "scram-sha-256")
+
+    settings = {(s.name, s.source): s for s in found.settings}
+    assert settings["work_mem", "command line"] == Setting("work_mem", "8192", "command line")
+    assert settings["archive_command", "command line"].value == ""
+    # Our own session has another one.
+    assert settings["statement_timeout", "configuration file"].place.endswith("/postgresql.auto.conf:3")
+    assert settings["work_mem", "database"].place == "database plain"
+    assert settings["app.jwt_secret", "user"] == Setting("app.jwt_secret", "", "user", "role app")
+    assert not settings["max_connections", "configuration file"].differs
+    assert "secret-of" not in repr(found)

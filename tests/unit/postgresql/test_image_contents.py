@@ -186,3 +186,32 @@ def test_versions_that_can_be_updated(extension: str, target: str, versions: tup
 
 def test_scripts_that_lead_in_a_circle_end() -> None:
     assert contents.reaching("2", [("1", "2"), ("2", "1")]) == ("1", "2")
+
+
+@pytest.mark.parametrize(
+    "probin,library",
+    [
+        ("$libdir/hstore", "hstore"),
+        ("$libdir/postgis-3.so", "postgis-3"),
+        ("plain", "plain"),
+        ("/opt/x/mine.so", "/opt/x/mine"),
+    ],
+)
+def test_libraries_of_functions(probin: str, library: str) -> None:
+    assert contents.library_of(probin) == library
+
+
+def test_the_methods_of_a_pg_hba() -> None:
+    text = """\
+# TYPE  DATABASE  USER  ADDRESS  METHOD
+local   all       all                     trust  # the images' own
+host    all       all   127.0.0.1/32      md5
+host    a, b      "x y" 10.0.0.0 255.0.0.0 ldap ldapserver=l
+host    all       all   ::1/128           md5
+host    all       all   fe80:: ffff::     cert
+hostssl all       all   all               scram-sha-256 clientcert=1
+host    all       all   samenet           reject
+
+broken
+"""
+    assert contents.hba_methods(text) == ("trust", "md5", "ldap", "cert", "scram-sha-256", "reject")

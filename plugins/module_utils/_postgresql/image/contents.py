@@ -176,3 +176,25 @@ def reaching(target: str, scripts: Iterable[tuple[str, ...]]) -> tuple[str, ...]
     for version in found:  # it grows while it is walked
         found += [before for before, after in steps if after == version and before not in found]
     return tuple(sorted(found))
+
+
+def library_of(probin: str) -> str:
+    """Return the library that a function names as :class:`model.Library` has it: ``$libdir/hstore`` is ``hstore``."""
+    name = probin[: -len(".so")] if probin.endswith(".so") else probin
+    return name[len("$libdir/") :] if name.startswith("$libdir/") else name
+
+
+def hba_methods(text: str) -> tuple[str, ...]:
+    """Return the methods of a pg_hba.conf in its order, each once; for servers that do not list their rules."""
+    methods = []
+    for line in text.splitlines():
+        # A list of names may have blanks behind its commas.
+        fields = re.findall(r'(?:"[^"]*"|[^\s"])+', re.sub(r",\s+", ",", line.partition("#")[0]))
+        if not fields:
+            continue
+        at = 3 if fields[0] == "local" else 4
+        if at == 4 and len(fields) > 5 and re.fullmatch(r"[\d.]+|[0-9a-fA-F:.]*:[0-9a-fA-F:.]*", fields[3]):
+            at = 5  # a bare address, with its mask behind it
+        if len(fields) > at:
+            methods.append(fields[at])
+    return tuple(dict.fromkeys(methods))

@@ -71,25 +71,38 @@ class Extension:
 
 
 @dataclass(frozen=True)
+class Library:
+    """A library that C functions of one database load: without ``$libdir/`` and ``.so``, else a whole path."""
+
+    database: str
+    name: str
+
+
+@dataclass(frozen=True)
 class Setting:
-    """A server setting that differs from its default.
+    """A server setting that is set somewhere; ``differs``: to something else than its default.
 
     ``source`` is pg_settings' own word (configuration file, command line,
-    environment variable); ``place`` is ``file:line``, empty where there is none.
-    ``value`` is left empty for those that may hold a secret (primary_conninfo).
+    environment variable; database, user, database user, global for what ALTER
+    DATABASE and ALTER ROLE set). ``place`` is ``file:line``, or names the database
+    and the role, empty where there is none. ``value`` is left empty for those that
+    may hold a secret (primary_conninfo).
     """
 
     name: str
     value: str
     source: str
     place: str = ""
+    differs: bool = True
 
 
 @dataclass(frozen=True)
 class Collation:
-    """The collation version that a database's text indexes were built with, and the one of the libraries that run.
+    """A collation that orders text by libc (``provider`` c) or ICU (i): a database's own, or one that columns name.
 
-    Both are empty where nobody can tell: with musl, and before Postgres 15 for a
+    ``name`` is ``default`` for the database's own. ``recorded`` is the version that
+    its indexes were built with, ``actual`` the one of the libraries that run. Both
+    are empty where nobody can tell: with musl, and before Postgres 15 for a
     database's own collation.
     """
 
@@ -98,6 +111,7 @@ class Collation:
     provider: str
     recorded: str
     actual: str
+    locale: str = ""
 
 
 @dataclass(frozen=True)
@@ -113,6 +127,10 @@ class Inventory:
     """The methods that pg_hba.conf names, in its order, each once."""
     md5_roles: tuple[str, ...]
     password_encryption: str
+    text_index_bytes: int = 0
+    text_partitions: int = 0
+    """Tables that are partitioned by ranges of such text: its order decides where a row belongs."""
+    libraries: tuple[Library, ...] = ()
 
 
 @dataclass(frozen=True)
