@@ -72,10 +72,14 @@ class Extension:
 
 @dataclass(frozen=True)
 class Library:
-    """A library that C functions of one database load: without ``$libdir/`` and ``.so``, else a whole path."""
+    """A library that C functions of one database load: without ``$libdir/`` and ``.so``, else a whole path.
+
+    ``extension`` is the one that brought the functions, empty where none did.
+    """
 
     database: str
     name: str
+    extension: str = ""
 
 
 @dataclass(frozen=True)
@@ -151,9 +155,10 @@ class Way:
 class Comparison:
     """What stands between a cluster and a candidate image.
 
-    ``blockers`` forbid every way; ``reindex``: whether text indexes have to be
-    built anew on the way that moves files; ``updates``: extensions that
-    ALTER EXTENSION UPDATE takes to another version afterwards.
+    ``blockers`` forbid every way; ``reindex``: why the order of text changes under
+    indexes that a way takes along as files (all but the dump), empty where it does
+    not; how many those are only the inventory says. ``updates``: extensions, with the
+    version that they have now, that ALTER EXTENSION UPDATE takes to the image's own.
     """
 
     same_image: bool
