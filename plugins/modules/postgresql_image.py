@@ -21,9 +21,10 @@ description:
     The original directory is neither written nor started by anything but its own image, and stays until the operation
     is committed.
   - Configuration files are carried over. What the new major version no longer knows becomes a comment there, and is
-    listed in RV(settings_left_out). The authentication rules, the passwords and C(password_encryption) stay as they are.
-  - Whether the image is the wanted one is decided by its id, not by its tag, so that a newer build of one tag is another
-    image. The image has to be on the engine; it is not pulled unasked.
+    listed in RV(settings_left_out). The authentication rules, the passwords and C(password_encryption) stay as they
+    are.
+  - Whether the image is the wanted one is decided by its id, not by its tag, so that a newer build of one tag is
+    another image. The image has to be on the engine; it is not pulled unasked.
   - Every step is journaled before it is made. Killed anywhere, the next run goes on or rolls back by itself. A failure
     before the proof is undone, and the service runs on the old image again.
 extends_documentation_fragment:

@@ -77,6 +77,7 @@ def test_a_cluster_tells_what_another_image_has_to_bring(lab: Lab, major: str) -
     container = lab.start(major, "-c", "work_mem=8MB", "-c", "archive_command=secret-of-archive")
     with lab.session(container) as connection:
         connection.run("CREATE EXTENSION hstore VERSION '1.4' SCHEMA public")
+        connection.run("CREATE FUNCTION public.own() RETURNS trigger LANGUAGE c AS '$libdir/lo', 'lo_manage'")
         connection.run("ALTER SYSTEM SET statement_timeout = '77s'")
         connection.run("SELECT pg_reload_conf()")
         connection.run("CREATE ROLE app LOGIN")
@@ -102,7 +103,8 @@ def test_a_cluster_tells_what_another_image_has_to_bring(lab: Lab, major: str) -
         found = take_inventory(connection, lab.observe(container))
 
     assert Extension("postgres", "hstore", "1.4") in found.extensions
-    assert Library("postgres", "hstore") in found.libraries
+    assert Library("postgres", "hstore", "hstore") in found.libraries
+    assert Library("postgres", "lo") in found.libraries
     assert {e.database for e in found.extensions if e.name == "pg_trgm"} == {"template1"}
     assert {e.database for e in found.extensions if e.name == "plpgsql"} == {"postgres", "template1", "plain"}
     assert found.text_indexes == 4  # two in postgres; the German and the ICU one in plain

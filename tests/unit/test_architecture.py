@@ -62,8 +62,8 @@ MODULE_LINES, UTILITY_LINES = 160, 330
 FILES = sorted((ROOT / "plugins").rglob("*.py"))
 MODULES = sorted(path for path in (ROOT / "plugins/modules").glob("*.py") if path.name != "__init__.py")
 PURE_STEMS = (
-    "compatibility", "contents", "model", "places", "plan", "planner", "preflight", "rollback_plan", "starting",
-    "strategy", "transfer",
+    "compatibility", "contents", "costs", "model", "needs", "places", "plan", "planner", "preflight", "rollback_plan",
+    "starting", "strategy", "transfer",
 )  # fmt: skip
 PLANNING = [path for path in FILES if path.stem in PURE_STEMS or path.stem.startswith("plan_")]
 

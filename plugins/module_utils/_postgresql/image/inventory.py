@@ -78,13 +78,17 @@ def _in_database(session: Session, version: int, own_is_sensitive: bool) -> _InD
     name = session.database
     extensions = session.rows("SELECT extname, extversion FROM pg_extension ORDER BY extname")
     libraries = session.rows(
-        "SELECT DISTINCT probin FROM pg_proc WHERE oid >= %s AND probin IS NOT NULL ORDER BY 1", (FIRST_OF_USERS,)
+        "SELECT DISTINCT p.probin, coalesce(e.extname, '') FROM pg_proc p LEFT JOIN pg_depend d"
+        " ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'"
+        " LEFT JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND e.oid = d.refobjid"
+        " WHERE p.oid >= %s AND p.probin IS NOT NULL ORDER BY 1, 2",
+        (FIRST_OF_USERS,),
     )
     indexes, index_bytes = session.rows(_text_indexes(version, own_is_sensitive))[0]
     partitions = session.scalar(_text_partitions(version, own_is_sensitive)) if version >= 100000 else 0
     return _InDatabase(
         extensions=tuple(Extension(name, *row) for row in extensions),
-        libraries=tuple(Library(name, contents.library_of(probin)) for (probin,) in libraries),
+        libraries=tuple(Library(name, contents.library_of(probin), extension) for probin, extension in libraries),
         collations=tuple(Collation(name, *row) for row in session.rows(_named_collations(version))),
         text_indexes=indexes,
         text_index_bytes=index_bytes,

@@ -68,12 +68,12 @@ class CandidateImage:
 
     @staticmethod
     def from_dict(raw: Mapping[str, Any]) -> CandidateImage:
-        lists = {name: tuple(raw[name]) for name in ("volumes", "libraries", "locales")}
+        lists = {name: tuple(raw[name]) for name in ("volumes", "libraries", "locales", "parameters")}
         return CandidateImage(**{**raw, **lists, "user": (raw["user"][0], raw["user"][1])})
 
     def without_lists(self) -> CandidateImage:
         """Return what a step has to know; what is available was compared before."""
-        return replace(self, extensions={}, updates={}, libraries=(), locales=())
+        return replace(self, extensions={}, updates={}, libraries=(), locales=(), parameters=())
 
 
 @dataclass(frozen=True)
@@ -102,10 +102,14 @@ class Extension:
 
 @dataclass(frozen=True)
 class Library:
-    """A library that C functions of one database load: without ``$libdir/`` and ``.so``, else a whole path."""
+    """A library that C functions of one database load: without ``$libdir/`` and ``.so``, else a whole path.
+
+    ``extension`` is the one that brought the functions, empty where none did.
+    """
 
     database: str
     name: str
+    extension: str = ""
 
 
 @dataclass(frozen=True)
@@ -181,9 +185,10 @@ class Way:
 class Comparison:
     """What stands between a cluster and a candidate image.
 
-    ``blockers`` forbid every way; ``reindex``: whether text indexes have to be
-    built anew on the way that moves files; ``updates``: extensions that
-    ALTER EXTENSION UPDATE takes to another version afterwards.
+    ``blockers`` forbid every way; ``reindex``: why the order of text changes under
+    indexes that a way takes along as files (all but the dump), empty where it does
+    not; how many those are only the inventory says. ``updates``: extensions, with the
+    version that they have now, that ALTER EXTENSION UPDATE takes to the image's own.
     """
 
     same_image: bool
