@@ -40,7 +40,7 @@ SET_BY_SESSIONS = ("client", "session")
 def take_inventory(session: Session, cluster: Cluster) -> Inventory:
     """Ask a running server, as a superuser, what another image has to bring. Changes nothing, returns no secret."""
     version = cluster.server_version_num
-    own = _own_collations(session, cluster)
+    own = own_collations(session, cluster)
     sensitive = {collation.database for collation in own}
     names = tuple(database.name for database in cluster.databases if database.allows_connections)
     found = each_database(session, names, lambda there: _in_database(there, version, there.database in sensitive))
@@ -103,7 +103,7 @@ def orders_by_library(provider: str, locale: str) -> bool:
     return provider == "c" and locale.lower() not in NO_ORDER_OF_LIBC and not locale.lower().startswith("c.")
 
 
-def _own_collations(session: Session, cluster: Cluster) -> tuple[Collation, ...]:
+def own_collations(session: Session, cluster: Cluster) -> tuple[Collation, ...]:
     """Return the collation of each database that has an order to lose, template0 among them."""
     versions: dict[str, tuple[str, str]] = {}
     if cluster.server_version_num >= 150000:
@@ -155,10 +155,20 @@ def _depends(vector: str, version: int, own_is_sensitive: bool) -> str:
 
 
 def _text_indexes(version: int, own_is_sensitive: bool) -> str:
+    return (
+        "SELECT count(*), coalesce(sum(pg_relation_size(i.indexrelid)), 0)::bigint"
+        f" {from_text_indexes(version, own_is_sensitive)}"
+    )
+
+
+def from_text_indexes(version: int, own_is_sensitive: bool) -> str:
+    """Return the FROM and the WHERE of a query for the indexes of a database whose order is a library's.
+
+    ``i`` is their pg_index, ``r`` their pg_class. ``own_is_sensitive``: whether the database's own collation is one.
+    """
     # A hash keeps no order; a partitioned index has no content of its own.
     return (
-        "SELECT count(*), coalesce(sum(pg_relation_size(i.indexrelid)), 0)::bigint FROM pg_index i"
-        " JOIN pg_class r ON r.oid = i.indexrelid JOIN pg_am a ON a.oid = r.relam"
+        "FROM pg_index i JOIN pg_class r ON r.oid = i.indexrelid JOIN pg_am a ON a.oid = r.relam"
         f" WHERE i.indexrelid >= {FIRST_OF_USERS} AND r.relkind = 'i' AND r.relpersistence <> 't'"
         f" AND a.amname <> 'hash' AND {_depends('i.indcollation', version, own_is_sensitive)}"
     )

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import (
@@ -134,13 +135,22 @@ def steps_for(
         steps += _copy_steps(copied, transfer, WARM_KINDS, f"prepare the copy of {transfer.name}", PREPARE)
         moving += _copy_steps(copied, transfer, MOVE_KINDS, f"copy {transfer.name}", SWITCH)
         identified_by = f"upgrade {transfer.name}"
-        args = {**one, "sides": sides, "made_by": made, "copied_by": copied.strategy}
+        args = {**one, "sides": sides, "made_by": made, "copied_by": copied.strategy, "refresh": refresh_args(found)}
         moving.append(Step("upgrade", identified_by, SWITCH, args))
+    refreshes = strategy == SWAP and bool(found.comparison.reindex or found.comparison.updates)
+    refreshed_by = f"refresh {transfer.service}"
+    if refreshes and found.comparison.reindex:
+        args = {**one, "refreshed_by": refreshed_by}
+        steps.append(Step("order_back", f"promise the order of {transfer.service}", SWITCH, args))
     steps += stop_steps(found.findings.dependents, found.findings.stores, context)
     steps += moving
     if found.findings.rewrite.paths:
         steps.append(Step("rewrite", "rewrite the compose file", SWITCH, rewrite_args(request, transfer)))
-    steps += start_steps(context, identified_by)
+    starting = start_steps(context, identified_by)
+    if refreshes:
+        refreshing = {**one, "refresh": refresh_args(found)}
+        starting.insert(-1, Step("refresh_service", refreshed_by, SWITCH, refreshing))
+    steps += starting
     steps += after_steps(found.findings.dependents, everything)
     if strategy == PG_UPGRADE:
         if copied.strategy == REPLICA:
@@ -150,6 +160,14 @@ def steps_for(
         retaining = "retain" if transfer.origin.is_volume else "keep_in_place"
         steps.append(Step(retaining, f"retain the original of {transfer.name}", FINISH, one))
     return tuple(steps)
+
+
+def refresh_args(found: ImageFindings) -> dict[str, Any]:
+    """Return what has to be done to the cluster for the libraries of the new image."""
+    return {
+        "order_changed": found.comparison.reindex,
+        "updates": [asdict(extension) for extension in found.comparison.updates],
+    }
 
 
 def _copy_steps(copied: Transfer, upgraded: Transfer, kinds: Mapping[str, str], name: str, phase: str) -> list[Step]:

@@ -15,14 +15,16 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execu
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Step
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import observe_cluster
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image import statistics, upgrade
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.model import Sides
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.model import Extension, Sides
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.programs import (
     Programs,
     copy_programs,
 )
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.refresh import refresh
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.way_back import ReturnToOriginal
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.model import Cluster
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.paths import owner_of
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.session import Session
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.standby_steps import STANDBY_HANDLERS
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.store import postgresql_store
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.handlers import STORAGE_HANDLERS
@@ -105,7 +107,7 @@ class Upgrade(StagedMove):
     """pg_upgrade from the copy to the new cluster, which becomes the goal.
 
     args: ``transfer``, ``sides``, ``made_by``: name of the step that made the cluster, ``copied_by``: the strategy
-    of the copy.
+    of the copy, ``refresh``: as for :class:`RefreshService`.
     """
 
     def fill(self, transfer: Transfer, step: Step, context: Context[World]) -> Evidence:
@@ -125,13 +127,64 @@ class Upgrade(StagedMove):
         if step.args["copied_by"] == REPLICA:
             upgrade.recover(bench, programs)
         upgrade.upgrade(bench, cluster, programs)
+        refreshed: Evidence = {}
+        if step.args["refresh"]["order_changed"] or step.args["refresh"]["updates"]:
+            with upgrade.served(bench, cluster) as session:
+                refreshed = _refresh(session, step)
         upgrade.place_configuration(bench)
         upgrade.give_to(transfer.staging, sides.new.user)
         durable.sync_file_system(transfer.staging)
-        return {"identities": {transfer.name: dict(self.prove(transfer, context))}}
+        return {**refreshed, "identities": {transfer.name: dict(self.prove(transfer, context))}}
 
     def prove(self, transfer: Transfer, context: Context[World]) -> Identity:
         return context.world.store(transfer).prove_stopped(transfer.staged_data, transfer.store_facts)
+
+
+class RefreshService(SelfProving):
+    """Indexes and extensions of a service that runs on other libraries, before anybody uses it.
+
+    args: ``transfer``, ``refresh``: ``order_changed`` and ``updates`` (each extension with database and version now).
+    """
+
+    def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
+        return context.evidence.get(step.name)
+
+    def apply(self, step: Step, context: Context[World]) -> Evidence:
+        transfer, world = transfer_of(step), context.world
+        container = the_container(world, transfer)
+        world.store(transfer).wait_ready(world.engine, container.id, transfer.store_facts, world.ready_timeout)
+        with postgresql_store(world).session(world.engine, container) as session:
+            return _refresh(session, step)
+
+    def undo(self, step: Step, context: Context[World]) -> Evidence:
+        return {}  # what the old libraries need is done when the old image runs: see OrderBack
+
+
+class OrderBack(SelfProving):
+    """Where the change is undone after indexes were built in the new order, they are built in the old one again.
+
+    It comes first in the downtime and does nothing, so that its undo comes last, when the old image serves. args:
+    ``transfer``, ``refreshed_by``: name of the step that may have built them.
+    """
+
+    def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
+        return context.evidence.get(step.name)
+
+    def apply(self, step: Step, context: Context[World]) -> Evidence:
+        return {}
+
+    def undo(self, step: Step, context: Context[World]) -> Evidence:
+        transfer, world, history = transfer_of(step), context.world, context.operation.history()
+        if step.args["refreshed_by"] not in history.intents:
+            return {}
+        with postgresql_store(world).session(world.engine, the_container(world, transfer)) as session:
+            return refresh(session, order_changed=True, updates=())
+
+
+def _refresh(session: Session, step: Step) -> Evidence:
+    wanted = step.args["refresh"]
+    updates = [Extension(**extension) for extension in wanted["updates"]]
+    return refresh(session, order_changed=bool(wanted["order_changed"]), updates=updates)
 
 
 class UntilUpgraded(SelfProving):
@@ -218,6 +271,8 @@ IMAGE_HANDLERS: dict[str, Handler[World]] = {
     "keep_image": KeepImage(),
     "make_cluster": MakeCluster(),
     "upgrade": Upgrade(),
+    "refresh_service": RefreshService(),
+    "order_back": OrderBack(),
     "discard": Discard(),
     "analyze": Analyze(),
     **{

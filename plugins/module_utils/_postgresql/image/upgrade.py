@@ -14,18 +14,28 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Bind, Container, Helper
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import helpers, paths, scratch, shutdown
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import (
+    helpers,
+    paths,
+    readiness,
+    scratch,
+    second_server,
+    shutdown,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.basebackup import make_owned
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.control import ControlData
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.control import ControlData, read_control
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image import configuration
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.programs import TARGET, Programs
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.model import Cluster
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.session import Session, connect
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.transport import Login
 
 ROLE = "pg-upgrade"
@@ -208,6 +218,33 @@ def upgrade(bench: Bench, cluster: Cluster, programs: Programs, tick: Callable[[
             f"pg_upgrade failed:\n{_said(bench, finished.output)}",
             next_command="remove the cause that pg_upgrade names, or set strategy: dump, and run the same task again",
         )
+
+
+@contextmanager
+def served(bench: Bench, cluster: Cluster) -> Iterator[Session]:
+    """Serve ``new`` by its own image, to nobody but the session that is handed out; at the end it is shut down."""
+    settings = {**second_server.ISOLATED, "shared_preload_libraries": cluster.shared_preload_libraries}
+    arguments = tuple(part for name, value in settings.items() for part in ("-c", f"{name}={value}"))
+    place = bench.seen(bench.new)
+    postgres = bench.helper(bench.image_id, "postgres", "-D", place, *arguments, PGDATA=place)
+    with helpers.running(bench.engine, postgres) as container_id:
+        readiness.wait_ready(
+            bench.engine,
+            container_id,
+            deadline=time.monotonic() + MINUTES,
+            clock=time.monotonic,
+            pause=time.sleep,
+            expect_system_identifier=read_control(bench.new).system_identifier,
+            tcp=False,
+            login=readiness.Login(user=cluster.superuser, database="template1"),
+        )
+        container = bench.engine.container(container_id)
+        if container is None:
+            raise StatefulError("The server of the new cluster was removed by somebody else while it worked.")
+        with connect(bench.engine, container, user=cluster.superuser, database="template1") as session:
+            yield session
+        bench.engine.stop(container_id, signal=shutdown.FAST_SHUTDOWN, timeout=10 * MINUTES)
+    shutdown.prove_shut_down(bench.new)
 
 
 def place_configuration(bench: Bench) -> None:

@@ -148,7 +148,16 @@ def plan_image_way_back(
     hunks = hunks_of(operation)
     if hunks:
         steps.append(Step("reverse_files", "take our lines out of the compose file", SWITCH, {"hunks": list(hunks)}))
-    steps += start_steps(context, stopped_by)
+    starting = start_steps(context, stopped_by)
+    # What was built in the order of the new libraries is built in that of the old ones again.
+    reordered = [step for step in operation.plan.steps if step.kind == "order_back"]
+    if reordered:
+        refreshed_by = f"refresh {back.service}"
+        one = {"transfer": back.as_dict()}
+        steps.insert(0, Step("order_back", reordered[0].name, SWITCH, {**one, "refreshed_by": refreshed_by}))
+        refreshing = {**one, "refresh": {"order_changed": "the way back", "updates": []}}
+        starting.insert(-1, Step("refresh_service", refreshed_by, SWITCH, refreshing))
+    steps += starting
     if done.strategy == SWAP:
         steps.insert(0, Step("count_before", "count", PREPARE, everything))
         steps += after_steps(dependents, everything)

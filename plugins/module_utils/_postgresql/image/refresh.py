@@ -1,0 +1,85 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a cluster needs when other libraries serve it: indexes in the new order of text, and newer extensions.
+
+The indexes come first and the note of the new collation version last: a run that
+is killed in between finds the old version noted, and builds them again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import observe_cluster
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.inventory import (
+    from_text_indexes,
+    own_collations,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.model import Extension
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.session import Session
+
+FIRST_WITH_COLLATION_VERSIONS = 100000
+FIRST_WITH_DATABASE_VERSIONS = 150000
+# It has more than one extension and scripts that lead from any version to any.
+POSTGIS = "postgis"
+
+
+def refresh(session: Session, *, order_changed: bool, updates: Sequence[Extension]) -> Mapping[str, Any]:
+    """Build text indexes anew if their order changed, update the extensions, note the collation versions.
+
+    The session's login is a superuser. Returns how many indexes were built anew and what was updated. May be run again.
+    """
+    cluster = observe_cluster(session)
+    version, rebuilt, updated = cluster.server_version_num, 0, []
+    sensitive = {collation.database for collation in own_collations(session, cluster)}
+    for database in cluster.databases:
+        if not database.allows_connections:
+            continue
+        with session.sibling(database.name) as there:
+            there.without_timeouts()
+            if order_changed:
+                rebuilt += _rebuild(there, version, database.name in sensitive)
+            updated += [_update(there, extension) for extension in updates if extension.database == database.name]
+            if version >= FIRST_WITH_COLLATION_VERSIONS:
+                _note_collations(there)
+    if version >= FIRST_WITH_DATABASE_VERSIONS:
+        for (name,) in session.rows(
+            "SELECT quote_ident(datname) FROM pg_database"
+            " WHERE datcollversion IS DISTINCT FROM pg_database_collation_actual_version(oid)"
+        ):
+            session.run(f"ALTER DATABASE {name} REFRESH COLLATION VERSION")
+    return {"indexes_rebuilt": rebuilt, "extensions_updated": updated}
+
+
+def _rebuild(session: Session, version: int, own_is_sensitive: bool) -> int:
+    """Build the indexes anew; one that is unique finds the rows that are the same in the new order."""
+    names = session.rows(
+        f"SELECT i.indexrelid::regclass::text {from_text_indexes(version, own_is_sensitive)}"
+        " ORDER BY pg_relation_size(i.indexrelid), 1"
+    )
+    for (name,) in names:
+        session.run(f"REINDEX INDEX {name}")
+    return len(names)
+
+
+def _update(session: Session, extension: Extension) -> str:
+    if extension.name == POSTGIS:
+        session.rows("SELECT postgis_extensions_upgrade()")
+    else:
+        quoted = session.scalar("SELECT quote_ident(%s)", (extension.name,))
+        session.run(f"ALTER EXTENSION {quoted} UPDATE")
+    now = session.scalar("SELECT extversion FROM pg_extension WHERE extname = %s", (extension.name,))
+    return f"{extension.name} in {extension.database}: {extension.version} to {now}"
+
+
+def _note_collations(session: Session) -> None:
+    for (name,) in session.rows(
+        "SELECT format('%I.%I', n.nspname, c.collname) FROM pg_collation c"
+        " JOIN pg_namespace n ON n.oid = c.collnamespace"
+        " WHERE c.collversion IS NOT NULL AND c.collversion IS DISTINCT FROM pg_collation_actual_version(c.oid)"
+        " AND pg_collation_actual_version(c.oid) IS NOT NULL"
+    ):
+        session.run(f"ALTER COLLATION {name} REFRESH VERSION")
