@@ -27,6 +27,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.mode
 MANY_RELATIONS = 3000
 GLIBC_THAT_CHANGED_MOST = (2, 28)
 ANOTHER_CLUSTER = (PG_UPGRADE, DUMP)
+TEMPLATE0 = "template0"
 STANDBY = "standby"
 CLONE = "clone"
 COPY = "copy"
@@ -238,7 +239,10 @@ def _reindex_warnings(subject: Subject, reindex: str) -> Iterable[str]:
     inventory = subject.inventory
     # Only musl records none. The server refuses to refresh from none to one, so this stays after the indexes were
     # rebuilt, and is no reason to rebuild them.
-    unrecorded = dict.fromkeys(c.database for c in inventory.collations if c.actual and not c.recorded)
+    # Of template0, which nobody writes to, no server records one.
+    unrecorded = dict.fromkeys(
+        c.database for c in inventory.collations if c.actual and not c.recorded and c.database != TEMPLATE0
+    )
     if unrecorded:
         yield (
             f"No collation version is recorded in {shown(unrecorded)}, which were made on another libc: if the text"

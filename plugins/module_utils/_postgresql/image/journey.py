@@ -15,7 +15,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import Operation, OperationStore
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image import planner, preflight, report
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image import plan_text, planner, preflight
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.model import ImageRequest
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.survey import data_of, survey
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage import report as of_moves
@@ -81,8 +81,8 @@ class ImageJourney:
         made = plan_of(
             goal,
             steps,
-            summary=report.summary(request, found, backup_dir),
-            text=report.plan_text(request, found, blockers, warnings, backup_dir),
+            summary=plan_text.summary(request, found, backup_dir),
+            text=plan_text.plan_text(request, found, blockers, warnings, backup_dir),
             project_dir=request.storage.project_dir,
             compose=compose_facts(world),
             diff=[dict(changed) for changed in found.findings.rewrite.diff],

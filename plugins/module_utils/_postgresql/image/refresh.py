@@ -46,9 +46,10 @@ def refresh(session: Session, *, order_changed: bool, updates: Sequence[Extensio
             if version >= FIRST_WITH_COLLATION_VERSIONS:
                 _note_collations(there)
     if version >= FIRST_WITH_DATABASE_VERSIONS:
+        # Where none is noted (template0, and whatever musl made) the server refuses to note one.
         for (name,) in session.rows(
             "SELECT quote_ident(datname) FROM pg_database"
-            " WHERE datcollversion IS DISTINCT FROM pg_database_collation_actual_version(oid)"
+            " WHERE datcollversion <> pg_database_collation_actual_version(oid)"
         ):
             session.run(f"ALTER DATABASE {name} REFRESH COLLATION VERSION")
     return {"indexes_rebuilt": rebuilt, "extensions_updated": updated}
@@ -79,7 +80,6 @@ def _note_collations(session: Session) -> None:
     for (name,) in session.rows(
         "SELECT format('%I.%I', n.nspname, c.collname) FROM pg_collation c"
         " JOIN pg_namespace n ON n.oid = c.collnamespace"
-        " WHERE c.collversion IS NOT NULL AND c.collversion IS DISTINCT FROM pg_collation_actual_version(c.oid)"
-        " AND pg_collation_actual_version(c.oid) IS NOT NULL"
+        " WHERE c.collversion <> pg_collation_actual_version(c.oid)"
     ):
         session.run(f"ALTER COLLATION {name} REFRESH VERSION")
