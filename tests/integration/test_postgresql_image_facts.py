@@ -6,14 +6,19 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import OPERATION_LABEL
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import OPERATION_LABEL, ROLE_LABEL
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.candidate import examine
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.candidate import ROLE, examine
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.inventory import take_inventory
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.model import (
     Extension,
@@ -29,6 +34,20 @@ from tests.sandbox import images
 def lab(tmp_path: Path) -> Iterator[Lab]:
     with postgresql_lab.lab(tmp_path) as made:
         yield made
+
+
+def ask_module(lab: Lab, **arguments: Any) -> dict[str, Any]:
+    done = subprocess.run(
+        [sys.executable, "-m", "ansible_collections.selfhost.stateful.plugins.modules.postgresql_image_info"],
+        input=json.dumps({"ANSIBLE_MODULE_ARGS": {"docker_host": lab.host.host, **arguments}}),
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout, done.stderr
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
 
 
 def test_images_tell_what_they_bring(lab: Lab) -> None:
@@ -111,7 +130,7 @@ def test_a_cluster_tells_what_another_image_has_to_bring(lab: Lab, major: str) -
     assert found.text_index_bytes == 4 * 8192
     assert found.text_partitions == 1
     own = {c.database: c for c in found.collations if c.name == "default"}
-    assert own.keys() == {"postgres", "template0", "template1"}
+    assert own.keys() == {"postgres", "template1"}
     assert (own["postgres"].provider, own["postgres"].locale) == ("c", "en_US.utf8")
     assert bool(own["postgres"].actual) == (number >= 15)
     assert own["postgres"].recorded == own["postgres"].actual
@@ -133,3 +152,39 @@ def test_a_cluster_tells_what_another_image_has_to_bring(lab: Lab, major: str) -
     assert settings["app.jwt_secret", "user"] == Setting("app.jwt_secret", "", "user", "role app")
     assert not settings["max_connections", "configuration file"].differs
     assert "secret-of" not in repr(found)
+
+    told = ask_module(lab, container=container.name)
+    assert told["changed"] is False
+    assert told["image_now"]["id"] == container.image_id
+    assert told["image_now"]["reference"] == images.ref(f"postgres:{major}")
+    assert "candidate" not in told
+    databases = {database["name"]: database for database in told["cluster"]["databases"]}
+    assert databases["postgres"]["extensions"]["hstore"] == "1.4"
+    assert "max_connections" not in {setting["name"] for setting in told["cluster"]["settings"]}
+
+    other = "18" if number < 18 else "17"
+    told = ask_module(lab, container=container.name, image=images.ref(f"postgres:{other}"))
+    assert told["blockers"] == [], told
+    assert told["candidate"]["major"] == other
+    ways = {way["strategy"]: way for way in told["strategies"]}
+    assert {name for name, way in ways.items() if way["possible"]} == (
+        {"pg_upgrade", "dump"} if number < 18 else {"dump"}
+    )
+    assert ways["dump"]["downtime_seconds"] > 0
+    assert {"database": "postgres", "name": "hstore", "version": "1.4"} in told["updates"]
+    assert "glibc changes" in told["reindex"]
+    assert "Roles with an md5 password (old)" in json.dumps(told["warnings"])
+    assert "secret-of" not in json.dumps(told)
+
+    told = ask_module(lab, container=container.name, image=images.ref(f"postgres:{major}"))
+    assert told["same_image"]
+    assert not any(way["possible"] for way in told["strategies"])
+
+    told = ask_module(lab, container=container.name, image="selfhost-sandbox/postgres:1")
+    assert told["failed"]
+    assert told["next_command"] == "docker pull selfhost-sandbox/postgres:1"
+
+    after = lab.engine.container(container.id)
+    assert after is not None
+    assert after.started_at == container.started_at
+    assert lab.engine.containers(labels={OPERATION_LABEL: "image-info", ROLE_LABEL: ROLE}) == []

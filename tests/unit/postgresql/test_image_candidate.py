@@ -159,6 +159,9 @@ def test_an_image_that_is_not_here_is_to_be_pulled() -> None:
     with pytest.raises(InvalidInput, match="no image") as caught:
         look(ImageEngine(here=None))
     assert caught.value.next_command == "docker pull postgres:17-alpine"
+    with pytest.raises(InvalidInput, match="no image") as caught:
+        examine(ImageEngine(here=None), "sha256:gone")  # type: ignore[arg-type]
+    assert caught.value.next_command == "docker images -a"
 
 
 @pytest.mark.parametrize("answers", [{}, {"postgres --version": "postgrest 12\n"}])

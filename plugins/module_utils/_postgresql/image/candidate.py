@@ -45,9 +45,9 @@ def examine(engine: Engine, reference: str, *, operation: str = "image-info") ->
     """
     image = engine.image(reference)
     if image is None:
-        raise InvalidInput(
-            f"There is no image {reference} on this host.", next_command=shell("docker", "pull", reference)
-        )
+        # What has no name cannot be pulled.
+        way_out = ("docker", "images", "-a") if reference.startswith("sha256:") else ("docker", "pull", reference)
+        raise InvalidInput(f"There is no image {reference} on this host.", next_command=shell(*way_out))
     _remove_ended(engine, operation)
     # Without the data of anybody, without a network: root in it reads what it brought along, and nothing else.
     helper = Helper(operation, ROLE, image.id, WAITING, user="0:0", environment=helpers.ENGLISH)

@@ -27,7 +27,6 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.mode
 MANY_RELATIONS = 3000
 GLIBC_THAT_CHANGED_MOST = (2, 28)
 ANOTHER_CLUSTER = (PG_UPGRADE, DUMP)
-TEMPLATE0 = "template0"
 STANDBY = "standby"
 CLONE = "clone"
 COPY = "copy"
@@ -239,19 +238,21 @@ def _reindex_warnings(subject: Subject, reindex: str) -> Iterable[str]:
     inventory = subject.inventory
     # Only musl records none. The server refuses to refresh from none to one, so this stays after the indexes were
     # rebuilt, and is no reason to rebuild them.
-    # Of template0, which nobody writes to, no server records one.
-    unrecorded = dict.fromkeys(
-        c.database for c in inventory.collations if c.actual and not c.recorded and c.database != TEMPLATE0
-    )
+    unrecorded = dict.fromkeys(c.database for c in inventory.collations if c.actual and not c.recorded)
     if unrecorded:
         yield (
-            f"No collation version is recorded in {shown(unrecorded)}, which were made on another libc: if the text"
-            " indexes were not rebuilt when they came here, REINDEX DATABASE is due."
+            f"No collation version is recorded in {shown(unrecorded)}, made on another libc: if the text indexes were"
+            " not rebuilt when the data came here, REINDEX DATABASE is due."
         )
     if not reindex:
         return
     what = f"{inventory.text_indexes} indexes on text ({inventory.text_index_bytes / costs.MIB:.0f} MiB)"
-    yield f"The order of text changes: {reindex}. {what} have to be built anew wherever files are taken along."
+    told = (
+        f"{what} have to be built anew wherever files are taken along"
+        if inventory.text_indexes
+        else "No index depends on it"
+    )
+    yield f"The order of text changes: {reindex}. {told}."
     if inventory.text_partitions:
         yield (
             f"{inventory.text_partitions} tables are partitioned by ranges of text: in the new order, rows may belong"

@@ -104,7 +104,7 @@ def orders_by_library(provider: str, locale: str) -> bool:
 
 
 def own_collations(session: Session, cluster: Cluster) -> tuple[Collation, ...]:
-    """Return the collation of each database that has an order to lose, template0 among them."""
+    """Return the collation of each database that has an order to lose; template0 has none, and records no version."""
     versions: dict[str, tuple[str, str]] = {}
     if cluster.server_version_num >= 150000:
         for name, recorded, actual in session.rows(
@@ -115,7 +115,7 @@ def own_collations(session: Session, cluster: Cluster) -> tuple[Collation, ...]:
     found = []
     for database in cluster.databases:
         locale = database.locale if database.provider == "i" else database.collate
-        if orders_by_library(database.provider, locale):
+        if database.name != "template0" and orders_by_library(database.provider, locale):
             recorded, actual = versions.get(database.name, ("", ""))
             found.append(Collation(database.name, OWN, database.provider, recorded, actual, locale))
     return tuple(found)
