@@ -15,6 +15,10 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execu
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Step
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import observe_cluster
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image import statistics, upgrade
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.foreign_options import (
+    foreign_options,
+    take_out,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.model import Extension, Sides
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.programs import (
     Programs,
@@ -88,6 +92,7 @@ class MakeCluster(SelfProving):
         programs = copy_programs(container, sides.old, _programs_directory(context, transfer))
         with postgresql_store(world).session(world.engine, container) as session:
             cluster, login = observe_cluster(session), session.login
+            foreign = foreign_options(session, cluster)
         upgrade.make_cluster(bench, cluster, sides.new.server_version_num)
         left_out = upgrade.carry_configuration(bench, cluster, source)
         upgrade.check(bench, container, cluster, programs, login, source)
@@ -96,6 +101,7 @@ class MakeCluster(SelfProving):
             "owner": list(bench.owner),
             "cluster": cluster.as_dict(),
             "left_out": [str(each) for each in left_out],
+            "foreign_options": foreign,
         }
 
     def undo(self, step: Step, context: Context[World]) -> Evidence:
@@ -124,12 +130,15 @@ class Upgrade(StagedMove):
             durable.fsync_directory(bench.work)
         # A standby's first: it ends its recovery by the configuration that it followed with.
         upgrade.make_bare(bench, cluster)
-        if step.args["copied_by"] == REPLICA:
-            upgrade.recover(bench, programs)
+        if known["foreign_options"]:
+            with upgrade.served(bench, cluster, bench.old_image_id, bench.old) as session:
+                take_out(session, cluster)
+        elif step.args["copied_by"] == REPLICA:
+            upgrade.recover(bench)
         upgrade.upgrade(bench, cluster, programs)
         refreshed: Evidence = {}
         if step.args["refresh"]["order_changed"] or step.args["refresh"]["updates"]:
-            with upgrade.served(bench, cluster) as session:
+            with upgrade.served(bench, cluster, bench.image_id, bench.new) as session:
                 refreshed = _refresh(session, step)
         upgrade.place_configuration(bench)
         upgrade.give_to(transfer.staging, sides.new.user)

@@ -181,7 +181,7 @@ def _as_named(container: Container, path: str) -> str:
     return paths.resolve_inside(root, path)[len(root) :]
 
 
-def recover(bench: Bench, programs: Programs) -> ControlData:
+def recover(bench: Bench) -> ControlData:
     """Have the old server end the recovery of ``old``, as a primary, and shut it down.
 
     A standby that was stopped is no primary that was shut down, and pg_upgrade wants one. A single user's server
@@ -221,12 +221,12 @@ def upgrade(bench: Bench, cluster: Cluster, programs: Programs, tick: Callable[[
 
 
 @contextmanager
-def served(bench: Bench, cluster: Cluster) -> Iterator[Session]:
-    """Serve ``new`` by its own image, to nobody but the session that is handed out; at the end it is shut down."""
+def served(bench: Bench, cluster: Cluster, image_id: str, directory: str) -> Iterator[Session]:
+    """Serve ``old`` or ``new`` by its own image, to nobody but the session that is handed out, and shut it down."""
     settings = {**second_server.ISOLATED, "shared_preload_libraries": cluster.shared_preload_libraries}
     arguments = tuple(part for name, value in settings.items() for part in ("-c", f"{name}={value}"))
-    place = bench.seen(bench.new)
-    postgres = bench.helper(bench.image_id, "postgres", "-D", place, *arguments, PGDATA=place)
+    place = bench.seen(directory)
+    postgres = bench.helper(image_id, "postgres", "-D", place, *arguments, PGDATA=place)
     with helpers.running(bench.engine, postgres) as container_id:
         readiness.wait_ready(
             bench.engine,
@@ -234,17 +234,19 @@ def served(bench: Bench, cluster: Cluster) -> Iterator[Session]:
             deadline=time.monotonic() + MINUTES,
             clock=time.monotonic,
             pause=time.sleep,
-            expect_system_identifier=read_control(bench.new).system_identifier,
+            expect_system_identifier=read_control(directory).system_identifier,
             tcp=False,
             login=readiness.Login(user=cluster.superuser, database="template1"),
         )
         container = bench.engine.container(container_id)
         if container is None:
-            raise StatefulError("The server of the new cluster was removed by somebody else while it worked.")
+            raise StatefulError(
+                "The server of a cluster that is upgraded was removed by somebody else while it worked."
+            )
         with connect(bench.engine, container, user=cluster.superuser, database="template1") as session:
             yield session
         bench.engine.stop(container_id, signal=shutdown.FAST_SHUTDOWN, timeout=10 * MINUTES)
-    shutdown.prove_shut_down(bench.new)
+    shutdown.prove_shut_down(directory)
 
 
 def place_configuration(bench: Bench) -> None:
