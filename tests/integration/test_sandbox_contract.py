@@ -23,6 +23,9 @@ from tests.sandbox._base import LABEL, wait_for
 
 OLDER = pytest.mark.matrix
 MAJORS = [pytest.param(13, marks=OLDER), pytest.param(15, marks=OLDER), 17, 18]
+# What image swaps are tested with besides.
+VARIANTS = ("13-older", "13-newer", "15-bookworm", "15-trixie", "15-postgis", "17-postgis")
+TAGS = [*MAJORS, *(pytest.param(tag, marks=OLDER) for tag in VARIANTS)]
 PROGRAMS = ("pg_basebackup", "pg_verifybackup", "pg_ctl", "pg_upgrade", "pg_controldata", "pgbench", "pg_dump", "psql")
 PASSWORD = ("-e", "POSTGRES_PASSWORD=secret")
 TRUST = ("-e", "POSTGRES_HOST_AUTH_METHOD=trust")
@@ -43,9 +46,9 @@ class Boxes:
         self.host.docker("run", "-d", "--name", name, *options, images.ref(key, self.host), *command)
         return name
 
-    def postgres(self, major: int, *command: str, options: Sequence[str] = PASSWORD) -> str:
+    def postgres(self, tag: int | str, *command: str, options: Sequence[str] = PASSWORD) -> str:
         """Start a server and wait for its final start: the one before listens on its socket alone."""
-        name = self.run(f"postgres:{major}", *command, options=options)
+        name = self.run(f"postgres:{tag}", *command, options=options)
         self.await_postgres(name)
         return name
 
@@ -122,14 +125,20 @@ def boxes(shared_engine: sandbox.Engine) -> Iterator[Boxes]:
         held.remove()
 
 
+def major_of(tag: int | str) -> int:
+    """Return the major that a tag begins with."""
+    return int(str(tag).partition("-")[0])
+
+
 def data_directory(major: int) -> str:
     """Return where a major keeps its data unless told otherwise."""
     return "/var/lib/postgresql/data" if major < 18 else f"/var/lib/postgresql/{major}/docker"
 
 
-@pytest.mark.parametrize("major", MAJORS)
-def test_the_image_declares_what_the_official_one_declares(shared_engine: sandbox.Engine, major: int) -> None:
-    ref = images.ref(f"postgres:{major}", shared_engine)
+@pytest.mark.parametrize("tag", TAGS)
+def test_the_image_declares_what_the_official_one_declares(shared_engine: sandbox.Engine, tag: int | str) -> None:
+    major = major_of(tag)
+    ref = images.ref(f"postgres:{tag}", shared_engine)
     config = json.loads(shared_engine.docker("image", "inspect", ref))[0]["Config"]
 
     assert list(config["Volumes"]) == ["/var/lib/postgresql/data" if major < 18 else "/var/lib/postgresql"]
@@ -142,11 +151,11 @@ def test_the_image_declares_what_the_official_one_declares(shared_engine: sandbo
     assert config["Labels"][LABEL] == "1"
 
 
-@pytest.fixture(scope="module", params=MAJORS)
+@pytest.fixture(scope="module", params=TAGS)
 def started(
     request: pytest.FixtureRequest, shared_engine: sandbox.Engine, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[Boxes, str, int]]:
-    """One server of each major after its first start with init files, for all tests that only look at it."""
+) -> Iterator[tuple[Boxes, str, int | str]]:
+    """One server of each image after its first start with init files, for all tests that only look at it."""
     files = tmp_path_factory.mktemp("initdb")
     files.chmod(0o755)
     (files / "1.sql").write_text("CREATE TABLE plain (t text);")
@@ -165,8 +174,9 @@ def started(
         held.remove()
 
 
-def test_a_first_start_makes_the_cluster_and_a_later_one_keeps_it(started: tuple[Boxes, str, int]) -> None:
-    boxes, name, major = started
+def test_a_first_start_makes_the_cluster_and_a_later_one_keeps_it(started: tuple[Boxes, str, int | str]) -> None:
+    boxes, name, tag = started
+    major = major_of(tag)
     query = ("psql", "-XAtq", "-U", "admin", "shop", "-c")
 
     tables = boxes.exec(name, *query, "SELECT relname FROM pg_stat_user_tables ORDER BY 1").split()
@@ -185,8 +195,9 @@ def test_a_first_start_makes_the_cluster_and_a_later_one_keeps_it(started: tuple
     assert boxes.logs(name).count("running /docker-entrypoint-initdb.d/1.sql") == 1
 
 
-def test_local_connections_are_trusted_and_others_need_the_password(started: tuple[Boxes, str, int]) -> None:
-    boxes, name, major = started
+def test_local_connections_are_trusted_and_others_need_the_password(started: tuple[Boxes, str, int | str]) -> None:
+    boxes, name, tag = started
+    major = major_of(tag)
     address = boxes.inspect(name)["NetworkSettings"]["IPAddress"]
     query = ("psql", "-XAtqw", "-U", "admin", "shop", "-c", "SELECT 1")
 
@@ -199,8 +210,9 @@ def test_local_connections_are_trusted_and_others_need_the_password(started: tup
     assert boxes.exec(name, "env", "PGPASSWORD=secret", *query, "-h", address) == "1"
 
 
-def test_the_programs_and_the_extensions_are_there(started: tuple[Boxes, str, int]) -> None:
-    boxes, name, major = started
+def test_the_programs_and_the_extensions_are_there(started: tuple[Boxes, str, int | str]) -> None:
+    boxes, name, tag = started
+    major = major_of(tag)
     query = ("psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-U", "admin", "shop", "-c")
 
     for program in PROGRAMS:
@@ -211,11 +223,11 @@ def test_the_programs_and_the_extensions_are_there(started: tuple[Boxes, str, in
     assert boxes.exec(name, *query, "SELECT datcollate FROM pg_database WHERE datname = 'shop'") == "en_US.utf8"
 
 
-@pytest.mark.parametrize("major", MAJORS)
-def test_the_stop_signal_shuts_down_cleanly_under_a_connected_client(boxes: Boxes, major: int) -> None:
+@pytest.mark.parametrize("tag", MAJORS)
+def test_the_stop_signal_shuts_down_cleanly_under_a_connected_client(boxes: Boxes, tag: int | str) -> None:
     data = boxes.volume()
-    mount = ("-v", f"{data}:{'/var/lib/postgresql/data' if major < 18 else '/var/lib/postgresql'}")
-    name = boxes.postgres(major, options=[*PASSWORD, *mount])
+    mount = ("-v", f"{data}:{'/var/lib/postgresql/data' if major_of(tag) < 18 else '/var/lib/postgresql'}")
+    name = boxes.postgres(tag, options=[*PASSWORD, *mount])
     boxes.host.docker("exec", "-d", name, "psql", "-U", "postgres", "-c", "SELECT pg_sleep(600)")
     sleeping = "SELECT count(*) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(600)'"
     wait_for(lambda: boxes.sql(name, sleeping) == "1", "the client is connected")
@@ -224,9 +236,52 @@ def test_the_stop_signal_shuts_down_cleanly_under_a_connected_client(boxes: Boxe
 
     state = boxes.inspect(name)["State"]
     assert (state["Status"], state["ExitCode"]) == ("exited", 0)
-    look = boxes.run(f"postgres:{major}", "pg_controldata", options=mount)
+    look = boxes.run(f"postgres:{tag}", "pg_controldata", options=mount)
     assert boxes.exit_code(look) == 0
     assert "Database cluster state:               shut down\n" in boxes.logs(look)
+
+
+def collation_version(boxes: Boxes, name: str) -> str:
+    """Return the version of the libc that orders text by locale; musl tells none."""
+    listed = "SELECT pg_collation_actual_version(oid) FROM pg_collation WHERE collname = 'en_US.utf8'"
+    return boxes.sql(name, listed)
+
+
+@OLDER
+def test_a_newer_minor_of_one_major_orders_text_alike(boxes: Boxes) -> None:
+    older, newer = boxes.postgres("13-older"), boxes.postgres("13-newer")
+
+    # After 13.16 the foreign keys of partitioned tables want a look.
+    assert int(boxes.sql(older, "SHOW server_version_num")) <= 130016
+    assert int(boxes.sql(newer, "SHOW server_version_num")) > 130016
+    assert collation_version(boxes, older) == collation_version(boxes, newer)
+
+
+@OLDER
+def test_one_major_is_there_on_an_older_and_a_newer_glibc(boxes: Boxes) -> None:
+    mount = ("-v", f"{boxes.volume()}:/var/lib/postgresql/data")
+    older = boxes.postgres("15-bookworm", options=[*PASSWORD, *mount])
+    recorded = boxes.sql(older, "SELECT datcollversion FROM pg_database WHERE datname = 'postgres'")
+    assert recorded == collation_version(boxes, older) == "2.36"
+    boxes.host.docker("stop", older)
+
+    newer = boxes.postgres("15-trixie", options=[*PASSWORD, *mount])
+
+    assert collation_version(boxes, newer) == "2.41"
+    assert boxes.sql(newer, "ALTER DATABASE postgres REFRESH COLLATION VERSION") == ""
+    assert boxes.sql(newer, "SELECT datcollversion FROM pg_database WHERE datname = 'postgres'") == "2.41"
+
+
+@OLDER
+@pytest.mark.parametrize("major", (15, 17))
+def test_postgis_is_in_the_new_database_and_in_a_template(boxes: Boxes, major: int) -> None:
+    name = boxes.postgres(f"{major}-postgis")
+
+    for database in ("postgres", "template_postgis"):
+        listed = boxes.sql(name, "SELECT extname FROM pg_extension ORDER BY 1", database).split()
+        assert listed == ["fuzzystrmatch", "plpgsql", "postgis", "postgis_tiger_geocoder", "postgis_topology"]
+    assert boxes.sql(name, "SELECT datistemplate FROM pg_database WHERE datname = 'template_postgis'") == "t"
+    assert boxes.sql(name, "SELECT ST_AsText(ST_Transform(ST_SetSRID(ST_Point(0, 0), 4326), 3857))") == "POINT(0 0)"
 
 
 def test_a_new_database_without_a_password_is_refused(boxes: Boxes) -> None:

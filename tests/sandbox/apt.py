@@ -11,6 +11,7 @@ options on apt's command line that name a source list, a pin and a list folder o
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -42,6 +43,17 @@ def can_install() -> bool:
 def mirror() -> str:
     """Return the address of the distribution's main archive as this machine's own apt sources name it."""
     return _main_archive()[0]
+
+
+def archive(suite: str) -> str:
+    """Return the address of the archive that has ``suite``: security updates have one of their own."""
+    if not suite.endswith("-security"):
+        return mirror()
+    # Its lists need not have been fetched.
+    named = re.search(r"^'(\S+)/dists/\S+-security/InRelease'", run(["apt-get", "update", "--print-uris"]).stdout, re.M)
+    if named is None:
+        raise SandboxError(f"apt's sources name no archive of security updates, so {suite} cannot be had")
+    return named[1]
 
 
 def suite() -> str:

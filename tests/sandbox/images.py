@@ -17,7 +17,8 @@ from pathlib import Path
 from . import apt
 from ._base import LABEL, SandboxError, cache_dir, locked, run
 from .engine import Engine, up
-from .recipes import RECIPES, ROOTFS, Recipe
+from .recipe import ROOTFS, Recipe
+from .recipes import RECIPES, digest
 
 RECIPE_LABEL = f"{LABEL}.recipe"
 HOW_LABEL = f"{LABEL}.how"
@@ -55,18 +56,18 @@ def _ensure_one(recipe: Recipe, engine: Engine) -> Built:
     with locked(cache_dir("locks") / f"{recipe.name}-{recipe.tag}.lock"):
         if _is_current(recipe, engine):
             return Built(recipe.ref, "cached")
+        if recipe.pulled and _may_pull() and _pull(recipe, engine):
+            return Built(recipe.ref, "pulled")
         if recipe.parent:
             _ensure_one(RECIPES[recipe.parent], engine)
             return _built(recipe, engine, f"FROM {RECIPES[recipe.parent].ref}\n{recipe.contract}", "built")
-        if _may_pull() and _pull(recipe, engine):
-            return Built(recipe.ref, "pulled")
         return _build(recipe, engine)
 
 
 def _is_current(recipe: Recipe, engine: Engine) -> bool:
     shown = engine.docker("image", "inspect", "-f", f'{{{{index .Config.Labels "{RECIPE_LABEL}"}}}}', recipe.ref,
                           check=False)  # fmt: skip
-    return shown == recipe.digest()
+    return shown == digest(recipe)
 
 
 def _may_pull() -> bool:
@@ -103,8 +104,12 @@ def _build(recipe: Recipe, engine: Engine) -> Built:
 def make_rootfs(
     suite: str, packages: Iterable[str], hooks: Iterable[str], target: Path, *, variant: str = "extract"
 ) -> None:
-    """Write the file system of ``packages`` from ``suite`` to ``target``, an archive or a folder."""
+    """Write the file system of ``packages`` from ``suite`` to ``target``, an archive or a folder.
+
+    Of several suites, parted by blanks, the first decides the release and each package is the newest there is.
+    """
     mmdebstrap = apt.ensure_program("mmdebstrap", "mmdebstrap")
+    suite, *further = suite.split()
     key = apt.keyring()
     # Unpacking alone never reaches the customize step.
     step = "extract" if variant == "extract" else "customize"
@@ -116,7 +121,7 @@ def make_rootfs(
             *([f"--keyring={key}"] if key else []),
             f"--include={','.join(packages)}",
             *(f"--{step}-hook={hook}" for hook in hooks),
-            suite, str(target), apt.mirror(),
+            suite, str(target), apt.mirror(), *(f"deb {apt.archive(name)} {name} main" for name in further),
         ],
         # The caller's own TMPDIR may be small, or mounted noexec.
         env={"TMPDIR": str(cache_dir("tmp"))},
@@ -124,7 +129,7 @@ def make_rootfs(
 
 
 def _built(recipe: Recipe, engine: Engine, dockerfile: str, how: str, folder: Path | None = None) -> Built:
-    labels = {LABEL: "1", RECIPE_LABEL: recipe.digest(), HOW_LABEL: how}
+    labels = {LABEL: "1", RECIPE_LABEL: digest(recipe), HOW_LABEL: how}
     with tempfile.TemporaryDirectory(prefix="context-", dir=cache_dir()) as fresh:
         context = folder or Path(fresh)
         for name in recipe.files:
