@@ -101,7 +101,11 @@ def simple_project(
     name = _name_project(directory, name)
     lines, services, top = ["services:"], {}, []
     login = [f"  POSTGRES_USER: {postgres_user}", "  POSTGRES_DB: postgres"] if postgres_user != "postgres" else []
-    data = "/var/lib/postgresql" if postgres is not None and int(postgres) >= 18 else "/var/lib/postgresql/data"
+    data = (
+        "/var/lib/postgresql"
+        if postgres is not None and int(postgres.partition("-")[0]) >= 18
+        else "/var/lib/postgresql/data"
+    )
     stores = (
         ("db", "postgres", postgres, data, ["environment:", "  POSTGRES_HOST_AUTH_METHOD: trust", *login, *db_lines]),
         ("redis", "redis", redis, "/data", [*([f"scale: {replicas}"] if replicas > 1 else []), *redis_lines]),

@@ -84,6 +84,7 @@ class Lab:
     images: dict[str, str] = field(default_factory=dict)
     running: dict[str, bool] = field(default_factory=dict)
     mounts: dict[str, list[tuple[str, ...]]] = field(default_factory=dict)
+    module: str = "compose_storage"
     logs: int = 0
     pauses: list[Pause] = field(default_factory=list)
 
@@ -143,7 +144,9 @@ class Lab:
     def arguments(self, *, check: bool = False, ending: str = "", **options: Any) -> dict[str, Any]:
         """Return the module's arguments as Ansible passes them."""
         wanted = [{"service": service, "source": str(source)} for service, source in self.sources.items()]
-        asked: dict[str, Any] = {"project_src": str(self.project.directory), "mounts": wanted, **self.options}
+        asked: dict[str, Any] = {"project_src": str(self.project.directory), **self.options}
+        if self.module == "compose_storage":
+            asked["mounts"] = wanted
         if ending:
             asked = {"project": self.project.name, "state": ending}
         given: dict[str, Any] = {
@@ -166,12 +169,12 @@ class Lab:
         env: Mapping[str, str] | None = None,
         **options: Any,
     ) -> Run:
-        """Start ``compose_storage`` in a process of its own, or for an ``ending`` (a state) ``operation``.
+        """Start the lab's module in a process of its own, or for an ``ending`` (a state) ``operation``.
 
         It is forked unless the interpreter, its ``wrapper`` or its environment is what the test is about.
         """
         self.logs += 1
-        module = f"{MODULES}.{'operation' if ending else 'compose_storage'}"
+        module = f"{MODULES}.{'operation' if ending else self.module}"
         argv = [module]
         if faults is not None:
             specification = self.directory / f"faults-{self.logs}.json"
@@ -428,6 +431,7 @@ def laid_out(
     edit: Callable[[str], str] = lambda text: text,
     folder: str = "project",
     save: bool = True,
+    module: str = "compose_storage",
     **layout: Any,
 ) -> Iterator[Lab]:
     """Lay out a project with ``services`` below ``directory``, run it, and remove all of it at the end."""
@@ -440,7 +444,7 @@ def laid_out(
         text = head.rstrip("\n") + "\n" + DEPENDENT.format(stores=", ".join(services)) + volumes.lstrip("\n") + rest
     (project.directory / "docker-compose.yml").write_text(edit(text))
     places = sources or {name: project.directory / {"db": "postgres"}.get(name, name) for name in services}
-    lab = Lab(project, directory, dict(places), dict(options or {}))
+    lab = Lab(project, directory, dict(places), dict(options or {}), module=module)
     try:
         yield lab.up(save=save) if up else lab
     finally:

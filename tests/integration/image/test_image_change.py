@@ -1,0 +1,224 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Another image serves the same data: what must be the same afterwards, and on every way back."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.storage.lab import Lab, laid_out, snapshot
+from tests.sandbox import images
+
+DB = "db:/var/lib/postgresql/data"
+MOMENTS = ["before", "in", "after"]
+WORDS = "'a b', 'ab', 'a-b', 'A', 'b', 'é', 'z'"
+
+
+@contextlib.contextmanager
+def service(tmp_path: Path, major: str, wanted: str, **more: Any) -> Iterator[Lab]:
+    """Run a service of one image, filled, that shall run another one; ``wanted`` is a reference or one of ours."""
+    image = wanted if "/" in wanted else images.ref(f"postgres:{wanted}")
+    options = {"service": "db", "image": image, **more.pop("options", {})}
+    major_wanted = wanted.rpartition(":")[2].partition("-")[0]
+    with laid_out(
+        tmp_path, services=["db"], postgres=major, bind_mounts=True, module="postgresql_image", options=options,
+        sources={"db": tmp_path / "project" / f"postgres{major_wanted}"}, **more,
+    ) as lab:  # fmt: skip
+        lab.project.sql(f"CREATE TABLE words (w text PRIMARY KEY); INSERT INTO words SELECT unnest(ARRAY[{WORDS}])")
+        yield lab
+
+
+def image_id(lab: Lab, reference: str) -> str:
+    return str(lab.engine.api(f"/images/{reference}/json")["Id"])
+
+
+def now_runs(lab: Lab) -> None:
+    """Note that the wanted image is the one to run from now on, and the wanted directory the one to mount."""
+    lab.images["db"] = image_id(lab, lab.options["image"])
+
+
+def assert_words(lab: Lab) -> None:
+    """Assert that the index finds each word, and that its order is the server's own."""
+    found = lab.project.sql(
+        "SET enable_seqscan = off; SET enable_sort = off;"
+        "SELECT string_agg(w, '|') FROM (SELECT w FROM words ORDER BY w) x"
+    )
+    sorted_anew = lab.project.sql("SELECT string_agg(w, '|' ORDER BY w) FROM (SELECT w || '' AS w FROM words) x")
+    assert found == sorted_anew
+    assert lab.project.sql("SELECT count(*) FROM words WHERE w = 'a-b'").strip() == "1"
+
+
+@contextlib.contextmanager
+def another_build(lab: Lab, of: str, *lines: str) -> Iterator[str]:
+    """Build an image of the same major that is another one, and remove it at the end."""
+    reference = f"selfhost-sandbox/built:{secrets.token_hex(4)}"
+    text = "\n".join([f"FROM {images.ref(of)}", f"LABEL build={reference}", *lines])
+    context = lab.directory / "build"
+    context.mkdir(exist_ok=True)
+    (context / "Dockerfile").write_text(text)
+    lab.engine.docker("build", "-q", "-t", reference, str(context))
+    try:
+        yield reference
+    finally:
+        lab.engine.docker("rmi", "-f", reference, check=False)
+
+
+def test_upgrade_under_writes_and_its_way_back(tmp_path: Path) -> None:
+    """Settings, roles and order come along; the way back tells what it would lose, and the original is whole."""
+    with service(tmp_path, "15", "17") as lab, lab.prober() as probe:
+        project = lab.project
+        project.sql("CREATE ROLE app LOGIN PASSWORD 'secret'")
+        project.sql("ALTER SYSTEM SET work_mem = '7MB'")
+        conf = project.directory / "postgres" / "postgresql.conf"
+        # One that 17 does not know any more, and one of an included file.
+        conf.write_text(conf.read_text() + "old_snapshot_threshold = 60\ninclude_if_exists 'ours.conf'\n")
+        (conf.parent / "ours.conf").write_text("log_min_duration_statement = 4321\n")
+        verifier = project.sql("SELECT rolpassword FROM pg_authid WHERE rolname = 'app'")
+        before = snapshot(project.directory)
+        planned = lab.run(check=True).ok()
+        assert (planned["changed"], planned["plan"]["strategy"]) == (True, "pg_upgrade")
+        assert snapshot(project.directory) == before
+
+        result = lab.run().ok()
+        now_runs(lab)
+        lab.assert_moved(probe)
+        assert project.sql("SHOW server_version_num").startswith("17")
+        assert project.sql("SHOW work_mem").strip() == "7MB"
+        assert project.sql("SHOW log_min_duration_statement").strip() == "4321ms"
+        assert [line.partition(" ")[0] for line in result["settings_left_out"]] == ["old_snapshot_threshold"]
+        assert project.sql("SELECT rolpassword FROM pg_authid WHERE rolname = 'app'") == verifier
+        assert_words(lab)
+        originals = [copy["path"] for copy in result["copies"] if copy["role"] == "original"]
+        assert originals == [str(project.directory / "postgres")]
+        assert lab.run().ok()["changed"] is False
+
+        refused = lab.end("rolled_back")
+        assert "transactions" in refused.refusal()
+        assert project.sql("SHOW server_version_num").startswith("17")
+        lab.end("rolled_back", discard_writes=True).ok()
+        project.wait_ready()
+        assert project.sql("SHOW server_version_num").startswith("15")
+        lab.assert_seed()
+        assert_words(lab)
+        project.compose("up", "-d", "--force-recreate")
+        project.wait_ready()
+        lab.assert_seed()
+
+
+def test_the_layout_of_18_and_a_way_back_without_writes(tmp_path: Path) -> None:
+    """Mount and data directory change together; what was only read since is no reason to refuse the way back."""
+    with service(tmp_path, "17", "18") as lab:
+        result = lab.run().ok()
+        now_runs(lab)
+        lab.project.wait_ready()
+        mounted = lab.inspected()["db"]["Mounts"]
+        assert [(m["Type"], m["Destination"]) for m in mounted] == [("bind", "/var/lib/postgresql")]
+        assert (lab.sources["db"] / "18" / "docker" / "PG_VERSION").read_text().strip() == "18"
+        lab.assert_seed()
+        lab.end("rolled_back").ok()
+        lab.project.wait_ready()
+        assert lab.project.sql("SHOW server_version_num").startswith("17")
+        lab.assert_seed()
+        kept = [copy["path"] for copy in result["copies"] if copy["role"] == "original"]
+        assert kept == [str(lab.project.directory / "postgres")]
+
+
+def test_another_build_of_one_major_serves_the_same_files(tmp_path: Path) -> None:
+    """By the image's id; killed at every step; the way back keeps what was written since."""
+    with service(tmp_path, "17", "17") as lab, another_build(lab, "postgres:17") as reference:
+        lab.options["image"] = reference
+        lab.sources.clear()
+        before = lab.images["db"]
+        with lab.prober() as probe:
+            result = lab.sweep(moments=MOMENTS, effects=[1])
+            assert result["plan"]["strategy"] == "swap"
+            now_runs(lab)
+            lab.assert_nothing_lost(probe)
+        lab.assert_as_before()
+        lab.project.sql("INSERT INTO words VALUES ('since')")
+        lab.end("rolled_back").ok()
+        lab.project.wait_ready()
+        assert lab.inspected()["db"]["Image"] == before
+        assert lab.project.sql("SELECT count(*) FROM words WHERE w = 'since'").strip() == "1"
+
+
+def test_upgrade_killed_while_it_is_made(tmp_path: Path) -> None:
+    """What pg_upgrade had begun is thrown away, the service comes up on the old image, and a new attempt succeeds."""
+    steps = ["make the new cluster of db", f"upgrade {DB}"]
+    with service(tmp_path, "15", "17") as lab, lab.prober() as probe:
+        lab.sweep(moments=MOMENTS, effects=[1], steps=steps)
+        now_runs(lab)
+        lab.assert_moved(probe)
+        assert_words(lab)
+        struck = {name for name, _moment, _effect, undone in lab.points() if not undone}
+        assert struck == set(steps)
+
+
+@pytest.mark.faults
+def test_upgrade_killed_at_every_step(tmp_path: Path) -> None:
+    with service(tmp_path, "15", "17", dependent=True) as lab, lab.prober() as probe:
+        lab.sweep(moments=MOMENTS, effects=[1])
+        now_runs(lab)
+        lab.assert_moved(probe)
+        assert_words(lab)
+
+
+def test_an_image_that_does_not_start_is_undone(tmp_path: Path) -> None:
+    with (
+        service(tmp_path, "15", "17", options={"ready_timeout": 5}) as lab,
+        another_build(lab, "postgres:17", 'CMD ["postgres", "-c", "no_such_setting=1"]') as reference,
+    ):
+        lab.options["image"] = reference
+        with lab.prober() as probe:
+            answer = lab.run()
+            assert "no_such_setting" in answer.refusal()
+            assert "undone" in answer.data["state"]
+            lab.assert_not_moved(probe)
+
+
+def test_what_cannot_be(tmp_path: Path) -> None:
+    """Each is said in a sentence, and nothing is changed."""
+    with service(tmp_path, "17", "17") as lab:
+        before = snapshot(lab.project.directory)
+        assert "swap" in lab.run(image=images.ref("postgres:15")).refusal()
+        assert "not on this engine" in lab.run(image="selfhost-sandbox/no-such:1").refusal()
+        assert lab.run(image=images.ref("redis:8")).refusal()
+        assert "max_downtime" in lab.run(image=images.ref("postgres:18"), max_downtime=0.1).refusal()
+        assert lab.run(service="nobody").refusal()
+        lab.sources["db"].mkdir(exist_ok=True)
+        occupied = tmp_path / "project" / "postgres18"
+        occupied.mkdir()
+        (occupied / "file").touch()
+        assert "not empty" in lab.run(image=images.ref("postgres:18")).refusal()
+        (occupied / "file").unlink()
+        occupied.rmdir()
+        lab.sources["db"].rmdir()
+        assert snapshot(lab.project.directory) == before
+        assert lab.states() == []
+
+
+@pytest.mark.matrix
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("13", "15"), ("13", "17"), ("15", "18"), ("13-older", "13-newer"), ("15-bookworm", "15-trixie")],
+)
+def test_pairs(tmp_path: Path, one: str, other: str) -> None:
+    for tag in (one, other):
+        images.ensure([f"postgres:{tag}"])
+    with service(tmp_path, one, other) as lab, lab.prober() as probe:
+        if one.partition("-")[0] == other.partition("-")[0]:
+            lab.sources.clear()
+        lab.run().ok()
+        now_runs(lab)
+        lab.assert_nothing_lost(probe)
+        lab.assert_as_before()
+        assert_words(lab)
+        assert lab.run().ok()["changed"] is False
