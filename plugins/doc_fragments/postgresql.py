@@ -17,6 +17,7 @@ options:
       - The directory of the project whose O(service) is meant, where C(docker compose) is run.
       - Either O(project_src) and O(service) are given, or O(container).
     type: path
+    required: false
     default: ""
   service:
     description:

@@ -38,9 +38,6 @@ attributes:
     details:
       - Returns the whole plan, with strategy and reasons, sizes, blockers and an estimate of the downtime. The estimate
         is rough and on the safe side.
-      - On a host that still lacks the Docker SDK or PyYAML it says what would be installed, and sets RV(plan_complete)
-        to V(false). With PyYAML and compose it plans the edit of the compose file all the same, for every mount whose
-        O(mounts[].target) is given, or named by the file itself for the same O(mounts[].source), also in a comment.
   diff_mode:
     description: Will return details on what has changed (or possibly needs changing in check_mode), when in diff mode.
     support: full
