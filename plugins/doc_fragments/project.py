@@ -108,6 +108,10 @@ options:
     description: The database to connect to. Left out, the one that the image was started with.
     type: str
     default: ""
+"""
+
+    REDIS_LOGIN = r"""
+options:
   redis_password:
     description: The password of Redis. Left out, it is found where the container was given it.
     type: str

@@ -18,7 +18,7 @@ UNFORESEEN_STATE = "as the last step left it; what was begun is journaled"
 UNFORESEEN_COMMAND = (
     "look at the operations of this host (selfhost.stateful.operation_info), then run the same task again"
 )
-NAMING = ("project_src", "id", "project")
+NAMING = ("project_src", "container", "id", "project")
 """Options by which one task of a module is told from another, the most telling first."""
 
 

@@ -31,6 +31,7 @@ extends_documentation_fragment:
   - selfhost.stateful.project
   - selfhost.stateful.project.engine
   - selfhost.stateful.project.login
+  - selfhost.stateful.project.redis_login
 attributes:
   check_mode:
     description: Can run in check_mode and return changed status prediction without modifying target.

@@ -45,7 +45,7 @@ def constants(path: Path) -> dict[str, str]:
 
 
 def options_of(path: Path) -> dict[str, Any]:
-    """Return a module's documented options, those of its fragments among them.
+    """Return a module's documented options, those of its fragments among them; who comes first has the last word.
 
     That these are its argument specification is what ansible-test asks.
     """
@@ -55,7 +55,7 @@ def options_of(path: Path) -> dict[str, Any]:
     for name in (name for name in named if name.startswith(NAMESPACE)):
         file, _dot, part = name.removeprefix(f"{NAMESPACE}.").partition(".")
         texts = constants(tree.ROOT / "plugins/doc_fragments" / f"{file}.py")
-        options.update(yaml.safe_load(texts[(part or "DOCUMENTATION").upper()])["options"])
+        options = {**yaml.safe_load(texts[(part or "DOCUMENTATION").upper()])["options"], **options}
     return options
 
 

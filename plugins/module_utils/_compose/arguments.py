@@ -36,10 +36,14 @@ ENGINE_ARGUMENTS: dict[str, Any] = {
     "compose_program": {"type": "list", "elements": "str", "default": []},
 }
 
-LOGIN_ARGUMENTS: dict[str, Any] = {
+POSTGRESQL_LOGIN_ARGUMENTS: dict[str, Any] = {
     "login_user": {"type": "str", "default": ""},
     "login_password": {"type": "str", "default": "", "no_log": True},
     "login_db": {"type": "str", "default": ""},
+}
+
+LOGIN_ARGUMENTS: dict[str, Any] = {
+    **POSTGRESQL_LOGIN_ARGUMENTS,
     "redis_password": {"type": "str", "default": "", "no_log": True},
 }
 

@@ -13,7 +13,7 @@ the container says the same things more slowly, one statement at a time.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any
@@ -152,6 +152,11 @@ def credentials_of(container: Container) -> Credentials:
         password=env.get("POSTGRES_PASSWORD", "") or _secret(container, env.get("POSTGRES_PASSWORD_FILE", "")),
         database=env.get("POSTGRES_DB", "") or "postgres",
     )
+
+
+def is_postgresql(image_ref: str, env: Mapping[str, str]) -> bool:
+    """Tell by its name and its environment whether an image is one of Postgres; its server was not asked."""
+    return "PGDATA" in env or "PG_MAJOR" in env or "postgres" in image_ref
 
 
 def data_directory_of(container: Container) -> str:

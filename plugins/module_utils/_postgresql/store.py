@@ -80,7 +80,7 @@ class PostgresqlStore:
     # -- questions ---------------------------------------------------------
 
     def declares(self, image_ref: str, env: Mapping[str, str]) -> Declared | None:
-        if "PGDATA" not in env and "PG_MAJOR" not in env and "postgres" not in image_ref:
+        if not session.is_postgresql(image_ref, env):
             return None
         return Declared(version=env.get("PG_MAJOR", ""), data_path=env.get("PGDATA", ""))
 

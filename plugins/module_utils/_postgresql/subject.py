@@ -1,0 +1,144 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Which server a task is about: a service of a compose project, or a bare container.
+
+The options are documented in the doc fragment ``postgresql``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.arguments import (
+    ENGINE_ARGUMENTS,
+    POSTGRESQL_LOGIN_ARGUMENTS,
+    PROJECT_ARGUMENTS,
+    connection,
+    project_options,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.cli import find_compose
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import Project, observe_project
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.commands import logs_of
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.docker import connect
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.kind import unsupported
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, shell
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import session
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.session import Session
+
+SUBJECT_ARGUMENTS: dict[str, Any] = {
+    **PROJECT_ARGUMENTS,
+    "project_src": {"type": "path", "default": ""},
+    "service": {"type": "str", "default": ""},
+    "container": {"type": "str", "default": ""},
+    **ENGINE_ARGUMENTS,
+    **POSTGRESQL_LOGIN_ARGUMENTS,
+}
+
+
+@dataclass(frozen=True)
+class Reached:
+    """A running container with a Postgres image; ``project`` is None where none was named."""
+
+    engine: Engine
+    container: Container
+    project: Project | None = field(default=None, repr=False)
+
+
+def reach(params: Mapping[str, Any]) -> Reached:
+    """Return the container that the options name, running; raises :class:`InvalidInput` with the way out.
+
+    ``params`` hold at least ``SUBJECT_ARGUMENTS``. Changes nothing.
+    """
+    check_choice(params)
+    way = connection(params)
+    engine = connect(way)
+    info = engine.info()
+    reasons = unsupported(info, docker_host=way.docker_host, root_dir_here=os.path.isdir(info.root_dir))
+    if reasons:
+        raise InvalidInput(" ".join(reasons), next_command="docker info", blockers=reasons)
+    if params["container"]:
+        return Reached(engine, serving(by_name(engine, params["container"])))
+    compose = find_compose(project_options(params), way, program=tuple(params["compose_program"]))
+    project = observe_project(engine, compose, [params["service"]])
+    return Reached(engine, serving(of_service(project, params["service"]), project, params["service"]), project)
+
+
+def open_session(reached: Reached, params: Mapping[str, Any]) -> Session:
+    """Connect to the server with the login of the options; raises :class:`SqlError` saying what was tried."""
+    return session.connect(
+        reached.engine,
+        reached.container,
+        user=params["login_user"],
+        password=params["login_password"],
+        database=params["login_db"],
+    )
+
+
+def check_choice(params: Mapping[str, Any]) -> None:
+    """Raise :class:`InvalidInput` unless exactly one server is named."""
+    if params["container"]:
+        if params["service"] or params["project_src"]:
+            raise InvalidInput("container names a server by itself: leave out project_src and service, or container.")
+    elif not params["service"]:
+        raise InvalidInput("No server is named: give project_src and service, or container.")
+    elif not params["project_src"]:
+        raise InvalidInput(f"The service {params['service']} is one of a project: give its directory as project_src.")
+
+
+def by_name(engine: Engine, name: str) -> Container:
+    """Return the container of that name or id; raises where there is none."""
+    container = engine.container(name)
+    if container is None:
+        raise InvalidInput(f"There is no container {name} on this engine.", next_command="docker ps -a")
+    return container
+
+
+def of_service(project: Project, service: str) -> Container:
+    """Return the one container of a service; raises where there is none, or more than one."""
+    containers = project.containers.get(service, ())
+    if not containers:
+        raise InvalidInput(
+            f"The service {service} of project {project.name} has no container: it was never started, or taken down.",
+            next_command=project.compose.typed("up", "-d", service),
+        )
+    if len(containers) > 1:
+        names = ", ".join(container.name for container in containers)
+        raise InvalidInput(
+            f"The service {service} of project {project.name} has {len(containers)} containers ({names}), each with a"
+            " server of its own: name the one that is meant in container, in place of project_src and service.",
+            next_command=project.compose.typed("ps", "-a", service),
+        )
+    return containers[0]
+
+
+def serving(container: Container, project: Project | None = None, service: str = "") -> Container:
+    """Return the container as it is, if a Postgres image runs in it; raises else.
+
+    That its server answers, only a session proves.
+    """
+    name = container.name
+    if not session.is_postgresql(container.image_ref, container.env):
+        raise InvalidInput(
+            f"The container {name} runs {container.image_ref}, which is no image of Postgres: it sets neither PGDATA"
+            " nor PG_MAJOR.",
+            next_command="docker ps -a",
+        )
+    if container.status == "paused":
+        raise InvalidInput(f"The container {name} is paused.", next_command=shell("docker", "unpause", name))
+    if container.status == "restarting":
+        raise InvalidInput(
+            f"The container {name} ends and restarts again and again (last exit code {container.exit_code}): its log"
+            " says why.",
+            next_command=logs_of(name),
+        )
+    if not container.pid:
+        start = project.compose.typed("start", service) if project else shell("docker", "start", name)
+        raise InvalidInput(f"The container {name} does not run ({container.status}).", next_command=start)
+    return container
