@@ -62,7 +62,8 @@ options:
     description:
       - The directory that is to hold the backup. It does not exist yet, or holds a finished backup of the same cluster.
         What is missing above it is made with mode 0700.
-      - An interrupted attempt leaves O(path) with C(.partial) at its end, which the next one removes.
+      - An interrupted attempt leaves O(path) with C(.partial) at its end. The next one with the same O(path) removes
+        it, and one with another O(path) beside it warns of it.
       - It has to lie outside of the cluster's own data, and is best on another disk.
     type: path
     required: true

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.backup import live, record
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import staging
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.backup import live, record, run
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.backup.files import copy_files
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.backup.live import Look, Tables
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.backup.model import (
@@ -188,3 +189,13 @@ def test_files_are_copied_with_modes_and_links_and_without_what_is_left(tmp_path
     assert (target / "base" / "1" / "t").stat().st_mode & 0o777 == 0o640
     assert (target / "link").readlink() == Path("/nowhere/at all")
     assert not (target / "PG_VERSION").exists()
+
+
+def test_a_partial_backup_with_another_date_is_told(tmp_path: Path) -> None:
+    for name, ours in (("monday.partial", True), ("tuesday.partial", True), ("other.partial", False), ("done", True)):
+        (tmp_path / name).mkdir()
+        if ours:
+            (tmp_path / name / staging.MARKER).touch()
+    told = [text.split()[0] for text in run._left_beside(str(tmp_path / "tuesday"))]
+    assert told == [str(tmp_path / "monday.partial")]
+    assert list(run._left_beside(str(tmp_path / "absent" / "x"))) == []

@@ -69,9 +69,11 @@ class Source:
     def container(self) -> Container:
         return self.session.container
 
-    def operation(self, path: str) -> str:
-        """Return the name that helpers bear: the same at every attempt, so that the next one finds them."""
-        return f"backup-{hashlib.sha256(f'{self.cluster.system_identifier} {path}'.encode()).hexdigest()[:8]}"
+    @property
+    def operation(self) -> str:
+        """The name that helpers bear: the same at every attempt, also at another path, so that the next finds them."""
+        who = f"{self.container.name} {self.cluster.system_identifier}"
+        return f"backup-{hashlib.sha256(who.encode()).hexdigest()[:8]}"
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,18 @@ def observe(source: Source, wanted: Wanted) -> Observed:
         database_bytes=cluster.database_bytes,
         unlogged_tables=cluster.unlogged_tables,
     )
-    return Observed(plan_backup(wanted, facts, _place(wanted.path), existing, source.name), existing, route)
+    planned = plan_backup(wanted, facts, _place(wanted.path), existing, source.name)
+    return Observed(replace(planned, warnings=(*planned.warnings, *_left_beside(wanted.path))), existing, route)
+
+
+def _left_beside(path: str) -> Iterator[str]:
+    """Yield what to say of partial backups with another name: nobody but an admin can tell whether one is at work."""
+    parent = os.path.dirname(path)
+    for name in sorted(os.listdir(parent)) if os.path.isdir(parent) else ():
+        left = os.path.join(parent, name)
+        ours = name.endswith(staging.SUFFIX) and os.path.isfile(os.path.join(left, staging.MARKER))
+        if ours and left != path + staging.SUFFIX:
+            yield f"{left} belongs to a backup that is at work, or was interrupted: remove it in that case."
 
 
 def carry_out(source: Source, wanted: Wanted, observed: Observed) -> Record:
@@ -112,7 +125,7 @@ def carry_out(source: Source, wanted: Wanted, observed: Observed) -> Record:
     plan = observed.plan
     if plan.blockers:
         raise refusal(plan.blockers, plan_text=plan.text)
-    operation = source.operation(wanted.path)
+    operation = source.operation
     if observed.existing is not None and plan.action == NOTHING:
         return observed.existing
     for helper in source.engine.containers(labels={OPERATION_LABEL: operation}):
