@@ -53,6 +53,8 @@ ROLE = "physical-restore"
 VERSION = "PG_VERSION"
 SECONDS = 60.0
 USER = "postgres"
+FIRST_WITH_TAR = 180000
+"""The first pg_verifybackup that knows another format than plain, as server_version_num."""
 
 
 @dataclass(frozen=True)
@@ -248,6 +250,12 @@ def carry_out(engine: Engine, container: Container, planned: Plan, path: str, *,
     )
 
 
+def verify_switches(record: Record) -> tuple[str, ...]:
+    """Return what pg_verifybackup has to be told of a copy without its ``VERSION``, by which 18 tells the format."""
+    plain = ("--format=plain",) if record.server_version_num >= FIRST_WITH_TAR else ()
+    return (*plain, f"--ignore={VERSION}", f"--ignore={staging.MARKER}")
+
+
 def _prove(
     engine: Engine,
     container: Container,
@@ -267,7 +275,7 @@ def _prove(
             operation=operation,
             role=ROLE,
             labels={},
-            ignore=(VERSION, staging.MARKER),
+            switches=verify_switches(record),
         )
     except StatefulError as error:
         raise StatefulError(
