@@ -48,6 +48,7 @@ def test_questions_a_clean_stop_and_the_control_file(lab: Lab, major: str) -> No
             there.run('CREATE SCHEMA "Od""d"')
             there.run('CREATE TABLE "Od""d"."it\'s" AS SELECT generate_series(1, 7) AS id')
             there.run('CREATE UNLOGGED TABLE "Od""d".fleeting (id int)')
+            there.run('CREATE MATERIALIZED VIEW "Od""d".never AS SELECT 1 AS one WITH NO DATA')
             there.run("CREATE TABLE public.p (id int) PARTITION BY RANGE (id)")
             there.run("CREATE TABLE public.p1 PARTITION OF public.p FOR VALUES FROM (0) TO (100)")
             there.run("INSERT INTO public.p SELECT generate_series(1, 50)")
@@ -69,7 +70,7 @@ def test_questions_a_clean_stop_and_the_control_file(lab: Lab, major: str) -> No
         assert counts.as_dict(counted)["databases"] == {
             "postgres": {"public.t": 1234},
             "template1": {},
-            ODD: {"Od\"d.it's": 7, 'Od"d.fleeting': 0, "public.p1": 50},
+            ODD: {"Od\"d.it's": 7, 'Od"d.fleeting': 0, 'Od"d.never': "~0", "public.p1": 50},
         }
         assert counted.skipped == {"template0": "does not allow connections"}
 

@@ -28,13 +28,8 @@ BUILT_IN_TABLESPACES = (1663, 1664)
 
 def observe_cluster(session: Session) -> Cluster:
     """Ask a running server for its facts; the login must be a superuser. Changes nothing."""
-    version = int(session.scalar("SELECT current_setting('server_version_num')"))
-    if not session.scalar("SELECT rolsuper FROM pg_roles WHERE rolname = current_user"):
-        owner = session.scalar("SELECT rolname FROM pg_roles WHERE oid = %s", (BOOTSTRAP_OID,))
-        raise StatefulError(
-            f"The role {session.user} is no superuser, so it cannot see where the cluster keeps its files.",
-            next_command=f"set login_user to a superuser, such as {owner!r}, and run the same task again",
-        )
+    version = server_version(session)
+    require_superuser(session, "see where the cluster keeps its files")
     settings = _settings(session)
     in_recovery, superuser, busy_senders, prepared, database_bytes, wal_bytes, segment = _measures(session, version)
     databases = _databases(session, version)
@@ -69,6 +64,21 @@ def observe_cluster(session: Session) -> Cluster:
         database_bytes=database_bytes,
         wal_bytes=wal_bytes,
     )
+
+
+def server_version(session: Session) -> int:
+    """Return server_version_num: 170002 for 17.2, 90624 for 9.6.24."""
+    return int(session.scalar("SELECT current_setting('server_version_num')"))
+
+
+def require_superuser(session: Session, to: str) -> None:
+    """Raise :class:`StatefulError` unless the login is a superuser; ``to`` says what it could not do else."""
+    if not session.scalar("SELECT rolsuper FROM pg_roles WHERE rolname = current_user"):
+        owner = session.scalar("SELECT rolname FROM pg_roles WHERE oid = %s", (BOOTSTRAP_OID,))
+        raise StatefulError(
+            f"The role {session.user} is no superuser, so it cannot {to}.",
+            next_command=f"set login_user to a superuser, such as {owner!r}, and run the same task again",
+        )
 
 
 def system_identifier(session: Session) -> int:

@@ -7,11 +7,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import sql
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint.compare import (
+    Difference,
+    compare_rows,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.session import Session
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.transport import SqlError
 
@@ -24,14 +28,40 @@ CLOSED = "does not allow connections"
 
 # Leaves only: the rows of a partitioned table are those of its partitions. A table
 # that was never analyzed has no estimate (-1, or 0 before 14), so its size stands in.
-TABLES = """
-SELECT n.nspname, c.relname,
+RELATIONS = """
+SELECT n.nspname, c.relname, c.relkind::text,
+       coalesce((SELECT e.extname FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid
+                  WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid
+                    AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'), ''),
+       c.relispopulated,
        (CASE WHEN c.reltuples > 0 THEN c.reltuples ELSE pg_relation_size(c.oid) / 64 END)::bigint AS estimate
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'm') AND c.relpersistence <> 't'
   AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname NOT LIKE 'pg\\_%'
 ORDER BY estimate, n.nspname, c.relname
 """
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Relation:
+    """A table (``kind`` r) or a materialized view (m) with rows of its own.
+
+    ``extension`` is the one that it belongs to, ``estimate`` the planner's rows. A
+    view that is not ``populated`` must not be read.
+    """
+
+    schema: str
+    name: str
+    kind: str
+    extension: str
+    populated: bool
+    estimate: int
+
+    @property
+    def sql(self) -> str:
+        return f"{sql.identifier(self.schema)}.{sql.identifier(self.name)}"
 
 
 @dataclass(frozen=True)
@@ -82,19 +112,6 @@ def from_dict(raw: Mapping[str, Any]) -> Counts:
     )
 
 
-@dataclass(frozen=True)
-class Difference:
-    """One table whose count is not what it was; ``lost`` when rows, or all of it, are gone."""
-
-    database: str
-    table: str
-    text: str
-    lost: bool
-
-    def __str__(self) -> str:
-        return f"{self.database}: {self.table} {self.text}"
-
-
 def count_rows(
     session: Session,
     *,
@@ -126,9 +143,10 @@ def count_database(
     session: Session, *, ends: float, exact_up_to: int, clock: Callable[[], float] = time.monotonic
 ) -> dict[str, Count]:
     """Count the tables of the session's own database until ``clock`` says ``ends``."""
-    tables = [(str(schema), str(table), int(estimate)) for schema, table, estimate in session.rows(TABLES)]
-    counts = {_name(schema, table): Count(estimate, exact=False) for schema, table, estimate in tables}
-    for batch in _batches([entry for entry in tables if entry[2] <= exact_up_to]):
+    tables = relations(session)
+    counts = {_name(table.schema, table.name): Count(table.estimate, exact=False) for table in tables}
+    countable = [table for table in tables if table.populated and table.estimate <= exact_up_to]
+    for batch in batches(countable, lambda table: table.estimate):
         left = ends - clock()
         if left <= 0:
             break
@@ -144,24 +162,29 @@ def count_database(
     return counts
 
 
-def _batches(tables: list[tuple[str, str, int]]) -> Iterator[list[tuple[str, str]]]:
-    batch: list[tuple[str, str]] = []
+def relations(session: Session) -> list[Relation]:
+    """Return everything that has rows of its own in the session's database, the smallest first."""
+    return [Relation(*row) for row in session.rows(RELATIONS)]
+
+
+def batches(items: Iterable[Item], weight: Callable[[Item], int]) -> Iterator[list[Item]]:
+    """Put together what is asked in one question; ``weight`` is the rows that an item will read."""
+    batch: list[Item] = []
     rows = 0
-    for schema, table, estimate in tables:
-        if batch and (len(batch) == BATCH_TABLES or rows + estimate > BATCH_ROWS):
+    for item in items:
+        if batch and (len(batch) == BATCH_TABLES or rows + weight(item) > BATCH_ROWS):
             yield batch
             batch, rows = [], 0
-        batch.append((schema, table))
-        rows += estimate
+        batch.append(item)
+        rows += weight(item)
     if batch:
         yield batch
 
 
-def _question(batch: list[tuple[str, str]]) -> str:
+def _question(batch: list[Relation]) -> str:
     return " UNION ALL ".join(
-        f"SELECT {sql.literal(schema)}, {sql.literal(table)}, count(*) AS n"
-        f" FROM ONLY {sql.identifier(schema)}.{sql.identifier(table)}"
-        for schema, table in batch
+        f"SELECT {sql.literal(table.schema)}, {sql.literal(table.name)}, count(*) AS n FROM ONLY {table.sql}"
+        for table in batch
     )
 
 
@@ -177,20 +200,8 @@ def compare_counts(before: Counts, after: Counts) -> list[Difference]:
             reason = after.skipped.get(database, "it is not there")
             found.append(Difference(database, "(all tables)", f"could not be counted: {reason}", True))
             continue
-        found.extend(_compare_database(database, tables, after.databases[database]))
+        found.extend(compare_rows(database, tables, after.databases[database]))
     for database in after.databases:
         if database not in before.databases and database not in before.skipped:
             found.append(Difference(database, "(all tables)", "came with a new database", False))
     return sorted(found, key=lambda difference: not difference.lost)
-
-
-def _compare_database(database: str, before: Mapping[str, Count], after: Mapping[str, Count]) -> Iterator[Difference]:
-    for name, was in before.items():
-        now = after.get(name)
-        if now is None:
-            yield Difference(database, name, f"is missing ({was.rows} rows before)", True)
-        elif was.exact and now.exact and was.rows != now.rows:
-            yield Difference(database, name, f"has {now.rows} rows, {was.rows} before", now.rows < was.rows)
-    for name in after:
-        if name not in before:
-            yield Difference(database, name, "is new", False)

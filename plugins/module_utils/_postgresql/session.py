@@ -95,9 +95,13 @@ class Session:
         )
         return self
 
-    def sibling(self, database: str = "") -> Session:
-        """Open another session with the same login, to ``database`` where one is named."""
-        login = replace(self._login, database=database or self._login.database)
+    def sibling(self, database: str = "", settings: Mapping[str, str] | None = None) -> Session:
+        """Open another session with the same login, to ``database`` where one is named, and with further settings.
+
+        These hold from the start and under both transports. No value may hold a blank.
+        """
+        extra = {**self._login.extra, **(settings or {})}
+        login = replace(self._login, database=database or self._login.database, extra=extra)
         return _open(self._engine, self._container, login, only=self._transport.name)
 
     def close(self) -> None:

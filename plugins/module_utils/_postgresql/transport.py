@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -37,7 +38,10 @@ class SqlError(StatefulError):
 
 @dataclass(frozen=True)
 class Login:
-    """Who connects where. ``socket_directory`` is a path of the container, empty for psql's own default."""
+    """Who connects where. ``socket_directory`` is a path of the container, empty for psql's own default.
+
+    ``extra`` are further settings of the session; no value may hold a blank.
+    """
 
     user: str
     password: str = field(repr=False)
@@ -46,6 +50,7 @@ class Login:
     port: int
     os_user: str
     statement_timeout: float = 0.0
+    extra: Mapping[str, str] = field(default_factory=dict)
 
     def settings(self) -> dict[str, str]:
         """Session settings: no name of ours may resolve to an object that a user planted in a search path."""
@@ -53,6 +58,7 @@ class Login:
             "search_path": "pg_catalog",
             "statement_timeout": str(milliseconds(self.statement_timeout)),
             "client_min_messages": "warning",
+            **self.extra,
         }
 
 

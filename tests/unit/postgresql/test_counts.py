@@ -27,8 +27,8 @@ class FakeSession:
         return self
 
     def rows(self, query: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        if query == counts.TABLES:
-            return [(schema, table, estimate) for schema, table, estimate, _rows in self.tables]
+        if query == counts.RELATIONS:
+            return [(schema, table, "r", "", True, estimate) for schema, table, estimate, _rows in self.tables]
         self.clock.pause(1)
         if self.refuse:
             raise SqlError("no", sqlstate=self.refuse)
@@ -74,7 +74,7 @@ def test_small_tables_share_a_question() -> None:
 
 
 def test_names_are_quoted() -> None:
-    question = counts._question([('Od"d', "it's")])
+    question = counts._question([counts.Relation('Od"d', "it's", "r", "", True, 7)])
     assert question == """SELECT 'Od"d', 'it''s', count(*) AS n FROM ONLY "Od""d"."it's\""""
 
 
