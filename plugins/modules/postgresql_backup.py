@@ -82,13 +82,14 @@ options:
       - V(restore) also restores it into a scratch container and reads every table there. It needs room for a second
         copy beside the backup, and about the time of a restore.
       - A logical backup is then compared with the rows that the dump's own snapshot had. A physical one is of the
-        moment at its end, which nobody else saw. Where nothing was written meanwhile, every count has to equal that of
-        the live server; else no table may be missing, and the counts that differ are told in RV(differences).
+        moment at its end, which nobody else saw, so that the live server is read, too, before it is taken. Where
+        nothing was written meanwhile, nothing that the live server had may be missing, not a row; else no table may be
+        missing, and what differs is told in RV(differences).
     type: str
     choices: [verify, restore]
     default: verify
   jobs:
-    description: How many tables a logical backup dumps and restores at once.
+    description: How many tables are dumped, restored or read at once.
     type: int
     default: 2
   operations_dir:
@@ -105,6 +106,7 @@ requirements:
   - the compose CLI, version 2 or 1.29, where O(service) is given
 seealso:
   - module: selfhost.stateful.postgresql_restore
+  - module: selfhost.stateful.postgresql_fingerprint_info
   - module: selfhost.stateful.compose_storage_backup
 """
 
@@ -180,7 +182,9 @@ proof:
   returned: where the backup is there
   type: str
 fingerprint:
-  description: What was read in the scratch container, empty with O(prove=verify).
+  description:
+    - The fingerprint of the server in the scratch container, as M(selfhost.stateful.postgresql_fingerprint_info) takes
+      it. Empty where the backup was not restored.
   returned: where the backup is there
   type: dict
 differences:

@@ -24,7 +24,6 @@ UNDEFINED_TABLE = "42P01"
 # One question for this many tables: a cluster with ten thousand of them is common enough.
 BATCH_TABLES = 200
 BATCH_ROWS = 200_000
-CLOSED = "does not allow connections"
 
 # Leaves only: the rows of a partitioned table are those of its partitions. A table
 # that was never analyzed has no estimate (-1, or 0 before 14), so its size stands in.
@@ -129,7 +128,7 @@ def count_rows(
     skipped: dict[str, str] = {}
     for name, open_to_us in session.rows("SELECT datname, datallowconn FROM pg_database ORDER BY datname"):
         if not open_to_us:
-            skipped[name] = CLOSED
+            skipped[name] = "does not allow connections"
             continue
         try:
             with session.sibling(name) as there:

@@ -134,7 +134,6 @@ def take_proved(
             operation=operation,
             labels=labels or {},
         )
-        del proof["content"]  # the catalogue has it
         evidence = evidence_of(place, destination, cluster, dumped)
     return {**evidence, **proof, "verified_at": now(), "seconds": round(clock() - began, 3)}
 

@@ -18,7 +18,9 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql impo
     paths,
     scratch,
 )
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.counts import Counts, as_dict
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.counts import Counts
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint.model import as_dict
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint.take import take
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.model import Cluster
 
 ROLE = "logical-proof"
@@ -36,11 +38,13 @@ def prove(
     operation: str,
     labels: Mapping[str, str],
     jobs: int = JOBS,
+    fingerprint: bool = False,
 ) -> dict[str, Any]:
     """Restore the backup in ``place`` into a scratch server and compare its rows; returns what was compared.
 
     It is restored as it would be into a new cluster. Any error of the restore, and any
-    table with other rows than the dump's snapshot had, raises :class:`StatefulError`.
+    table with other rows than the dump's snapshot had, raises :class:`StatefulError`. With
+    ``fingerprint`` the result also has, as ``content``, what the whole of it looks like.
     """
     dump = os.path.join(place, logical_restore.DUMP)
     catalogue = logical_restore.read_catalogue(dump)
@@ -48,15 +52,21 @@ def prove(
         scratch.server(
             engine, container, cluster, directory=scratch_directory, owner=owner, operation=operation, labels=labels
         ) as server,
-        scratch.open_session(engine, server) as session,
+        scratch.open_session(engine, server, logical_restore.TEMPLATE) as session,
     ):
         target = logical_restore.Target(session, cluster.server_version_num, server.route, server.image_id)
         brought = logical_restore.bring(engine, target, dump, catalogue, jobs=jobs, operation=operation, labels=labels)
-    return {
-        "databases": sorted(catalogue.directories),
-        **compared(catalogue.counts, brought.counts),
-        "content": as_dict(brought.counts),
-    }
+        proved: dict[str, Any] = {
+            "databases": sorted(catalogue.directories),
+            **compared(catalogue.counts, brought.counts),
+        }
+        if fingerprint:
+            logical_restore.publish(session, catalogue)
+            if logical_restore.TEMPLATE in catalogue.directories:
+                logical_restore.fill_template(engine, target, dump, catalogue, operation=operation, labels=labels)
+            logical_restore.drop_leftovers(session, is_empty=lambda name: True)
+            proved["content"] = as_dict(take(session, jobs=jobs))
+    return proved
 
 
 def read_whole(engine: Engine, image_id: str, *, place: str, operation: str, labels: Mapping[str, str]) -> None:

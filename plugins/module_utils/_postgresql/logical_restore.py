@@ -16,7 +16,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
@@ -30,6 +30,9 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.coun
     count_database,
     from_dict,
 )
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint.compare import compare
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint.model import Fingerprint
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint.take import ESTIMATED, take
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.globals import Globals
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.routes import Route
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.session import Session
@@ -165,8 +168,11 @@ def bring(
     jobs: int,
     operation: str,
     labels: Mapping[str, str],
+    expected: Fingerprint | None = None,
 ) -> Brought:
     """Bring roles and tablespaces, restore every database under its temporary name, and compare the rows of each.
+
+    ``expected`` is what a server showed that was restored from this dump before.
 
     Any error of a client program and any table with other rows than the dump's snapshot
     had raises :class:`StatefulError`; :func:`clear` then takes everything back.
@@ -204,6 +210,8 @@ def bring(
     lost = [str(difference) for difference in compare_counts(catalogue.counts, counts)]
     if lost:
         raise StatefulError(f"The dump does not hold what its snapshot held: {'; '.join(lost[:20])}.")
+    if expected is not None:
+        _compare_with(expected, session, names, roles, jobs)
     return Brought(
         counts=counts,
         roles=roles,
@@ -213,6 +221,25 @@ def bring(
             sorted({setting.name for setting in wanted.settings if cluster_globals.is_unknown(setting, known)})
         ),
     )
+
+
+def _compare_with(
+    expected: Fingerprint, session: Session, names: Mapping[str, str], roles: tuple[str, ...], jobs: int
+) -> None:
+    """Raise where anything of ``expected`` is missing that is told without the databases' own names."""
+    found = take(session, rows=ESTIMATED, jobs=jobs, databases=list(names.values()))
+    wanted = replace(
+        expected,
+        databases={name: database for name, database in expected.databases.items() if name in names},
+        roles={name: role for name, role in expected.roles.items() if name in roles},
+        settings={},
+        grants={},
+        skipped={},
+    )
+    there = replace(found, databases={name: found.databases[other] for name, other in names.items()}, skipped={})
+    lost = [str(difference) for difference in compare(wanted, there) if difference.lost]
+    if lost:
+        raise StatefulError(f"What was restored lacks what the backup had when it was proved: {'; '.join(lost[:20])}.")
 
 
 def _dress(session: Session, wanted: Globals, name: str, there: str, known: set[str]) -> None:

@@ -24,7 +24,11 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.back
     changes_since,
     plan_backup,
 )
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.counts import Count, Counts
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint.model import (
+    Database,
+    Fingerprint,
+    Table,
+)
 
 FACTS = Facts((), (), size_bytes=1000, database_bytes=800)
 ROOM = Place("/backups", free_bytes=1 << 40)
@@ -136,8 +140,9 @@ def tables(**relations: dict[int, str]) -> Tables:
     return Tables(dict.fromkeys(databases, "app"), databases, frozenset({("app", "public.u")}))
 
 
-def counts(**rows: int) -> Counts:
-    return Counts({"app": {f"public.{name}": Count(number, exact=True) for name, number in rows.items()}}, {})
+def content(**rows: int) -> Fingerprint:
+    tables = {f"public.{name}": Table(number, exact=True) for name, number in rows.items()}
+    return Fingerprint(170002, "then", databases={"app": Database(tables=tables)})
 
 
 @pytest.mark.parametrize(
@@ -150,29 +155,29 @@ def test_whether_anything_was_written(before: str, after: str, still: bool) -> N
 
 
 def test_a_server_that_stood_still_has_to_come_back_row_by_row() -> None:
-    before = Look(counts(t=5, u=9), tables(d1={1: "public.t"}), STILL)
-    same = live.judge(before, before.tables, STILL, before.tables, counts(t=5, u=0))
+    before = Look(content(t=5, u=9), tables(d1={1: "public.t"}), STILL)
+    same = live.judge(before, before.tables, STILL, before.tables, content(t=5, u=0))
     assert (same.still, same.lost, same.moved) == (True, (), ())
-    assert "every count equals" in live.in_words(same, counts(t=5))
-    less = live.judge(before, before.tables, STILL, before.tables, counts(t=4, u=0))
+    assert "nothing that the live server had is missing" in live.in_words(same, content(t=5))
+    less = live.judge(before, before.tables, STILL, before.tables, content(t=4, u=0))
     assert less.lost == ("app: public.t has 4 rows, 5 before",)
 
 
 def test_a_server_that_was_written_to_may_differ_but_lacks_no_table_that_was_there_all_the_time() -> None:
-    before = Look(counts(t=5), tables(d1={1: "public.t", 2: "public.gone", 3: "public.anew"}), STILL)
+    before = Look(content(t=5), tables(d1={1: "public.t", 2: "public.gone", 3: "public.anew"}), STILL)
     after = tables(d1={1: "public.t", 4: "public.anew"})
-    moved = live.judge(before, after, "700:702:", tables(d1={1: "public.t"}), counts(t=4))
+    moved = live.judge(before, after, "700:702:", tables(d1={1: "public.t"}), content(t=4))
     assert (moved.still, moved.lost) == (False, ())
     assert moved.moved == ("app: public.t has 4 rows, 5 before",)
-    assert "1 differ" in live.in_words(moved, counts(t=4))
-    lacking = live.judge(before, after, "700:702:", tables(d1={}), counts())
+    assert "1 differences" in live.in_words(moved, content(t=4))
+    lacking = live.judge(before, after, "700:702:", tables(d1={}), content())
     assert lacking.lost == ("app: public.t is missing",)
 
 
 def test_a_database_that_was_made_anew_is_another_one() -> None:
-    before = Look(counts(t=5), tables(d1={1: "public.t"}), STILL)
-    assert live.judge(before, tables(d2={1: "public.t"}), "700:702:", tables(), counts()).lost == ()
-    assert live.judge(before, tables(d1={}), "700:702:", tables(), counts()).lost == ("the database app is missing",)
+    before = Look(content(t=5), tables(d1={1: "public.t"}), STILL)
+    assert live.judge(before, tables(d2={1: "public.t"}), "700:702:", tables(), content()).lost == ()
+    assert live.judge(before, tables(d1={}), "700:702:", tables(), content()).lost == ("the database app is missing",)
 
 
 def test_files_are_copied_with_modes_and_links_and_without_what_is_left(tmp_path: Path) -> None:

@@ -14,18 +14,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.counts import (
-    Counts,
-    compare_counts,
-    count_rows,
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint.compare import compare
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint.model import (
+    Fingerprint,
+    qualified,
 )
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint.take import take
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.session import Session
 
-COUNT_SECONDS = 60.0
-COUNT_EXACT_UP_TO = 5_000_000
-
 TABLES = """
-SELECT c.oid::bigint, n.nspname || '.' || c.relname, c.relpersistence = 'u'
+SELECT c.oid::bigint, n.nspname, c.relname, c.relpersistence = 'u'
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p', 'm', 'S', 'v', 'f') AND c.relpersistence <> 't' AND c.oid >= 16384
 """
@@ -44,7 +42,7 @@ class Tables:
 class Look:
     """A live server at one moment; ``snapshot`` as the server prints it."""
 
-    counts: Counts
+    content: Fingerprint
     tables: Tables
     snapshot: str
 
@@ -58,11 +56,10 @@ class Verdict:
     moved: tuple[str, ...]
 
 
-def look(session: Session) -> Look:
+def look(session: Session, jobs: int) -> Look:
     """Look at a live server, its snapshot first."""
     taken = snapshot(session)
-    counts = count_rows(session, budget_seconds=COUNT_SECONDS, exact_up_to=COUNT_EXACT_UP_TO)
-    return Look(counts, tables_of(session), taken)
+    return Look(take(session, jobs=jobs), tables_of(session), taken)
 
 
 def snapshot(session: Session) -> str:
@@ -78,8 +75,8 @@ def tables_of(session: Session) -> Tables:
         with session.sibling(name) as there:
             found = there.rows(TABLES)
         names[database] = name
-        relations[database] = {oid: relation for oid, relation, _unlogged in found}
-        unlogged |= {(name, relation) for _oid, relation, is_unlogged in found if is_unlogged}
+        relations[database] = {oid: qualified(*relation) for oid, *relation, _unlogged in found}
+        unlogged |= {(name, qualified(*relation)) for _oid, *relation, is_unlogged in found if is_unlogged}
     return Tables(names, relations, frozenset(unlogged))
 
 
@@ -89,7 +86,7 @@ def is_still(before: str, after: str) -> bool:
     return before == after and least == next_one and not under_way
 
 
-def judge(before: Look, after: Tables, after_snapshot: str, restored: Tables, counts: Counts) -> Verdict:
+def judge(before: Look, after: Tables, after_snapshot: str, restored: Tables, content: Fingerprint) -> Verdict:
     """Compare what was restored from a physical backup with the server before and after it was taken."""
     lost = []
     for database, name in before.tables.names.items():
@@ -103,24 +100,30 @@ def judge(before: Look, after: Tables, after_snapshot: str, restored: Tables, co
         lost += [f"{name}: {relation} is missing" for oid, relation in relations if oid in now and oid not in here]
     # An unlogged table is empty in every physical copy, by design and whatever was in it.
     different = [
-        str(difference)
-        for difference in compare_counts(before.counts, counts)
-        if (difference.database, difference.table) not in before.tables.unlogged
+        difference
+        for difference in compare(before.content, content)
+        if (difference.database, difference.subject) not in before.tables.unlogged
     ]
     still = is_still(before.snapshot, after_snapshot)
-    return Verdict(still, (*lost, *(different if still else ())), () if still else tuple(different))
+    gone = [str(difference) for difference in different if still and difference.lost]
+    moved = [str(difference) for difference in different if not (still and difference.lost)]
+    return Verdict(still, (*lost, *gone), tuple(moved))
 
 
-def in_words(verdict: Verdict, counts: Counts) -> str:
+def in_words(verdict: Verdict, content: Fingerprint) -> str:
     """Say what the comparison shows, and no more than that."""
-    tables = sum(len(tables) for tables in counts.databases.values())
-    restored = (
-        f"restored into a scratch container, where {tables} tables in {len(counts.databases)} databases were read in"
-        f" full ({counts.rows} rows)"
-    )
     if verdict.still:
-        return f"{restored}; nothing was written meanwhile, and every count equals that of the live server"
+        return f"{read(content)}; nothing was written meanwhile, and nothing that the live server had is missing"
     return (
-        f"{restored}; no table of the live server is missing. It was written to meanwhile, so that its counts are of"
-        f" another moment: {len(verdict.moved)} differ"
+        f"{read(content)}; no table of the live server is missing. It was written to meanwhile, and showed another"
+        f" moment: {len(verdict.moved)} differences"
+    )
+
+
+def read(content: Fingerprint) -> str:
+    """Say how much of a restored server was read."""
+    tables = [table for database in content.databases.values() for table in database.tables.values()]
+    return (
+        f"restored into a scratch container, where {len(tables)} tables in {len(content.databases)} databases were read"
+        f" in full ({sum(table.rows for table in tables)} rows)"
     )

@@ -23,7 +23,6 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._errors import (
     shell,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import (
-    counts,
     logical_backup,
     logical_proof,
     logical_restore,
@@ -49,6 +48,8 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.back
     plan_backup,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import observe_cluster
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint.model import as_dict
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint.take import take
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.model import Cluster
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.session import Session
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import durable, mounts, scan
@@ -224,7 +225,7 @@ def _take_physical(source: Source, wanted: Wanted, route: routes.Route | None, p
     if route is None:
         raise StatefulError(f"No replication connection to {source.name} is let in any more.", next_command=AGAIN)
     session, engine, container, cluster = source.session, source.engine, source.container, source.cluster
-    before = live.look(session) if wanted.prove == RESTORE else None
+    before = live.look(session, wanted.jobs) if wanted.prove == RESTORE else None
     evidence = physical_backup.fill(
         engine,
         container,
@@ -238,11 +239,11 @@ def _take_physical(source: Source, wanted: Wanted, route: routes.Route | None, p
     made = _record(source, PHYSICAL, place, evidence, f"pg_verifybackup read {evidence['manifest_files']} files")
     if before is None:
         return made
-    return _prove_physical(source, made, place, os.path.join(place, "scratch"), operation, before)
+    return _prove_physical(source, made, place, os.path.join(place, "scratch"), operation, before, wanted.jobs)
 
 
 def _prove_physical(
-    source: Source, made: Record, place: str, directory: str, operation: str, before: live.Look | None
+    source: Source, made: Record, place: str, directory: str, operation: str, before: live.Look | None, jobs: int
 ) -> Record:
     """Restore into a scratch server; ``before`` is None for a backup of another day, which only itself can tell of."""
     snapshot, after = live.snapshot(source.session), live.tables_of(source.session)
@@ -255,24 +256,18 @@ def _prove_physical(
         operation=operation,
         labels={},
     ) as server:
-        counted = counts.count_rows(
-            server, budget_seconds=logical_restore.DAYS, exact_up_to=logical_restore.EVERY_TABLE
-        )
+        found = take(server, jobs=jobs)
         tables = live.tables_of(server)
-    if counted.skipped.keys() - {"template0"}:
-        raise StatefulError(f"The restored backup could not be read in full: {dict(counted.skipped)}.")
-    content = counts.as_dict(counted)
+    content = as_dict(found)
     if before is None:
-        rows = f"{counted.rows} rows in {len(counted.databases)} databases"
-        words = f"{made.proof}; restored into a scratch container and read in full ({rows})"
-        return replace(made, prove=RESTORE, proof=words, content=content)
-    verdict = live.judge(before, after, snapshot, tables, counted)
+        return replace(made, prove=RESTORE, proof=f"{made.proof}; {live.read(found)}", content=content)
+    verdict = live.judge(before, after, snapshot, tables, found)
     if verdict.lost:
         raise StatefulError(
             f"The restored backup lacks what the live server has: {'; '.join(verdict.lost[:20])}.",
             next_command=AGAIN,
         )
-    words = f"{made.proof}; {live.in_words(verdict, counted)}"
+    words = f"{made.proof}; {live.in_words(verdict, found)}"
     return replace(made, prove=RESTORE, proof=words, content=content, differences=verdict.moved)
 
 
@@ -307,6 +302,7 @@ def _prove_logical(source: Source, made: Record, place: str, directory: str, ope
         operation=operation,
         labels={},
         jobs=wanted.jobs,
+        fingerprint=True,
     )
     proof = (
         f"restored into a scratch container; {proved['tables_compared']} of {proved['tables_restored']} tables"
@@ -329,7 +325,7 @@ def _prove_existing(source: Source, wanted: Wanted, found: Record, operation: st
                 operation=operation,
                 labels={},
             )
-            proved = _prove_physical(source, found, wanted.path, inner, operation, None)
+            proved = _prove_physical(source, found, wanted.path, inner, operation, None, wanted.jobs)
         else:
             logical_restore.check_sums(wanted.path)
             proved = _prove_logical(source, found, wanted.path, inner, operation, wanted)

@@ -27,6 +27,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql impo
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.backup.model import Record
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import observe_cluster
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint.model import from_dict
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.logical_restore import (
     TEMPLATE,
     Catalogue,
@@ -175,16 +176,26 @@ def carry_out(server: Server, planned: Plan, path: str, *, jobs: int, operation:
     )
     note.write(server.directory, begun)
     try:
-        brought = logical_restore.bring(engine, target, dump, catalogue, jobs=jobs, operation=operation, labels={})
+        brought = logical_restore.bring(
+            engine,
+            target,
+            dump,
+            catalogue,
+            jobs=jobs,
+            operation=operation,
+            labels={},
+            expected=from_dict(record.content) if record.content else None,
+        )
         logical_restore.publish(session, catalogue)
     except BaseException as error:
         _take_back(server, begun, error)
         raise
     done = _finish(server, target, planned, path, dump, catalogue, begun, operation)
+    also = "; nothing that the backup had when it was proved is missing" if record.content else ""
     compared = logical_proof.compared(catalogue.counts, brought.counts)
     return Restored(
         f"{compared['tables_compared']} of {compared['tables_restored']} tables ({compared['rows_compared']} rows) were"
-        " compared with the snapshot of the dump before anybody could write to them, and are equal",
+        f" compared with the snapshot of the dump before anybody could write to them, and are equal{also}",
         (*(f"the role {name} was there, and is as it was" for name in brought.kept_roles), *done.kept),
         brought.left_out,
     )
