@@ -59,7 +59,7 @@ def module(lab: Lab, name: str, *, check: bool = False, **params: Any) -> Mappin
 
 def succeeds(lab: Lab, name: str, **params: Any) -> Mapping[str, Any]:
     answer = module(lab, name, **params)
-    assert not answer.get("failed"), answer
+    assert not answer.get("failed"), answer["msg"]
     return answer
 
 
@@ -296,6 +296,20 @@ def test_a_dump_comes_back_as_it_was(shared: Lab, lab: Lab, major: str) -> None:
         there.run("INSERT INTO public.kept VALUES (31)")
         assert not succeeds(lab, "restore", container=target.name, path=path)["changed"]
         assert there.scalar("SELECT count(*) FROM public.kept") == 31
+
+
+@pytest.mark.matrix
+def test_a_proved_dump_goes_into_a_newer_major(shared: Lab, lab: Lab) -> None:
+    source = server(shared, "13")
+    path = lab.directory / "dump"
+    succeeds(lab, "backup", container=source.name, path=path, format="logical", prove="restore")
+    target = lab.start("18")
+    assert "nothing that the backup had" in succeeds(lab, "restore", container=target.name, path=path)["proof"]
+    assert content(lab, target) == content(shared, source)
+    older = lab.start("15")
+    newer = lab.directory / "newer"
+    succeeds(lab, "backup", container=target.name, path=newer, format="logical")
+    assert "the same or a newer major" in refused(lab, "restore", container=older.name, path=newer)["msg"]
 
 
 def described(lab: Lab, container: Container) -> Any:

@@ -54,6 +54,7 @@ DESK = f"{TEMPORARY}desk"
 TEMPLATE = "template1"
 TEMPLATE_TRIED = f"{TEMPORARY}template"
 OBJECT_IN_USE = "55006"
+CLOSED_PUBLIC = 150000
 RENAME_SECONDS = 60.0
 PAUSE = 0.2
 
@@ -202,6 +203,7 @@ def bring(
     for name, directory in catalogue.directories.items():
         there, what = names[name], f"The restore of the database {name}"
         _run_all(session, [cluster_globals.creation(wanted.frame(name), there, target.version)], what)
+        _prepare(target, catalogue, there, what)
         restore_database(engine, target, dump, directory, there, what, jobs=jobs, operation=operation, labels=labels)
         _dress(session, wanted, name, there, known)
         with session.sibling(there).without_timeouts() as opened:
@@ -242,6 +244,19 @@ def _compare_with(
         raise StatefulError(f"What was restored lacks what the backup had when it was proved: {'; '.join(lost[:20])}.")
 
 
+def _prepare(target: Target, catalogue: Catalogue, database: str, what: str) -> None:
+    """Give an empty database the schema public that the dump takes for granted.
+
+    A dump names what differs from the defaults of its own major. Up to 14 everybody may
+    create in that schema, from 15 on nobody: applications would meet a refusal.
+    """
+    if catalogue.server_version_num < CLOSED_PUBLIC <= target.version:
+        owner = sql.identifier(catalogue.globals.superuser)
+        statements = [f"ALTER SCHEMA public OWNER TO {owner}", "GRANT CREATE ON SCHEMA public TO PUBLIC"]
+        with target.session.sibling(database) as there:
+            _run_all(there, statements, what)
+
+
 def _dress(session: Session, wanted: Globals, name: str, there: str, known: set[str]) -> None:
     settings = [setting for setting in wanted.settings if setting.database == name]
     statements = cluster_globals.setting_statements(settings, known, {name: there})
@@ -254,6 +269,7 @@ def fill_template(
 ) -> None:
     """Fill ``TEMPLATE``, which is empty, in one transaction; :func:`bring` has shown that its dump can be restored."""
     directory, what = catalogue.directories[TEMPLATE], f"The restore of the database {TEMPLATE}"
+    _prepare(target, catalogue, TEMPLATE, what)
     restore_database(engine, target, dump, directory, TEMPLATE, what, jobs=0, operation=operation, labels=labels)
     _dress(target.session, catalogue.globals, TEMPLATE, TEMPLATE, cluster_globals.setting_names(target.session))
 

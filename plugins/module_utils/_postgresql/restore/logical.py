@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import (
-    AGAIN,
     Blocker,
     StatefulError,
     refusal,
@@ -254,4 +253,3 @@ def _take_back(server: Server, begun: note.Note, error: BaseException) -> None:
         )
     if isinstance(error, StatefulError):
         error.state = state
-        error.next_command = error.next_command or AGAIN
