@@ -108,18 +108,20 @@ def verify(
     operation: str,
     role: str,
     labels: Mapping[str, str],
+    switches: tuple[str, ...] = (),
     timeout: float = DAYS,
 ) -> Manifest:
     """Prove a copy: every file against the manifest's SHA-256, the WAL readable, and whose cluster it is.
 
-    Nothing may have been started on it. The copy is mounted read-only.
+    Nothing may have been started on it. The copy is mounted read-only. ``switches``
+    are further ones of pg_verifybackup.
     """
     owner = paths.owner_of(directory)
     helper = Helper(
         operation=operation,
         role=role,
         image_id=image_id,
-        argv=("pg_verifybackup", DATA_TARGET),
+        argv=("pg_verifybackup", *switches, DATA_TARGET),
         user=f"{owner[0]}:{owner[1]}",
         binds=_binds(directory, tablespaces, read_only=True),
         environment=helpers.ENGLISH,

@@ -8,7 +8,8 @@
 
     <destination>/                  0700
         SHA256SUMS                  of all that lies in dump/
-        dump/globals.sql            roles, memberships, tablespaces (with password hashes)
+        dump/globals.sql            roles, memberships, tablespaces (with password hashes), for psql
+        dump/globals.json           the same as data, and the databases without their content
         dump/database-<name>/       pg_dump's directory format, the name percent-encoded
         dump/catalogue.json         what is in here, with each table's rows in the dump's own snapshot
 """
@@ -43,12 +44,20 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.coun
     as_dict,
     count_database,
 )
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.logical_proof import (
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.globals import (
+    as_dict as globals_as_dict,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.globals import (
+    read_globals,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.logical_restore import (
     CATALOGUE,
     DUMP,
     DUMP_TARGET,
     GLOBALS,
     SUMS,
+    files_below,
+    sha256_of,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.model import Cluster
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.session import Session
@@ -125,9 +134,15 @@ def take_proved(
             operation=operation,
             labels=labels or {},
         )
-        files, size = staging.tree_size(place)
-        with open(os.path.join(place, SUMS), "rb") as sums:
-            checksum = hashlib.sha256(sums.read()).hexdigest()
+        evidence = evidence_of(place, destination, cluster, dumped)
+    return {**evidence, **proof, "verified_at": now(), "seconds": round(clock() - began, 3)}
+
+
+def evidence_of(place: str, destination: str, cluster: Cluster, dumped: list[Dumped]) -> dict[str, Any]:
+    """Return what is known of a dump in ``place`` that is to be called ``destination``."""
+    files, size = staging.tree_size(place)
+    with open(os.path.join(place, SUMS), "rb") as sums:
+        checksum = hashlib.sha256(sums.read()).hexdigest()
     moments = {one.name: one.moment.isoformat(timespec="milliseconds") for one in dumped}
     return {
         "kind": "logical",
@@ -139,10 +154,11 @@ def take_proved(
         "moment": min(moments.values()),
         "moments": moments,
         "not_dumped": [database.name for database in cluster.databases if not database.allows_connections],
-        **proof,
-        "verified_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "seconds": round(clock() - began, 3),
     }
+
+
+def now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
 def take(
@@ -156,6 +172,7 @@ def take(
     labels: Mapping[str, str],
     progress: Progress | None = None,
     clock: Callable[[], float] = time.monotonic,
+    jobs: int = JOBS,
 ) -> list[Dumped]:
     """Dump globals and databases into ``place``, a directory of ours; proves nothing yet."""
     route = routes.find_route(engine, session.container, cluster, session.login, replication=False)
@@ -178,11 +195,14 @@ def take(
         said = helpers.must_succeed(helpers.run(engine, helper, timeout=DAYS, tick=tick), what).output
         helpers.must_be_silent(said, what)
 
-    run(("pg_dumpall", *route.switches(), "--globals-only", "-f", f"{DUMP_TARGET}/{GLOBALS}"), "The dump of the roles")
+    frames = read_globals(session, cluster.server_version_num)
+    argv = ("pg_dumpall", *route.switches(), "--globals-only", "-f", f"{DUMP_TARGET}/globals.sql")
+    run(argv, "The dump of the roles")
     dumped = [
-        _dump_database(session, name, route, run, clock)
+        _dump_database(session, name, route, run, clock, jobs)
         for name in (database.name for database in cluster.databases if database.allows_connections)
     ]
+    _write_json(os.path.join(dump, GLOBALS), globals_as_dict(frames))
     _write_catalogue(dump, cluster, dumped)
     _seal(dump)
     return dumped
@@ -199,8 +219,9 @@ def _dump_database(
     route: routes.Route,
     run: Callable[[tuple[str, ...], str], None],
     clock: Callable[[], float],
+    jobs: int,
 ) -> Dumped:
-    argv = ("pg_dump", *route.switches(), "-d", name, "-F", "d", "-j", str(JOBS), f"--lock-wait-timeout={LOCK_WAIT_MS}")
+    argv = ("pg_dump", *route.switches(), "-d", name, "-F", "d", "-j", str(jobs), f"--lock-wait-timeout={LOCK_WAIT_MS}")
     argv += ("-f", f"{DUMP_TARGET}/{directory_of(name)}")
     what = f"The dump of the database {name}"
 
@@ -233,25 +254,20 @@ def _write_catalogue(dump: str, cluster: Cluster, dumped: list[Dumped]) -> None:
         "moments": {one.name: one.moment.isoformat(timespec="milliseconds") for one in dumped},
         "counts": as_dict(Counts({one.name: one.counts for one in dumped}, {})),
     }
-    with open(os.path.join(dump, CATALOGUE), "x", encoding="utf-8") as file:
+    _write_json(os.path.join(dump, CATALOGUE), content)
+
+
+def _write_json(path: str, content: dict[str, Any]) -> None:
+    with open(path, "x", encoding="utf-8") as file:
+        os.chmod(file.fileno(), 0o600)
         json.dump(content, file, indent=1, sort_keys=True)
 
 
 def _seal(dump: str) -> None:
     sums = []
-    for parent, _directories, names in os.walk(dump):
-        for name in names:
-            path = os.path.join(parent, name)
-            os.chmod(path, 0o600)
-            sums.append(f"{_sha256(path)}  {os.path.relpath(path, dump)}\n")
+    for path in files_below(dump):
+        os.chmod(path, 0o600)
+        sums.append(f"{sha256_of(path)}  {os.path.relpath(path, dump)}\n")
     with open(os.path.join(os.path.dirname(dump), SUMS), "x", encoding="utf-8", errors="surrogateescape") as file:
         os.chmod(file.fileno(), 0o600)
         file.writelines(sorted(sums))
-
-
-def _sha256(path: str) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()

@@ -6,34 +6,25 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Bind, Container, Helper
-from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import helpers, scratch
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.counts import (
-    Counts,
-    compare_counts,
-    count_rows,
-    from_dict,
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import (
+    helpers,
+    logical_restore,
+    paths,
+    scratch,
 )
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.counts import Counts
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint.model import as_dict
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint.take import take
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.model import Cluster
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.scratch import Scratch
 
 ROLE = "logical-proof"
-DUMP = "dump"
-DUMP_TARGET = "/selfhost-stateful/dump"
-GLOBALS = "globals.sql"
-CATALOGUE = "catalogue.json"
-SUMS = "SHA256SUMS"
 JOBS = 2
-DAYS = 86400.0
-# initdb makes these; all others are created by their dump.
-PRESENT = ("postgres", "template1")
 
 
 def prove(
@@ -46,39 +37,60 @@ def prove(
     owner: tuple[int, int],
     operation: str,
     labels: Mapping[str, str],
+    jobs: int = JOBS,
+    fingerprint: bool = False,
 ) -> dict[str, Any]:
     """Restore the backup in ``place`` into a scratch server and compare its rows; returns what was compared.
 
-    Any error of the restore, and any table with other rows than the dump's snapshot had,
-    raises :class:`StatefulError`.
+    It is restored as it would be into a new cluster. Any error of the restore, and any
+    table with other rows than the dump's snapshot had, raises :class:`StatefulError`. With
+    ``fingerprint`` the result also has, as ``content``, what the whole of it looks like.
     """
-    dump = os.path.join(place, DUMP)
-    catalogue = _read(os.path.join(dump, CATALOGUE))
-    wanted = from_dict(catalogue["counts"])
-    with scratch.server(
-        engine, container, cluster, directory=scratch_directory, owner=owner, operation=operation, labels=labels
-    ) as server:
-        _restore_globals(engine, server, dump, catalogue["superuser"], operation, labels)
-        for name, directory in catalogue["directories"].items():
-            _restore_database(engine, server, dump, name, directory, operation, labels)
-        with scratch.open_session(engine, server) as session:
-            found = count_rows(session, budget_seconds=DAYS, exact_up_to=1 << 62)
-    lost = [str(difference) for difference in compare_counts(wanted, found)]
-    if lost:
-        raise StatefulError(f"The dump does not hold what its snapshot held: {'; '.join(lost[:20])}.")
-    return {"databases": sorted(catalogue["directories"]), **_compared(wanted, found)}
+    dump = os.path.join(place, logical_restore.DUMP)
+    catalogue = logical_restore.read_catalogue(dump)
+    with (
+        scratch.server(
+            engine, container, cluster, directory=scratch_directory, owner=owner, operation=operation, labels=labels
+        ) as server,
+        scratch.open_session(engine, server, logical_restore.TEMPLATE) as session,
+    ):
+        target = logical_restore.Target(session, cluster.server_version_num, server.route, server.image_id)
+        brought = logical_restore.bring(engine, target, dump, catalogue, jobs=jobs, operation=operation, labels=labels)
+        proved: dict[str, Any] = {
+            "databases": sorted(catalogue.directories),
+            **compared(catalogue.counts, brought.counts),
+        }
+        if fingerprint:
+            logical_restore.publish(session, catalogue)
+            if logical_restore.TEMPLATE in catalogue.directories:
+                logical_restore.fill_template(engine, target, dump, catalogue, operation=operation, labels=labels)
+            logical_restore.drop_leftovers(session, is_empty=lambda name: True)
+            proved["content"] = as_dict(take(session, jobs=jobs))
+    return proved
 
 
-def _read(path: str) -> dict[str, Any]:
-    try:
-        with open(path, encoding="utf-8") as file:
-            content: dict[str, Any] = json.load(file)
-            return content
-    except (OSError, ValueError) as error:
-        raise StatefulError(f"The catalogue {path} of the backup cannot be read: {error}.") from error
+def read_whole(engine: Engine, image_id: str, *, place: str, operation: str, labels: Mapping[str, str]) -> None:
+    """Let the client program read every dump in ``place`` to its end: less than a restore, and more than a look."""
+    dump = os.path.join(place, logical_restore.DUMP)
+    owner = paths.owner_of(dump)
+    for name, directory in logical_restore.read_catalogue(dump).directories.items():
+        helper = Helper(
+            operation=operation,
+            role=ROLE,
+            image_id=image_id,
+            argv=("pg_restore", "-f", "/dev/null", f"{logical_restore.DUMP_TARGET}/{directory}"),
+            user=f"{owner[0]}:{owner[1]}",
+            binds=(Bind(dump, logical_restore.DUMP_TARGET, read_only=True),),
+            environment=helpers.ENGLISH,
+            labels=labels,
+        )
+        what = f"The reading of the dump of the database {name}"
+        said = helpers.must_succeed(helpers.run(engine, helper, timeout=logical_restore.DAYS), what).output
+        helpers.must_be_silent(said, what)
 
 
-def _compared(wanted: Counts, found: Counts) -> dict[str, int]:
+def compared(wanted: Counts, found: Counts) -> dict[str, int]:
+    """Return how much of what was restored could be compared, row count by row count."""
     exact = [
         found.databases[database][table].rows
         for database, tables in wanted.databases.items()
@@ -90,49 +102,3 @@ def _compared(wanted: Counts, found: Counts) -> dict[str, int]:
         "rows_compared": sum(exact),
         "tables_restored": sum(len(tables) for tables in found.databases.values()),
     }
-
-
-def _restore_globals(
-    engine: Engine, server: Scratch, dump: str, superuser: str, operation: str, labels: Mapping[str, str]
-) -> None:
-    # The dump creates the bootstrap superuser, whom every cluster has from the start. That
-    # is the one error that has to come; the text of the dump is not touched to avoid it.
-    argv = ("psql", "-X", "-q", *server.route.switches(), "-d", "postgres", "-f", f"{DUMP_TARGET}/{GLOBALS}")
-    said = _run(engine, server, dump, argv, "The restore of the roles", operation, labels)
-    errors = [line for line in said.splitlines() if "ERROR:" in line or "FATAL:" in line]
-    unexpected = [line for line in errors if f'ERROR:  role "{superuser}" already exists' not in line]
-    if unexpected or len(errors) != 1:
-        raise StatefulError("The restore of the roles failed:\n" + "\n".join(unexpected or [said or "no answer"]))
-
-
-def _restore_database(
-    engine: Engine, server: Scratch, dump: str, name: str, directory: str, operation: str, labels: Mapping[str, str]
-) -> None:
-    target = ("-d", name) if name in PRESENT else ("--create", "-d", "postgres")
-    argv = ("pg_restore", "--exit-on-error", "-j", str(JOBS), *server.route.switches(), *target)
-    argv += (f"{DUMP_TARGET}/{directory}",)
-    what = f"The restore of the database {name}"
-    helpers.must_be_silent(_run(engine, server, dump, argv, what, operation, labels), what)
-
-
-def _run(
-    engine: Engine,
-    server: Scratch,
-    dump: str,
-    argv: tuple[str, ...],
-    what: str,
-    operation: str,
-    labels: Mapping[str, str],
-) -> str:
-    helper = Helper(
-        operation=operation,
-        role=ROLE,
-        image_id=server.image_id,
-        argv=argv,
-        user=f"{server.owner[0]}:{server.owner[1]}",
-        binds=(Bind(dump, DUMP_TARGET, read_only=True), *server.route.binds),
-        # A role or a database may be read-only by default.
-        environment={**helpers.ENGLISH, "PGOPTIONS": "-c default_transaction_read_only=off -c lc_messages=C"},
-        labels=labels,
-    )
-    return helpers.must_succeed(helpers.run(engine, helper, timeout=DAYS), what).output

@@ -78,38 +78,64 @@ def take(
     ``route`` comes from :func:`routes.find_route` with ``replication=True``. On any
     failure nothing is left at ``destination``.
     """
+    with staging.staged(destination) as place:
+        return fill(
+            engine,
+            container,
+            cluster,
+            route,
+            place=place,
+            destination=destination,
+            operation=operation,
+            labels=labels,
+            progress=progress,
+        )
+
+
+def fill(
+    engine: Engine,
+    container: Container,
+    cluster: Cluster,
+    route: Route,
+    *,
+    place: str,
+    destination: str,
+    operation: str,
+    labels: Mapping[str, str],
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Copy the running cluster into ``place``, which is to be called ``destination``, and prove the copy there."""
     reasons = impediments(cluster, container)
     if reasons:
         raise StatefulError(f"No physical backup of {container.name} is possible: {'; '.join(reasons)}.")
     began = time.monotonic()
     owner = paths.owner_of(paths.seen_path(container, cluster.data_directory))
-    with staging.staged(destination) as place:
-        data = os.path.join(place, DATA)
-        basebackup.make_owned(data, owner)
-        tablespaces = _make_tablespaces(place, cluster, owner)
-        basebackup.copy(
-            engine,
-            container,
-            cluster,
-            route,
-            directory=data,
-            tablespaces=tablespaces,
-            operation=operation,
-            role=ROLE,
-            labels=labels,
-            progress=progress,
-        )
-        proof = basebackup.verify(
-            engine,
-            container.image_id,
-            directory=data,
-            tablespaces=tablespaces,
-            system_identifier=cluster.system_identifier,
-            operation=operation,
-            role=ROLE,
-            labels=labels,
-        )
-        files, size = staging.tree_size(place)
+    data = os.path.join(place, DATA)
+    basebackup.make_owned(data, owner)
+    tablespaces = _make_tablespaces(place, cluster, owner)
+    basebackup.copy(
+        engine,
+        container,
+        cluster,
+        route,
+        directory=data,
+        tablespaces=tablespaces,
+        operation=operation,
+        role=ROLE,
+        labels=labels,
+        progress=progress,
+    )
+    proof = basebackup.verify(
+        engine,
+        container.image_id,
+        directory=data,
+        tablespaces=tablespaces,
+        system_identifier=cluster.system_identifier,
+        operation=operation,
+        role=ROLE,
+        labels=labels,
+    )
+    files, size = staging.tree_size(place)
     return _evidence(destination, cluster.system_identifier, proof, files, size, time.monotonic() - began)
 
 
@@ -130,7 +156,7 @@ def verify(
         engine,
         image_id,
         directory=data,
-        tablespaces={location: _place_of(destination, name) for name, location in tablespaces.items()},
+        tablespaces={location: place_of(destination, name) for name, location in tablespaces.items()},
         system_identifier=system_identifier,
         operation=operation,
         role=ROLE,
@@ -145,12 +171,13 @@ def _make_tablespaces(place: str, cluster: Cluster, owner: tuple[int, int]) -> d
         os.mkdir(os.path.join(place, TABLESPACES), 0o700)
     made = {}
     for space in cluster.tablespaces:
-        made[space.location] = _place_of(place, space.name)
+        made[space.location] = place_of(place, space.name)
         basebackup.make_owned(made[space.location], owner)
     return made
 
 
-def _place_of(place: str, tablespace: str) -> str:
+def place_of(place: str, tablespace: str) -> str:
+    """Return where in a backup the content of a tablespace lies."""
     return os.path.join(place, TABLESPACES, tablespace.replace("/", "_"))
 
 

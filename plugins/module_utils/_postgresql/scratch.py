@@ -89,7 +89,7 @@ def server(
             image_id=container.image_id,
             argv=("postgres", "-p", str(cluster.port), *arguments),
             user=user,
-            binds=(*binds, *second_server.surroundings(container, cluster)),
+            binds=(*binds, *second_server.beside(binds, container, cluster)),
             environment=environment,
             labels=labels,
             stop_signal=shutdown.FAST_SHUTDOWN,
@@ -113,11 +113,16 @@ def server(
 
 def open_session(engine: Engine, scratch: Scratch, database: str = "postgres") -> Session:
     """Connect to a scratch server as its bootstrap superuser."""
-    container = engine.container(scratch.container_id)
+    return connect(engine, alive(engine, scratch.container_id), user=scratch.route.user, database=database)
+
+
+def alive(engine: Engine, container_id: str) -> Container:
+    """Return the container of a scratch server as it runs; raises with its last words where it has ended."""
+    container = engine.container(container_id)
     if container is None or not container.pid:
         words = last_words(engine, container, tail=20) if container else "its container is gone"
         raise StatefulError(f"The scratch server has ended by itself. Its last words:\n{words}")
-    return connect(engine, container, user=scratch.route.user, database=database)
+    return container
 
 
 def _directories(directory: str, cluster: Cluster, owner: tuple[int, int]) -> tuple[Bind, ...]:

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Bind, Container
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import paths, postmaster
@@ -65,6 +66,12 @@ def surroundings(container: Container, cluster: Cluster) -> tuple[Bind, ...]:
             if source and os.path.isfile(source):
                 binds[path] = Bind(source, path, read_only=True)
     return tuple(binds.values())
+
+
+def beside(own: Iterable[Bind], container: Container, cluster: Cluster) -> tuple[Bind, ...]:
+    """Return the surroundings but for what is mounted over by the helper's ``own`` directories, as a tablespace is."""
+    taken = {bind.target.rstrip("/") for bind in own}
+    return tuple(bind for bind in surroundings(container, cluster) if bind.target.rstrip("/") not in taken)
 
 
 def _overlap(one: str, other: str) -> bool:

@@ -53,6 +53,19 @@ def staged(destination: str) -> Iterator[str]:
         raise
 
 
+@contextmanager
+def working(directory: str) -> Iterator[str]:
+    """Hand out a directory (0700, ours) to work in, and remove it at the end; one that was left is begun anew."""
+    discard(directory)
+    os.mkdir(directory, 0o700)
+    try:
+        with open(os.path.join(directory, MARKER), "x", encoding="ascii"):
+            pass
+        yield directory
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
 def discard(staging: str) -> None:
     """Remove what an interrupted run left; refuses a directory that is not ours."""
     if not os.path.lexists(staging):

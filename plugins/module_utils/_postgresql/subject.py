@@ -22,13 +22,17 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._compose.argumen
     project_options,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.cli import find_compose
-from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import Project, observe_project
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import (
+    PROJECT_LABEL,
+    Project,
+    observe_project,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.commands import logs_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.docker import connect
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.kind import unsupported
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
-from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, shell
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, StatefulError, shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import session
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.session import Session
 
@@ -44,11 +48,16 @@ SUBJECT_ARGUMENTS: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Reached:
-    """A running container with a Postgres image; ``project`` is None where none was named."""
+    """The container that is meant; ``project`` is None where none was named."""
 
     engine: Engine
     container: Container
     project: Project | None = field(default=None, repr=False)
+
+    @property
+    def lock(self) -> str:
+        """The name by which work on this server excludes other work: that of its project, also where none was named."""
+        return self.project.name if self.project else self.container.labels.get(PROJECT_LABEL, self.container.name)
 
 
 def reach(params: Mapping[str, Any]) -> Reached:
@@ -56,6 +65,13 @@ def reach(params: Mapping[str, Any]) -> Reached:
 
     ``params`` hold at least ``SUBJECT_ARGUMENTS``. Changes nothing.
     """
+    found = find(params)
+    serving(found.container, found.project, params["service"])
+    return found
+
+
+def find(params: Mapping[str, Any]) -> Reached:
+    """Return the container that the options name, whether it runs or not; as :func:`reach` else."""
     check_choice(params)
     way = connection(params)
     engine = connect(way)
@@ -64,10 +80,10 @@ def reach(params: Mapping[str, Any]) -> Reached:
     if reasons:
         raise InvalidInput(" ".join(reasons), next_command="docker info", blockers=reasons)
     if params["container"]:
-        return Reached(engine, serving(by_name(engine, params["container"])))
+        return Reached(engine, by_name(engine, params["container"]))
     compose = find_compose(project_options(params), way, program=tuple(params["compose_program"]))
     project = observe_project(engine, compose, [params["service"]])
-    return Reached(engine, serving(of_service(project, params["service"]), project, params["service"]), project)
+    return Reached(engine, of_service(project, params["service"]), project)
 
 
 def open_session(reached: Reached, params: Mapping[str, Any]) -> Session:
@@ -79,6 +95,16 @@ def open_session(reached: Reached, params: Mapping[str, Any]) -> Session:
         password=params["login_password"],
         database=params["login_db"],
     )
+
+
+def require_root() -> None:
+    """Raise where this user may not read and write the data of containers."""
+    if os.geteuid() != 0:
+        raise StatefulError(
+            "Data of containers belongs to root on the Docker host, and this user is not root: run the task with"
+            " become: true.",
+            next_command="set become: true and run the same task again",
+        )
 
 
 def check_choice(params: Mapping[str, Any]) -> None:

@@ -1,0 +1,398 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Restore a logical backup into a server that holds nothing yet: all of it, or nothing.
+
+Every database is restored under a name that no application knows, counted there, and all
+get their own names in one transaction at the end. So nobody can write into half a database,
+and what an interrupted restore left can be removed without asking what is in it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Bind, Helper
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import globals as cluster_globals
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import helpers, paths, sql
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.counts import (
+    Counts,
+    compare_counts,
+    count_database,
+    from_dict,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint.compare import compare
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint.model import Fingerprint
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint.take import ESTIMATED, take
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.globals import Globals
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.routes import Route
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.session import Session
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.transport import SqlError
+
+ROLE = "logical-restore"
+DUMP = "dump"
+DUMP_TARGET = "/selfhost-stateful/dump"
+GLOBALS = "globals.json"
+CATALOGUE = "catalogue.json"
+SUMS = "SHA256SUMS"
+DAYS = 86400.0
+EVERY_TABLE = 1 << 62
+
+TEMPORARY = "selfhost_stateful_restoring_"
+REPLACED = "selfhost_stateful_replaced_"
+DESK = f"{TEMPORARY}desk"
+# A new database is a copy of it, so that it keeps its place, and is filled in one transaction when all else is there.
+TEMPLATE = "template1"
+TEMPLATE_TRIED = f"{TEMPORARY}template"
+OBJECT_IN_USE = "55006"
+CLOSED_PUBLIC = 150000
+RENAME_SECONDS = 60.0
+PAUSE = 0.2
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """What a dump holds: for every database its directory, and its rows in the dump's own snapshot."""
+
+    server_version_num: int
+    directories: Mapping[str, str]
+    counts: Counts
+    globals: Globals
+
+
+@dataclass(frozen=True)
+class Target:
+    """The server to restore into; ``session`` is a superuser's, ``route`` is for the client programs."""
+
+    session: Session
+    version: int
+    route: Route
+    image_id: str
+
+
+@dataclass(frozen=True)
+class Brought:
+    """What is in the target, still under temporary names; ``left_out`` are settings that it does not know."""
+
+    counts: Counts
+    roles: tuple[str, ...]
+    tablespaces: tuple[str, ...]
+    kept_roles: tuple[str, ...]
+    left_out: tuple[str, ...]
+
+
+def read_catalogue(dump: str) -> Catalogue:
+    """Read what a dump says of itself; raises :class:`StatefulError`."""
+    raw, frames = _read(os.path.join(dump, CATALOGUE)), _read(os.path.join(dump, GLOBALS))
+    try:
+        return Catalogue(
+            server_version_num=raw["server_version_num"],
+            directories=raw["directories"],
+            counts=from_dict(raw["counts"]),
+            globals=cluster_globals.from_dict(frames),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise StatefulError(f"The catalogue in {dump} cannot be understood: {error!r}.") from error
+
+
+def _read(path: str) -> dict[str, Any]:
+    try:
+        with open(path, encoding="utf-8") as file:
+            content: dict[str, Any] = json.load(file)
+            return content
+    except (OSError, ValueError) as error:
+        raise StatefulError(f"The catalogue {path} of the backup cannot be read: {error}.") from error
+
+
+def check_sums(place: str) -> str:
+    """Read every file of a dump against its checksum, and return the checksum of them all.
+
+    Raises :class:`StatefulError` naming what is damaged, missing, or was not there when the dump was sealed.
+    """
+    dump, sums = os.path.join(place, DUMP), os.path.join(place, SUMS)
+    try:
+        with open(sums, "rb") as file:
+            raw = file.read()
+    except OSError as error:
+        raise StatefulError(f"{sums} cannot be read: {error.strerror}.") from error
+    lines = (line.partition("  ") for line in os.fsdecode(raw).split("\n") if line)
+    wanted = {name: digest for digest, _blanks, name in lines}
+    found = {os.path.relpath(path, dump): path for path in files_below(dump)}
+    wrong = [f"{name} is missing" for name in sorted(wanted.keys() - found.keys())]
+    wrong += [f"{name} does not belong to it" for name in sorted(found.keys() - wanted.keys())]
+    for name in sorted(wanted.keys() & found.keys()):
+        if sha256_of(found[name]) != wanted[name]:
+            wrong.append(f"{name} is not as it was written")
+    if wrong:
+        raise StatefulError(f"The dump in {dump} is damaged: {'; '.join(wrong[:20])}.")
+    return hashlib.sha256(raw).hexdigest()
+
+
+def files_below(directory: str) -> list[str]:
+    return [os.path.join(parent, name) for parent, _directories, names in os.walk(directory) for name in names]
+
+
+def sha256_of(path: str) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def missing_roles(target: Target, wanted: Globals) -> tuple[str, ...]:
+    """Return the roles that a restore makes: what exists is kept as it is."""
+    existing = cluster_globals.role_names(target.session)
+    return tuple(role.name for role in wanted.roles if role.name not in existing)
+
+
+def missing_tablespaces(target: Target, wanted: Globals) -> tuple[str, ...]:
+    existing = cluster_globals.tablespace_names(target.session)
+    return tuple(space.name for space in wanted.tablespaces if space.name not in existing)
+
+
+def bring(
+    engine: Engine,
+    target: Target,
+    dump: str,
+    catalogue: Catalogue,
+    *,
+    jobs: int,
+    operation: str,
+    labels: Mapping[str, str],
+    expected: Fingerprint | None = None,
+) -> Brought:
+    """Bring roles and tablespaces, restore every database under its temporary name, and compare the rows of each.
+
+    ``expected`` is what a server showed that was restored from this dump before.
+
+    Any error of a client program and any table with other rows than the dump's snapshot
+    had raises :class:`StatefulError`; :func:`clear` then takes everything back.
+    """
+    wanted, session = catalogue.globals, target.session
+    roles, spaces = missing_roles(target, wanted), missing_tablespaces(target, wanted)
+    existing = cluster_globals.role_names(session)
+    names = temporary_names(catalogue)
+    known = cluster_globals.setting_names(session)
+    # Password hashes are among the statements, and a server may log those.
+    session.run("SET log_statement = 'none'")
+    session.run("SET log_min_duration_statement = -1")
+    session.run("SET log_min_error_statement = 'panic'")
+    _run_all(session, cluster_globals.role_statements(wanted, existing), "The restore of the roles")
+    _run_all(
+        session, cluster_globals.membership_statements(wanted, target.version), "The restore of the roles' memberships"
+    )
+    in_no_database = [setting for setting in wanted.settings if not setting.database]
+    _run_all(
+        session,
+        cluster_globals.setting_statements(in_no_database, known, {}),
+        "The restore of the roles' settings",
+    )
+    made = cluster_globals.tablespace_statements(wanted, cluster_globals.tablespace_names(session))
+    _run_all(session, made, "The restore of the tablespaces")
+    found = {}
+    for name, directory in catalogue.directories.items():
+        there, what = names[name], f"The restore of the database {name}"
+        _run_all(session, [cluster_globals.creation(wanted.frame(name), there, target.version)], what)
+        _prepare(target, catalogue, there, what)
+        restore_database(engine, target, dump, directory, there, what, jobs=jobs, operation=operation, labels=labels)
+        _dress(session, wanted, name, there, known)
+        with session.sibling(there).without_timeouts() as opened:
+            found[name] = count_database(opened, ends=time.monotonic() + DAYS, exact_up_to=EVERY_TABLE)
+    counts = Counts(found, {})
+    lost = [str(difference) for difference in compare_counts(catalogue.counts, counts)]
+    if lost:
+        raise StatefulError(f"The dump does not hold what its snapshot held: {'; '.join(lost[:20])}.")
+    if expected is not None:
+        _compare_with(expected, session, names, roles, jobs)
+    return Brought(
+        counts=counts,
+        roles=roles,
+        tablespaces=spaces,
+        kept_roles=tuple(sorted({role.name for role in wanted.roles} & existing)),
+        left_out=tuple(
+            sorted({setting.name for setting in wanted.settings if cluster_globals.is_unknown(setting, known)})
+        ),
+    )
+
+
+def _compare_with(
+    expected: Fingerprint, session: Session, names: Mapping[str, str], roles: tuple[str, ...], jobs: int
+) -> None:
+    """Raise where anything of ``expected`` is missing that is told without the databases' own names."""
+    found = take(session, rows=ESTIMATED, jobs=jobs, databases=list(names.values()))
+    wanted = replace(
+        expected,
+        databases={name: database for name, database in expected.databases.items() if name in names},
+        roles={name: role for name, role in expected.roles.items() if name in roles},
+        settings={},
+        grants={},
+        skipped={},
+    )
+    there = replace(found, databases={name: found.databases[other] for name, other in names.items()}, skipped={})
+    lost = [str(difference) for difference in compare(wanted, there) if difference.lost]
+    if lost:
+        raise StatefulError(f"What was restored lacks what the backup had when it was proved: {'; '.join(lost[:20])}.")
+
+
+def _prepare(target: Target, catalogue: Catalogue, database: str, what: str) -> None:
+    """Give an empty database the schema public that the dump takes for granted.
+
+    A dump names what differs from the defaults of its own major. Up to 14 everybody may
+    create in that schema, from 15 on nobody: applications would meet a refusal.
+    """
+    if catalogue.server_version_num < CLOSED_PUBLIC <= target.version:
+        owner = sql.identifier(catalogue.globals.superuser)
+        statements = [f"ALTER SCHEMA public OWNER TO {owner}", "GRANT CREATE ON SCHEMA public TO PUBLIC"]
+        with target.session.sibling(database) as there:
+            _run_all(there, statements, what)
+
+
+def _dress(session: Session, wanted: Globals, name: str, there: str, known: set[str]) -> None:
+    settings = [setting for setting in wanted.settings if setting.database == name]
+    statements = cluster_globals.setting_statements(settings, known, {name: there})
+    statements += cluster_globals.frame_statements(wanted.frame(name), there)
+    _run_all(session, statements, f"The restore of what belongs to the database {name}")
+
+
+def fill_template(
+    engine: Engine, target: Target, dump: str, catalogue: Catalogue, *, operation: str, labels: Mapping[str, str]
+) -> None:
+    """Fill ``TEMPLATE``, which is empty, in one transaction; :func:`bring` has shown that its dump can be restored."""
+    directory, what = catalogue.directories[TEMPLATE], f"The restore of the database {TEMPLATE}"
+    _prepare(target, catalogue, TEMPLATE, what)
+    restore_database(engine, target, dump, directory, TEMPLATE, what, jobs=0, operation=operation, labels=labels)
+    _dress(target.session, catalogue.globals, TEMPLATE, TEMPLATE, cluster_globals.setting_names(target.session))
+
+
+def temporary_names(catalogue: Catalogue) -> dict[str, str]:
+    """Return the name under which each database is restored first."""
+    numbered = {name: f"{TEMPORARY}{number}" for number, name in enumerate(sorted(catalogue.directories))}
+    return {name: TEMPLATE_TRIED if name == TEMPLATE else there for name, there in numbered.items()}
+
+
+def publish(
+    session: Session,
+    catalogue: Catalogue,
+    *,
+    clock: Callable[[], float] = time.monotonic,
+    pause: Callable[[float], None] = time.sleep,
+) -> None:
+    """Give all databases their own names in one transaction, and those that stood there before another one.
+
+    ``session`` is connected to ``TEMPLATE``, which alone keeps its name.
+    """
+    names = {name: there for name, there in temporary_names(catalogue).items() if name != TEMPLATE}
+    taken = sorted(database_names(session) & names.keys())
+    aside = {name: f"{REPLACED}{number}" for number, name in enumerate(taken)}
+    renames = [*aside.items(), *((there, name) for name, there in names.items())]
+    swap = "; ".join(f"ALTER DATABASE {sql.identifier(old)} RENAME TO {sql.identifier(new)}" for old, new in renames)
+    session.run(f"CREATE DATABASE {sql.identifier(DESK)} TEMPLATE template0")
+    ends = clock() + RENAME_SECONDS
+    # Nobody can rename the database that he is connected to.
+    with session.sibling(DESK) as desk:
+        while True:
+            try:
+                desk.run(f"BEGIN; {swap}; COMMIT")
+                return
+            except SqlError as error:
+                if desk.holds_transactions:
+                    desk.run("ROLLBACK")
+                if error.sqlstate != OBJECT_IN_USE or clock() >= ends:
+                    raise
+            pause(PAUSE)
+
+
+def is_published(databases: Iterable[str]) -> bool:
+    """Tell from the names of the databases whether :func:`publish` was interrupted after its transaction."""
+    names = set(databases)
+    pending = {name for name in names if name.startswith(TEMPORARY)} - {DESK, TEMPLATE_TRIED}
+    return DESK in names and not pending
+
+
+def database_names(session: Session) -> set[str]:
+    return {str(name) for (name,) in session.rows("SELECT datname FROM pg_database")}
+
+
+def drop_leftovers(session: Session, *, is_empty: Callable[[str], bool]) -> list[str]:
+    """Drop the databases that bear names of a restore; return those that somebody wrote into before they were replaced.
+
+    What is under a temporary name was never to be used. What was replaced was empty when it was looked at.
+    """
+    kept = []
+    # The desk first: alone it would say that all has been published.
+    for name in sorted(database_names(session), key=lambda name: (name != DESK, name)):
+        if name.startswith(REPLACED) and not is_empty(name):
+            kept.append(name)
+        elif name.startswith((TEMPORARY, REPLACED)):
+            session.run(f"ALTER DATABASE {sql.identifier(name)} WITH IS_TEMPLATE false")
+            session.run(f"DROP DATABASE {sql.identifier(name)}")
+    return kept
+
+
+def clear(session: Session, roles: Iterable[str], tablespaces: Iterable[str]) -> None:
+    """Take back what :func:`bring` made, as far as it got; a role that owns anything by now is kept by the server."""
+    drop_leftovers(session, is_empty=lambda name: False)
+    existing = cluster_globals.tablespace_names(session)
+    for name in tablespaces:
+        if name in existing:
+            session.run(f"DROP TABLESPACE {sql.identifier(name)}")
+    present = cluster_globals.role_names(session)
+    for name in roles:
+        if name in present:
+            session.run(f"DROP ROLE {sql.identifier(name)}")
+
+
+def _run_all(session: Session, statements: Iterable[str], what: str) -> None:
+    for statement in statements:
+        try:
+            session.run(statement)
+        except SqlError as error:
+            raise StatefulError(f"{what} failed: {error.msg}") from error
+
+
+def restore_database(
+    engine: Engine,
+    target: Target,
+    dump: str,
+    directory: str,
+    database: str,
+    what: str,
+    *,
+    jobs: int,
+    operation: str,
+    labels: Mapping[str, str],
+) -> None:
+    """Fill one database from its dump; without ``jobs`` in one transaction."""
+    at_once = ("-j", str(jobs)) if jobs else ("--single-transaction",)
+    owner = paths.owner_of(dump)
+    helper = Helper(
+        operation=operation,
+        role=ROLE,
+        image_id=target.image_id,
+        argv=(
+            *("pg_restore", "--exit-on-error", *at_once, *target.route.switches(), "-d", database),
+            f"{DUMP_TARGET}/{directory}",
+        ),
+        user=f"{owner[0]}:{owner[1]}",
+        binds=(Bind(dump, DUMP_TARGET, read_only=True), *target.route.binds),
+        # A role or a database may be read-only by default.
+        environment={
+            **helpers.ENGLISH,
+            **target.route.environment,
+            "PGOPTIONS": "-c default_transaction_read_only=off -c lc_messages=C",
+        },
+        network_mode=target.route.network_mode,
+        labels=labels,
+    )
+    said = helpers.must_succeed(helpers.run(engine, helper, timeout=DAYS), what).output
+    helpers.must_be_silent(said, what)

@@ -1,0 +1,363 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A physical backup into the empty data directory of a service that is stopped.
+
+It is filled in place, because it may be a mount point of its own. PG_VERSION comes last,
+when all else is on disk and proved: until then no server starts there, and no image
+initialises a cluster, because the directory is not empty either.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container, Helper
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import (
+    AGAIN,
+    Blocker,
+    InvalidInput,
+    StatefulError,
+    refusal,
+    shell,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import (
+    basebackup,
+    control,
+    helpers,
+    physical_backup,
+    session,
+    staging,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.backup.files import copy_files
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.backup.model import Record
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.model import major_from
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.restore import note
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.restore.model import (
+    NOTHING,
+    RESTORE,
+    Plan,
+    Restored,
+    not_empty,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import mounts
+
+ROLE = "physical-restore"
+VERSION = "PG_VERSION"
+SECONDS = 60.0
+USER = "postgres"
+FIRST_WITH_TAR = 180000
+"""The first pg_verifybackup that knows another format than plain, as server_version_num."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """The directories on this host that are filled: of the data, and of each tablespace by its name."""
+
+    data: str
+    tablespaces: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Image:
+    """What the target's image says of itself."""
+
+    major: str
+    owner: tuple[int, int]
+
+
+def find_place(container: Container, record: Record) -> Place:
+    """Return where the backup goes; raises :class:`InvalidInput` where that is no directory of this host."""
+    data = _host_path(container, session.data_directory_of(container), "the data directory")
+    spaces = {
+        space["name"]: _host_path(container, space["location"], f"the tablespace {space['name']}")
+        for space in record.tablespaces
+    }
+    return Place(data, spaces)
+
+
+def _host_path(container: Container, path: str, what: str) -> str:
+    mount = container.mount_at(path)
+    if mount is None or mount.type not in ("bind", "volume") or not mount.source or not mount.rw:
+        raise InvalidInput(
+            f"{path} in {container.name}, which is {what}, lies in no volume and no bind mount that can be written:"
+            " what is restored there would go with the container. Mount a directory there, and create the container"
+            " anew.",
+            next_command=shell("docker", "inspect", "--format", "{{json .Mounts}}", container.name),
+        )
+    inner = path.rstrip("/")[len(mount.destination.rstrip("/")) :].lstrip("/")
+    return os.path.join(mount.source, inner) if inner else mount.source
+
+
+def observe_image(engine: Engine, container: Container, operation: str) -> Image:
+    """Ask the image for the version of its server and the user that it runs as."""
+
+    def ask(*argv: str) -> str:
+        finished = helpers.run(engine, Helper(operation, ROLE, container.image_id, argv), timeout=SECONDS)
+        return helpers.must_succeed(finished, f"Asking the image {container.image_ref}").output
+
+    found = re.search(r"PostgreSQL\) (\d+)(?:\.(\d+))?", ask("postgres", "--version"))
+    if found is None:
+        raise StatefulError(f"The image {container.image_ref} does not tell which Postgres it brings.")
+    first, second = int(found.group(1)), int(found.group(2) or 0)
+    major = major_from(first * 10000 + (second * 100 if first < 10 else 0))
+    user, _colon, group = container.user.partition(":")
+    if user.isdigit() and user != "0":
+        return Image(major, (int(user), int(group) if group.isdigit() else int(user)))
+    numbers = re.search(r"uid=(\d+).*?gid=(\d+)", ask("id", user if user not in ("", "0", "root") else USER))
+    if numbers is None:
+        raise StatefulError(f"The image {container.image_ref} does not tell as whom its server runs.")
+    return Image(major, (int(numbers.group(1)), int(numbers.group(2))))
+
+
+def plan(engine: Engine, container: Container, record: Record, path: str, operation: str) -> Plan:
+    """Say what a run does; changes nothing."""
+    place = find_place(container, record)
+    system = mounts.filesystem_of(place.data)
+    left = note.read(place.data)
+    # The note is on disk before the file that makes a cluster of the directory.
+    whole = left is not None and os.path.exists(os.path.join(place.data, VERSION))
+    if left is not None and whole and left.backup == record.id:
+        text = f"{place.data} holds this backup already: it was restored there from {left.path}."
+        return Plan(NOTHING, record, place.data, 0, system.bytes_free, text)
+    blockers = [*_running(container), *_others(engine, container, place)]
+    for directory in (place.data, *place.tablespaces.values()):
+        blockers += _occupied(directory, record, is_data=directory == place.data)
+    image = observe_image(engine, container, operation)
+    if image.major != record.major:
+        blockers.append(
+            Blocker(
+                f"The backup is of Postgres {record.major}, and the image {container.image_ref} is {image.major}: files"
+                " go into the same major version only. Take a logical backup, or start from an image of that version."
+            )
+        )
+    missing = record.bytes - system.bytes_free
+    if missing > 0:
+        blockers.append(
+            Blocker(
+                f"{system.mount_point} has {system.bytes_free:,} bytes free, and the backup takes {record.bytes:,}:"
+                f" {missing:,} bytes are missing.",
+                shell("df", "-h", system.mount_point),
+            )
+        )
+    return Plan(
+        action=RESTORE,
+        record=record,
+        target=place.data,
+        needed_bytes=record.bytes,
+        free_bytes=system.bytes_free,
+        text=f"The physical backup {path} ({record.source}, {record.moment}, Postgres {record.server_version}) is"
+        f" restored into {place.data}, the data directory of {container.name}, which stays stopped.",
+        blockers=tuple(blockers),
+        warnings=_warnings(container, record),
+    )
+
+
+def _warnings(container: Container, record: Record) -> tuple[str, ...]:
+    if container.image_id == record.image_id:
+        return ()
+    return (
+        f"The backup was taken on the image {record.image} ({record.image_id[:19]}), and {container.name} has"
+        f" {container.image_ref} ({container.image_id[:19]}). If their C libraries sort text differently, as musl and"
+        " glibc do, indexes over text have to be built anew: REINDEX DATABASE, in every database, before it is used.",
+    )
+
+
+def _running(container: Container) -> list[Blocker]:
+    if not container.running:
+        return []
+    return [
+        Blocker(
+            f"{container.name} runs ({container.status}), and a physical backup is restored into a stopped service"
+            " only.",
+            shell("docker", "stop", container.name),
+        )
+    ]
+
+
+def _others(engine: Engine, container: Container, place: Place) -> list[Blocker]:
+    ours = [os.path.realpath(path) + "/" for path in (place.data, *place.tablespaces.values())]
+    found = []
+    for other in engine.containers():
+        if other.id == container.id or not other.running:
+            continue
+        sources = [os.path.realpath(mount.source) + "/" for mount in other.mounts if mount.rw and mount.source]
+        if any(path.startswith(source) or source.startswith(path) for path in ours for source in sources):
+            text = f"{other.name} runs and may write to {place.data}, too: stop it first."
+            found.append(Blocker(text, shell("docker", "stop", other.name)))
+    return found
+
+
+def _occupied(directory: str, record: Record, *, is_data: bool) -> list[Blocker]:
+    if not os.path.lexists(directory):
+        return []
+    if not os.path.isdir(directory):
+        return [not_empty(directory, ("a file",), shell("ls", "-la", directory))]
+    names = sorted(os.listdir(directory))
+    if not names or _is_ours(directory):
+        return []
+    if is_data and VERSION in names:
+        cluster = control.read_control(directory).system_identifier
+        same = ", the one that was backed up" if str(cluster) == record.system_identifier else ""
+        words = f"the cluster {cluster} of Postgres {control.major_of(directory)}{same}"
+        return [not_empty(directory, (words,), shell("ls", "-la", directory))]
+    return [not_empty(directory, tuple(names), shell("ls", "-la", directory))]
+
+
+def _is_ours(directory: str) -> bool:
+    """Tell whether an interrupted restore left it: then nothing ever ran there."""
+    return os.path.exists(os.path.join(directory, staging.MARKER)) and not os.path.exists(
+        os.path.join(directory, VERSION)
+    )
+
+
+def carry_out(engine: Engine, container: Container, planned: Plan, path: str, *, operation: str) -> Restored:
+    """Copy, prove the copy against its manifest, and only then make it a cluster."""
+    if planned.blockers:
+        raise refusal(planned.blockers, plan_text=planned.text)
+    if planned.action == NOTHING:
+        return Restored("it was restored before")
+    record, place = planned.record, find_place(container, planned.record)
+    image = observe_image(engine, container, operation)
+    origin = os.path.join(path, physical_backup.DATA)
+    with _filled(place, image.owner, path):
+        copy_files(origin, place.data, image.owner, leave=(VERSION,))
+        for name, directory in place.tablespaces.items():
+            copy_files(physical_backup.place_of(path, name), directory, image.owner)
+        locations = {space["location"]: place.tablespaces[space["name"]] for space in record.tablespaces}
+        _prove(engine, container, record, place, locations, path, operation)
+        version = os.path.join(place.data, f".{VERSION}.selfhost-stateful")
+        shutil.copyfile(os.path.join(origin, VERSION), version)
+        os.chown(version, *image.owner)
+        os.chmod(version, 0o600)
+        note.write(place.data, note.Note(note.RESTORED, record.id, path, record.moment))
+        for directory in (*place.tablespaces.values(), place.data):
+            staging.sync_tree(directory)
+    os.rename(version, os.path.join(place.data, VERSION))
+    staging.sync_directory(place.data)
+    for directory in (*place.tablespaces.values(), place.data):
+        os.unlink(os.path.join(directory, staging.MARKER))
+        staging.sync_directory(directory)
+    return Restored(
+        f"pg_verifybackup read {record.evidence['manifest_files']} files of the copy against their manifest"
+    )
+
+
+def verify_switches(record: Record) -> tuple[str, ...]:
+    """Return what pg_verifybackup has to be told of a copy without its ``VERSION``, by which 18 tells the format."""
+    plain = ("--format=plain",) if record.server_version_num >= FIRST_WITH_TAR else ()
+    return (*plain, f"--ignore={VERSION}", f"--ignore={staging.MARKER}")
+
+
+def _prove(
+    engine: Engine,
+    container: Container,
+    record: Record,
+    place: Place,
+    locations: dict[str, str],
+    path: str,
+    operation: str,
+) -> None:
+    try:
+        proved = basebackup.verify(
+            engine,
+            container.image_id,
+            directory=place.data,
+            tablespaces=locations,
+            system_identifier=int(record.system_identifier),
+            operation=operation,
+            role=ROLE,
+            labels={},
+            switches=verify_switches(record),
+        )
+    except StatefulError as error:
+        raise StatefulError(
+            f"The copy of the backup is damaged, or the backup itself is: {error.msg}",
+            next_command=error.next_command or AGAIN,
+        ) from error
+    if proved.sha256 != record.evidence["manifest_sha256"]:
+        raise StatefulError(
+            f"The manifest of {path} is not the one that the backup was finished with, so that it proves nothing.",
+            next_command=shell("ls", "-la", path),
+        )
+
+
+@contextmanager
+def _filled(place: Place, owner: tuple[int, int], path: str) -> Iterator[None]:
+    """Have the directories empty and marked as ours inside the block, and as they were where it fails."""
+    directories = (place.data, *place.tablespaces.values())
+    made = [_make(directory, owner) for directory in directories]
+    before = {directory: os.stat(directory) for directory in directories}
+    try:
+        for directory in directories:
+            if _is_ours(directory):
+                _clear(directory)
+            if os.listdir(directory):
+                raise InvalidInput(
+                    f"{directory} was filled by somebody else meanwhile.", next_command=shell("ls", "-la", directory)
+                )
+            with open(os.path.join(directory, staging.MARKER), "x", encoding="ascii"):
+                pass
+            os.chown(directory, *owner)
+            os.chmod(directory, 0o700)
+        yield
+    except BaseException as error:
+        state = f"{place.data} is as it was before; the backup in {path} is untouched"
+        try:
+            for directory, new in zip(directories, made):
+                if _is_ours(directory):
+                    _clear(directory)
+                _as_before(directory, before[directory], new)
+        except OSError as second:
+            state = (
+                f"{place.data} holds part of the copy and is no cluster ({second}); the backup in {path} is untouched"
+            )
+        if isinstance(error, StatefulError):
+            error.state = state
+            raise
+        if isinstance(error, OSError):
+            raise StatefulError(
+                f"The backup could not be copied to {place.data}: {error}.",
+                state=state,
+                next_command=shell("df", "-h", mounts.nearest_existing(place.data)),
+            ) from error
+        raise
+
+
+def _make(directory: str, owner: tuple[int, int]) -> list[str]:
+    """Make a directory and what is missing above it; return what was made, the deepest first."""
+    made: list[str] = []
+    missing = directory
+    while not os.path.isdir(missing):
+        made.append(missing)
+        missing = os.path.dirname(missing)
+    for each in reversed(made):
+        os.mkdir(each, 0o700)
+        os.chown(each, *owner)
+    return made
+
+
+def _clear(directory: str) -> None:
+    """Empty a directory of what an interrupted restore left; one that holds anything else was refused before."""
+    for name in os.listdir(directory):
+        path = os.path.join(directory, name)
+        if os.path.isdir(path) and not os.path.islink(path):
+            shutil.rmtree(path)
+        elif name != staging.MARKER:
+            os.unlink(path)
+    if os.path.exists(os.path.join(directory, staging.MARKER)):
+        os.unlink(os.path.join(directory, staging.MARKER))
+
+
+def _as_before(directory: str, before: os.stat_result, made: list[str]) -> None:
+    os.chown(directory, before.st_uid, before.st_gid)
+    os.chmod(directory, before.st_mode & 0o7777)
+    for each in made:
+        os.rmdir(each)

@@ -1,0 +1,128 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import globals as cluster_globals
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.globals import (
+    Frame,
+    Globals,
+    Grant,
+    Membership,
+    Role,
+    RoleSetting,
+    Space,
+)
+
+APP = Role("app", ("NOSUPERUSER", "LOGIN"), -1, "SCRAM-SHA-256$it's", "2030-01-01 00:00:00+00", 'the "app"\'s')
+BOSS = Role("postgres", ("SUPERUSER", "LOGIN"), -1, "", "", "")
+FORUM = Frame("fo rum", "app", "UTF8", "C", "C", "c", "", "", "pg_default", -1, False, "", None)
+GLOBALS = Globals(
+    superuser="postgres",
+    roles=(APP, BOSS),
+    memberships=(Membership("pg_monitor", "app", True, False, None),),
+    settings=(RoleSetting("app", "fo rum", "work_mem", "7MB"),),
+    tablespaces=(Space("fast", "app", "/fast", ("seq_page_cost=1.5",), "", (Grant("", "CREATE", False),)),),
+    databases=(FORUM,),
+)
+
+
+def test_they_survive_json_and_show_no_hash() -> None:
+    assert cluster_globals.from_dict(json.loads(json.dumps(cluster_globals.as_dict(GLOBALS)))) == GLOBALS
+    assert "SCRAM" not in repr(GLOBALS)
+
+
+def test_a_role_that_exists_is_kept() -> None:
+    made = cluster_globals.role_statements(GLOBALS, {"postgres"})
+    assert made == [
+        "CREATE ROLE \"app\" WITH NOSUPERUSER LOGIN CONNECTION LIMIT -1 PASSWORD 'SCRAM-SHA-256$it''s'"
+        " VALID UNTIL '2030-01-01 00:00:00+00'",
+        "COMMENT ON ROLE \"app\" IS 'the \"app\"''s'",
+    ]
+    assert cluster_globals.role_statements(GLOBALS, {"postgres", "app"}) == []
+
+
+@pytest.mark.parametrize(
+    "version, membership, options",
+    [
+        (150000, Membership("a", "b", True, None, None), " WITH ADMIN OPTION"),
+        (150000, Membership("a", "b", False, True, True), ""),
+        (160000, Membership("a", "b", False, None, None), " WITH ADMIN FALSE"),
+        (160000, Membership("a", "b", True, False, True), " WITH ADMIN TRUE, INHERIT FALSE, SET TRUE"),
+    ],
+)
+def test_memberships_say_what_the_server_understands(version: int, membership: Membership, options: str) -> None:
+    wanted = replace(GLOBALS, memberships=(membership,))
+    assert cluster_globals.membership_statements(wanted, version) == [f'GRANT "a" TO "b"{options}']
+
+
+@pytest.mark.parametrize(
+    "setting, statement",
+    [
+        (RoleSetting("", "", "work_mem", "7MB"), "ALTER ROLE ALL SET \"work_mem\" TO '7MB'"),
+        (RoleSetting("app", "", "a.b", "x'y"), "ALTER ROLE \"app\" SET \"a.b\" TO 'x''y'"),
+        (RoleSetting("", "d", "search_path", '"$user", a'), 'ALTER DATABASE "t" SET "search_path" TO \'$user\', \'a\''),
+        (RoleSetting("", "d", "search_path", ""), "ALTER DATABASE \"t\" SET \"search_path\" TO ''"),
+        (RoleSetting("app", "d", "work_mem", "1"), 'ALTER ROLE "app" IN DATABASE "t" SET "work_mem" TO \'1\''),
+    ],
+)  # fmt: skip
+def test_settings(setting: RoleSetting, statement: str) -> None:
+    assert cluster_globals.setting_statements([setting], {"work_mem", "search_path"}, {"d": "t"}) == [statement]
+
+
+def test_a_setting_that_the_server_does_not_know_is_left_out() -> None:
+    gone = RoleSetting("app", "", "default_with_oids", "on")
+    assert cluster_globals.setting_statements([gone], {"work_mem"}, {}) == []
+    assert cluster_globals.is_unknown(gone, {"work_mem"})
+
+
+@pytest.mark.parametrize(
+    "value, parts",
+    [("", []), ("a", ["a"]), ('"$user", public', ["$user", "public"]), ('"a,""b", c', ['a,"b', "c"])],
+)
+def test_lists_are_split_as_the_catalog_quotes_them(value: str, parts: list[str]) -> None:
+    assert cluster_globals.split_list(value) == parts
+
+
+@pytest.mark.parametrize(
+    "changes, version, clause",
+    [
+        ({}, 130000, "LC_CTYPE 'C'"),
+        ({}, 150000, "LOCALE_PROVIDER libc"),
+        ({"provider": "i", "locale": "de", "icu_rules": "&a"}, 160000, "PROVIDER icu ICU_LOCALE 'de' ICU_RULES '&a'"),
+        ({"provider": "b", "locale": "C.UTF-8"}, 170000, "LOCALE_PROVIDER builtin BUILTIN_LOCALE 'C.UTF-8'"),
+        ({"tablespace": "fast"}, 130000, 'TABLESPACE "fast"'),
+    ],
+)  # fmt: skip
+def test_a_database_is_made_like_the_other(changes: dict[str, str], version: int, clause: str) -> None:
+    made = cluster_globals.creation(replace(FORUM, **changes), "temporary", version)  # type: ignore[arg-type]
+    assert made.startswith('CREATE DATABASE "temporary" TEMPLATE template0 OWNER "app" ENCODING')
+    assert made.endswith(clause)
+
+
+def test_what_else_a_database_has() -> None:
+    assert cluster_globals.frame_statements(FORUM, "x") == []
+    grants = (Grant("", "CONNECT", False), Grant("app", "CREATE", True))
+    dressed = replace(FORUM, comment="c", grants=grants, connection_limit=3, is_template=True)
+    assert cluster_globals.frame_statements(dressed, "x") == [
+        "COMMENT ON DATABASE \"x\" IS 'c'",
+        'REVOKE ALL ON DATABASE "x" FROM PUBLIC',
+        'REVOKE ALL ON DATABASE "x" FROM "app"',
+        'GRANT CONNECT ON DATABASE "x" TO PUBLIC',
+        'GRANT CREATE ON DATABASE "x" TO "app" WITH GRANT OPTION',
+        'ALTER DATABASE "x" WITH CONNECTION LIMIT 3',
+        'ALTER DATABASE "x" WITH IS_TEMPLATE true',
+    ]
+
+
+def test_tablespaces() -> None:
+    assert cluster_globals.tablespace_statements(GLOBALS, {"fast"}) == []
+    first, *others = cluster_globals.tablespace_statements(GLOBALS, set())
+    assert first == 'CREATE TABLESPACE "fast" OWNER "app" LOCATION \'/fast\' WITH (seq_page_cost=1.5)'
+    assert others[-1] == 'GRANT CREATE ON TABLESPACE "fast" TO PUBLIC'

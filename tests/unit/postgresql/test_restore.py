@@ -1,0 +1,223 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import EngineMount
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, StatefulError
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import logical_restore, staging
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.counts import Counts
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.logical_restore import (
+    DESK,
+    REPLACED,
+    TEMPLATE_TRIED,
+    TEMPORARY,
+    Catalogue,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.restore import note, physical
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.transport import SqlError
+from tests.unit.postgresql.control_file import make_cluster
+from tests.unit.postgresql.fakes import FakeClock, a_container
+from tests.unit.postgresql.test_backup_plan import RECORD
+from tests.unit.postgresql.test_globals import GLOBALS
+
+DATA = "/var/lib/postgresql/data"
+CATALOGUE = Catalogue(170000, {"forum": "d1", "postgres": "d2", "template1": "d3"}, Counts({}, {}), GLOBALS)
+
+
+@dataclass
+class FakeSession:
+    """Knows databases and remembers what it was told; ``busy`` is how often a rename is refused."""
+
+    databases: list[str]
+    busy: int = 0
+    told: list[str] = field(default_factory=list)
+    holds_transactions: bool = True
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        return [(name,) for name in self.databases]
+
+    def run(self, statement: str) -> None:
+        self.told.append(statement)
+        if statement.startswith("BEGIN") and self.busy:
+            self.busy -= 1
+            raise SqlError("is being accessed by other users", sqlstate="55006")
+
+    def sibling(self, database: str) -> FakeSession:
+        self.told.append(f"connect to {database}")
+        return self
+
+    def __enter__(self) -> FakeSession:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        return None
+
+
+# -- a dump ------------------------------------------------------------------
+
+
+def a_dump(place: Path) -> Path:
+    (place / "dump" / "database-a").mkdir(parents=True)
+    files = {"globals.json": b"{}", "database-a/toc.dat": b"PGDMP", "database-a/1.dat": b"rows"}
+    for name, content in files.items():
+        (place / "dump" / name).write_bytes(content)
+    lines = [f"{logical_restore.sha256_of(str(place / 'dump' / name))}  {name}\n" for name in files]
+    (place / "SHA256SUMS").write_text("".join(lines))
+    return place / "dump"
+
+
+def test_a_dump_as_it_was_written(tmp_path: Path) -> None:
+    a_dump(tmp_path)
+    assert len(logical_restore.check_sums(str(tmp_path))) == 64
+
+
+def test_every_kind_of_damage_is_named(tmp_path: Path) -> None:
+    dump = a_dump(tmp_path)
+    (dump / "globals.json").unlink()
+    (dump / "database-a" / "1.dat").write_bytes(b"rowz")
+    (dump / "stray").touch()
+    with pytest.raises(StatefulError) as caught:
+        logical_restore.check_sums(str(tmp_path))
+    for words in ("globals.json is missing", "database-a/1.dat is not as it was written", "stray does not belong"):
+        assert words in caught.value.msg
+
+
+def test_databases_are_restored_under_names_of_ours() -> None:
+    names = logical_restore.temporary_names(CATALOGUE)
+    assert names == {"forum": f"{TEMPORARY}0", "postgres": f"{TEMPORARY}1", "template1": TEMPLATE_TRIED}
+
+
+def test_all_names_are_given_in_one_transaction_and_nobody_else_may_be_connected() -> None:
+    session, clock = (
+        FakeSession(["postgres", "template0", "template1", f"{TEMPORARY}0", f"{TEMPORARY}1"], busy=1),
+        FakeClock(),
+    )
+    logical_restore.publish(session, CATALOGUE, clock=clock, pause=clock.pause)  # type: ignore[arg-type]
+    swap = (
+        f'BEGIN; ALTER DATABASE "postgres" RENAME TO "{REPLACED}0"; ALTER DATABASE "{TEMPORARY}0" RENAME TO "forum";'
+        f' ALTER DATABASE "{TEMPORARY}1" RENAME TO "postgres"; COMMIT'
+    )
+    assert session.told == [
+        f'CREATE DATABASE "{DESK}" TEMPLATE template0', f"connect to {DESK}", swap, "ROLLBACK", swap,
+    ]  # fmt: skip
+    assert clock.pauses != []
+
+
+def test_somebody_who_stays_connected_is_waited_for_and_then_told() -> None:
+    session, clock = FakeSession(["postgres"], busy=10_000), FakeClock()
+    with pytest.raises(SqlError, match="accessed by other users"):
+        logical_restore.publish(session, CATALOGUE, clock=clock, pause=clock.pause)  # type: ignore[arg-type]
+    assert session.told[-1] == "ROLLBACK"
+
+
+@pytest.mark.parametrize(
+    "names, published",
+    [
+        ([DESK, "forum"], True),
+        ([DESK, TEMPLATE_TRIED, f"{REPLACED}0"], True),
+        ([DESK, f"{TEMPORARY}0"], False),
+        ([f"{TEMPORARY}0"], False),
+        (["forum"], False),
+    ],
+)
+def test_an_interrupted_restore_is_told_by_its_databases(names: list[str], published: bool) -> None:
+    assert logical_restore.is_published(names) is published
+
+
+def test_the_desk_goes_first_and_what_somebody_wrote_into_stays() -> None:
+    session = FakeSession([f"{TEMPORARY}0", DESK, f"{REPLACED}0", f"{REPLACED}1", "forum"])
+    kept = logical_restore.drop_leftovers(session, is_empty=lambda name: name != f"{REPLACED}1")  # type: ignore[arg-type]
+    dropped = [statement for statement in session.told if statement.startswith("DROP")]
+    assert kept == [f"{REPLACED}1"]
+    assert dropped == [f'DROP DATABASE "{name}"' for name in (DESK, f"{REPLACED}0", f"{TEMPORARY}0")]
+
+
+# -- the note ------------------------------------------------------------------
+
+
+def test_the_note(tmp_path: Path) -> None:
+    assert note.read(str(tmp_path)) is None
+    written = note.Note(note.RESTORING, "abc", "/b", "then", roles=("app",))
+    note.write(str(tmp_path), written)
+    assert note.read(str(tmp_path)) == written
+    note.remove(str(tmp_path))
+    assert note.read(str(tmp_path)) is None
+    (tmp_path / note.NOTE).write_text("{")
+    with pytest.raises(StatefulError, match="cannot be read"):
+        note.read(str(tmp_path))
+
+
+# -- the place of files ----------------------------------------------------------
+
+
+def test_where_files_go() -> None:
+    mounts = (
+        EngineMount("bind", "/srv/pg", "/var/lib/postgresql", True),
+        EngineMount("volume", "/v/fast", "/fast", True),
+    )
+    place = physical.find_place(a_container(mounts=mounts, env={"PGDATA": "/var/lib/postgresql/18/docker"}), RECORD)
+    assert place == physical.Place("/srv/pg/18/docker", {"fast": "/v/fast"})
+
+
+@pytest.mark.parametrize(
+    "mount", [None, EngineMount("tmpfs", "", DATA, True), EngineMount("bind", "/srv/pg", DATA, False)]
+)
+def test_a_place_that_would_not_keep_them(mount: EngineMount | None) -> None:
+    with pytest.raises(InvalidInput, match="which is the data directory"):
+        physical.find_place(a_container(mounts=(mount,) if mount else ()), replace(RECORD, tablespaces=()))
+
+
+@pytest.mark.parametrize("version, plain", [(170002, []), (180000, ["--format=plain"])])
+def test_a_copy_without_its_version_file_is_not_taken_for_a_tar(version: int, plain: list[str]) -> None:
+    found = physical.verify_switches(replace(RECORD, server_version_num=version))
+    assert [*found] == [*plain, "--ignore=PG_VERSION", f"--ignore={staging.MARKER}"]
+
+
+def test_what_is_in_the_way_is_named(tmp_path: Path) -> None:
+    def found(directory: Path) -> str:
+        return " ".join(blocker.text for blocker in physical._occupied(str(directory), RECORD, is_data=True))
+
+    assert found(tmp_path / "absent") == ""
+    assert found(tmp_path) == ""
+    (tmp_path / "lost+found").mkdir()
+    assert "lost+found" in found(tmp_path)
+    (tmp_path / staging.MARKER).touch()
+    assert found(tmp_path) == "", "an interrupted restore left it"
+    cluster = make_cluster(tmp_path / "cluster", identifier=1)
+    (cluster / staging.MARKER).touch()
+    assert "the cluster 1 of Postgres" in found(cluster)
+    assert "the one that was backed up" in found(cluster)
+
+
+def fill(data: Path, error: Exception) -> None:
+    with physical._filled(physical.Place(str(data), {}), (os.geteuid(), os.getegid()), "/b"):
+        assert data.stat().st_mode & 0o777 == 0o700
+        (data / "base").mkdir()
+        (data / "base" / "1").touch()
+        raise error
+
+
+@pytest.mark.parametrize(
+    "error, words", [(StatefulError("damaged"), "damaged"), (OSError(28, "No space left on device"), "No space left")]
+)
+def test_a_failure_leaves_the_directory_as_it_was(tmp_path: Path, error: Exception, words: str) -> None:
+    with pytest.raises(StatefulError, match=words) as caught:
+        fill(tmp_path / "new" / "18", error)
+    assert "as it was before" in caught.value.state
+    assert os.listdir(tmp_path) == []
+
+
+def test_what_somebody_put_there_meanwhile_is_never_removed(tmp_path: Path) -> None:
+    (tmp_path / "precious").touch()
+    with pytest.raises(InvalidInput, match="meanwhile"):
+        fill(tmp_path, StatefulError("not reached"))
+    assert os.listdir(tmp_path) == ["precious"]
