@@ -91,21 +91,22 @@ def simple_project(
     replicas: int = 1,
     restart: str = "always",
     db_lines: Sequence[str] = (),
+    db_volumes: Sequence[str] = (),
     redis_lines: Sequence[str] = (),
     name: str | None = None,
     engine: Engine | None = None,
     compose: Sequence[str] | None = None,
 ) -> Project:
-    """Lay out ``db`` and ``redis`` alone; ``replicas`` of redis; extra lines go into a service as they are."""
+    """Lay out ``db`` and ``redis`` alone; ``replicas`` of redis; extra lines go into a service as they are.
+
+    ``db_lines`` continue the environment of ``db``, and ``db_volumes`` are mounted beside its data.
+    """
     engine = engine or up()
     name = _name_project(directory, name)
     lines, services, top = ["services:"], {}, []
     login = [f"  POSTGRES_USER: {postgres_user}", "  POSTGRES_DB: postgres"] if postgres_user != "postgres" else []
-    data = (
-        "/var/lib/postgresql"
-        if postgres is not None and int(postgres.partition("-")[0]) >= 18
-        else "/var/lib/postgresql/data"
-    )
+    major = int(postgres.partition("-")[0]) if postgres is not None else 0
+    data = "/var/lib/postgresql" if major >= 18 else "/var/lib/postgresql/data"
     stores = (
         ("db", "postgres", postgres, data, ["environment:", "  POSTGRES_HOST_AUTH_METHOD: trust", *login, *db_lines]),
         ("redis", "redis", redis, "/data", [*([f"scale: {replicas}"] if replicas > 1 else []), *redis_lines]),
@@ -115,10 +116,12 @@ def simple_project(
             continue
         services[kind] = service
         body = [f"image: {IMAGE_PREFIX}/{kind}:{tag}", f"restart: {restart}", *more]
+        volumes = list(db_volumes) if service == "db" else []
         if named_volumes or bind_mounts:
             source = f"{service}-data" if named_volumes else f"./{kind}"
-            body += ["volumes:", f"  - {source}:{target}"]
+            volumes.insert(0, f"{source}:{target}")
             top += [f"  {source}:"] if named_volumes else []
+        body += ["volumes:", *(f"  - {volume}" for volume in volumes)] if volumes else []
         lines += [f"  {service}:", *(f"    {line}" for line in body)]
     if top:
         lines += ["volumes:", *top]
