@@ -114,13 +114,18 @@ def carry_out(task: Task[Seen]) -> dict[str, Any]:
     )
 
 
-def _plan(task: Task[Seen], world: World, observed: Seen) -> Planned:
+def refuse_ended(observed: Observed) -> None:
+    """Raise where an operation was open at the look and is not any more: nobody asked for the data then."""
     if observed.unfinished:
         raise StatefulError(
             f"The operation {observed.unfinished} was open when this run looked at the project, and has ended since.",
             state="as that operation left it",
             next_command=AGAIN,
         )
+
+
+def _plan(task: Task[Seen], world: World, observed: Seen) -> Planned:
+    refuse_ended(observed)
     return task.journey.plan(world, observed, task.operations)
 
 

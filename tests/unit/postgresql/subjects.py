@@ -45,6 +45,7 @@ CLUSTER = Cluster(
     archive_mode="off",
     shared_preload_libraries="",
     synchronous_standby_names="",
+    password_encryption="scram-sha-256",
     databases=DATABASES,
     tablespaces=(),
     slots=(),

@@ -56,6 +56,7 @@ CLUSTER = Cluster(
     archive_mode="off",
     shared_preload_libraries="",
     synchronous_standby_names="",
+    password_encryption="scram-sha-256",
     databases=(TEMPLATE,),
     tablespaces=(),
     slots=(),

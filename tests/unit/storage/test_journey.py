@@ -17,6 +17,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import OperationStore
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage import journey
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import MountRequest, Request
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.run import refuse_ended
 from tests.support import fake_store
 from tests.unit.storage.projects import NAME, Small, bind, small
 
@@ -70,7 +71,7 @@ def test_what_was_not_looked_at_is_not_planned(project: Small, operations: Opera
     begin(project, operations)
     observed = observe(project, operations)
     with pytest.raises(StatefulError, match="has ended since"):
-        journey.plan(project.world, observed, operations)
+        refuse_ended(observed)
 
 
 def test_another_goal_is_refused_while_one_is_open(project: Small, operations: OperationStore) -> None:

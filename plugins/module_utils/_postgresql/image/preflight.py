@@ -63,6 +63,16 @@ def blockers(request: ImageRequest, found: ImageFindings) -> list[Blocker]:
 
 def _of_upgrade(found: ImageFindings) -> list[Blocker]:
     refused = []
+    spaces = found.subject.cluster.tablespaces
+    if spaces:
+        # In a tablespace pg_upgrade links beside the original's own files, and the new server would write to those.
+        named = ", ".join(f"{space.name} ({space.location})" for space in spaces)
+        refused.append(
+            Blocker(
+                f"The cluster has tablespaces: {named}. An upgrade would share their files with the original, which has"
+                " to stay as it is: move what they hold to pg_default and drop them first."
+            )
+        )
     place = found.programs_place
     if place.free_bytes < PROGRAMS_BYTES:
         refused.append(

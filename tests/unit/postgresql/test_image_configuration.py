@@ -1,0 +1,96 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Configuration files on their way to another major."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image import configuration
+
+CONF = """\
+work_mem = '7MB'   # ours
+old_snapshot_threshold = 60
+include 'extra/one.conf'
+include_if_exists 'missing.conf'
+include_dir 'conf.d'
+include '/etc/postgresql/outside.conf'
+"""
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Return a data directory with files that include each other, one of them itself."""
+    directory = tmp_path / "data"
+    (directory / "extra").mkdir(parents=True)
+    (directory / "conf.d").mkdir()
+    (directory / "postgresql.conf").write_text(CONF)
+    (directory / "extra/one.conf").write_text("include 'one.conf'\nvacuum_defer_cleanup_age = 1\n")
+    (directory / "conf.d/10.conf").write_text("jit = off\n")
+    (directory / "conf.d/readme").write_text("not read\n")
+    (directory / "postgresql.auto.conf").write_text("")
+    (directory / "pg_hba.conf").write_text("local all all trust\n")
+    (directory / "base").mkdir()
+    return directory
+
+
+def test_all_files_that_are_read_are_taken_along(data: Path, tmp_path: Path) -> None:
+    new = tmp_path / "new"
+    new.mkdir()
+    taken = configuration.copy_configuration(str(data), str(new))
+    assert sorted(taken) == [
+        "conf.d/10.conf",
+        "extra/one.conf",
+        "pg_hba.conf",
+        "postgresql.auto.conf",
+        "postgresql.conf",
+    ]
+    assert (new / "postgresql.conf").read_text() == CONF
+    assert (new / "pg_hba.conf").stat().st_mode & 0o777 == 0o600
+    assert not (new / "base").exists()
+
+
+def unknown(name: str, file: str, line: int) -> str:
+    return f'LOG:  unrecognized configuration parameter "{name}" in file "/new/{file}" line {line}'
+
+
+def test_what_the_new_major_does_not_know_becomes_a_comment(data: Path) -> None:
+    answers = [
+        (1, unknown("old_snapshot_threshold", "postgresql.conf", 2) + "\n" + unknown("a", "extra/one.conf", 2)),
+        (1, unknown("jit", "conf.d/10.conf", 1)),
+        (0, "17.2"),
+    ]
+    left_out = configuration.leave_out_unknown(str(data), lambda: answers.pop(0), "/new")
+    assert [str(each) for each in left_out] == [
+        "old_snapshot_threshold (postgresql.conf, line 2)",
+        "a (extra/one.conf, line 2)",
+        "jit (conf.d/10.conf, line 1)",
+    ]
+    lines = (data / "postgresql.conf").read_text().splitlines()
+    assert lines[1] == "# unknown to this major version: old_snapshot_threshold = 60"
+    assert [lines[0], *lines[2:]] == [line for line in CONF.splitlines() if "threshold" not in line]
+    assert answers == []
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        'FATAL:  invalid value for parameter "wal_level": "archive"',
+        'unrecognized configuration parameter "x" in file "/etc/postgresql/outside.conf" line 1',
+    ],
+)
+def test_another_refusal_ends_it_with_the_servers_own_words(data: Path, said: str) -> None:
+    with pytest.raises(StatefulError, match=said.split('"')[1]):
+        configuration.leave_out_unknown(str(data), lambda: (1, said), "/new")
+    assert (data / "postgresql.conf").read_text() == CONF
+
+
+def test_a_line_that_is_refused_again_ends_it(data: Path) -> None:
+    """Never a loop without an end."""
+    with pytest.raises(StatefulError):
+        configuration.leave_out_unknown(str(data), lambda: (1, unknown("work_mem", "postgresql.conf", 1)), "/new")

@@ -1,0 +1,158 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The plan of an image change: what forbids it, and in which order its steps are safe."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import PREPARE, SWITCH
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image import plan_text, planner, preflight
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.compatibility import compare
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.model import (
+    CandidateImage,
+    ImageFindings,
+    ImageRequest,
+    Wanted,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.strategy import choose_way
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.model import Tablespace
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import (
+    BIND,
+    POSTGRESQL,
+    REPLICA,
+    DataPath,
+    Findings,
+    MountRequest,
+    Move,
+    Place,
+    PlannedRewrite,
+    Request,
+    StoppedContainer,
+    StoreFacts,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.strategy import Choice
+
+from .subjects import DOWNGRADED, IMAGE, SUBJECT, UPGRADED
+
+HERE = Place("/srv/app/postgres17", False, True, "ext4", 1, "/", 1 << 40, False)
+DATA = DataPath(
+    "db", "/var/lib/postgresql/data", BIND, "/srv/app/postgres", POSTGRESQL, container="c1", running=True,
+    size_bytes=1 << 30, facts=StoreFacts(POSTGRESQL, "15", "/var/lib/postgresql/data"),
+)  # fmt: skip
+MOVE = Move(DATA, HERE.path, "./postgres17", HERE, {})
+DB = StoppedContainer("c1", "app-db-1", "db", "always", 0, 10)
+WEB = StoppedContainer("c2", "app-web-1", "web", "always", 0, 10)
+REQUEST = ImageRequest(
+    Request("app", "/srv/app", (MountRequest("db", HERE.path, "/var/lib/postgresql/data", "./postgres17"),)),
+    "db",
+    "postgres:17",
+)
+
+
+def found(candidate: CandidateImage, asked: str = "auto", **more: Any) -> ImageFindings:
+    subject = more.pop("subject", SUBJECT)
+    comparison = compare(subject, candidate, standby_possible=True, reflinks=False, same_filesystem=True)
+    way = choose_way(comparison, asked)
+    stays = way.strategy == "swap"
+    findings = Findings(
+        moves=() if stays else (MOVE,),
+        rewrite=PlannedRewrite(("/srv/app/compose.yml",), "replaced"),
+        dependents=((WEB,),),
+        stores=(DB,),
+        backup_place=HERE,
+    )
+    whole: dict[str, Any] = {
+        "findings": findings, "move": MOVE, "wanted": Wanted("/var/lib/postgresql/data", ""), "way": way,
+        "copying": Choice(REPLICA, "", {}), "programs_place": HERE, **more,
+    }  # fmt: skip
+    return ImageFindings(subject, candidate, comparison, **whole)
+
+
+def steps(findings: ImageFindings) -> list[Any]:
+    transfer = planner.transfer_for(REQUEST, findings, "op-1")
+    return list(planner.steps_for(REQUEST, findings, transfer, "op-1", "/backups/op-1"))
+
+
+def test_an_upgrade_prepares_all_it_can_and_proves_before_it_lets_anybody_in() -> None:
+    planned = steps(found(UPGRADED))
+    kinds = [step.kind for step in planned]
+    assert [step.kind for step in planned if step.phase == PREPARE] == [
+        "backup", "count_before", "keep_image", "make_cluster", "make_standby_to_upgrade",
+    ]  # fmt: skip
+    order = [
+        "arrange_stop", "hold_restarts", "stop_dependents", "stop_stores", "promote_standby_to_upgrade", "upgrade",
+        "rewrite", "create_containers", "start_stores", "prove_goal",
+    ]  # fmt: skip
+    assert [kind for kind in kinds if kind in order] == order
+    after = kinds[kinds.index("prove_goal") + 1 :]
+    assert after.index("start_dependents") < after.index("discard")
+    assert after[-1] == "keep_in_place"
+    assert [step.kind for step in planned if step.proves] == ["prove_goal"]
+    json.dumps([step.as_dict() for step in planned])
+
+
+def test_the_copy_that_is_upgraded_lies_beside_the_new_cluster_and_not_in_its_place() -> None:
+    planned = {step.kind: step for step in steps(found(UPGRADED))}
+    main = planned["upgrade"].args["transfer"]
+    copy = planned["make_standby_to_upgrade"].args["transfer"]
+    assert main["staging"] == "/srv/app/.postgres17.partial-op-1/new"
+    assert copy["goal"]["path"] == "/srv/app/.postgres17.partial-op-1/old"
+    assert copy["origin"]["path"] == main["origin"]["path"] == "/srv/app/postgres"
+    assert (main["goal"]["path"], main["goal"]["image"]) == ("/srv/app/postgres17", UPGRADED.id)
+    # What could write to the original is asked of every container, whatever its image.
+    assert "image" not in copy["origin"]
+
+
+def test_a_swap_leaves_the_data_where_it_is() -> None:
+    newer = replace(IMAGE, id="sha256:" + "ab" * 32)
+    findings = found(newer)
+    planned = steps(findings)
+    assert findings.way.strategy == "swap"
+    assert {step.kind for step in planned} & {"make_cluster", "upgrade", "keep_in_place", "retain"} == set()
+    (transfer,) = next(step for step in planned if step.kind == "stop_stores").args["transfers"]
+    assert transfer["origin"]["path"] == transfer["goal"]["path"]
+    assert transfer["origin"]["image"] != transfer["goal"]["image"]
+    assert next(step for step in planned if step.kind == "rewrite").args["mounts"] == []
+
+
+def test_another_order_of_text_is_seen_to_before_the_proof_and_promised_back_before_the_stop() -> None:
+    other = replace(IMAGE, id="sha256:" + "ab" * 32, libc_version="2.99")
+    kinds = [step.kind for step in steps(found(other)) if step.phase == SWITCH]
+    assert kinds[0] == "order_back"
+    assert kinds.index("start_stores") < kinds.index("refresh_service") < kinds.index("prove_goal")
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"image_is_built": True}, "builds the image"),
+        ({"programs_place": replace(HERE, free_bytes=1 << 20)}, "programs of the image"),
+        ({"subject": replace(SUBJECT, cluster=replace(SUBJECT.cluster, tablespaces=(Tablespace(1, "fast", "/ssd"),)))},
+         "fast (/ssd)"),
+    ],
+)  # fmt: skip
+def test_what_forbids_it(change: dict[str, Any], told: str) -> None:
+    refused = [blocker.text for blocker in preflight.blockers(REQUEST, found(UPGRADED, **change))]
+    assert any(told in text for text in refused), refused
+
+
+def test_no_way_leads_down() -> None:
+    findings = found(DOWNGRADED)
+    assert findings.way.strategy == ""
+    refused = preflight.blockers(REQUEST, findings)
+    assert "swap" in refused[0].text
+    assert "BLOCKER" in plan_text.plan_text(REQUEST, findings, refused, [], "/backups")
+
+
+def test_the_estimate_counts_against_the_limit() -> None:
+    findings = found(UPGRADED)
+    limited = replace(REQUEST, storage=replace(REQUEST.storage, max_downtime=0.1))
+    assert any("max_downtime" in blocker.text for blocker in preflight.blockers(limited, findings))
+    assert not any("max_downtime" in blocker.text for blocker in preflight.blockers(REQUEST, findings))
