@@ -39,7 +39,53 @@ def case(name: str, how: str, before: str, after: str, *mounts: Mount) -> Case:
     return Case(name, dedent(before).lstrip("\n"), dedent(after).lstrip("\n"), how, mounts or (DB,))
 
 
+NEW_LAYOUT = Mount("db", "/var/lib/postgresql", "./postgres18", replaces=PGDATA)
+
 CASES = [
+    case(
+        "another target in the place of the old one, short",
+        "replaced",
+        """
+        services:
+          db:
+            image: postgres:17
+            volumes:
+              - ./other:/other
+              - ./postgres:/var/lib/postgresql/data:Z  # ours
+        """,
+        """
+        services:
+          db:
+            image: postgres:17
+            volumes:
+              - ./other:/other
+              - ./postgres18:/var/lib/postgresql:Z  # ours
+        """,
+        NEW_LAYOUT,
+    ),
+    case(
+        "another target in the place of the old one, long",
+        "replaced",
+        """
+        services:
+          db:
+            volumes:
+              - type: bind
+                source: ./postgres
+                target: /var/lib/postgresql/data
+                bind: {create_host_path: false}
+        """,
+        """
+        services:
+          db:
+            volumes:
+              - type: bind
+                source: ./postgres18
+                target: /var/lib/postgresql
+                bind: {create_host_path: false}
+        """,
+        NEW_LAYOUT,
+    ),
     case(
         "commented block with the hash in column 0",
         "uncommented",
