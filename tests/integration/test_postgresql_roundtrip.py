@@ -328,6 +328,7 @@ def resealed(backup: Path) -> None:
     (backup / "SHA256SUMS").write_text("".join(lines))
 
 
+@pytest.mark.faults
 def test_a_restore_that_was_killed_is_begun_anew_or_finished(shared: Lab, lab: Lab) -> None:
     source = server(shared, USUAL)
     path = lab.directory / "dump"

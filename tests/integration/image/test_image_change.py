@@ -138,14 +138,15 @@ def test_the_layout_of_18_and_a_way_back_without_writes(tmp_path: Path) -> None:
         assert kept == [str(lab.project.directory / "postgres")]
 
 
-def test_another_build_of_one_major_serves_the_same_files(tmp_path: Path) -> None:
+@pytest.mark.parametrize("moments", [["in"], pytest.param(MOMENTS, marks=pytest.mark.faults)])
+def test_another_build_of_one_major_serves_the_same_files(tmp_path: Path, moments: list[str]) -> None:
     """By the image's id; killed at every step; the way back keeps what was written since."""
     with service(tmp_path, "17", "17") as lab, another_build(lab, "postgres:17") as reference:
         lab.options["image"] = reference
         lab.sources.clear()
         before = lab.images["db"]
         with lab.prober() as probe:
-            result = lab.sweep(moments=MOMENTS, effects=[1])
+            result = lab.sweep(moments=moments, effects=[1])
             assert result["plan"]["strategy"] == "swap"
             now_runs(lab)
             lab.assert_nothing_lost(probe)

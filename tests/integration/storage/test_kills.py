@@ -73,6 +73,7 @@ def test_replica_and_copy_killed_at_their_steps(tmp_path: Path) -> None:
             assert_struck(lab, *steps)
 
 
+@pytest.mark.faults
 def test_layer_killed_at_its_steps(tmp_path: Path) -> None:
     """Data outside the declared volume lies in the container's own layer, and dies with the container.
 
@@ -95,6 +96,7 @@ def test_layer_killed_at_its_steps(tmp_path: Path) -> None:
         assert kept.stat().st_dev != place.stat().st_dev
 
 
+@pytest.mark.faults
 def test_volume_with_options_killed_at_its_steps(tmp_path: Path) -> None:
     """Its directory is a mount of something else, and empty while nothing uses it."""
     elsewhere = tmp_path / "elsewhere"
