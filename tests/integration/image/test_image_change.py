@@ -28,8 +28,9 @@ def service(tmp_path: Path, major: str, wanted: str, **more: Any) -> Iterator[La
     image = wanted if "/" in wanted else images.ref(f"postgres:{wanted}")
     options = {"service": "db", "image": image, **more.pop("options", {})}
     major_wanted = wanted.rpartition(":")[2].partition("-")[0]
+    more.setdefault("bind_mounts", True)
     with laid_out(
-        tmp_path, services=["db"], postgres=major, bind_mounts=True, module="postgresql_image", options=options,
+        tmp_path, services=["db"], postgres=major, module="postgresql_image", options=options,
         sources={"db": tmp_path / "project" / f"postgres{major_wanted}"}, **more,
     ) as lab:  # fmt: skip
         lab.project.sql(f"CREATE TABLE words (w text PRIMARY KEY); INSERT INTO words SELECT unnest(ARRAY[{WORDS}])")
@@ -169,6 +170,36 @@ def test_upgrade_killed_while_it_is_made(tmp_path: Path) -> None:
         assert_words(lab)
         struck = {name for name, _moment, _effect, undone in lab.points() if not undone}
         assert struck == set(steps)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("do", ["fail", "kill"])
+def test_upgrade_that_is_made_and_then_fails_leaves_the_original(tmp_path: Path, do: str) -> None:
+    """By then the copy has been written to and can be started by nobody, which is no reason not to go back."""
+    with service(tmp_path, "17", "18") as lab, lab.prober() as probe:
+        fault = {"step": f"upgrade {DB}", "moment": "applied", "do": do}
+        answer = lab.run(faults={"faults": [fault]})
+        assert answer.failed
+        if do == "kill":
+            lab.end("rolled_back").ok()
+        lab.assert_not_moved(probe)
+        assert_words(lab)
+
+
+@pytest.mark.faults
+def test_upgrade_of_a_volume_and_back(tmp_path: Path) -> None:
+    """The original stays in its volume, which no prune can take, until the operation is committed."""
+    with service(tmp_path, "15", "17", bind_mounts=False) as lab:
+        volume = next(m["Name"] for m in lab.inspected()["db"]["Mounts"])
+        lab.run().ok()
+        lab.project.wait_ready()
+        assert lab.engine.docker("ps", "-aq", "--filter", f"volume={volume}").strip(), "nothing holds the volume"
+        lab.end("rolled_back").ok()
+        lab.project.wait_ready()
+        assert [m.get("Name") for m in lab.inspected()["db"]["Mounts"]] == [volume]
+        assert lab.project.sql("SHOW server_version_num").startswith("15")
+        lab.assert_seed()
+        assert_words(lab)
 
 
 @pytest.mark.faults

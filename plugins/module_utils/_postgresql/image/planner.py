@@ -118,11 +118,11 @@ def steps_for(
     one = {"transfer": transfer.as_dict()}
     context = {**everything, "pins": {}, "file_is_theirs": request.storage.rewrite == "none"}
     sides = Sides(found.subject.image, found.candidate).as_dict()
-    kept = f"{KEPT}:{operation.lower()}"
+    name = f"{KEPT}:{operation.lower()}"
     steps = backup_steps(request.storage, found.findings, [transfer], backup_dir)
     steps.append(Step("count_before", "count", PREPARE, everything))
     steps.append(
-        Step("keep_image", f"keep the image of {transfer.service}", PREPARE, {"image": transfer.image_id, "name": kept})
+        Step("keep_image", f"keep the image of {transfer.service}", PREPARE, {"image": transfer.image_id, "name": name})
     )
     identified_by = "stop the stores"
     moving: list[Step] = []
@@ -158,7 +158,8 @@ def steps_for(
         steps.append(Step("discard", f"discard the linked copy of {transfer.name}", FINISH, one))
         steps.append(Step("analyze", f"analyze {transfer.service}", FINISH, one))
         retaining = "retain" if transfer.origin.is_volume else "keep_in_place"
-        steps.append(Step(retaining, f"retain the original of {transfer.name}", FINISH, one))
+        kept = {**one, "in_place": True}
+        steps.append(Step(retaining, f"retain the original of {transfer.name}", FINISH, kept))
     return tuple(steps)
 
 

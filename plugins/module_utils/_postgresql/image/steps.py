@@ -34,7 +34,11 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.stor
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.handlers import STORAGE_HANDLERS
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import REPLICA
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.base import NothingToUndo, SelfProving
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.moves import StagedMove, published
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.moves import (
+    StagedMove,
+    forget_published,
+    published,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.store import Identity
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.transfer import Transfer
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import durable
@@ -214,6 +218,13 @@ class UntilUpgraded(SelfProving):
         return self._inner.apply(step, context)
 
     def undo(self, step: Step, context: Context[World]) -> Evidence:
+        """Forget a copy that has its name, without a question: nobody but pg_upgrade ever served it, or can any more.
+
+        It is removed with the directory that it lies in.
+        """
+        if isinstance(self._inner, StagedMove):
+            forget_published(transfer_of(step), context)
+            return {}
         return self._inner.undo(step, context)
 
 

@@ -60,7 +60,10 @@ class ReturnToOriginal(NothingToUndo):
     """
 
     def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
-        return context.evidence.get(step.name)
+        # Killed before that, the new cluster may have been started once more, and be written to.
+        transfer = transfer_of(step)
+        back = any(holds(c, transfer, transfer.goal) for c in context.world.containers_of(transfer.service))
+        return context.evidence.get(step.name) if back else None
 
     def apply(self, step: Step, context: Context[World]) -> Evidence:
         transfer = transfer_of(step)

@@ -107,10 +107,11 @@ def counts(step: Step, world: World) -> dict[str, Any]:
 
 
 class Retain(NothingToUndo):
-    """Keep the original from every prune. args: ``transfer``.
+    """Keep the original from every prune. args: ``transfer``, ``in_place``.
 
     It is renamed out of the engine's own directory where both are on one file
-    system; else a container that is never started holds the volume.
+    system; else, and where a way back leads to it ``in_place``, a container that
+    is never started holds the volume.
     """
 
     def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
@@ -124,7 +125,7 @@ class Retain(NothingToUndo):
         transfer, world = transfer_of(step), context.world
         os.makedirs(os.path.dirname(transfer.retained), mode=0o700, exist_ok=True)
         possible = renaming.can_rename(transfer.origin.path, os.path.dirname(transfer.retained))
-        if possible.yes:
+        if possible.yes and not step.args.get("in_place"):
             status = os.stat(transfer.origin.path)
             renaming.rename_directory(transfer.origin.path, transfer.retained)
             # The engine expects its directory to be there when the volume is looked at or removed.

@@ -169,7 +169,7 @@ class StagedMove(SelfProving):
             # A container stands on this name until the undo of the stop: started, it would find an empty directory.
             seal(transfer.goal)
         # Before the copy goes: its inode may then be given to anything.
-        durable.remove_file(_mark_path(context, transfer))
+        forget_published(transfer, context)
         remove_staging(transfer)
         return {"removed": transfer.staging}
 
@@ -240,6 +240,11 @@ def published(transfer: Transfer, context: Context[World]) -> Evidence | None:
         return None
     same = is_directory(transfer.goal.path, mark["inode"], mark["device"], context.operation)
     return dict(mark["evidence"]) if same else None
+
+
+def forget_published(transfer: Transfer, context: Context[World]) -> None:
+    """Remove the note of which directory a staged move put at its goal."""
+    durable.remove_file(_mark_path(context, transfer))
 
 
 def is_in_place(transfer: Transfer) -> bool:
