@@ -16,11 +16,11 @@ from pathlib import Path
 
 import psycopg
 
-from tests.integration.image_parts import PARTS, TABLESPACE, Part
+from tests.integration.image_parts import PARTS, TABLESPACE
 from tests.sandbox import images, projects
 from tests.sandbox.engine import Engine, up
 from tests.sandbox.prober import Prober
-from tests.sandbox.stores import PostgresStore, opened
+from tests.sandbox.stores import Lost, PostgresStore, opened
 
 SERVICE = "db"
 # Where an admin keeps what is not the image's: a file that postgresql.conf includes.
@@ -65,18 +65,21 @@ class ImageLab:
 
     def remember(self) -> ImageLab:
         """Note anew what the parts answer."""
-        self.known = {name: self._answers(PARTS[name]) for name in self.known}
+        for name in self.known:
+            part = PARTS[name]
+            self.known[name] = tuple(self.query(part.database, question) for question in part.ask)
         return self
 
     def missing(self) -> dict[str, str]:
         """Return what the parts that do not answer as before answered and answer; empty is what you want."""
         lost = {}
         for name, before in self.known.items():
-            now = self._answers(PARTS[name])
+            part = PARTS[name]
+            now = tuple(self._answer(part.database, question) for question in part.ask)
             if now != before:
                 lost[name] = "\n".join(
                     f"{question}\n  was: {was}\n  is:  {found}"
-                    for question, was, found in zip(PARTS[name].ask, before, now, strict=True)
+                    for question, was, found in zip(part.ask, before, now, strict=True)
                     if was != found
                 )
         return lost
@@ -88,14 +91,11 @@ class ImageLab:
             postgres_user=self.project.postgres_user, interval=0.02,
         )  # fmt: skip
 
-    def _answers(self, part: Part) -> tuple[str, ...]:
-        return tuple(self._answer(part.database, question) for question in part.ask)
-
     def _answer(self, database: str, question: str) -> str:
-        """Return the rows, or the error: a table that is gone is an answer, too."""
+        """Return the rows, or the error: a table or a database that is gone is an answer, too."""
         try:
             return self.query(database, question)
-        except psycopg.Error as exc:
+        except (psycopg.Error, Lost) as exc:
             return f"{type(exc).__name__}: {exc}".strip()
 
     def query(self, database: str, statement: str) -> str:

@@ -12,10 +12,11 @@ import pytest
 
 from tests.integration.image_lab import image_lab
 from tests.integration.image_parts import PARTS
+from tests.sandbox import images
 
 TAGS = [pytest.param("17"), *(
     pytest.param(tag, marks=pytest.mark.matrix)
-    for tag in ("13", "18", "15-trixie", "15-postgis", "17-postgis")
+    for tag in ("13", "18", "15-alpine", "18-alpine", "15-trixie", "15-postgis", "17-postgis")
 )]  # fmt: skip
 # What each part may lose, done to it on purpose.
 LOSSES = {
@@ -61,3 +62,23 @@ def test_nothing_is_missing_until_something_is(tmp_path: Path, tag: str) -> None
             database, statement = LOSSES[part]
             lab.query(database, statement)
         assert lab.missing().keys() == parts - {"bootstrap role"}
+        lab.query("postgres", "DROP DATABASE latin")
+        assert "does not exist" in lab.missing()["latin text"]
+
+
+@pytest.mark.matrix
+def test_an_index_in_the_order_of_another_libc_is_seen(tmp_path: Path) -> None:
+    with image_lab(tmp_path, "15-alpine") as lab:
+        lab.fill("text indexes")
+        images.ensure(["postgres:15"], lab.project.engine)
+        lab.project.compose("stop")
+        file = tmp_path / "docker-compose.yml"
+        file.write_text(file.read_text().replace("postgres:15-alpine", "postgres:15"))
+        lab.project.up()
+
+        found = lab.missing()
+
+        assert found.keys() == {"text indexes"}
+        assert "IndexCorrupted" in found["text indexes"]
+        lab.query("postgres", "REINDEX TABLE words")
+        assert lab.missing() == {}

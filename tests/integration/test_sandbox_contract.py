@@ -23,8 +23,8 @@ from tests.sandbox._base import LABEL, wait_for
 
 OLDER = pytest.mark.matrix
 MAJORS = [pytest.param(13, marks=OLDER), pytest.param(15, marks=OLDER), 17, 18]
-# What image swaps are tested with besides.
-VARIANTS = ("13-older", "13-newer", "15-bookworm", "15-trixie", "15-postgis", "17-postgis")
+# What image swaps are tested with besides; musl's take minutes to compile.
+VARIANTS = ("13-older", "13-newer", "15-bookworm", "15-trixie", "15-alpine", "18-alpine", "15-postgis", "17-postgis")
 TAGS = [*MAJORS, *(pytest.param(tag, marks=OLDER) for tag in VARIANTS)]
 PROGRAMS = ("pg_basebackup", "pg_verifybackup", "pg_ctl", "pg_upgrade", "pg_controldata", "pgbench", "pg_dump", "psql")
 PASSWORD = ("-e", "POSTGRES_PASSWORD=secret")
@@ -130,6 +130,11 @@ def major_of(tag: int | str) -> int:
     return int(str(tag).partition("-")[0])
 
 
+def uid_of(tag: int | str) -> str:
+    """Return whom the server runs as."""
+    return "70" if str(tag).endswith("-alpine") else "999"
+
+
 def data_directory(major: int) -> str:
     """Return where a major keeps its data unless told otherwise."""
     return "/var/lib/postgresql/data" if major < 18 else f"/var/lib/postgresql/{major}/docker"
@@ -183,10 +188,11 @@ def test_a_first_start_makes_the_cluster_and_a_later_one_keeps_it(started: tuple
     assert tables == ["packed", "plain", "tcp_closed"]
     assert boxes.exec(name, *query, "SELECT rolname FROM pg_roles WHERE oid = 10") == "admin"
     assert boxes.exec(name, *query, "SHOW data_directory") == data_directory(major)
+    assert boxes.exec(name, *query, "SHOW unix_socket_directories") == "/var/run/postgresql"
     assert boxes.exec(name, *query, "SHOW data_checksums") == ("on" if major >= 18 else "off")
     assert boxes.exec(name, *query, "SHOW server_version_num")[:2] == str(major)
-    assert boxes.exec(name, "stat", "-c", "%u %a", data_directory(major)) == "999 700"
-    assert boxes.exec(name, "stat", "-c", "%u:%g", "/proc/1") == "999:999"
+    assert boxes.exec(name, "stat", "-c", "%u %a", data_directory(major)) == f"{uid_of(tag)} 700"
+    assert boxes.exec(name, "stat", "-c", "%u:%g", "/proc/1") == f"{uid_of(tag)}:{uid_of(tag)}"
     assert boxes.exec(name, "stat", "-c", "%U %a", "/var/run/postgresql/") == "postgres 3775"
 
     boxes.host.docker("restart", name)
@@ -223,7 +229,7 @@ def test_the_programs_and_the_extensions_are_there(started: tuple[Boxes, str, in
     assert boxes.exec(name, *query, "SELECT datcollate FROM pg_database WHERE datname = 'shop'") == "en_US.utf8"
 
 
-@pytest.mark.parametrize("tag", MAJORS)
+@pytest.mark.parametrize("tag", [*MAJORS, pytest.param("15-alpine", marks=OLDER)])
 def test_the_stop_signal_shuts_down_cleanly_under_a_connected_client(boxes: Boxes, tag: int | str) -> None:
     data = boxes.volume()
     mount = ("-v", f"{data}:{'/var/lib/postgresql/data' if major_of(tag) < 18 else '/var/lib/postgresql'}")
@@ -270,6 +276,33 @@ def test_one_major_is_there_on_an_older_and_a_newer_glibc(boxes: Boxes) -> None:
     assert collation_version(boxes, newer) == "2.41"
     assert boxes.sql(newer, "ALTER DATABASE postgres REFRESH COLLATION VERSION") == ""
     assert boxes.sql(newer, "SELECT datcollversion FROM pg_database WHERE datname = 'postgres'") == "2.41"
+
+
+@OLDER
+@pytest.mark.parametrize("major", (15, 18))
+def test_an_alpine_orders_text_by_bytes_and_knows_no_collation_versions(boxes: Boxes, major: int) -> None:
+    words = "SELECT string_agg(w, ' ' ORDER BY w) FROM (VALUES ('a'), ('B'), ('ä'), ('c')) v(w)"
+    alpine, debian = boxes.postgres(f"{major}-alpine"), boxes.postgres(major)
+
+    assert boxes.sql(alpine, words) == "B a c ä"
+    assert boxes.sql(debian, words) == "a ä B c"
+    assert boxes.sql(alpine, "SELECT datcollversion IS NULL FROM pg_database WHERE datname = 'postgres'") == "t"
+    assert boxes.exec(alpine, "ls", "/lib").count("ld-musl-") == 1
+    assert int(boxes.sql(alpine, "SHOW server_version_num")) // 10000 == major
+
+
+@OLDER
+def test_an_alpine_takes_a_password_from_a_file_and_its_arguments(boxes: Boxes, tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("from a file\n")
+    secret = ("-e", "POSTGRES_PASSWORD_FILE=/run/secrets/password", "-v", f"{tmp_path}:/run/secrets:ro")
+    name = boxes.postgres("15-alpine", "-c", "max_connections=33", "-c", "cluster_name=a b", options=secret)
+    address = boxes.inspect(name)["NetworkSettings"]["IPAddress"]
+
+    assert boxes.sql(name, "SHOW max_connections") == "33"
+    assert boxes.sql(name, "SHOW cluster_name") == "a b"
+    query = ("psql", "-XAtqw", "-h", address, "-U", "postgres", "-c", "SELECT 1")
+    assert boxes.exec(name, "env", "PGPASSWORD=from a file", *query) == "1"
+    assert boxes.status(name, "env", "PGPASSWORD=wrong", *query) == 2
 
 
 @OLDER
@@ -337,16 +370,24 @@ def test_data_of_another_major_is_refused(boxes: Boxes) -> None:
     assert "database files are incompatible with server" in boxes.logs(newer)
 
 
-@pytest.mark.parametrize("filled", (True, False), ids=("with data of 17", "empty"))
-def test_18_refuses_a_mount_of_the_older_layout(boxes: Boxes, filled: bool) -> None:
+@pytest.mark.parametrize(
+    "older,newer",
+    [
+        pytest.param(17, 18, id="with data of 17"),
+        pytest.param(None, 18, id="empty"),
+        pytest.param("15-alpine", "18-alpine", id="alpine with data of 15", marks=OLDER),
+        pytest.param(None, "18-alpine", id="alpine, empty", marks=OLDER),
+    ],
+)
+def test_18_refuses_a_mount_of_the_older_layout(boxes: Boxes, older: int | str | None, newer: int | str) -> None:
     mount = ("-v", f"{boxes.volume()}:/var/lib/postgresql/data")
-    if filled:
-        boxes.host.docker("stop", boxes.postgres(17, options=[*PASSWORD, *mount]))
+    if older is not None:
+        boxes.host.docker("stop", boxes.postgres(older, options=[*PASSWORD, *mount]))
 
-    newer = boxes.run("postgres:18", options=[*PASSWORD, *mount])
+    refused = boxes.run(f"postgres:{newer}", options=[*PASSWORD, *mount])
 
-    assert boxes.exit_code(newer) == 1
-    assert "in 18+" in boxes.logs(newer)
+    assert boxes.exit_code(refused) == 1
+    assert "in 18+" in boxes.logs(refused)
 
 
 @pytest.mark.parametrize("major", (7, 8))

@@ -11,12 +11,11 @@ from .recipe import SLIMMING_HOOKS, USERLAND, USERLAND_HOOKS, Recipe, user_hook
 LAYOUT_18 = 18
 
 
-def _contract(major: int, path: str) -> str:
+def _contract(major: int, path: str, prepare: str = "") -> str:
     data = "/var/lib/postgresql/data" if major < LAYOUT_18 else f"/var/lib/postgresql/{major}/docker"
     return f"""\
 COPY --chmod=755 postgres-entrypoint.sh /usr/local/bin/docker-entrypoint.sh
-RUN install -d -o postgres -g postgres -m 3775 /var/run/postgresql
-ENV LANG=en_US.utf8 PG_MAJOR={major} PATH={path} PGDATA={data}
+{prepare}ENV LANG=en_US.utf8 PG_MAJOR={major} PATH={path} PGDATA={data}
 VOLUME {_volume(major)}
 ENTRYPOINT ["docker-entrypoint.sh"]
 STOPSIGNAL SIGINT
@@ -63,7 +62,8 @@ def _debian(
             *SLIMMING_HOOKS,
         ),
         files=("postgres-entrypoint.sh", *files),
-        contract=_contract(major, path) + more,
+        contract=_contract(major, path, prepare="RUN install -d -o postgres -g postgres -m 3775 /var/run/postgresql\n")
+        + more,
     )
 
 
@@ -91,6 +91,37 @@ def _postgis(major: int, suite: str, pulled: str) -> Recipe:
     )
 
 
+# mmdebstrap asks apt for packages alone.
+_SOURCE_HOOK = (
+    'sed -i "s/^deb /deb-src /" "$1/etc/apt/sources.list" && mkdir -p "$1/usr/src" && cd "$1/usr/src"'
+    ' && export APT_CONFIG="$MMDEBSTRAP_APT_CONFIG" && apt-get -q update && apt-get -q source --download-only {sources}'
+)
+_TOOLCHAIN = (
+    "bash-static", "binutils", "bison", "busybox-static", "bzip2", "flex", "gcc", "libc6-dev", "linux-libc-dev", "m4",
+    "make", "musl-tools", "perl",
+)  # fmt: skip
+
+
+def _musl(major: int, suite: str) -> Recipe:
+    """Return an ``-alpine`` tag: PostgreSQL as upstream has it, compiled against musl."""
+    return Recipe(
+        name="postgres",
+        tag=f"{major}-alpine",
+        pulled=f"postgres:{major}-alpine",
+        suite=suite,
+        packages=(*USERLAND, *_TOOLCHAIN),
+        hooks=(*USERLAND_HOOKS, _SOURCE_HOOK.format(sources=f"postgresql-{major} zlib"), *SLIMMING_HOOKS),
+        files=("musl-compile.sh", "musl-layout.sh", "postgres-entrypoint.sh"),
+        # What is unpacked and compiled stays out of the engine's cache of layers.
+        contract="COPY --chmod=755 musl-compile.sh /\n"
+        "RUN --mount=type=tmpfs,target=/build /musl-compile.sh /usr/src /build /image\n"
+        "COPY --chmod=755 musl-layout.sh /\n"
+        f"RUN /musl-layout.sh /image {_volume(major)}\n"
+        "FROM scratch\n"
+        "COPY --from=0 /image /\n" + _contract(major, "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
+    )
+
+
 POSTGRES = (
     _debian(13, "bullseye"),
     _debian(15, "bookworm"),
@@ -103,6 +134,8 @@ POSTGRES = (
     # One version on two glibcs.
     _same("postgres:15", "15-bookworm", "postgres:15-bookworm"),
     _debian(15, "bookworm trixie", tag="15-trixie", pulled="postgres:15-trixie"),
+    _musl(15, "bookworm"),
+    _musl(18, "forky"),
     _postgis(15, "bookworm", "postgis/postgis:15-3.4"),
     _postgis(17, "trixie", "postgis/postgis:17-3.5"),
 )
