@@ -14,9 +14,9 @@ from tests.integration.image_lab import image_lab
 from tests.integration.image_parts import PARTS
 from tests.sandbox import images
 
-TAGS = [pytest.param("17"), *(
+TAGS = [*(
     pytest.param(tag, marks=pytest.mark.matrix)
-    for tag in ("13", "18", "15-alpine", "18-alpine", "15-trixie", "15-postgis", "17-postgis")
+    for tag in ("17", "13", "18", "15-alpine", "18-alpine", "15-trixie", "15-postgis", "17-postgis")
 )]  # fmt: skip
 # What each part may lose, done to it on purpose.
 LOSSES = {
