@@ -141,7 +141,7 @@ def _by_name(extensions: Iterable[Extension]) -> Mapping[str, Mapping[str, list[
 def _extensions(subject: Subject, candidate: CandidateImage, container: str) -> Iterable[Lack]:
     for name, versions in _by_name(subject.inventory.extensions).items():
         there = candidate.extensions.get(name)
-        first = next(iter(versions.values()))[0]
+        (first, *_others), *_rest = versions.values()
         command = looking(container, subject.cluster, first, f"\\dx+ {sql.identifier(name)}")
         if there is None:
             where = "; ".join(f"{version} in {shown(databases)}" for version, databases in versions.items())
