@@ -146,7 +146,7 @@ class Lab:
         wanted = [{"service": service, "source": str(source)} for service, source in self.sources.items()]
         asked: dict[str, Any] = {"project_src": str(self.project.directory), **self.options}
         if self.module == "compose_storage":
-            asked["mounts"] = wanted
+            asked.setdefault("mounts", wanted)
         if ending:
             asked = {"project": self.project.name, "state": ending}
         given: dict[str, Any] = {
