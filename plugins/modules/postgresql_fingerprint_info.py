@@ -138,8 +138,6 @@ compared:
   type: dict
 """
 
-import json
-import os
 from dataclasses import asdict
 from typing import Any
 
@@ -154,15 +152,11 @@ if __name__ == "__main__":
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._module import answer
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import subject
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint.compare import compare, coverage
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint.model import (
-    Fingerprint,
-    as_dict,
-    from_dict,
-)
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint.earlier import earlier
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint.model import as_dict
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint.take import (
     ESTIMATED,
     EXACT,
@@ -177,25 +171,6 @@ ARGUMENTS = {
     "jobs": {"type": "int", "default": 2},
     "against": {"type": "raw"},
 }
-
-
-def earlier(against: Any) -> Fingerprint | None:
-    """Return the fingerprint to compare with, of a result or of a file; None where there is none."""
-    if not isinstance(against, str):
-        return None if against is None else from_dict(against)
-    if os.path.isabs(against):
-        try:
-            with open(against, encoding="utf-8") as file:
-                return from_dict(json.load(file))
-        except (OSError, ValueError) as error:
-            raise InvalidInput(
-                f"The fingerprint {against} cannot be read: {error}.", next_command=shell("ls", "-l", against)
-            ) from error
-    try:
-        # A template may hand over a dict as its text.
-        return from_dict(json.loads(against))
-    except ValueError as error:
-        raise InvalidInput("against is neither a fingerprint nor the absolute path of a JSON file.") from error
 
 
 def main() -> None:

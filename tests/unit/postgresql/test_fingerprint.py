@@ -20,6 +20,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fing
     compare,
     coverage,
 )
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint.earlier import earlier
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint.model import (
     Database,
     Fingerprint,
@@ -28,7 +29,6 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fing
     Table,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint.take import databases_to_skip
-from ansible_collections.selfhost.stateful.plugins.modules.postgresql_fingerprint_info import earlier
 
 APP = Database(
     properties={"encoding": "UTF8"},
