@@ -152,6 +152,7 @@ if __name__ == "__main__":
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput
 from ansible_collections.selfhost.stateful.plugins.module_utils._module import answer
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import subject
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint.compare import compare, coverage
