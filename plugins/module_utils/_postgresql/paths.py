@@ -51,6 +51,11 @@ def resolve_inside(root: str, path: str) -> str:
     return os.path.join(root, *inside)
 
 
+def named_inside(root: str, path: str) -> str:
+    """Return ``path`` without links, as a process rooted at ``root`` names it."""
+    return resolve_inside(root, path)[len(root) :] or "/"
+
+
 def _parts(path: str) -> list[str]:
     return [part for part in path.split("/") if part not in ("", ".")]
 
@@ -76,8 +81,7 @@ def mountable_path(container: Container, path: str) -> str:
     Empty where there is no such path: on a tmpfs, or in a layer that the engine does not show.
     """
     if container.pid:
-        root = root_of(container)
-        path = resolve_inside(root, path)[len(root) :] or "/"
+        path = named_inside(root_of(container), path)
     if any(_below(path, tmpfs) is not None for tmpfs in container.tmpfs):
         return ""
     mount = container.mount_at(path)

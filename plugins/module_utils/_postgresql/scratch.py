@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import os
 import shutil
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
-from ansible_collections.selfhost.stateful.plugins.module_utils._engine.last_words import last_words
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Bind, Container, Helper
-from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import (
     basebackup,
     helpers,
+    own_server,
     readiness,
     second_server,
     shutdown,
@@ -82,30 +80,21 @@ def server(
         initdb = Helper(operation, ROLE, container.image_id, initdb_argv(cluster), user, binds, environment)
         helpers.must_succeed(helpers.run(engine, initdb, timeout=START_SECONDS * 5), "Making a scratch cluster")
         settings = {**THROWN_AWAY, "shared_preload_libraries": cluster.shared_preload_libraries}
-        arguments = tuple(part for name, value in settings.items() for part in ("-c", f"{name}={value}"))
         postgres = Helper(
             operation=operation,
             role=ROLE,
             image_id=container.image_id,
-            argv=("postgres", "-p", str(cluster.port), *arguments),
+            argv=("postgres", "-p", str(cluster.port), *second_server.switches(settings)),
             user=user,
             binds=(*binds, *second_server.beside(binds, container, cluster)),
             environment=environment,
             labels=labels,
             stop_signal=shutdown.FAST_SHUTDOWN,
         )
-        with helpers.running(engine, postgres) as container_id:
+        login = readiness.Login(user=cluster.superuser, database="postgres")
+        identifier = read_control(os.path.join(directory, "data")).system_identifier
+        with own_server.serving(engine, postgres, identifier, login, seconds=START_SECONDS) as container_id:
             route = Route(SOCKET_TARGET, cluster.port, cluster.superuser, "none", binds)
-            readiness.wait_ready(
-                engine,
-                container_id,
-                deadline=time.monotonic() + START_SECONDS,
-                clock=time.monotonic,
-                pause=time.sleep,
-                expect_system_identifier=read_control(os.path.join(directory, "data")).system_identifier,
-                tcp=False,
-                login=readiness.Login(user=cluster.superuser, database="postgres"),
-            )
             yield Scratch(container_id, route, container.image_id, owner)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
@@ -113,16 +102,7 @@ def server(
 
 def open_session(engine: Engine, scratch: Scratch, database: str = "postgres") -> Session:
     """Connect to a scratch server as its bootstrap superuser."""
-    return connect(engine, alive(engine, scratch.container_id), user=scratch.route.user, database=database)
-
-
-def alive(engine: Engine, container_id: str) -> Container:
-    """Return the container of a scratch server as it runs; raises with its last words where it has ended."""
-    container = engine.container(container_id)
-    if container is None or not container.pid:
-        words = last_words(engine, container, tail=20) if container else "its container is gone"
-        raise StatefulError(f"The scratch server has ended by itself. Its last words:\n{words}")
-    return container
+    return connect(engine, own_server.alive(engine, scratch.container_id), user=scratch.route.user, database=database)
 
 
 def _directories(directory: str, cluster: Cluster, owner: tuple[int, int]) -> tuple[Bind, ...]:

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Bind, Container
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import paths, postmaster
@@ -40,8 +40,12 @@ def server_argv(container: Container, cluster: Cluster, overrides: dict[str, str
     entrypoint or a wrapper that adds to them is met, too.
     """
     running = postmaster.find_postmaster(container, cluster.data_directory)
-    ours = tuple(part for name, value in overrides.items() for part in ("-c", f"{name}={value}"))
-    return (*running.argv, *ours)
+    return (*running.argv, *switches(overrides))
+
+
+def switches(settings: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the arguments by which a server takes ``settings``."""
+    return tuple(part for name, value in settings.items() for part in ("-c", f"{name}={value}"))
 
 
 def environment_of(container: Container) -> dict[str, str]:

@@ -29,8 +29,7 @@ def link_to(container: Container, data_path: str, host_path: str) -> tuple[str, 
             continue
         place = os.path.normpath(os.path.join(data_path, target))
         if container.pid:
-            root = paths.root_of(container)
-            place = paths.resolve_inside(root, place)[len(root) :] or "/"
+            place = paths.named_inside(paths.root_of(container), place)
         return os.path.join(data_path, name), place
     return "", ""
 

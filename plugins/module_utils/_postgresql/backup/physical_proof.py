@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -16,10 +15,9 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api impo
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Bind, Container, Helper
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import (
     basebackup,
-    helpers,
+    own_server,
     physical_backup,
     readiness,
-    scratch,
     second_server,
     shutdown,
 )
@@ -87,21 +85,17 @@ def restored(
             labels=labels,
             stop_signal=shutdown.FAST_SHUTDOWN,
         )
-        with helpers.running(engine, postgres) as container_id:
-            readiness.wait_ready(
-                engine,
-                container_id,
-                deadline=time.monotonic() + RECOVERY_SECONDS,
-                clock=time.monotonic,
-                pause=time.sleep,
-                expect_system_identifier=cluster.system_identifier,
-                tcp=False,
-                data_directory=cluster.data_directory,
-                login=readiness.Login(user=cluster.superuser, database=DATABASE),
-            )
-            with connect(
-                engine, scratch.alive(engine, container_id), user=cluster.superuser, database=DATABASE
-            ) as session:
+        login = readiness.Login(user=cluster.superuser, database=DATABASE)
+        with own_server.serving(
+            engine,
+            postgres,
+            cluster.system_identifier,
+            login,
+            seconds=RECOVERY_SECONDS,
+            data_directory=cluster.data_directory,
+        ) as container_id:
+            there = own_server.alive(engine, container_id)
+            with connect(engine, there, user=cluster.superuser, database=DATABASE) as session:
                 yield session
     finally:
         shutil.rmtree(directory, ignore_errors=True)

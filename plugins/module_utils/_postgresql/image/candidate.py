@@ -76,8 +76,7 @@ class _Inside:
 
     def real(self, path: str) -> str:
         """Return ``path`` with all links followed, as the image names it."""
-        root = paths.root_of(self.container)
-        return paths.resolve_inside(root, path)[len(root) :] or "/"
+        return paths.named_inside(paths.root_of(self.container), path)
 
     def seen(self, path: str) -> str:
         return paths.seen_path(self.container, path)

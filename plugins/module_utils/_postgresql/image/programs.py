@@ -47,20 +47,15 @@ def copy_programs(container: Container, image: CandidateImage, destination: str)
     root = paths.root_of(container)
     os.makedirs(destination, mode=0o755)
     wanted = (*LIBRARIES, image.bin_directory, image.library_directory, image.share_directory)
-    for directory in dict.fromkeys(_inside(root, path) for path in wanted):
+    for directory in dict.fromkeys(paths.named_inside(root, path) for path in wanted):
         if directory and os.path.isdir(root + directory):
             _copy_tree(root, directory, destination)
     loader = _loader(destination)
     libraries = ":".join(TARGET + path for path in _library_path(destination))
-    bin_directory = _inside(root, image.bin_directory)
+    bin_directory = paths.named_inside(root, image.bin_directory)
     for name in RUN_BY_PG_UPGRADE:
         _wrap(os.path.join(destination + bin_directory, name), TARGET + bin_directory, loader, libraries)
     return Programs(destination, TARGET + bin_directory)
-
-
-def _inside(root: str, path: str) -> str:
-    """Return ``path`` as the container resolves it."""
-    return paths.resolve_inside(root, path)[len(root) :]
 
 
 def _copy_tree(root: str, directory: str, destination: str) -> None:

@@ -14,16 +14,16 @@ from __future__ import annotations
 
 import os
 import re
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Bind, Container, Helper
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import (
     helpers,
+    own_server,
     paths,
     readiness,
     scratch,
@@ -31,7 +31,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql impo
     shutdown,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.basebackup import make_owned
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.control import ControlData, read_control
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.control import read_control
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image import configuration
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.programs import TARGET, Programs
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.model import Cluster
@@ -59,8 +59,8 @@ HOURS = 3600.0
 class Bench:
     """Where and with what the upgrade of one cluster is worked on.
 
-    ``work`` is the directory on the host, ``owner`` the numeric owner of the data, ``environment`` the new
-    service's, ``old_subpath`` and ``new_subpath`` where the data directories lie below ``old`` and ``new``.
+    ``work`` is the directory on the host, ``owner`` the numeric owner of the data, ``old_subpath`` and
+    ``new_subpath`` where the data directories lie below ``old`` and ``new``.
     """
 
     engine: Engine
@@ -72,7 +72,6 @@ class Bench:
     passwd: str
     old_subpath: str = ""
     new_subpath: str = ""
-    environment: dict[str, str] = field(default_factory=dict)
 
     @property
     def old(self) -> str:
@@ -127,9 +126,7 @@ def carry_configuration(bench: Bench, cluster: Cluster, source: str) -> list[con
     names = configuration.copy_configuration(source, directory)
     if configuration.MAIN not in names:
         return []
-    for parent, _names, files in os.walk(directory):
-        for path in (parent, *(os.path.join(parent, name) for name in files)):
-            os.chown(path, *bench.owner)
+    give_to(directory, bench.owner)
     if cluster.server_version_num < 140000 and cluster.password_encryption == "md5":
         configuration.keep_setting(directory, "password_encryption", "md5")
 
@@ -158,7 +155,8 @@ def check(bench: Bench, container: Container, cluster: Cluster, programs: Progra
             " look at the running server.",
             next_command="set strategy: dump and run the same task again",
         )
-    seen = _as_named(container, sockets[0])
+    # A bind into a new container has to go where the links lead (/var/run to /run).
+    seen = paths.named_inside(paths.root_of(container), sockets[0])
     binds = (
         Bind(source, cluster.data_directory),
         Bind(mountable, seen),
@@ -175,13 +173,7 @@ def check(bench: Bench, container: Container, cluster: Cluster, programs: Progra
         )
 
 
-def _as_named(container: Container, path: str) -> str:
-    """Return a directory's path without links: where a bind into a new container has to go (/var/run leads to /run)."""
-    root = paths.root_of(container)
-    return paths.resolve_inside(root, path)[len(root) :]
-
-
-def recover(bench: Bench) -> ControlData:
+def recover(bench: Bench) -> None:
     """Have the old server end the recovery of ``old``, as a primary, and shut it down.
 
     A standby that was stopped is no primary that was shut down, and pg_upgrade wants one. A single user's server
@@ -189,7 +181,7 @@ def recover(bench: Bench) -> ControlData:
     """
     single = bench.helper(bench.old_image_id, "postgres", "--single", "-D", bench.seen(bench.old), "template1")
     helpers.must_succeed(helpers.run(bench.engine, single, timeout=HOURS), "The recovery of the copy")
-    return shutdown.prove_shut_down(bench.old)
+    shutdown.prove_shut_down(bench.old)
 
 
 def make_bare(bench: Bench, cluster: Cluster) -> None:
@@ -208,11 +200,11 @@ def make_bare(bench: Bench, cluster: Cluster) -> None:
         os.chown(os.path.join(bench.old, name), *bench.owner)
 
 
-def upgrade(bench: Bench, cluster: Cluster, programs: Programs, tick: Callable[[], None] | None = None) -> None:
+def upgrade(bench: Bench, cluster: Cluster, programs: Programs) -> None:
     """Run pg_upgrade from ``old``, which cannot be started afterwards, to ``new``."""
     argv = _pg_upgrade(bench, cluster, programs, bench.seen(bench.old))
     helper = bench.helper(bench.image_id, *argv, "--link", binds=(Bind(programs.root, TARGET),))
-    finished = helpers.run(bench.engine, helper, timeout=12 * HOURS, tick=tick)
+    finished = helpers.run(bench.engine, helper, timeout=12 * HOURS)
     if finished.rc != 0:
         raise StatefulError(
             f"pg_upgrade failed:\n{_said(bench, finished.output)}",
@@ -224,25 +216,12 @@ def upgrade(bench: Bench, cluster: Cluster, programs: Programs, tick: Callable[[
 def served(bench: Bench, cluster: Cluster, image_id: str, directory: str) -> Iterator[Session]:
     """Serve ``old`` or ``new`` by its own image, to nobody but the session that is handed out, and shut it down."""
     settings = {**second_server.ISOLATED, "shared_preload_libraries": cluster.shared_preload_libraries}
-    arguments = tuple(part for name, value in settings.items() for part in ("-c", f"{name}={value}"))
     place = bench.seen(directory)
-    postgres = bench.helper(image_id, "postgres", "-D", place, *arguments, PGDATA=place)
-    with helpers.running(bench.engine, postgres) as container_id:
-        readiness.wait_ready(
-            bench.engine,
-            container_id,
-            deadline=time.monotonic() + MINUTES,
-            clock=time.monotonic,
-            pause=time.sleep,
-            expect_system_identifier=read_control(directory).system_identifier,
-            tcp=False,
-            login=readiness.Login(user=cluster.superuser, database="template1"),
-        )
-        container = bench.engine.container(container_id)
-        if container is None:
-            raise StatefulError(
-                "The server of a cluster that is upgraded was removed by somebody else while it worked."
-            )
+    postgres = bench.helper(image_id, "postgres", "-D", place, *second_server.switches(settings), PGDATA=place)
+    login = readiness.Login(user=cluster.superuser, database="template1")
+    identifier = read_control(directory).system_identifier
+    with own_server.serving(bench.engine, postgres, identifier, login, seconds=MINUTES) as container_id:
+        container = own_server.alive(bench.engine, container_id)
         with connect(bench.engine, container, user=cluster.superuser, database="template1") as session:
             yield session
         bench.engine.stop(container_id, signal=shutdown.FAST_SHUTDOWN, timeout=10 * MINUTES)

@@ -1,0 +1,55 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A server of our own that others never reach: run until it answers, asked, and taken away."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.last_words import last_words
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container, Helper
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import helpers, readiness
+
+
+@contextmanager
+def serving(
+    engine: Engine,
+    helper: Helper,
+    system_identifier: int,
+    login: readiness.Login,
+    *,
+    seconds: float,
+    data_directory: str = "",
+) -> Iterator[str]:
+    """Run ``helper`` until it answers as the cluster that it is to be, hand out its id, and remove it at the end.
+
+    ``seconds`` is what it gets to answer; raises :class:`StatefulError` where it does not.
+    """
+    with helpers.running(engine, helper) as container_id:
+        readiness.wait_ready(
+            engine,
+            container_id,
+            deadline=time.monotonic() + seconds,
+            clock=time.monotonic,
+            pause=time.sleep,
+            expect_system_identifier=system_identifier,
+            tcp=False,
+            data_directory=data_directory,
+            login=login,
+        )
+        yield container_id
+
+
+def alive(engine: Engine, container_id: str) -> Container:
+    """Return the container of such a server as it runs; raises with its last words where it has ended."""
+    container = engine.container(container_id)
+    if container is None or not container.pid:
+        words = last_words(engine, container, tail=20) if container else "its container is gone"
+        raise StatefulError(f"A server of our own has ended by itself. Its last words:\n{words}")
+    return container
