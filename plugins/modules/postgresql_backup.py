@@ -250,6 +250,7 @@ if __name__ == "__main__":
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.refusals import require_root
 from ansible_collections.selfhost.stateful.plugins.module_utils._module import answer
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import (
     OperationStore,
@@ -281,7 +282,7 @@ def main() -> None:
 
     def work() -> dict[str, Any]:
         require_libraries_of_stores()
-        subject.require_root()
+        require_root()
         wanted = Wanted(os.path.abspath(params["path"]), params["format"], params["prove"], max(1, params["jobs"]))
         reached = subject.reach(params)
         if module.check_mode:

@@ -184,7 +184,7 @@ def main() -> None:
         name = reached.container.name
         candidate = examine(reached.engine, params["image"]) if params["image"] else None
         with subject.open_session(reached, params) as session:
-            here = observe_subject(reached, session)
+            here = observe_subject(reached.engine, session)
             against = standby.possible(here.cluster, reached.container, lasting_session=session.holds_transactions)
         result = {
             "changed": False,

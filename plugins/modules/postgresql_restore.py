@@ -210,6 +210,7 @@ if __name__ == "__main__":
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.refusals import require_root
 from ansible_collections.selfhost.stateful.plugins.module_utils._module import answer
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import (
     OperationStore,
@@ -240,7 +241,7 @@ def main() -> None:
 
     def work() -> dict[str, Any]:
         require_libraries_of_stores()
-        subject.require_root()
+        require_root()
         path = os.path.abspath(params["path"])
         record = run.read(path)
         reached = subject.find(params)

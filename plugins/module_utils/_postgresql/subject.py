@@ -9,7 +9,6 @@ The options are documented in the doc fragment ``postgresql``.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,9 +29,9 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.commands import logs_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.docker import connect
-from ansible_collections.selfhost.stateful.plugins.module_utils._engine.kind import unsupported
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
-from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, StatefulError, shell
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.refusals import refuse_unsupported
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import session
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.session import Session
 
@@ -75,10 +74,7 @@ def find(params: Mapping[str, Any]) -> Reached:
     check_choice(params)
     way = connection(params)
     engine = connect(way)
-    info = engine.info()
-    reasons = unsupported(info, docker_host=way.docker_host, root_dir_here=os.path.isdir(info.root_dir))
-    if reasons:
-        raise InvalidInput(" ".join(reasons), next_command="docker info", blockers=reasons)
+    refuse_unsupported(engine, way.docker_host)
     if params["container"]:
         return Reached(engine, by_name(engine, params["container"]))
     compose = find_compose(project_options(params), way, program=tuple(params["compose_program"]))
@@ -95,16 +91,6 @@ def open_session(reached: Reached, params: Mapping[str, Any]) -> Session:
         password=params["login_password"],
         database=params["login_db"],
     )
-
-
-def require_root() -> None:
-    """Raise where this user may not read and write the data of containers."""
-    if os.geteuid() != 0:
-        raise StatefulError(
-            "Data of containers belongs to root on the Docker host, and this user is not root: run the task with"
-            " become: true.",
-            next_command="set become: true and run the same task again",
-        )
 
 
 def check_choice(params: Mapping[str, Any]) -> None:

@@ -16,10 +16,8 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._compose.cli imp
     find_compose,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import Project
-from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.docker import connect
-from ansible_collections.selfhost.stateful.plugins.module_utils._engine.kind import unsupported
-from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, StatefulError
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.refusals import refuse_unsupported, require_root
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import default_directory
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import MountRequest, Request
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.store import Store
@@ -44,7 +42,9 @@ def connect_world(params: Mapping[str, Any], stores: Mapping[str, Store], *, as_
     """
     way = connection(params)
     engine = connect(way)
-    _refuse_unsupported(engine, way.docker_host, as_root=as_root)
+    if as_root:
+        require_root()
+    refuse_unsupported(engine, way.docker_host)
     return World(
         engine=engine,
         compose=compose_of(params),
@@ -58,19 +58,6 @@ def connect_world(params: Mapping[str, Any], stores: Mapping[str, Store], *, as_
 def compose_of(params: Mapping[str, Any]) -> ComposeCli:
     """Return the compose CLI for the project; raises where there is none."""
     return find_compose(project_options(params), connection(params), program=tuple(params["compose_program"]))
-
-
-def _refuse_unsupported(engine: Engine, docker_host: str, *, as_root: bool) -> None:
-    if as_root and os.geteuid() != 0:
-        raise StatefulError(
-            "Data of containers belongs to root on the Docker host, and this user is not root: run the task with"
-            " become: true.",
-            next_command="set become: true and run the same task again",
-        )
-    info = engine.info()
-    reasons = unsupported(info, docker_host=docker_host, root_dir_here=os.path.isdir(info.root_dir))
-    if reasons:
-        raise InvalidInput(" ".join(reasons), next_command="docker info", blockers=reasons)
 
 
 def mount_requests(params: Mapping[str, Any]) -> tuple[MountRequest, ...]:

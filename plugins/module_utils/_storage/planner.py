@@ -43,6 +43,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.transfe
     Location,
     Transfer,
     facts_as_dict,
+    label_of,
 )
 
 MOVE_KINDS = {RENAME: "rename", CLONE: "clone", COPY: "settle", REPLICA: "promote_standby"}
@@ -65,7 +66,6 @@ def transfers_for(
 
 def _transfer(request: Request, move: Move, choice: Choice, operation: str) -> Transfer:
     data = move.data
-    label = f"{data.service}{data.target}".replace("/", "_")
     return Transfer(
         service=data.service,
         target=data.target,
@@ -75,7 +75,9 @@ def _transfer(request: Request, move: Move, choice: Choice, operation: str) -> T
         store=data.store,
         facts=facts_as_dict(data.facts) if data.facts else {},
         staging=partial_of(move.source, operation),
-        retained=posixpath.join(move.kept_below or request.retained_dir, operation, label),
+        retained=posixpath.join(
+            move.kept_below or request.retained_dir, operation, label_of(data.service, data.target)
+        ),
         image_id=move.image_id,
         containers=(data.container,),
         running=data.running,

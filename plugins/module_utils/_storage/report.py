@@ -87,9 +87,7 @@ def plan_text(
         lines.append(f"    by    {choice.strategy or 'no strategy'}: {choice.reason}")
     if request.backup != "none":
         lines.append(f"  Backup first, while the services run ({request.backup}): {backup_dir}")
-    stops = [container.name for group in findings.dependents for container in group]
-    stops += [container.name for container in findings.stores]
-    lines.append(f"  Stops, in this order: {', '.join(stops) or 'nothing'}")
+    lines.append(f"  Stops, in this order: {', '.join(stopping(findings)) or 'nothing'}")
     if findings.rewrite.paths:
         lines.append(f"  Changes {', '.join(findings.rewrite.paths)} ({findings.rewrite.how})")
     else:
@@ -98,6 +96,12 @@ def plan_text(
     lines += [f"  Note: {warning}" for warning in warnings]
     lines += told(blockers)
     return "\n".join(lines)
+
+
+def stopping(findings: Findings) -> list[str]:
+    """Return the names of all that stops, in that order."""
+    names = [container.name for group in findings.dependents for container in group]
+    return names + [container.name for container in findings.stores]
 
 
 def file_only_text(

@@ -63,7 +63,7 @@ def reverse_transfer(done: Transfer, move: Move, strategy: str, request: Request
         store=done.store,
         facts=facts_as_dict(move.data.facts) if move.data.facts else done.facts,
         staging=posixpath.join(parent, f".{name}.partial-{operation}"),
-        retained=posixpath.join(request.retained_dir, operation, f"{done.service}{done.target}".replace("/", "_")),
+        retained=posixpath.join(request.retained_dir, operation, done.label),
         image_id=move.image_id,
         containers=(move.data.container,),
         running=move.data.running,

@@ -125,7 +125,7 @@ class Transfer:
     @property
     def label(self) -> str:
         """Return what tells the transfer's files from those of others in one directory."""
-        return f"{self.service}{self.target}".replace("/", "_")
+        return label_of(self.service, self.target)
 
     def target_at(self, location: Location) -> str:
         """Return where the service has ``location`` mounted."""
@@ -162,6 +162,11 @@ class Transfer:
         if self.goal.is_volume:
             return {"Type": "volume", "Name": self.goal.volume, "Destination": self.target_at(self.goal), "RW": True}
         return {}
+
+
+def label_of(service: str, target: str) -> str:
+    """Return a name for a service's path that is one for a file, too."""
+    return f"{service}{target}".replace("/", "_")
 
 
 def transfers_of_plan(plan: Plan) -> list[Transfer]:

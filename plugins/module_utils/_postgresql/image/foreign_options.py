@@ -13,10 +13,10 @@ They are taken out of the copy that is upgraded; the original keeps them.
 from __future__ import annotations
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import each_database
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.inventory import FIRST_OF_USERS
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.model import Cluster
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.session import Session
 
-FIRST_OF_USERS = 16384
 KNOWN = "('n_distinct', 'n_distinct_inherited')"
 """Every option that a column can have (https://www.postgresql.org/docs/current/sql-altertable.html)."""
 FOREIGN = (

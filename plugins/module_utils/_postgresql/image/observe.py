@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import paths
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import observe_cluster
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.candidate import examine
@@ -29,13 +30,13 @@ class Place:
     same_filesystem: bool
 
 
-def observe_subject(reached: Reached, session: Session) -> Subject:
+def observe_subject(engine: Engine, session: Session) -> Subject:
     """Return the cluster as it runs, asked through ``session``, a superuser's. Changes nothing."""
-    container = reached.container
+    container = session.container
     cluster = observe_cluster(session)
     inventory = take_inventory(session, cluster)
     # By its id: the reference may mean another image by now.
-    image = replace(examine(reached.engine, container.image_id), reference=container.image_ref)
+    image = replace(examine(engine, container.image_id), reference=container.image_ref)
     return Subject(cluster, inventory, image)
 
 

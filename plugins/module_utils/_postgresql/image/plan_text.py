@@ -18,7 +18,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.imag
     ImageRequest,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.preflight import estimated_downtime
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.report import size_text, told
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.report import size_text, stopping, told
 
 
 def summary(request: ImageRequest, found: ImageFindings, backup_dir: str) -> dict[str, Any]:
@@ -40,7 +40,7 @@ def summary(request: ImageRequest, found: ImageFindings, backup_dir: str) -> dic
         "data_directory": found.move.data.host_path if found.way.strategy == SWAP else found.move.source,
         "copy_strategy": found.copying.strategy if found.way.strategy == PG_UPGRADE else "",
         "backup": {"mode": request.storage.backup, "directory": backup_dir},
-        "stops": _stops(found),
+        "stops": stopping(found.findings),
         "files": list(found.findings.rewrite.paths),
         "estimated_downtime_seconds": round(estimated_downtime(found), 1),
     }
@@ -65,17 +65,12 @@ def plan_text(
     elif found.way.strategy == SWAP:
         lines.append(f"    in    {data.host_path}, where the data stays")
     lines.append(f"  Backup first, while the service runs ({request.storage.backup}): {backup_dir}")
-    lines.append(f"  Stops, in this order: {', '.join(_stops(found)) or 'nothing'}")
+    lines.append(f"  Stops, in this order: {', '.join(stopping(found.findings)) or 'nothing'}")
     files, how = found.findings.rewrite.paths, found.findings.rewrite.how
     lines.append(f"  Changes {', '.join(files)} ({how})" if files else f"  Compose file: {how or 'left as it is'}")
     lines.append(f"  Downtime of the database, estimated: about {estimated_downtime(found):.1f} s")
     lines += [f"  Note: {warning}" for warning in warnings]
     return "\n".join([*lines, *told(blockers)])
-
-
-def _stops(found: ImageFindings) -> list[str]:
-    names = [container.name for group in found.findings.dependents for container in group]
-    return names + [container.name for container in found.findings.stores]
 
 
 def _shown(image: CandidateImage) -> str:

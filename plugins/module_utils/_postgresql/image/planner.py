@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import (
@@ -46,8 +46,11 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.transfe
     Location,
     Transfer,
     facts_as_dict,
+    label_of,
 )
 
+STOP = "stop the stores"
+"""The name of the step that says as what the cluster was stopped."""
 KEPT = "selfhost-stateful/kept"
 """The repository of the names that keep images from being pruned."""
 
@@ -79,9 +82,7 @@ def transfer_for(request: ImageRequest, found: ImageFindings, operation: str) ->
         store=data.store,
         facts=facts,
         staging="" if stays else posixpath.join(partial_of(found.move.source, operation), "new"),
-        retained=posixpath.join(
-            request.storage.retained_dir, operation, f"{data.service}{data.target}".replace("/", "_")
-        ),
+        retained=posixpath.join(request.storage.retained_dir, operation, label_of(data.service, data.target)),
         image_id=old.id,
         containers=(data.container,),
         running=data.running,
@@ -96,17 +97,13 @@ def transfer_for(request: ImageRequest, found: ImageFindings, operation: str) ->
 def copy_for(transfer: Transfer, strategy: str, operation: str) -> Transfer:
     """Return the transfer of the copy that is upgraded: from the original to a place beside the new cluster."""
     place = posixpath.join(posixpath.dirname(transfer.staging), "old")
-    raw = transfer.as_dict()
-    origin = Location(transfer.origin.kind, transfer.origin.path, transfer.origin.volume)
-    return Transfer.from_dict(
-        {
-            **raw,
-            "origin": origin.as_dict(),
-            "goal": Location(BIND, place).as_dict(),
-            "strategy": strategy,
-            "staging": partial_of(place, operation),
-            "goal_facts": {},
-        }
+    return replace(
+        transfer,
+        origin=Location(transfer.origin.kind, transfer.origin.path, transfer.origin.volume),
+        goal=Location(BIND, place),
+        strategy=strategy,
+        staging=partial_of(place, operation),
+        goal_facts={},
     )
 
 
@@ -115,52 +112,81 @@ def steps_for(
 ) -> tuple[Step, ...]:
     """Return the steps of the change."""
     strategy, everything = transfer.strategy, {"transfers": [transfer.as_dict()]}
-    one = {"transfer": transfer.as_dict()}
     context = {**everything, "pins": {}, "file_is_theirs": request.storage.rewrite == "none"}
-    sides = Sides(found.subject.image, found.candidate).as_dict()
     name = f"{KEPT}:{operation.lower()}"
     steps = backup_steps(request.storage, found.findings, [transfer], backup_dir)
     steps.append(Step("count_before", "count", PREPARE, everything))
     steps.append(
         Step("keep_image", f"keep the image of {transfer.service}", PREPARE, {"image": transfer.image_id, "name": name})
     )
-    identified_by = "stop the stores"
+    making: list[Step] = []
+    order_back: list[Step] = []
     moving: list[Step] = []
+    refreshing: list[Step] = []
+    afterwards: list[Step] = []
+    identified_by = STOP
     if strategy == PG_UPGRADE:
-        made, copied = (
-            f"make the new cluster of {transfer.service}",
-            copy_for(transfer, found.copying.strategy, operation),
-        )
-        steps.append(Step("make_cluster", made, PREPARE, {**one, "sides": sides}))
-        steps += _copy_steps(copied, transfer, WARM_KINDS, f"prepare the copy of {transfer.name}", PREPARE)
-        moving += _copy_steps(copied, transfer, MOVE_KINDS, f"copy {transfer.name}", SWITCH)
-        identified_by = f"upgrade {transfer.name}"
-        args = {**one, "sides": sides, "made_by": made, "copied_by": copied.strategy, "refresh": refresh_args(found)}
-        moving.append(Step("upgrade", identified_by, SWITCH, args))
-    refreshes = strategy == SWAP and bool(found.comparison.reindex or found.comparison.updates)
-    refreshed_by = f"refresh {transfer.service}"
-    if refreshes and found.comparison.reindex:
-        args = {**one, "refreshed_by": refreshed_by}
-        steps.append(Step("order_back", f"promise the order of {transfer.service}", SWITCH, args))
+        making, moving, afterwards = _upgrade_steps(found, transfer, operation)
+        identified_by = moving[-1].name
+    elif found.comparison.reindex or found.comparison.updates:
+        order_back, refreshing = refresh_steps(transfer, refresh_args(found))
+    steps += making + order_back
     steps += stop_steps(found.findings.dependents, found.findings.stores, context)
     steps += moving
     if found.findings.rewrite.paths:
         steps.append(Step("rewrite", "rewrite the compose file", SWITCH, rewrite_args(request, transfer)))
-    starting = start_steps(context, identified_by)
-    if refreshes:
-        refreshing = {**one, "refresh": refresh_args(found)}
-        starting.insert(-1, Step("refresh_service", refreshed_by, SWITCH, refreshing))
-    steps += starting
+    *starting, proving = start_steps(context, identified_by)
+    steps += [*starting, *refreshing, proving]
     steps += after_steps(found.findings.dependents, everything)
-    if strategy == PG_UPGRADE:
-        if copied.strategy == REPLICA:
-            steps.append(Step("remove_helpers", f"remove the standby of {transfer.name}", FINISH, one))
-        steps.append(Step("discard", f"discard the linked copy of {transfer.name}", FINISH, one))
-        steps.append(Step("analyze", f"analyze {transfer.service}", FINISH, one))
-        retaining = "retain" if transfer.origin.is_volume else "keep_in_place"
-        kept = {**one, "in_place": True}
-        steps.append(Step(retaining, f"retain the original of {transfer.name}", FINISH, kept))
-    return tuple(steps)
+    return (*steps, *afterwards)
+
+
+def _upgrade_steps(
+    found: ImageFindings, transfer: Transfer, operation: str
+) -> tuple[list[Step], list[Step], list[Step]]:
+    """Return what makes the new cluster, what fills it in the downtime, and what is left to do after the proof."""
+    one = {"transfer": transfer.as_dict()}
+    sides = Sides(found.subject.image, found.candidate).as_dict()
+    copied = copy_for(transfer, found.copying.strategy, operation)
+    made = Step("make_cluster", f"make the new cluster of {transfer.service}", PREPARE, {**one, "sides": sides})
+    making = [made, *_copy_steps(copied, transfer, WARM_KINDS, _preparing(transfer), PREPARE)]
+    args = {
+        **one,
+        "sides": sides,
+        "made_by": made.name,
+        "copied_by": copied.strategy,
+        "refresh": refresh_args(found),
+    }
+    moving = [
+        *_copy_steps(copied, transfer, MOVE_KINDS, f"copy {transfer.name}", SWITCH),
+        Step("upgrade", f"upgrade {transfer.name}", SWITCH, args),
+    ]
+    afterwards = [
+        Step("discard", f"discard the linked copy of {transfer.name}", FINISH, one),
+        Step("analyze", f"analyze {transfer.service}", FINISH, one),
+        Step(
+            "retain" if transfer.origin.is_volume else "keep_in_place",
+            f"retain the original of {transfer.name}",
+            FINISH,
+            {**one, "in_place": True},
+        ),
+    ]
+    if copied.strategy == REPLICA:
+        afterwards.insert(0, Step("remove_helpers", f"remove the standby of {transfer.name}", FINISH, one))
+    return making, moving, afterwards
+
+
+def refresh_steps(transfer: Transfer, refresh: Mapping[str, Any]) -> tuple[list[Step], list[Step]]:
+    """Return what other libraries ask for: the step that comes first in the downtime, and that before the proof.
+
+    ``refresh`` is as of :func:`refresh_args`. The first is there for its undo, where the order of text changes.
+    """
+    one = {"transfer": transfer.as_dict()}
+    refreshing = Step("refresh_service", f"refresh {transfer.service}", SWITCH, {**one, "refresh": refresh})
+    promise = Step(
+        "order_back", f"promise the order of {transfer.service}", SWITCH, {**one, "refreshed_by": refreshing.name}
+    )
+    return [promise] if refresh["order_changed"] else [], [refreshing]
 
 
 def refresh_args(found: ImageFindings) -> dict[str, Any]:
@@ -177,9 +203,14 @@ def _copy_steps(copied: Transfer, upgraded: Transfer, kinds: Mapping[str, str], 
     args = {
         "transfer": copied.as_dict(),
         "upgrade": upgraded.as_dict(),
-        "standby": f"prepare the copy of {upgraded.name}",
+        "standby": _preparing(upgraded),
     }
     return [Step(f"{kinds[copied.strategy]}_to_upgrade", name, phase, args)]
+
+
+def _preparing(upgraded: Transfer) -> str:
+    """Return the name of the step that prepares the copy while the service runs."""
+    return f"prepare the copy of {upgraded.name}"
 
 
 def rewrite_args(request: ImageRequest, transfer: Transfer) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.imag
     Way,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.needs import shown
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.report import size_text
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.report import size_text, told
 
 
 def cluster_as_dict(subject: Subject) -> dict[str, Any]:
@@ -110,9 +110,7 @@ def text(
         lines += ["", f"{candidate.reference}: {_in_short(candidate)}"]
         lines += _of_ways(comparison, free_bytes)
         lines += [f"  Note: {warning}" for warning in comparison.warnings]
-        for blocker in comparison.blockers:
-            lines.append(f"  BLOCKER: {blocker.text}")
-            lines += [f"    $ {blocker.command}"] if blocker.command else []
+        lines += told(comparison.blockers)
     return "\n".join(lines)
 
 

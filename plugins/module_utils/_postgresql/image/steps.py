@@ -281,7 +281,8 @@ def remove_work(transfer: Transfer, context: Context[World]) -> None:
     work = work_of(transfer)
     if not durable.is_staging_path(work):
         raise StatefulError(f"{work} is no directory of ours; it is not removed.")
-    for path in (work, _programs_directory(context, transfer)):
+    # The one that tells whether there is anything to remove goes last.
+    for path in (_programs_directory(context, transfer), work):
         if os.path.isdir(path):
             shutil.rmtree(path)
 

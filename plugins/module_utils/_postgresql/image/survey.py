@@ -14,18 +14,16 @@ from dataclasses import replace
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import Project
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import observe_cluster
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.candidate import examine
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.compatibility import compare
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.inventory import take_inventory
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.model import (
     SWAP,
     CandidateImage,
     ImageFindings,
     ImageRequest,
-    Subject,
     Wanted,
 )
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.observe import observe_subject
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.strategy import choose_way
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.store import postgresql_store
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import (
@@ -119,12 +117,11 @@ def survey(
 ) -> tuple[ImageRequest, ImageFindings]:
     """Return the request with its places filled in, and the findings for it."""
     engine, service = world.engine, request.service
-    old, candidate = examine(engine, container.image_id), examine(engine, request.image)
+    candidate = examine(engine, request.image)
     with postgresql_store(world).session(engine, container) as session:
-        cluster = observe_cluster(session)
-        subject = Subject(cluster, take_inventory(session, cluster), old)
+        subject = observe_subject(engine, session)
     known = with_facts(world, measured(data), container)
-    wanted = wanted_place(container, old.data_directory, known, candidate)
+    wanted = wanted_place(container, subject.image.data_directory, known, candidate)
     request = _placed(request, known, wanted, candidate)
     (mount,) = request.storage.mounts
     contexts = build_contexts(project)

@@ -28,6 +28,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import Operation
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.model import SWAP
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.planner import STOP, refresh_steps
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.store import postgresql_store
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.held import baseline
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import Request
@@ -48,6 +49,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.transfe
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World, holds, transfer_of
 
+RETURN = "return to the original"
 NEXT_XID = "SELECT txid_snapshot_xmax(txid_current_snapshot())"
 
 
@@ -132,41 +134,37 @@ def plan_image_way_back(
             blockers.append(Blocker(f"{lossy(back, taken)} {WAYS_OUT[0].upper()}{WAYS_OUT[1:]}."))
     if world.engine.image(done.image_id) is None:
         blockers.append(Blocker(f"The image that {done.service} ran before ({done.image_id}) is gone."))
-    identities = history.evidence["stop the stores"]["identities"]
     everything = {"transfers": [back.as_dict()]}
     context = {**everything, "pins": {}, "file_is_theirs": not hunks_of(operation)}
     dependents = dependents_of(project, [done.service])
-    steps = stop_steps(dependents, (stopped(container),), context)
-    stopped_by = "stop the stores"
-    if done.strategy != SWAP:
-        stopped_by = "return to the original"
+    stopping = stop_steps(dependents, (stopped(container),), context)
+    *starting, proving = start_steps(context, STOP if done.strategy == SWAP else RETURN)
+    hunks = hunks_of(operation)
+    reversing = (
+        [Step("reverse_files", "take our lines out of the compose file", SWITCH, {"hunks": hunks})] if hunks else []
+    )
+    finishing = after_steps(dependents, everything)
+    if done.strategy == SWAP:
+        order_back: list[Step] = []
+        refreshing: list[Step] = []
+        if any(step.kind == "order_back" for step in operation.plan.steps):
+            # What was built in the order of the new libraries is built in that of the old ones again.
+            order_back, refreshing = refresh_steps(back, {"order_changed": "the way back", "updates": []})
+        counting = Step("count_before", "count", PREPARE, everything)
+        steps = [counting, *order_back, *stopping, *reversing, *starting, *refreshing, proving, *finishing]
+    else:
+        one = {"transfer": back.as_dict()}
         args: dict[str, Any] = {
-            "transfer": back.as_dict(),
+            **one,
             "since": dict(since or {}),
             "ours": ours,
             "discard_writes": discard_writes,
-            "identity": dict(identities[done.name]),
+            "identity": dict(history.evidence[STOP]["identities"][done.name]),
         }
-        steps.append(Step("return_to_original", stopped_by, SWITCH, args))
-    hunks = hunks_of(operation)
-    if hunks:
-        steps.append(Step("reverse_files", "take our lines out of the compose file", SWITCH, {"hunks": list(hunks)}))
-    starting = start_steps(context, stopped_by)
-    # What was built in the order of the new libraries is built in that of the old ones again.
-    reordered = [step for step in operation.plan.steps if step.kind == "order_back"]
-    if reordered:
-        refreshed_by = f"refresh {back.service}"
-        one = {"transfer": back.as_dict()}
-        steps.insert(0, Step("order_back", reordered[0].name, SWITCH, {**one, "refreshed_by": refreshed_by}))
-        refreshing = {**one, "refresh": {"order_changed": "the way back", "updates": []}}
-        starting.insert(-1, Step("refresh_service", refreshed_by, SWITCH, refreshing))
-    steps += starting
-    if done.strategy == SWAP:
-        steps.insert(0, Step("count_before", "count", PREPARE, everything))
-        steps += after_steps(dependents, everything)
-    else:
-        steps += after_steps(dependents, everything)[:-1]  # what the original lacks was told by transactions
-        steps.append(Step("keep_in_place", f"keep the directory of {back.name}", FINISH, {"transfer": back.as_dict()}))
+        returning = Step("return_to_original", RETURN, SWITCH, args)
+        keeping = Step("keep_in_place", f"keep the directory of {back.name}", FINISH, one)
+        # What the original lacks was told by transactions: it is not counted again.
+        steps = [*stopping, returning, *reversing, *starting, proving, *finishing[:-1], keeping]
     lines = [
         f"Project {request.project}: roll back the operation {operation.id}",
         f"  {done.service}: from {container.image_ref} ({container.image_id[7:19]}) to {done.image_id[7:19]}",
