@@ -117,3 +117,56 @@ options:
     type: str
     default: ""
 """
+
+    CHANGE = r"""
+options:
+  backup_dir:
+    description:
+      - Where backups are put, each in a directory of its own. Another file system is fine. Backups are kept, also when
+        the operation is committed.
+      - Left out, C(backups) beside O(operations_dir).
+    type: path
+    default: ""
+  rewrite:
+    description:
+      - V(in_place) changes the compose file, and nothing but the lines concerned. If git tracks the file, the next
+        C(git pull) that touches it stops.
+      - V(override) writes the override file that belongs to it, which git does not track.
+      - V(none) leaves the files alone, because they are made by somebody else and name the mount already.
+    type: str
+    choices: [in_place, override, none]
+    default: in_place
+  accept_drift:
+    description:
+      - Whether other changes that were made to the compose file since a service was created may be applied too, which
+        creating it anew does.
+    type: bool
+    default: false
+  max_downtime:
+    description: Seconds. A plan whose estimate is longer is refused. V(0) sets no limit.
+    type: float
+    default: 0
+  stop_before:
+    description:
+      - V(switch) does all that costs no downtime, and halts. The next run without it goes on there. Where an earlier
+        run was killed in the downtime, this one goes on and does not halt, so that the services come up again.
+      - V(commit) halts before the originals are removed, which this module never does by itself (see
+        M(selfhost.stateful.operation)); it is the same as leaving the option out.
+    type: str
+    choices: [switch, commit]
+  stop_timeout:
+    description:
+      - Seconds that a store gets to stop. One that takes longer is not killed; the operation is undone instead.
+    type: int
+    default: 120
+  ready_timeout:
+    description: Seconds that a store gets to answer again. After them the operation is undone.
+    type: int
+    default: 120
+  operations_dir:
+    description:
+      - Where the journals are. Left out, C(/var/lib/selfhost-stateful/operations), or without root the XDG state
+        directory.
+    type: path
+    default: ""
+"""

@@ -23,6 +23,18 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model i
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.store import Store
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World
 
+CHANGE_ARGUMENTS: dict[str, Any] = {
+    "backup_dir": {"type": "path", "default": ""},
+    "rewrite": {"type": "str", "choices": ["in_place", "override", "none"], "default": "in_place"},
+    "accept_drift": {"type": "bool", "default": False},
+    "max_downtime": {"type": "float", "default": 0},
+    "stop_before": {"type": "str", "choices": ["switch", "commit"]},
+    "stop_timeout": {"type": "int", "default": 120},
+    "ready_timeout": {"type": "int", "default": 120},
+    "operations_dir": {"type": "path", "default": ""},
+}
+"""Of every module that changes what a service runs on; the doc fragment is ``project.change``."""
+
 MOUNT_ARGUMENTS: dict[str, Any] = {
     "type": "list",
     "elements": "dict",
