@@ -21,6 +21,9 @@ description:
     host already; nothing is pulled.
   - Each image is looked at in a container of its own, without a network and without anybody's data, for about half a
     second. Nothing changes, nothing stops.
+  - The ways C(swap) and C(pg_upgrade) are those of M(selfhost.stateful.postgresql_image). C(dump) is gone by
+    M(selfhost.stateful.postgresql_backup) with C(format=logical) and M(selfhost.stateful.postgresql_restore), into an
+    empty cluster of the other image.
   - What only C(pg_upgrade --check) tells, such as columns of types that a later major dropped, is not looked for here.
 extends_documentation_fragment:
   - selfhost.stateful.postgresql

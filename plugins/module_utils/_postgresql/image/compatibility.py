@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import Blocker
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image import costs, needs
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.model import (
+    ACROSS_BY_DUMP,
     DUMP,
     GLIBC,
     PG_UPGRADE,
@@ -256,5 +257,5 @@ def _reindex_warnings(subject: Subject, reindex: str) -> Iterable[str]:
     if inventory.text_partitions:
         yield (
             f"{inventory.text_partitions} tables are partitioned by ranges of text: in the new order, rows may belong"
-            " to another partition, and no index tells that; compare them, or take the dump."
+            f" to another partition, and no index tells that; compare them, or {ACROSS_BY_DUMP}."
         )

@@ -22,6 +22,9 @@ DUMP = "dump"
 STRATEGIES = (SWAP, PG_UPGRADE, DUMP)
 """Fastest first; ``auto`` takes the first whose conditions hold."""
 
+ACROSS_BY_DUMP = "take the data across by postgresql_backup, with format: logical, and postgresql_restore"
+"""What is left to an admin where files cannot go to another image: ``dump`` is a way that two modules go together."""
+
 GLIBC = "glibc"
 MUSL = "musl"
 

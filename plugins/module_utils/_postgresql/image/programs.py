@@ -22,7 +22,10 @@ from dataclasses import dataclass
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import paths
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.model import CandidateImage
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.model import (
+    ACROSS_BY_DUMP,
+    CandidateImage,
+)
 
 TARGET = "/selfhost-stateful/old"
 """Where the copied file system is mounted in a helper."""
@@ -100,7 +103,7 @@ def _loader(root: str) -> str:
     if not found:
         raise StatefulError(
             "No dynamic loader was found in the image that runs, so its programs cannot be run in another container.",
-            next_command="set strategy: dump and run the same task again",
+            next_command=ACROSS_BY_DUMP,
         )
     return TARGET + found[len(root) :]
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Bind, Container, Helper
-from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import AGAIN, StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import (
     helpers,
     own_server,
@@ -33,6 +33,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql impo
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.basebackup import make_owned
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.control import read_control
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image import configuration
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.model import ACROSS_BY_DUMP
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.programs import TARGET, Programs
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.model import Cluster
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.session import Session, connect
@@ -153,7 +154,7 @@ def check(bench: Bench, container: Container, cluster: Cluster, programs: Progra
         raise StatefulError(
             f"The socket directory of {container.name} cannot be mounted into another container, so pg_upgrade cannot"
             " look at the running server.",
-            next_command="set strategy: dump and run the same task again",
+            next_command=ACROSS_BY_DUMP,
         )
     # A bind into a new container has to go where the links lead (/var/run to /run).
     seen = paths.named_inside(paths.root_of(container), sockets[0])
@@ -169,7 +170,7 @@ def check(bench: Bench, container: Container, cluster: Cluster, programs: Progra
     if finished.rc != 0:
         raise StatefulError(
             f"pg_upgrade --check finds an obstacle:\n{_said(bench, finished.output)}",
-            next_command="remove the cause that pg_upgrade names, or set strategy: dump, and run the same task again",
+            next_command=f"remove the cause that pg_upgrade names and {AGAIN}, or {ACROSS_BY_DUMP}",
         )
 
 
@@ -208,7 +209,7 @@ def upgrade(bench: Bench, cluster: Cluster, programs: Programs) -> None:
     if finished.rc != 0:
         raise StatefulError(
             f"pg_upgrade failed:\n{_said(bench, finished.output)}",
-            next_command="remove the cause that pg_upgrade names, or set strategy: dump, and run the same task again",
+            next_command=f"remove the cause that pg_upgrade names and {AGAIN}, or {ACROSS_BY_DUMP}",
         )
 
 
