@@ -24,44 +24,22 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql impo
     transport,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.model import (
-    Cluster,
     Database,
     Slot,
     Tablespace,
     major_from,
 )
+from tests.unit.postgresql import subjects
 from tests.unit.postgresql.control_file import make_cluster
 from tests.unit.postgresql.fakes import FakeEngine, a_container
 
 TEMPLATE = Database("template1", "postgres", 1, "UTF8", "de_DE.utf8", "C", "c", "", True, True)
-DATA = "/var/lib/postgresql/data"
-CLUSTER = Cluster(
-    server_version_num=150004,
-    major="15",
+DATA = subjects.CLUSTER.data_directory
+CLUSTER = replace(
+    subjects.CLUSTER,
     system_identifier=1,
-    superuser="boss",
-    in_recovery=False,
-    data_directory=DATA,
-    config_file=f"{DATA}/postgresql.conf",
     hba_file="/etc/postgresql/pg_hba.conf",
-    ident_file=f"{DATA}/pg_ident.conf",
-    port=5432,
-    unix_socket_directories=("/var/run/postgresql",),
-    wal_level="replica",
-    max_wal_senders=10,
-    free_wal_senders=10,
-    max_connections=100,
-    data_checksums=False,
-    wal_segment_bytes=16 << 20,
-    archive_mode="off",
-    shared_preload_libraries="",
-    synchronous_standby_names="",
-    password_encryption="scram-sha-256",
     databases=(TEMPLATE,),
-    tablespaces=(),
-    slots=(),
-    prepared_transactions=0,
-    unlogged_tables=0,
     relations=1,
     database_bytes=1,
     wal_bytes=1,
