@@ -17,6 +17,7 @@ from pathlib import Path
 import psycopg
 
 from tests.integration.image_parts import PARTS, TABLESPACE
+from tests.integration.storage.lab import remove
 from tests.sandbox import images, projects
 from tests.sandbox.engine import Engine, up
 from tests.sandbox.prober import Prober
@@ -140,5 +141,7 @@ def image_lab(
         ],
         db_volumes=[f"./tablespace:{TABLESPACE}"],
     )  # fmt: skip
-    with project:
-        yield ImageLab(project)
+    try:
+        yield ImageLab(project.up())
+    finally:
+        remove(project)

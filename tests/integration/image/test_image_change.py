@@ -188,6 +188,34 @@ def test_upgrade_that_is_made_and_then_fails_leaves_the_original(tmp_path: Path,
 
 
 @pytest.mark.faults
+def test_the_way_back_of_a_swap_killed_at_every_step(tmp_path: Path) -> None:
+    """Nothing that was written since is lost, wherever it is killed."""
+    with service(tmp_path, "17", "17") as lab, another_build(lab, "postgres:17") as reference:
+        lab.options["image"] = reference
+        lab.sources.clear()
+        lab.run().ok()
+        with lab.prober() as probe:
+            lab.sweep(settings={"ending": "rolled_back"}, moments=MOMENTS, effects=[1])
+            lab.assert_nothing_lost(probe)
+        lab.assert_as_before()
+
+
+@pytest.mark.faults
+def test_the_way_back_of_an_upgrade_killed_at_every_step(tmp_path: Path) -> None:
+    """The original serves again, as it was at the stop."""
+    with service(tmp_path, "15", "17") as lab:
+        lab.run().ok()
+        lab.project.wait_ready()
+        lab.sweep(settings={"ending": "rolled_back"}, moments=MOMENTS, effects=[1])
+        lab.project.wait_ready()
+        assert lab.project.sql("SHOW server_version_num").startswith("15")
+        lab.assert_seed()
+        assert_words(lab)
+        lab.assert_as_before()
+        assert sorted(lab.states()) == ["done", "rolled_back"], lab.story()
+
+
+@pytest.mark.faults
 def test_upgrade_of_a_volume_and_back(tmp_path: Path) -> None:
     """The original stays in its volume, which no prune can take, until the operation is committed."""
     with service(tmp_path, "15", "17", bind_mounts=False) as lab:

@@ -29,6 +29,7 @@ from .preloaded import MODULES, RUNNER, Forked
 
 OPERATION_LABEL = "selfhost.stateful.operation"
 ROLE_LABEL = "selfhost.stateful.role"
+KEPT_IMAGES = "selfhost-stateful/kept"
 Run = subprocess.Popen[str] | Forked
 ROWS, KEYS = 500, 100
 # Seconds after which a run counts as hung; no test waits for it in the good case.
@@ -237,11 +238,21 @@ class Lab:
             return []
         return [tuple(json.loads(line)) for line in self.points_log.read_text().splitlines()]
 
-    def sweep(self, *, faults: Sequence[Mapping[str, Any]] = (), limit: int = 200, **sweep: Any) -> Mapping[str, Any]:
-        """Run again and again, killed at each new point, until a run gets through; return its result."""
+    def sweep(
+        self,
+        *,
+        faults: Sequence[Mapping[str, Any]] = (),
+        limit: int = 200,
+        settings: Mapping[str, Any] | None = None,
+        **sweep: Any,
+    ) -> Mapping[str, Any]:
+        """Run again and again, killed at each new point, until a run gets through; return its result.
+
+        ``settings`` are those of each :meth:`run`.
+        """
         struck = len(self.points())
         for _round in range(limit):
-            answer = self.run(faults={"sweep": sweep, "faults": list(faults)})
+            answer = self.run(faults={"sweep": sweep, "faults": list(faults)}, **(settings or {}))
             now = len(self.points())
             if now == struck:
                 return answer.ok()
@@ -460,3 +471,6 @@ def remove(project: projects.Project) -> None:
         if container["Labels"][OPERATION_LABEL].startswith(project.name):
             engine.docker("rm", "-fv", container["Id"], check=False)
     project.down()
+    for name in engine.docker("images", "--format", "{{.Repository}}:{{.Tag}}", KEPT_IMAGES).splitlines():
+        if name.startswith(f"{KEPT_IMAGES}:{project.name}-"):
+            engine.docker("rmi", name)
