@@ -10,6 +10,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+FIRST_OF_USERS = 16384
+"""Objects with a smaller oid come with the server: another one has its own."""
+
 
 @dataclass(frozen=True)
 class Tablespace:

@@ -20,12 +20,13 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fing
     qualified,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint.take import take
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.model import FIRST_OF_USERS
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.session import Session
 
-TABLES = """
+TABLES = f"""
 SELECT c.oid::bigint, n.nspname, c.relname, c.relpersistence = 'u'
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relkind IN ('r', 'p', 'm', 'S', 'v', 'f') AND c.relpersistence <> 't' AND c.oid >= 16384
+WHERE c.relkind IN ('r', 'p', 'm', 'S', 'v', 'f') AND c.relpersistence <> 't' AND c.oid >= {FIRST_OF_USERS}
 """
 
 

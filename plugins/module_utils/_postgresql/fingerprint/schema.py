@@ -15,6 +15,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fing
     DEFINITION,
     qualified,
 )
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.model import FIRST_OF_USERS
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.session import Session
 
 USERS_SCHEMA = "n.nspname <> 'information_schema' AND n.nspname NOT LIKE 'pg\\_%'"
@@ -274,7 +275,7 @@ def _others(version: int) -> list[str]:
             "format('%s to %s', format_type(x.castsource, NULL), format_type(x.casttarget, NULL))",
             "pg_cast x",
             # What initdb makes has an oid below this, in every major.
-            f"x.oid >= 16384 AND {own('pg_cast', 'x.oid', OF_OTHERS)}",
+            f"x.oid >= {FIRST_OF_USERS} AND {own('pg_cast', 'x.oid', OF_OTHERS)}",
         ),
         _named(
             "operator",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import (
@@ -38,9 +38,10 @@ BOOTSTRAP_FILE = "postgres.bki"
 """What initdb makes a cluster from; it begins with the major version that it belongs to."""
 
 
-def examine(engine: Engine, reference: str, *, operation: str = "image-info") -> CandidateImage:
+def examine(engine: Engine, reference: str, *, operation: str = "image-info", user: str = "") -> CandidateImage:
     """Return the facts of a local Postgres image, by reference or ID; takes about half a second, changes nothing.
 
+    ``user``: whom a container has in place of the image's own; empty for none.
     Raises :class:`InvalidInput` where the image is not here or holds no Postgres server.
     """
     image = engine.image(reference)
@@ -58,7 +59,7 @@ def examine(engine: Engine, reference: str, *, operation: str = "image-info") ->
                 f"A container of {reference} did not stay up to be looked at: it has no working 'sleep'.",
                 next_command=shell("docker", "run", "--rm", "--entrypoint", WAITING[0], reference, "1"),
             )
-        return _facts(_Inside(engine, container), reference, image)
+        return _facts(_Inside(engine, container), reference, replace(image, user=user or image.user))
 
 
 def _remove_ended(engine: Engine, operation: str) -> None:

@@ -13,8 +13,7 @@ They are taken out of the copy that is upgraded; the original keeps them.
 from __future__ import annotations
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import each_database
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.inventory import FIRST_OF_USERS
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.model import Cluster
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.model import FIRST_OF_USERS, Cluster
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.session import Session
 
 KNOWN = "('n_distinct', 'n_distinct_inherited')"

@@ -21,11 +21,9 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.imag
     Library,
     Setting,
 )
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.model import Cluster
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.model import FIRST_OF_USERS, Cluster
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.session import Session
 
-FIRST_OF_USERS = 16384
-"""Objects with a smaller oid come with the server: another image has its own."""
 OWN = "default"
 """The name of the collation that stands for the database's own, and its oid."""
 OWN_OID = 100

@@ -10,10 +10,9 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import logical_restore, sql
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.model import FIRST_OF_USERS
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.session import Session
 
-# What initdb makes has smaller oids, in template0 as in every copy of it.
-FIRST_NORMAL_OID = 16384
 CATALOGS = {
     "pg_class": "relations",
     "pg_proc": "functions",
@@ -61,7 +60,7 @@ def occupants(session: Session, version: int, *, ours: Collection[str] = ()) -> 
 def content_of(session: Session, database: str, version: int) -> list[str]:
     """Return what a database holds beyond what it was made with, in words; empty for nothing."""
     questions = [
-        f"(SELECT count(*) FROM {catalog} WHERE oid >= {FIRST_NORMAL_OID})"
+        f"(SELECT count(*) FROM {catalog} WHERE oid >= {FIRST_OF_USERS})"
         for catalog in CATALOGS
         if version >= FIRST_WITH_PUBLICATIONS or catalog not in ("pg_publication", "pg_subscription")
     ]
@@ -72,6 +71,6 @@ def content_of(session: Session, database: str, version: int) -> list[str]:
         held = [f"{count} {word}" for word, count in zip(words, found) if count]
         some = there.rows(
             "SELECT n.nspname || '.' || c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
-            f" WHERE c.oid >= {FIRST_NORMAL_OID} AND c.relkind IN ('r', 'p', 'v', 'm', 'f') ORDER BY 1 LIMIT 3"
+            f" WHERE c.oid >= {FIRST_OF_USERS} AND c.relkind IN ('r', 'p', 'v', 'm', 'f') ORDER BY 1 LIMIT 3"
         )
     return [*held, *([f"such as {', '.join(sql.literal(name) for (name,) in some)}"] if some else [])]

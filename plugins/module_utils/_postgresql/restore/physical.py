@@ -12,14 +12,14 @@ initialises a cluster, because the directory is not empty either.
 from __future__ import annotations
 
 import os
-import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
-from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container, Helper
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.commands import mounts_of
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import (
     AGAIN,
     Blocker,
@@ -31,14 +31,13 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._errors import (
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import (
     basebackup,
     control,
-    helpers,
     physical_backup,
     session,
     staging,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.backup.files import copy_files
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.backup.model import Record
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.model import major_from
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.candidate import examine
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.restore import note
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.restore.model import (
     NOTHING,
@@ -51,8 +50,6 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree im
 
 ROLE = "physical-restore"
 VERSION = "PG_VERSION"
-SECONDS = 60.0
-USER = "postgres"
 FIRST_WITH_TAR = 180000
 """The first pg_verifybackup that knows another format than plain, as server_version_num."""
 
@@ -63,14 +60,6 @@ class Place:
 
     data: str
     tablespaces: dict[str, str]
-
-
-@dataclass(frozen=True)
-class Image:
-    """What the target's image says of itself."""
-
-    major: str
-    owner: tuple[int, int]
 
 
 def find_place(container: Container, record: Record) -> Place:
@@ -90,31 +79,10 @@ def _host_path(container: Container, path: str, what: str) -> str:
             f"{path} in {container.name}, which is {what}, lies in no volume and no bind mount that can be written:"
             " what is restored there would go with the container. Mount a directory there, and create the container"
             " anew.",
-            next_command=shell("docker", "inspect", "--format", "{{json .Mounts}}", container.name),
+            next_command=mounts_of(container.name),
         )
     inner = path.rstrip("/")[len(mount.destination.rstrip("/")) :].lstrip("/")
     return os.path.join(mount.source, inner) if inner else mount.source
-
-
-def observe_image(engine: Engine, container: Container, operation: str) -> Image:
-    """Ask the image for the version of its server and the user that it runs as."""
-
-    def ask(*argv: str) -> str:
-        finished = helpers.run(engine, Helper(operation, ROLE, container.image_id, argv), timeout=SECONDS)
-        return helpers.must_succeed(finished, f"Asking the image {container.image_ref}").output
-
-    found = re.search(r"PostgreSQL\) (\d+)(?:\.(\d+))?", ask("postgres", "--version"))
-    if found is None:
-        raise StatefulError(f"The image {container.image_ref} does not tell which Postgres it brings.")
-    first, second = int(found.group(1)), int(found.group(2) or 0)
-    major = major_from(first * 10000 + (second * 100 if first < 10 else 0))
-    user, _colon, group = container.user.partition(":")
-    if user.isdigit() and user != "0":
-        return Image(major, (int(user), int(group) if group.isdigit() else int(user)))
-    numbers = re.search(r"uid=(\d+).*?gid=(\d+)", ask("id", user if user not in ("", "0", "root") else USER))
-    if numbers is None:
-        raise StatefulError(f"The image {container.image_ref} does not tell as whom its server runs.")
-    return Image(major, (int(numbers.group(1)), int(numbers.group(2))))
 
 
 def plan(engine: Engine, container: Container, record: Record, path: str, operation: str) -> Plan:
@@ -130,7 +98,7 @@ def plan(engine: Engine, container: Container, record: Record, path: str, operat
     blockers = [*_running(container), *_others(engine, container, place)]
     for directory in (place.data, *place.tablespaces.values()):
         blockers += _occupied(directory, record, is_data=directory == place.data)
-    image = observe_image(engine, container, operation)
+    image = examine(engine, container.image_id, operation=operation, user=container.user)
     if image.major != record.major:
         blockers.append(
             Blocker(
@@ -225,17 +193,17 @@ def carry_out(engine: Engine, container: Container, planned: Plan, path: str, *,
     if planned.action == NOTHING:
         return Restored("it was restored before")
     record, place = planned.record, find_place(container, planned.record)
-    image = observe_image(engine, container, operation)
+    image = examine(engine, container.image_id, operation=operation, user=container.user)
     origin = os.path.join(path, physical_backup.DATA)
-    with _filled(place, image.owner, path):
-        copy_files(origin, place.data, image.owner, leave=(VERSION,))
+    with _filled(place, image.user, path):
+        copy_files(origin, place.data, image.user, leave=(VERSION,))
         for name, directory in place.tablespaces.items():
-            copy_files(physical_backup.place_of(path, name), directory, image.owner)
+            copy_files(physical_backup.place_of(path, name), directory, image.user)
         locations = {space["location"]: place.tablespaces[space["name"]] for space in record.tablespaces}
         _prove(engine, container, record, place, locations, path, operation)
         version = os.path.join(place.data, f".{VERSION}.selfhost-stateful")
         shutil.copyfile(os.path.join(origin, VERSION), version)
-        os.chown(version, *image.owner)
+        os.chown(version, *image.user)
         os.chmod(version, 0o600)
         note.write(place.data, note.Note(note.RESTORED, record.id, path, record.moment))
         for directory in (*place.tablespaces.values(), place.data):
