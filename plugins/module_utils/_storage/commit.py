@@ -33,6 +33,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.report import to_end
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import Operation
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.held import let_image_go
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.copies import KEEPER, WHERE_OPTIONS_POINT
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.moves import is_directory
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.transfer import transfers_of_plan
@@ -153,15 +154,10 @@ def remove_keepers(world: World, operation: Operation) -> None:
 
 
 def let_images_go(world: World, operation: Operation) -> None:
-    """Take our names off the images that were kept for a way back; one that nothing else names or uses goes with it."""
+    """Take our names off the images that were kept for a way back."""
     for evidence in operation.history().evidence.values():
-        name = evidence.get("kept_image", "")
-        image = world.engine.image(name) if name else None
-        if image is None:
-            continue
-        used = any(container.image_id == image.id for container in world.engine.containers())
-        if not used or set(image.tags) - {name}:
-            world.engine.untag(name)
+        if "kept_image" in evidence:
+            let_image_go(world.engine, evidence["kept_image"])
 
 
 def _release_volumes(world: World, operation: Operation) -> None:

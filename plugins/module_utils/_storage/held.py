@@ -117,6 +117,19 @@ def _read(directory: str, name: str) -> dict[str, Any]:
     return found
 
 
+def let_image_go(engine: Engine, name: str) -> None:
+    """Take a name of ours off an image; one that nothing else names or uses goes with it.
+
+    The engine refuses to take the last name off an image that a container uses: there it stays.
+    """
+    image = engine.image(name)
+    if image is None:
+        return
+    used = any(container.image_id == image.id for container in engine.containers())
+    if not used or set(image.tags) - {name}:
+        engine.untag(name)
+
+
 def remove_leftover_helpers(engine: Engine, operation: str) -> list[str]:
     """Stop and remove what a killed run left running, before anything else."""
     removed = []

@@ -64,15 +64,19 @@ def assert_words(lab: Lab) -> None:
     assert lab.project.sql("SELECT count(*) FROM words WHERE w = 'a-b'").strip() == "1"
 
 
+def build(lab: Lab, of: str, reference: str, *lines: str) -> None:
+    """Build an image on one of ours, and give it the name ``reference``, which another one may have had."""
+    context = lab.directory / "build"
+    context.mkdir(exist_ok=True)
+    (context / "Dockerfile").write_text("\n".join([f"FROM {images.ref(of)}", *lines]))
+    lab.engine.docker("build", "-q", "-t", reference, str(context))
+
+
 @contextlib.contextmanager
 def another_build(lab: Lab, of: str, *lines: str) -> Iterator[str]:
     """Build an image of the same major that is another one, and remove it at the end."""
     reference = f"selfhost-sandbox/built:{secrets.token_hex(4)}"
-    text = "\n".join([f"FROM {images.ref(of)}", f"LABEL build={reference}", *lines])
-    context = lab.directory / "build"
-    context.mkdir(exist_ok=True)
-    (context / "Dockerfile").write_text(text)
-    lab.engine.docker("build", "-q", "-t", reference, str(context))
+    build(lab, of, reference, f"LABEL build={reference}", *lines)
     try:
         yield reference
     finally:
@@ -171,6 +175,25 @@ def test_upgrade_killed_while_it_is_made(tmp_path: Path) -> None:
         assert_words(lab)
         struck = {name for name, _moment, _effect, undone in lab.points() if not undone}
         assert struck == set(steps)
+
+
+@pytest.mark.faults
+def test_a_tag_that_was_built_anew_and_does_not_start_is_undone(tmp_path: Path) -> None:
+    """The image that runs has no name any more but the one that we keep it by, and is what the service goes back to."""
+    with service(tmp_path, "17", "17", options={"ready_timeout": 5}) as lab, another_build(lab, "postgres:17") as tag:
+        file = lab.project.directory / "docker-compose.yml"
+        file.write_text(file.read_text().replace(images.ref("postgres:17"), tag))
+        lab.project.up()
+        lab.remember()
+        lab.sources.clear()
+        lab.options["image"] = tag
+        build(lab, "postgres:17", tag, 'CMD ["postgres", "-c", "no_such_setting=1"]')
+        assert image_id(lab, tag) != lab.images["db"]
+        with lab.prober() as probe:
+            answer = lab.run()
+            assert "no_such_setting" in answer.refusal()
+            assert "undone" in answer.data["state"]
+            lab.assert_not_moved(probe)
 
 
 @pytest.mark.faults

@@ -32,6 +32,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.sess
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.standby_steps import STANDBY_HANDLERS
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.store import postgresql_store
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.handlers import STORAGE_HANDLERS
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.held import let_image_go
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import REPLICA
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.base import NothingToUndo, SelfProving
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.moves import (
@@ -65,8 +66,7 @@ class KeepImage(SelfProving):
         return {"kept_image": step.args["name"]}
 
     def undo(self, step: Step, context: Context[World]) -> Evidence:
-        if context.world.engine.image(step.args["name"]) is not None:
-            context.world.engine.untag(step.args["name"])
+        let_image_go(context.world.engine, step.args["name"])
         return {}
 
 
