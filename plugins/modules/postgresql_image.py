@@ -13,11 +13,12 @@ version_added: 0.2.0
 author:
   - The selfhost.stateful contributors (@selfhost-stateful)
 description:
-  - Takes a service from the Postgres image that it runs to another one, of the same major version or of a newer one,
-    with its data, in seconds of downtime, and proves it.
-  - Within a major version the data stays where it is. For another major version pg_upgrade works on a copy, which
-    becomes a new directory beside the old one; no special image is needed. What can be done before the downtime is
-    done before it, such as a proved backup, the new cluster, the checks of pg_upgrade, and a first copy or a standby.
+  - Takes a service from the Postgres image that it runs to another one, with its data, and proves it. Within a major
+    version and to a newer one that takes seconds of downtime.
+  - Within a major version the data stays where it is. For a newer one pg_upgrade works on a copy, which becomes a new
+    directory beside the old one; no special image is needed. What can be done before the downtime is done before it,
+    such as a proved backup, the new cluster, the checks of pg_upgrade, and a first copy or a standby.
+  - A dump goes where files cannot go, as to an older major version. Its downtime grows with the data.
     The original directory is neither written nor started by anything but its own image, and stays until the operation
     is committed.
   - Configuration files are carried over. What the new major version no longer knows becomes a comment there, and is
@@ -61,10 +62,22 @@ options:
     description:
       - V(swap) starts the other image on the same directory; for a newer build or another minor version of one major.
       - V(pg_upgrade) upgrades a copy to a newer major version.
-      - V(auto) takes the first that is possible, and says why.
+      - V(dump) loads a dump of everything into a new cluster, by parallel jobs and by the client programs of the newer
+        image; also to another libc without building indexes anew, and to an older major version where nothing in the
+        database needs the newer one. It is made from a copy that nobody else reaches.
+      - V(auto) takes the first that is possible, and says why. It never goes down a major version.
     type: str
-    choices: [auto, swap, pg_upgrade]
+    choices: [auto, swap, pg_upgrade, dump]
     default: auto
+  verify:
+    description:
+      - What is compared of a dump before the service starts on what was loaded. V(fast) compares definitions, roles,
+        privileges, sequences, and of each table the number of its rows.
+      - V(full) compares the content of all rows, too. That reads all of it twice more, in the downtime.
+      - The strategies V(swap) and V(pg_upgrade) take the very files along, and compare as V(fast) says in any case.
+    type: str
+    choices: [fast, full]
+    default: fast
   source:
     description:
       - The directory that an upgraded cluster gets, absolute or relative to O(project_src); it is absent or empty.
@@ -105,6 +118,14 @@ EXAMPLES = r"""
     service: db
     image: postgres:17-alpine
     max_downtime: 30
+
+- name: Go back down to Postgres 15 with all that was written since
+  selfhost.stateful.postgresql_image:
+    project_src: /srv/mastodon
+    service: db
+    image: postgres:15-alpine
+    strategy: dump
+    verify: full
 """
 
 RETURN = r"""
@@ -137,7 +158,9 @@ blockers:
   type: list
   elements: str
 settings_left_out:
-  description: Lines of the configuration that the new major version does not know, with file and line.
+  description:
+    - Lines of the configuration that the new major version does not know, with file and line; and by O(strategy=dump)
+      the settings of roles and databases that it does not know.
   returned: changed
   type: list
   elements: str
@@ -214,7 +237,12 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project
 from ansible_collections.selfhost.stateful.plugins.module_utils._module import answer
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import OperationStore
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.journey import ImageJourney
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.model import ImageRequest
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.model import (
+    FAST,
+    FULL,
+    STRATEGIES,
+    ImageRequest,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.arguments import (
     CHANGE_ARGUMENTS,
     connect_world,
@@ -232,7 +260,8 @@ ARGUMENTS = {
     **POSTGRESQL_LOGIN_ARGUMENTS,
     "service": {"type": "str", "required": True},
     "image": {"type": "str", "required": True},
-    "strategy": {"type": "str", "choices": ["auto", "swap", "pg_upgrade"], "default": "auto"},
+    "strategy": {"type": "str", "choices": [AUTO, *STRATEGIES], "default": AUTO},
+    "verify": {"type": "str", "choices": [FAST, FULL], "default": FAST},
     "source": {"type": "str", "default": ""},
     "backup": {"type": "str", "choices": ["auto", "physical", "logical"], "default": "auto"},
 }
@@ -248,7 +277,7 @@ def main() -> None:
         mounts = (MountRequest(params["service"], source, written=source),) if source else ()
         # How the copy is made is ours to choose; the strategy that is asked for is the one of the image change.
         storage = request_from({**params, "strategy": AUTO, "pin_images": False}, project, mounts)
-        return ImageRequest(storage, params["service"], params["image"], params["strategy"])
+        return ImageRequest(storage, params["service"], params["image"], params["strategy"], params["verify"])
 
     def work() -> dict[str, Any]:
         require_libraries_of_stores()

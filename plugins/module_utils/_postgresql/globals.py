@@ -281,12 +281,22 @@ def role_statements(wanted: Globals, existing: Collection[str]) -> list[str]:
     for role in wanted.roles:
         if role.name in existing:
             continue
-        clauses = [*role.attributes, f"CONNECTION LIMIT {role.connection_limit}"]
-        clauses += [f"PASSWORD {sql.literal(role.password)}"] if role.password else []
-        clauses += [f"VALID UNTIL {sql.literal(role.valid_until)}"] if role.valid_until else []
-        statements.append(f"CREATE ROLE {sql.identifier(role.name)} WITH {' '.join(clauses)}")
-        if role.comment:
-            statements.append(f"COMMENT ON ROLE {sql.identifier(role.name)} IS {sql.literal(role.comment)}")
+        statements += _role("CREATE", role)
+    return statements
+
+
+def superuser_statements(wanted: Globals) -> list[str]:
+    """Return what gives the bootstrap superuser of a cluster that was made for ``wanted`` what it had."""
+    return _role("ALTER", next(role for role in wanted.roles if role.name == wanted.superuser))
+
+
+def _role(verb: str, role: Role) -> list[str]:
+    clauses = [*role.attributes, f"CONNECTION LIMIT {role.connection_limit}"]
+    clauses += [f"PASSWORD {sql.literal(role.password)}"] if role.password else []
+    clauses += [f"VALID UNTIL {sql.literal(role.valid_until)}"] if role.valid_until else []
+    statements = [f"{verb} ROLE {sql.identifier(role.name)} WITH {' '.join(clauses)}"]
+    if role.comment:
+        statements.append(f"COMMENT ON ROLE {sql.identifier(role.name)} IS {sql.literal(role.comment)}")
     return statements
 
 

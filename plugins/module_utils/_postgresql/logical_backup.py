@@ -71,6 +71,15 @@ EVERY_TABLE = 1 << 62
 
 
 @dataclass(frozen=True)
+class Clients:
+    """The programs that dump: of which image, by which way to the server, and how small (pg_dump's ``-Z``)."""
+
+    image_id: str
+    route: routes.Route
+    compression: str = ""
+
+
+@dataclass(frozen=True)
 class Dumped:
     """One database's dump: when its snapshot was taken, and what that snapshot holds."""
 
@@ -173,9 +182,17 @@ def take(
     progress: Progress | None = None,
     clock: Callable[[], float] = time.monotonic,
     jobs: int = JOBS,
+    clients: Clients | None = None,
 ) -> list[Dumped]:
-    """Dump globals and databases into ``place``, a directory of ours; proves nothing yet."""
-    route = routes.find_route(engine, session.container, cluster, session.login, replication=False)
+    """Dump globals and databases into ``place``, a directory of ours; proves nothing yet.
+
+    ``clients`` are the container's own, by the way that its server lets them in, where they are not given.
+    """
+    if clients is None:
+        route = routes.find_route(engine, session.container, cluster, session.login, replication=False)
+        clients = Clients(session.container.image_id, route)
+    route = clients.route
+    image_id, compression = clients.image_id, clients.compression
     dump = os.path.join(place, DUMP)
     basebackup.make_owned(dump, owner)
 
@@ -183,7 +200,7 @@ def take(
         helper = Helper(
             operation=operation,
             role=ROLE,
-            image_id=session.container.image_id,
+            image_id=image_id,
             argv=argv,
             user=f"{owner[0]}:{owner[1]}",
             binds=(Bind(dump, DUMP_TARGET, read_only=False), *route.binds),
@@ -198,8 +215,9 @@ def take(
     frames = read_globals(session, cluster.server_version_num)
     argv = ("pg_dumpall", *route.switches(), "--globals-only", "-f", f"{DUMP_TARGET}/globals.sql")
     run(argv, "The dump of the roles")
+    switches = (*route.switches(), *((f"--compress={compression}",) if compression else ()))
     dumped = [
-        _dump_database(session, name, route, run, clock, jobs)
+        _dump_database(session, name, switches, run, clock, jobs)
         for name in (database.name for database in cluster.databases if database.allows_connections)
     ]
     _write_json(os.path.join(dump, GLOBALS), globals_as_dict(frames))
@@ -216,12 +234,12 @@ def directory_of(database: str) -> str:
 def _dump_database(
     session: Session,
     name: str,
-    route: routes.Route,
+    switches: tuple[str, ...],
     run: Callable[[tuple[str, ...], str], None],
     clock: Callable[[], float],
     jobs: int,
 ) -> Dumped:
-    argv = ("pg_dump", *route.switches(), "-d", name, "-F", "d", "-j", str(jobs), f"--lock-wait-timeout={LOCK_WAIT_MS}")
+    argv = ("pg_dump", *switches, "-d", name, "-F", "d", "-j", str(jobs), f"--lock-wait-timeout={LOCK_WAIT_MS}")
     argv += ("-f", f"{DUMP_TARGET}/{directory_of(name)}")
     what = f"The dump of the database {name}"
 

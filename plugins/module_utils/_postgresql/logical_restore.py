@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -55,6 +56,11 @@ TEMPLATE = "template1"
 TEMPLATE_TRIED = f"{TEMPORARY}template"
 OBJECT_IN_USE = "55006"
 CLOSED_PUBLIC = 150000
+DATABASE_OWNER = 140000
+"""The first server that has the role pg_database_owner."""
+# Newest first: transaction_timeout came with 17, default_toast_compression with 14, the other with 12.
+OF_A_DUMPS_SESSION = ("transaction_timeout", "default_toast_compression", "default_table_access_method")
+_REFUSED_SETTING = re.compile(r'unrecognized configuration parameter "([^"]+)"')
 RENAME_SECONDS = 60.0
 PAUSE = 0.2
 
@@ -71,12 +77,17 @@ class Catalogue:
 
 @dataclass(frozen=True)
 class Target:
-    """The server to restore into; ``session`` is a superuser's, ``route`` is for the client programs."""
+    """The server to restore into; ``session`` is a superuser's, ``route`` is for the client programs.
+
+    ``image_id`` is the image of those. Where they are newer than the server, ``unknown`` are the settings that they
+    make for their own session and that it does not know (:func:`unknown_settings`).
+    """
 
     session: Session
     version: int
     route: Route
     image_id: str
+    unknown: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -149,6 +160,12 @@ def sha256_of(path: str) -> str:
     return digest.hexdigest()
 
 
+def unknown_settings(session: Session) -> tuple[str, ...]:
+    """Return the settings of a dump's own session that a server does not know: it refuses them, and that is all."""
+    known = cluster_globals.setting_names(session)
+    return tuple(name for name in OF_A_DUMPS_SESSION if name not in known)
+
+
 def missing_roles(target: Target, wanted: Globals) -> tuple[str, ...]:
     """Return the roles that a restore makes: what exists is kept as it is."""
     existing = cluster_globals.role_names(target.session)
@@ -203,7 +220,7 @@ def bring(
     for name, directory in catalogue.directories.items():
         there, what = names[name], f"The restore of the database {name}"
         _run_all(session, [cluster_globals.creation(wanted.frame(name), there, target.version)], what)
-        _prepare(target, catalogue, there, what)
+        _prepare(target, catalogue, name, there, what)
         restore_database(engine, target, dump, directory, there, what, jobs=jobs, operation=operation, labels=labels)
         _dress(session, wanted, name, there, known)
         with session.sibling(there).without_timeouts() as opened:
@@ -244,15 +261,24 @@ def _compare_with(
         raise StatefulError(f"What was restored lacks what the backup had when it was proved: {'; '.join(lost[:20])}.")
 
 
-def _prepare(target: Target, catalogue: Catalogue, database: str, what: str) -> None:
+def _prepare(target: Target, catalogue: Catalogue, name: str, database: str, what: str) -> None:
     """Give an empty database the schema public that the dump takes for granted.
 
     A dump names what differs from the defaults of its own major. Up to 14 everybody may
-    create in that schema, from 15 on nobody: applications would meet a refusal.
+    create in that schema, from 15 on nobody: applications would meet a refusal, or, on the
+    way to an older major, anybody could do what nobody could.
     """
+    statements = []
     if catalogue.server_version_num < CLOSED_PUBLIC <= target.version:
         owner = sql.identifier(catalogue.globals.superuser)
         statements = [f"ALTER SCHEMA public OWNER TO {owner}", "GRANT CREATE ON SCHEMA public TO PUBLIC"]
+    elif target.version < CLOSED_PUBLIC <= catalogue.server_version_num:
+        statements = ["REVOKE CREATE ON SCHEMA public FROM PUBLIC"]
+        if target.version < DATABASE_OWNER:
+            # Whose the schema is elsewhere is a role that stands for the owner of the database.
+            owner = sql.identifier(catalogue.globals.frame(name).owner)
+            statements.append(f"ALTER SCHEMA public OWNER TO {owner}")
+    if statements:
         with target.session.sibling(database) as there:
             _run_all(there, statements, what)
 
@@ -269,7 +295,7 @@ def fill_template(
 ) -> None:
     """Fill ``TEMPLATE``, which is empty, in one transaction; :func:`bring` has shown that its dump can be restored."""
     directory, what = catalogue.directories[TEMPLATE], f"The restore of the database {TEMPLATE}"
-    _prepare(target, catalogue, TEMPLATE, what)
+    _prepare(target, catalogue, TEMPLATE, TEMPLATE, what)
     restore_database(engine, target, dump, directory, TEMPLATE, what, jobs=0, operation=operation, labels=labels)
     _dress(target.session, catalogue.globals, TEMPLATE, TEMPLATE, cluster_globals.setting_names(target.session))
 
@@ -372,15 +398,22 @@ def restore_database(
     operation: str,
     labels: Mapping[str, str],
 ) -> None:
-    """Fill one database from its dump; without ``jobs`` in one transaction."""
-    at_once = ("-j", str(jobs)) if jobs else ("--single-transaction",)
+    """Fill one database from its dump; without ``jobs`` in one transaction, unless the server refuses a setting.
+
+    Every error ends it; but for the refusal of a setting that the target is known not to know, which is
+    told from the words and from nothing being said beside it.
+    """
+    at_once: tuple[str, ...] = ("-j", str(jobs)) if jobs else ("--single-transaction",)
+    if target.unknown:
+        at_once = ("-j", str(max(1, jobs)))
     owner = paths.owner_of(dump)
     helper = Helper(
         operation=operation,
         role=ROLE,
         image_id=target.image_id,
         argv=(
-            *("pg_restore", "--exit-on-error", *at_once, *target.route.switches(), "-d", database),
+            *("pg_restore", *(() if target.unknown else ("--exit-on-error",)), *at_once),
+            *(*target.route.switches(), "-d", database),
             f"{DUMP_TARGET}/{directory}",
         ),
         user=f"{owner[0]}:{owner[1]}",
@@ -394,5 +427,15 @@ def restore_database(
         network_mode=target.route.network_mode,
         labels=labels,
     )
-    said = helpers.must_succeed(helpers.run(engine, helper, timeout=DAYS), what).output
-    helpers.must_be_silent(said, what)
+    finished = helpers.run(engine, helper, timeout=DAYS)
+    if target.unknown and finished.rc == 1:
+        finished = replace(finished, rc=0, output=_but_refused_settings(finished.output, target.unknown, what))
+    helpers.must_be_silent(helpers.must_succeed(finished, what).output, what)
+
+
+def _but_refused_settings(output: str, unknown: tuple[str, ...], what: str) -> str:
+    """Return what a client program complained of beside settings; raises where not all of it can be read."""
+    lines = output.splitlines()
+    if len(lines) >= helpers.LOG_LINES:
+        raise StatefulError(f"{what} failed, and said more than is kept:\n" + "\n".join(lines[-8:]))
+    return "\n".join(line for line in lines if not set(_REFUSED_SETTING.findall(line)) & set(unknown))

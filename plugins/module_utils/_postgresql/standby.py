@@ -360,8 +360,12 @@ def abandon(engine: Engine, *, operation: str, directory: str) -> None:
             engine.remove_container(container.id, force=True)
     if not os.path.isdir(directory) or os.path.islink(directory):
         return
-    complete = os.path.exists(os.path.join(directory, "global", "pg_control"))
+    control = os.path.join(directory, "global", "pg_control")
+    complete = os.path.exists(control)
     ours = any(os.path.exists(os.path.join(directory, name)) for name in (SIGNAL_FILE, "backup_label"))
     if complete and not ours:
         raise StatefulError(f"{directory} holds a cluster that is not a standby of ours; it was not removed.")
+    if complete:
+        # First what makes a cluster of it: killed in what follows, the signs that it is ours may be gone.
+        os.unlink(control)
     shutil.rmtree(directory)

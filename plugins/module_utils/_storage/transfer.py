@@ -45,8 +45,8 @@ class Location:
     def as_dict(self) -> dict[str, Any]:
         """Return what is known; what is the same at both ends stays out."""
         raw = {"kind": self.kind, "path": self.path, "volume": self.volume}
-        more = {"image": self.image, "target": self.target, "subpath": self.subpath}
-        return {**raw, **{name: value for name, value in more.items() if value not in ("", None)}}
+        more = {"image": self.image or None, "target": self.target or None, "subpath": self.subpath}
+        return {**raw, **{name: value for name, value in more.items() if value is not None}}
 
     @staticmethod
     def from_dict(raw: Mapping[str, Any]) -> Location:

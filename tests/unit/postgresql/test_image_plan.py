@@ -84,10 +84,10 @@ def test_an_upgrade_prepares_all_it_can_and_proves_before_it_lets_anybody_in() -
     planned = steps(found(UPGRADED))
     kinds = [step.kind for step in planned]
     assert [step.kind for step in planned if step.phase == PREPARE] == [
-        "backup", "count_before", "keep_image", "make_cluster", "make_standby_to_upgrade",
+        "backup", "count_before", "keep_image", "make_upgradable_cluster", "make_standby_to_rebuild",
     ]  # fmt: skip
     order = [
-        "arrange_stop", "hold_restarts", "stop_dependents", "stop_stores", "promote_standby_to_upgrade", "upgrade",
+        "arrange_stop", "hold_restarts", "stop_dependents", "stop_stores", "promote_standby_to_rebuild", "upgrade",
         "rewrite", "create_containers", "start_stores", "prove_goal",
     ]  # fmt: skip
     assert [kind for kind in kinds if kind in order] == order
@@ -101,7 +101,7 @@ def test_an_upgrade_prepares_all_it_can_and_proves_before_it_lets_anybody_in() -
 def test_the_copy_that_is_upgraded_lies_beside_the_new_cluster_and_not_in_its_place() -> None:
     planned = {step.kind: step for step in steps(found(UPGRADED))}
     main = planned["upgrade"].args["transfer"]
-    copy = planned["make_standby_to_upgrade"].args["transfer"]
+    copy = planned["make_standby_to_rebuild"].args["transfer"]
     assert main["staging"] == "/srv/app/.postgres17.partial-op-1/new"
     assert copy["goal"]["path"] == "/srv/app/.postgres17.partial-op-1/old"
     assert copy["origin"]["path"] == main["origin"]["path"] == "/srv/app/postgres"
@@ -110,12 +110,28 @@ def test_the_copy_that_is_upgraded_lies_beside_the_new_cluster_and_not_in_its_pl
     assert "image" not in copy["origin"]
 
 
+def test_a_dump_takes_the_same_steps_but_for_the_way_in_which_the_new_cluster_is_filled() -> None:
+    upgrading, dumping = steps(found(UPGRADED)), steps(found(UPGRADED, "dump"))
+    others = {"make_upgradable_cluster": "make_cluster", "upgrade": "reload"}
+    assert [others.get(step.kind, step.kind) for step in upgrading] == [step.kind for step in dumping]
+    loading = next(step for step in dumping if step.kind == "reload")
+    made = next(step for step in dumping if step.kind == "make_cluster")
+    assert (loading.args["made_by"], loading.args["verify"]) == (made.name, "fast")
+
+
+def test_down_a_major_leads_a_dump_that_is_named_and_no_auto() -> None:
+    older = replace(IMAGE, id="sha256:" + "cd" * 32, major="13", version="13.22", server_version_num=130022)
+    assert found(older).way.strategy == ""
+    assert "strategy: dump" in found(older).way.against["dump"]
+    assert found(older, "dump").way.strategy == "dump"
+
+
 def test_a_swap_leaves_the_data_where_it_is() -> None:
     newer = replace(IMAGE, id="sha256:" + "ab" * 32)
     findings = found(newer)
     planned = steps(findings)
     assert findings.way.strategy == "swap"
-    assert {step.kind for step in planned} & {"make_cluster", "upgrade", "keep_in_place", "retain"} == set()
+    assert {step.kind for step in planned} & {"make_upgradable_cluster", "upgrade", "keep_in_place", "retain"} == set()
     (transfer,) = next(step for step in planned if step.kind == "stop_stores").args["transfers"]
     assert transfer["origin"]["path"] == transfer["goal"]["path"]
     assert transfer["origin"]["image"] != transfer["goal"]["image"]

@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import Blocker
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image import costs, needs
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.model import (
-    ACROSS_BY_DUMP,
-    DUMP,
+    ANOTHER_CLUSTER,
+    BY_DUMP,
     GLIBC,
     PG_UPGRADE,
     STRATEGIES,
@@ -27,7 +27,6 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.mode
 
 MANY_RELATIONS = 3000
 GLIBC_THAT_CHANGED_MOST = (2, 28)
-ANOTHER_CLUSTER = (PG_UPGRADE, DUMP)
 STANDBY = "standby"
 CLONE = "clone"
 COPY = "copy"
@@ -85,6 +84,7 @@ def compare(
         ways=ways,
         blockers=tuple(Blocker(lack.text, lack.command) for lack in blocking),
         warnings=tuple(_warnings(subject, candidate, reindex)),
+        goes_down=not same_major and not _goes_up(subject, candidate),
     )
 
 
@@ -257,5 +257,5 @@ def _reindex_warnings(subject: Subject, reindex: str) -> Iterable[str]:
     if inventory.text_partitions:
         yield (
             f"{inventory.text_partitions} tables are partitioned by ranges of text: in the new order, rows may belong"
-            f" to another partition, and no index tells that; compare them, or {ACROSS_BY_DUMP}."
+            f" to another partition, and no index tells that; compare them, or {BY_DUMP}."
         )

@@ -65,12 +65,12 @@ def downtime(strategy: str, cluster: Cluster, inventory: Inventory, *, reindex: 
 
 def space(strategy: str, cluster: Cluster, inventory: Inventory, *, reindex: bool, by: str = "") -> int:
     """Return the bytes that a way needs beside the original, without a backup."""
-    if strategy == DUMP:
-        return 2 * cluster.database_bytes + SLACK
     rebuilt = inventory.text_index_bytes if reindex else 0
     if strategy == SWAP:
         return rebuilt
     copied = cluster.relations * FILE_OF_A_CLONE if by == "clone" else math.ceil(cluster.size_bytes * 1.05)
+    if strategy == DUMP:
+        return copied + 2 * cluster.database_bytes + SLACK
     return copied + rebuilt + UNPACKED_IMAGE + SLACK
 
 

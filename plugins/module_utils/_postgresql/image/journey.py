@@ -27,6 +27,9 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.run imp
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.transfer import transfers_of_plan
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World
 
+TOLD = ("tables_compared", "rows_compared", "contents_compared", "indexes_rebuilt", "extensions_updated")
+"""What the steps of an image change found out that a result says beside what is said of every move."""
+
 
 @dataclass(frozen=True)
 class Observed:
@@ -101,8 +104,16 @@ class ImageJourney:
     def outcome(self, operation: Operation, steps: Mapping[str, float]) -> dict[str, Any]:
         history = operation.history()
         evidence = history.evidence
-        made = next((found for name, found in evidence.items() if name.startswith("make the new cluster")), {})
+        left_out = [
+            word
+            for found in evidence.values()
+            for key in ("left_out", "settings_left_out")
+            for word in found.get(key, ())
+        ]
+        outcome = of_moves.outcome(history, transfers_of_plan(operation.plan), steps)
+        compared = {key: found[key] for found in evidence.values() for key in TOLD if key in found}
         return {
-            **of_moves.outcome(history, transfers_of_plan(operation.plan), steps),
-            "settings_left_out": list(made.get("left_out", ())),
+            **outcome,
+            "verification": {**outcome["verification"], **compared},
+            "settings_left_out": left_out,
         }

@@ -19,11 +19,16 @@ AUTO = "auto"
 SWAP = "swap"
 PG_UPGRADE = "pg_upgrade"
 DUMP = "dump"
-STRATEGIES = (SWAP, PG_UPGRADE, DUMP)
+ANOTHER_CLUSTER = (PG_UPGRADE, DUMP)
+"""Those that make a new cluster from a copy, beside the original."""
+STRATEGIES = (SWAP, *ANOTHER_CLUSTER)
 """Fastest first; ``auto`` takes the first whose conditions hold."""
 
-ACROSS_BY_DUMP = "take the data across by postgresql_backup, with format: logical, and postgresql_restore"
-"""What is left to an admin where files cannot go to another image: ``dump`` is a way that two modules go together."""
+BY_DUMP = "set strategy: dump"
+"""What is left to an admin where the files cannot go to another image."""
+
+FAST = "fast"
+FULL = "full"
 
 GLIBC = "glibc"
 MUSL = "musl"
@@ -85,6 +90,11 @@ class Sides:
 
     old: CandidateImage
     new: CandidateImage
+
+    @property
+    def newer(self) -> CandidateImage:
+        """Return the one whose client programs understand both servers."""
+        return self.new if self.new.server_version_num >= self.old.server_version_num else self.old
 
     def as_dict(self) -> dict[str, Any]:
         return {"old": self.old.without_lists().as_dict(), "new": self.new.without_lists().as_dict()}
@@ -201,6 +211,8 @@ class Comparison:
     ways: tuple[Way, ...]
     blockers: tuple[Blocker, ...] = ()
     warnings: tuple[str, ...] = ()
+    goes_down: bool = False
+    """Whether the image is of an older major."""
 
     def way(self, strategy: str) -> Way:
         return next(way for way in self.ways if way.strategy == strategy)
@@ -212,13 +224,15 @@ class ImageRequest:
 
     ``storage`` is the same request in the words of a move: its one mount is the
     wanted place of an upgraded cluster, ``source`` absolute. ``strategy`` is one
-    of ours. ``image`` is the reference as it is to stand in the file.
+    of ours. ``image`` is the reference as it is to stand in the file. ``verify``: ``fast`` compares rows by their
+    number, ``full`` by their content, where another cluster is made.
     """
 
     storage: Request
     service: str
     image: str
     strategy: str = AUTO
+    verify: str = FAST
 
 
 @dataclass(frozen=True)

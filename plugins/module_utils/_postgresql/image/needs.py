@@ -18,7 +18,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.imag
     normal_locale,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.model import (
-    ACROSS_BY_DUMP,
+    BY_DUMP,
     GLIBC,
     PG_UPGRADE,
     STRATEGIES,
@@ -280,6 +280,6 @@ def _settings(subject: Subject, candidate: CandidateImage) -> Iterable[Lack]:
     if stored:
         yield Lack(
             f"ALTER ROLE or ALTER DATABASE has set what Postgres {candidate.major} does not know, and pg_upgrade would"
-            f" break off at it: {shown(stored)}. RESET it there, or {ACROSS_BY_DUMP}.",
+            f" break off at it: {shown(stored)}. RESET it there, or {BY_DUMP}.",
             (PG_UPGRADE,),
         )

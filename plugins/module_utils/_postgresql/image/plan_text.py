@@ -11,7 +11,7 @@ from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import Blocker
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.model import (
-    PG_UPGRADE,
+    ANOTHER_CLUSTER,
     SWAP,
     CandidateImage,
     ImageFindings,
@@ -38,7 +38,7 @@ def summary(request: ImageRequest, found: ImageFindings, backup_dir: str) -> dic
         },
         "bytes": found.move.data.size_bytes,
         "data_directory": found.move.data.host_path if found.way.strategy == SWAP else found.move.source,
-        "copy_strategy": found.copying.strategy if found.way.strategy == PG_UPGRADE else "",
+        "copy_strategy": found.copying.strategy if found.way.strategy in ANOTHER_CLUSTER else "",
         "backup": {"mode": request.storage.backup, "directory": backup_dir},
         "stops": stopping(found.findings),
         "files": list(found.findings.rewrite.paths),
@@ -59,8 +59,8 @@ def plan_text(
         f"    to    {_shown(new)}, {request.image}",
         f"    by    {found.way.strategy or 'no strategy'}: {found.way.reason}",
     ]
-    if found.way.strategy == PG_UPGRADE:
-        lines.append(f"    in    {found.move.source}, from a copy ({found.copying.strategy}: {found.copying.reason})")
+    if found.way.strategy in ANOTHER_CLUSTER:
+        lines.append(f"    in    {found.move.source}, from a copy of it ({found.copying.strategy})")
         lines.append(f"    kept  {data.host_path}, as it is, until the operation is committed")
     elif found.way.strategy == SWAP:
         lines.append(f"    in    {data.host_path}, where the data stays")

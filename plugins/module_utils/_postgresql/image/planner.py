@@ -26,6 +26,8 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model
     Step,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.model import (
+    ANOTHER_CLUSTER,
+    DUMP,
     PG_UPGRADE,
     SWAP,
     ImageFindings,
@@ -51,6 +53,8 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.transfe
 
 STOP = "stop the stores"
 """The name of the step that says as what the cluster was stopped."""
+MADE_BY = {PG_UPGRADE: ("make_upgradable_cluster", "upgrade"), DUMP: ("make_cluster", "reload")}
+"""By strategy the kinds of the steps that make the new cluster while the service runs, and that fill it."""
 KEPT = "selfhost-stateful/kept"
 """The repository of the names that keep images from being pruned."""
 
@@ -95,7 +99,7 @@ def transfer_for(request: ImageRequest, found: ImageFindings, operation: str) ->
 
 
 def copy_for(transfer: Transfer, strategy: str, operation: str) -> Transfer:
-    """Return the transfer of the copy that is upgraded: from the original to a place beside the new cluster."""
+    """Return the transfer of the copy that the new cluster is made from, to a place beside that one."""
     place = posixpath.join(posixpath.dirname(transfer.staging), "old")
     return replace(
         transfer,
@@ -125,8 +129,8 @@ def steps_for(
     refreshing: list[Step] = []
     afterwards: list[Step] = []
     identified_by = STOP
-    if strategy == PG_UPGRADE:
-        making, moving, afterwards = _upgrade_steps(found, transfer, operation)
+    if strategy in ANOTHER_CLUSTER:
+        making, moving, afterwards = _rebuild_steps(request, found, transfer, operation)
         identified_by = moving[-1].name
     elif found.comparison.reindex or found.comparison.updates:
         order_back, refreshing = refresh_steps(transfer, refresh_args(found))
@@ -141,14 +145,15 @@ def steps_for(
     return (*steps, *afterwards)
 
 
-def _upgrade_steps(
-    found: ImageFindings, transfer: Transfer, operation: str
+def _rebuild_steps(
+    request: ImageRequest, found: ImageFindings, transfer: Transfer, operation: str
 ) -> tuple[list[Step], list[Step], list[Step]]:
     """Return what makes the new cluster, what fills it in the downtime, and what is left to do after the proof."""
     one = {"transfer": transfer.as_dict()}
     sides = Sides(found.subject.image, found.candidate).as_dict()
     copied = copy_for(transfer, found.copying.strategy, operation)
-    made = Step("make_cluster", f"make the new cluster of {transfer.service}", PREPARE, {**one, "sides": sides})
+    making_kind, kind = MADE_BY[transfer.strategy]
+    made = Step(making_kind, f"make the new cluster of {transfer.service}", PREPARE, {**one, "sides": sides})
     making = [made, *_copy_steps(copied, transfer, WARM_KINDS, _preparing(transfer), PREPARE)]
     args = {
         **one,
@@ -156,13 +161,14 @@ def _upgrade_steps(
         "made_by": made.name,
         "copied_by": copied.strategy,
         "refresh": refresh_args(found),
+        "verify": request.verify,
     }
     moving = [
         *_copy_steps(copied, transfer, MOVE_KINDS, f"copy {transfer.name}", SWITCH),
-        Step("upgrade", f"upgrade {transfer.name}", SWITCH, args),
+        Step(kind, f"{kind} {transfer.name}", SWITCH, args),
     ]
     afterwards = [
-        Step("discard", f"discard the linked copy of {transfer.name}", FINISH, one),
+        Step("discard", f"discard the copy of {transfer.name}", FINISH, one),
         Step("analyze", f"analyze {transfer.service}", FINISH, one),
         Step(
             "retain" if transfer.origin.is_volume else "keep_in_place",
@@ -197,20 +203,20 @@ def refresh_args(found: ImageFindings) -> dict[str, Any]:
     }
 
 
-def _copy_steps(copied: Transfer, upgraded: Transfer, kinds: Mapping[str, str], name: str, phase: str) -> list[Step]:
+def _copy_steps(copied: Transfer, rebuilt: Transfer, kinds: Mapping[str, str], name: str, phase: str) -> list[Step]:
     if copied.strategy not in kinds:
         return []
     args = {
         "transfer": copied.as_dict(),
-        "upgrade": upgraded.as_dict(),
-        "standby": _preparing(upgraded),
+        "rebuilt": rebuilt.as_dict(),
+        "standby": _preparing(rebuilt),
     }
-    return [Step(f"{kinds[copied.strategy]}_to_upgrade", name, phase, args)]
+    return [Step(f"{kinds[copied.strategy]}_to_rebuild", name, phase, args)]
 
 
-def _preparing(upgraded: Transfer) -> str:
+def _preparing(rebuilt: Transfer) -> str:
     """Return the name of the step that prepares the copy while the service runs."""
-    return f"prepare the copy of {upgraded.name}"
+    return f"prepare the copy of {rebuilt.name}"
 
 
 def rewrite_args(request: ImageRequest, transfer: Transfer) -> dict[str, Any]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import Blocker, shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.model import (
-    PG_UPGRADE,
+    ANOTHER_CLUSTER,
+    DUMP,
     SWAP,
     ImageFindings,
     ImageRequest,
@@ -38,15 +39,15 @@ def blockers(request: ImageRequest, found: ImageFindings) -> list[Blocker]:
     if storage.backup == "none":
         refused.append(Blocker("A backup is taken before an image change: set backup: auto."))
     replaced = [mount for mount in storage.mounts if mount.replaces]
-    if found.way.strategy == PG_UPGRADE and replaced and storage.rewrite == "override":
+    if found.way.strategy in ANOTHER_CLUSTER and replaced and storage.rewrite == "override":
         refused.append(
             Blocker(
                 f"{request.image} has its data at {replaced[0].target} and not at {replaced[0].replaces}, and an"
                 " override file can add a mount and take none away: set rewrite: in_place."
             )
         )
-    if found.way.strategy == PG_UPGRADE:
-        refused += _of_upgrade(found)
+    if found.way.strategy in ANOTHER_CLUSTER:
+        refused += _of_another_cluster(found)
     refused += of_moves.blockers(storage, found.findings, _choices(found))
     if found.way.strategy == SWAP:
         refused += _space_of_backup(request, found)
@@ -61,7 +62,7 @@ def blockers(request: ImageRequest, found: ImageFindings) -> list[Blocker]:
     return refused
 
 
-def _of_upgrade(found: ImageFindings) -> list[Blocker]:
+def _of_another_cluster(found: ImageFindings) -> list[Blocker]:
     refused = []
     spaces = found.subject.cluster.tablespaces
     if spaces:
@@ -69,10 +70,21 @@ def _of_upgrade(found: ImageFindings) -> list[Blocker]:
         named = ", ".join(f"{space.name} ({space.location})" for space in spaces)
         refused.append(
             Blocker(
-                f"The cluster has tablespaces: {named}. An upgrade would share their files with the original, which has"
-                " to stay as it is: move what they hold to pg_default and drop them first."
+                f"The cluster has tablespaces: {named}. What another server makes there would lie beside the files of"
+                " the original, which has to stay as it is: move what they hold to pg_default and drop them first."
             )
         )
+    if found.way.strategy == DUMP:
+        there, needed = found.move.place, found.comparison.way(DUMP).space
+        if needed > there.free_bytes:
+            refused.append(
+                Blocker(
+                    f"{there.mount_point} has {there.free_bytes:,} bytes free, and the copy, its dump and the new"
+                    f" cluster take about {needed:,}: free some, or name another place with source.",
+                    shell("df", "-h", there.mount_point),
+                )
+            )
+        return refused
     place = found.programs_place
     if place.free_bytes < PROGRAMS_BYTES:
         refused.append(

@@ -23,7 +23,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model im
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import paths
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.model import (
-    ACROSS_BY_DUMP,
+    BY_DUMP,
     CandidateImage,
 )
 
@@ -103,7 +103,7 @@ def _loader(root: str) -> str:
     if not found:
         raise StatefulError(
             "No dynamic loader was found in the image that runs, so its programs cannot be run in another container.",
-            next_command=ACROSS_BY_DUMP,
+            next_command=BY_DUMP,
         )
     return TARGET + found[len(root) :]
 

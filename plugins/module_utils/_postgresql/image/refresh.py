@@ -27,6 +27,12 @@ FIRST_WITH_DATABASE_VERSIONS = 150000
 POSTGIS = "postgis"
 
 
+def refresh_as_planned(session: Session, planned: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Do as :func:`refresh` what a plan says: ``order_changed``, why or empty, and ``updates``, extensions as dicts."""
+    updates = [Extension(**extension) for extension in planned["updates"]]
+    return refresh(session, order_changed=bool(planned["order_changed"]), updates=updates)
+
+
 def refresh(session: Session, *, order_changed: bool, updates: Sequence[Extension]) -> Mapping[str, Any]:
     """Build text indexes anew if their order changed, update the extensions, note the collation versions.
 

@@ -8,14 +8,11 @@ from __future__ import annotations
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.model import (
     AUTO,
-    PG_UPGRADE,
-    SWAP,
+    DUMP,
+    STRATEGIES,
     Comparison,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.strategy import Choice
-
-OFFERED = (SWAP, PG_UPGRADE)
-"""What auto may take, fastest first."""
 
 
 def choose_way(comparison: Comparison, wanted: str) -> Choice:
@@ -25,8 +22,11 @@ def choose_way(comparison: Comparison, wanted: str) -> Choice:
         if wanted in against:
             return Choice("", f"strategy {wanted} was asked for, but {against[wanted]}", against)
         return Choice(wanted, comparison.way(wanted).reason or "it was asked for", against)
-    for strategy in OFFERED:
+    if comparison.goes_down and DUMP not in against:
+        # Slow, and never what somebody means who has mistyped a tag.
+        against[DUMP] = "it would go down a major version, which it does where it is named: strategy: dump"
+    for strategy in STRATEGIES:
         if strategy not in against:
-            slower = [f"{name}: {against[name]}" for name in OFFERED[: OFFERED.index(strategy)]]
-            return Choice(strategy, "; ".join(slower) or comparison.way(strategy).reason, against)
+            faster = [f"{name}: {against[name]}" for name in STRATEGIES[: STRATEGIES.index(strategy)]]
+            return Choice(strategy, "; ".join(faster) or comparison.way(strategy).reason, against)
     return Choice("", "no way leads from this cluster to that image", against)

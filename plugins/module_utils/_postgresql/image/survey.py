@@ -62,7 +62,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.survey 
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import clone
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World
 
-ORIGINAL_STAYS = "the original stays as it is, and a copy is upgraded"
+ORIGINAL_STAYS = "the original stays as it is, and the new cluster is made from a copy"
 
 
 def data_of(world: World, project: Project, service: str) -> tuple[Container, DataPath]:

@@ -2,144 +2,34 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""pg_upgrade between any two images: what is run for it, each in a helper of its own.
-
-All of it works in one directory, which is mounted whole: hard links do not
-reach from one mount to another. In it lie ``old``, a copy of the cluster, and
-``new``. Everything runs as the owner of the data, by number, whatever the new
-image calls that user; the new cluster is given to the new image's user at the end.
-"""
+"""pg_upgrade between any two images: what is run for it, each in a helper of its own."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 
-from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
-from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Bind, Container, Helper
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Bind, Container
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import AGAIN, StatefulError
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import (
-    helpers,
-    own_server,
-    paths,
-    readiness,
-    scratch,
-    second_server,
-    shutdown,
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import helpers, paths
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.bench import (
+    HOURS,
+    MINUTES,
+    WORK,
+    Bench,
+    locks_for,
 )
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.basebackup import make_owned
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.control import read_control
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image import configuration
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.model import ACROSS_BY_DUMP
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.model import BY_DUMP
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.programs import TARGET, Programs
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.model import Cluster
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.session import Session, connect
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.transport import Login
 
-ROLE = "pg-upgrade"
-WORK = "/selfhost-stateful/upgrade"
-OLD, NEW = "old", "new"
-CONFIGURATION = "configuration"
-# Of the tables of a large catalog, each is locked while it is dumped and while it is restored.
-LOCKS_PER_TRANSACTION = 256
-RELATIONS_PER_LOCK = 100
 # What every session says where the order of text changes, which is seen to afterwards.
 NOISE = ("WARNING:  database", "HINT:  Rebuild all objects")
 _NAMED_FILE = re.compile(re.escape(WORK) + r"[^\s\"']+\.(?:txt|log)")
 # As the first process of its container, pg_upgrade would be handed the orphans of the servers that it starts, and takes
 # the end of one for that of a job of its own: it goes on while a database is still being restored.
 CHILD_OF_A_SHELL = ("sh", "-c", '"$@"; exit $?', "sh")
-MINUTES = 60.0
-HOURS = 3600.0
-
-
-@dataclass(frozen=True)
-class Bench:
-    """Where and with what the upgrade of one cluster is worked on.
-
-    ``work`` is the directory on the host, ``owner`` the numeric owner of the data, ``old_subpath`` and
-    ``new_subpath`` where the data directories lie below ``old`` and ``new``.
-    """
-
-    engine: Engine
-    operation: str
-    image_id: str
-    old_image_id: str
-    owner: tuple[int, int]
-    work: str
-    passwd: str
-    old_subpath: str = ""
-    new_subpath: str = ""
-
-    @property
-    def old(self) -> str:
-        """Return the copy's data directory on the host."""
-        return os.path.join(self.work, OLD, self.old_subpath).rstrip("/")
-
-    @property
-    def new(self) -> str:
-        """Return the new cluster's data directory on the host."""
-        return os.path.join(self.work, NEW, self.new_subpath).rstrip("/")
-
-    def seen(self, path: str) -> str:
-        """Return a path below the work directory as a helper sees it."""
-        return WORK + path[len(self.work) :]
-
-    def helper(self, image_id: str, *argv: str, binds: tuple[Bind, ...] = (), **environment: str) -> Helper:
-        return Helper(
-            operation=self.operation,
-            role=ROLE,
-            image_id=image_id,
-            argv=argv,
-            user=f"{self.owner[0]}:{self.owner[1]}",
-            binds=(Bind(self.work, WORK, read_only=False), Bind(self.passwd, "/etc/passwd"), *binds),
-            environment={**helpers.ENGLISH, "HOME": WORK, **environment},
-            stop_signal=shutdown.FAST_SHUTDOWN,
-            working_dir=WORK,
-        )
-
-
-def write_passwd(path: str, owner: tuple[int, int]) -> None:
-    """Write the user table of a helper: the programs ask it for the name of whoever runs them."""
-    with open(path, "w", encoding="ascii") as file:
-        file.write(f"root:x:0:0::/root:/bin/sh\npostgres:x:{owner[0]}:{owner[1]}::{WORK}:/bin/sh\n")
-    os.chmod(path, 0o644)
-
-
-def make_cluster(bench: Bench, cluster: Cluster, server_version_num: int) -> None:
-    """Initialise ``new`` as the counterpart of a running cluster; ``work`` is there and has no ``new``."""
-    made = bench.work
-    for part in (NEW, *bench.new_subpath.split("/")) if bench.new_subpath else (NEW,):
-        made = os.path.join(made, part)
-        make_owned(made, bench.owner)
-    argv = scratch.initdb_argv(cluster, bench.seen(bench.new), version=server_version_num)
-    initdb = bench.helper(bench.image_id, *argv)
-    helpers.must_succeed(helpers.run(bench.engine, initdb, timeout=5 * MINUTES), "Making the new cluster")
-
-
-def carry_configuration(bench: Bench, cluster: Cluster, source: str) -> list[configuration.LeftOut]:
-    """Prepare the configuration of the new cluster from that in ``source``, and have the new server read it."""
-    directory = os.path.join(bench.work, CONFIGURATION)
-    make_owned(directory, bench.owner)
-    names = configuration.copy_configuration(source, directory)
-    if configuration.MAIN not in names:
-        return []
-    give_to(directory, bench.owner)
-    if cluster.server_version_num < 140000 and cluster.password_encryption == "md5":
-        configuration.keep_setting(directory, "password_encryption", "md5")
-
-    def ask() -> tuple[int, str]:
-        main = bench.seen(os.path.join(directory, configuration.MAIN))
-        server = bench.helper(
-            bench.image_id, "postgres", "-D", bench.seen(directory), "-c", f"config_file={main}", "-C", "server_version"
-        )
-        finished = helpers.run(bench.engine, server, timeout=MINUTES)
-        return finished.rc, finished.output
-
-    return configuration.leave_out_unknown(directory, ask, bench.seen(directory))
 
 
 def check(bench: Bench, container: Container, cluster: Cluster, programs: Programs, login: Login, source: str) -> None:
@@ -154,7 +44,7 @@ def check(bench: Bench, container: Container, cluster: Cluster, programs: Progra
         raise StatefulError(
             f"The socket directory of {container.name} cannot be mounted into another container, so pg_upgrade cannot"
             " look at the running server.",
-            next_command=ACROSS_BY_DUMP,
+            next_command=BY_DUMP,
         )
     # A bind into a new container has to go where the links lead (/var/run to /run).
     seen = paths.named_inside(paths.root_of(container), sockets[0])
@@ -170,35 +60,8 @@ def check(bench: Bench, container: Container, cluster: Cluster, programs: Progra
     if finished.rc != 0:
         raise StatefulError(
             f"pg_upgrade --check finds an obstacle:\n{_said(bench, finished.output)}",
-            next_command=f"remove the cause that pg_upgrade names and {AGAIN}, or {ACROSS_BY_DUMP}",
+            next_command=f"remove the cause that pg_upgrade names and {AGAIN}, or {BY_DUMP}",
         )
-
-
-def recover(bench: Bench) -> None:
-    """Have the old server end the recovery of ``old``, as a primary, and shut it down.
-
-    A standby that was stopped is no primary that was shut down, and pg_upgrade wants one. A single user's server
-    recovers, finds no command to carry out, and ends with a shutdown checkpoint.
-    """
-    single = bench.helper(bench.old_image_id, "postgres", "--single", "-D", bench.seen(bench.old), "template1")
-    helpers.must_succeed(helpers.run(bench.engine, single, timeout=HOURS), "The recovery of the copy")
-    shutdown.prove_shut_down(bench.old)
-
-
-def make_bare(bench: Bench, cluster: Cluster) -> None:
-    """Give ``old``, which only pg_upgrade starts, a configuration of its own."""
-    settings = {
-        "shared_preload_libraries": cluster.shared_preload_libraries.replace("'", "''"),
-        "max_locks_per_transaction": str(_locks(cluster)),
-        "jit": "off",
-        "listen_addresses": "",
-        "max_prepared_transactions": "0",
-    }
-    if cluster.server_version_num < 110000:
-        del settings["jit"]
-    configuration.write_bare(bench.old, settings)
-    for name in configuration.FILES:
-        os.chown(os.path.join(bench.old, name), *bench.owner)
 
 
 def upgrade(bench: Bench, cluster: Cluster, programs: Programs) -> None:
@@ -209,41 +72,12 @@ def upgrade(bench: Bench, cluster: Cluster, programs: Programs) -> None:
     if finished.rc != 0:
         raise StatefulError(
             f"pg_upgrade failed:\n{_said(bench, finished.output)}",
-            next_command=f"remove the cause that pg_upgrade names and {AGAIN}, or {ACROSS_BY_DUMP}",
+            next_command=f"remove the cause that pg_upgrade names and {AGAIN}, or {BY_DUMP}",
         )
 
 
-@contextmanager
-def served(bench: Bench, cluster: Cluster, image_id: str, directory: str) -> Iterator[Session]:
-    """Serve ``old`` or ``new`` by its own image, to nobody but the session that is handed out, and shut it down."""
-    settings = {**second_server.ISOLATED, "shared_preload_libraries": cluster.shared_preload_libraries}
-    place = bench.seen(directory)
-    postgres = bench.helper(image_id, "postgres", "-D", place, *second_server.switches(settings), PGDATA=place)
-    login = readiness.Login(user=cluster.superuser, database="template1")
-    identifier = read_control(directory).system_identifier
-    with own_server.serving(bench.engine, postgres, identifier, login, seconds=MINUTES) as container_id:
-        container = own_server.alive(bench.engine, container_id)
-        with connect(bench.engine, container, user=cluster.superuser, database="template1") as session:
-            yield session
-        bench.engine.stop(container_id, signal=shutdown.FAST_SHUTDOWN, timeout=10 * MINUTES)
-    shutdown.prove_shut_down(directory)
-
-
-def place_configuration(bench: Bench) -> None:
-    """Give the new cluster the configuration that :func:`carry_configuration` prepared."""
-    configuration.copy_configuration(os.path.join(bench.work, CONFIGURATION), bench.new)
-
-
-def give_to(directory: str, owner: tuple[int, int]) -> None:
-    """Give everything in ``directory``, itself included, to another owner."""
-    for parent, names, files in os.walk(directory):
-        os.chown(parent, *owner)
-        for name in (*files, *(each for each in names if os.path.islink(os.path.join(parent, each)))):
-            os.chown(os.path.join(parent, name), *owner, follow_symlinks=False)
-
-
 def _pg_upgrade(bench: Bench, cluster: Cluster, programs: Programs, old: str) -> tuple[str, ...]:
-    options = {"max_locks_per_transaction": str(_locks(cluster)), "jit": "off"}
+    options = {"max_locks_per_transaction": str(locks_for(cluster)), "jit": "off"}
     if cluster.shared_preload_libraries:
         options["shared_preload_libraries"] = f"'{cluster.shared_preload_libraries}'"
     return (
@@ -253,10 +87,6 @@ def _pg_upgrade(bench: Bench, cluster: Cluster, programs: Programs, old: str) ->
         *("-j", str(min(4, os.cpu_count() or 1))),
         *("-O", " ".join(f"-c {name}={value}" for name, value in options.items())),
     )
-
-
-def _locks(cluster: Cluster) -> int:
-    return max(LOCKS_PER_TRANSACTION, cluster.relations // RELATIONS_PER_LOCK)
 
 
 def _said(bench: Bench, output: str) -> str:

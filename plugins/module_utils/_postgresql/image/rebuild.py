@@ -1,0 +1,278 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The steps that make another cluster beside the one that serves: by pg_upgrade of a copy, or by a dump of one."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from abc import abstractmethod
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Evidence, Handler
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Step
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import observe_cluster
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image import bench as working
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image import upgrade
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.bench import Bench
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.foreign_options import (
+    foreign_options,
+    take_out,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.model import FULL, Sides
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.programs import (
+    Programs,
+    copy_programs,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.refresh import refresh_as_planned
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.reload import reload
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.model import Cluster
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.paths import owner_of
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.standby_steps import STANDBY_HANDLERS
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.store import postgresql_store
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.handlers import STORAGE_HANDLERS
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import REPLICA
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.base import NothingToUndo, SelfProving
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.moves import (
+    StagedMove,
+    forget_published,
+    published,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.store import Identity
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.transfer import Transfer
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import durable
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World, the_container, transfer_of
+
+BEGUN = "begun"
+"""A file in the work directory: from then on neither the copy nor the new cluster is what it was."""
+
+
+class MakeCluster(SelfProving):
+    """The new cluster beside the running one, empty, with its configuration. args: ``transfer``, ``sides``."""
+
+    def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
+        transfer, known = transfer_of(step), context.evidence.get(step.name)
+        if known is None:
+            return None
+        there = os.path.isdir(transfer.staging) and self.is_equipped(known)
+        return known if there or published(transfer, context) is not None else None
+
+    def apply(self, step: Step, context: Context[World]) -> Evidence:
+        self.undo(step, context)
+        transfer, world = transfer_of(step), context.world
+        container, sides = the_container(world, transfer), Sides.from_dict(step.args["sides"])
+        source = transfer.data_at(transfer.origin)
+        bench = bench_of(transfer, sides, context, owner_of(source))
+        os.makedirs(os.path.dirname(bench.work), exist_ok=True)
+        durable.make_private(bench.work)
+        os.chown(bench.work, *bench.owner)
+        working.write_passwd(bench.passwd, bench.owner)
+        with postgresql_store(world).session(world.engine, container) as session:
+            cluster = observe_cluster(session)
+            foreign = foreign_options(session, cluster)
+        working.make_cluster(bench, cluster, sides.new.server_version_num)
+        left_out = working.carry_configuration(bench, cluster, source)
+        return {
+            **self.equip(bench, cluster, step, context),
+            "foreign_options": foreign,
+            "owner": list(bench.owner),
+            "cluster": cluster.as_dict(),
+            "left_out": [str(each) for each in left_out],
+        }
+
+    def is_equipped(self, known: Evidence) -> bool:
+        """Tell whether what :meth:`equip` brought is there."""
+        return True
+
+    def equip(self, bench: Bench, cluster: Cluster, step: Step, context: Context[World]) -> Evidence:
+        """Bring what only one way needs, and look whether it can be gone."""
+        return {}
+
+    def undo(self, step: Step, context: Context[World]) -> Evidence:
+        remove_work(transfer_of(step), context)
+        return {}
+
+
+class MakeUpgradableCluster(MakeCluster):
+    """As :class:`MakeCluster`, with the programs of the old image, and with what pg_upgrade says of the two."""
+
+    def is_equipped(self, known: Evidence) -> bool:
+        return os.path.isdir(known["programs"]["root"])
+
+    def equip(self, bench: Bench, cluster: Cluster, step: Step, context: Context[World]) -> Evidence:
+        transfer, world = transfer_of(step), context.world
+        container, sides = the_container(world, transfer), Sides.from_dict(step.args["sides"])
+        programs = copy_programs(container, sides.old, _programs_directory(context, transfer))
+        with postgresql_store(world).session(world.engine, container) as session:
+            login = session.login
+        upgrade.check(bench, container, cluster, programs, login, transfer.data_at(transfer.origin))
+        return {"programs": {"root": programs.root, "bin_directory": programs.bin_directory}}
+
+
+class Rebuild(StagedMove):
+    """From the copy to the new cluster, which becomes the goal.
+
+    args: ``transfer``, ``sides``, ``made_by``: name of the step that made the cluster, ``copied_by``: the strategy
+    of the copy, ``refresh``: as for the step refresh_service, ``verify``: ``fast`` or ``full``.
+    """
+
+    program = ""
+
+    def fill(self, transfer: Transfer, step: Step, context: Context[World]) -> Evidence:
+        known, sides = context.evidence[step.args["made_by"]], Sides.from_dict(step.args["sides"])
+        cluster = Cluster.from_dict(known["cluster"])
+        bench = bench_of(transfer, sides, context, (known["owner"][0], known["owner"][1]))
+        begun = os.path.join(bench.work, BEGUN)
+        if os.path.exists(begun):
+            raise StatefulError(
+                f"{self.program} was interrupted, and what it has begun cannot be gone on with.",
+                state=f"the data is complete in {transfer.origin.shown()}",
+            )
+        with open(begun, "x", encoding="ascii"):
+            durable.fsync_directory(bench.work)
+        # A standby's first: it ends its recovery by the configuration that it followed with.
+        working.make_bare(bench, cluster)
+        rebuilt = self.rebuild(bench, cluster, step, context)
+        working.place_configuration(bench)
+        working.give_to(transfer.staging, sides.new.user)
+        durable.sync_file_system(transfer.staging)
+        return {**rebuilt, "identities": {transfer.name: dict(self.prove(transfer, context))}}
+
+    @abstractmethod
+    def rebuild(self, bench: Bench, cluster: Cluster, step: Step, context: Context[World]) -> Evidence:
+        """Fill the new cluster from the copy, to its end."""
+
+    def prove(self, transfer: Transfer, context: Context[World]) -> Identity:
+        return context.world.store(transfer).prove_stopped(transfer.staged_data, transfer.store_facts)
+
+
+class Upgrade(Rebuild):
+    """By pg_upgrade, with hard links to the copy."""
+
+    program = "pg_upgrade"
+
+    def rebuild(self, bench: Bench, cluster: Cluster, step: Step, context: Context[World]) -> Evidence:
+        known = context.evidence[step.args["made_by"]]
+        if known["foreign_options"]:
+            with working.served(bench, cluster, bench.old_image_id, bench.old) as session:
+                take_out(session, cluster)
+        elif step.args["copied_by"] == REPLICA:
+            working.recover(bench)
+        upgrade.upgrade(bench, cluster, Programs(**known["programs"]))
+        planned = step.args["refresh"]
+        if not planned["order_changed"] and not planned["updates"]:
+            return {}
+        with working.served(bench, cluster, bench.image_id, bench.new) as session:
+            return refresh_as_planned(session, planned)
+
+
+class Reload(Rebuild):
+    """By a dump of the copy."""
+
+    program = "the loading of the dump"
+
+    def rebuild(self, bench: Bench, cluster: Cluster, step: Step, context: Context[World]) -> Evidence:
+        sides = Sides.from_dict(step.args["sides"])
+        foreign = context.evidence[step.args["made_by"]]["foreign_options"]
+        loaded = reload(
+            bench,
+            cluster,
+            sides,
+            prepare=lambda session: take_out(session, cluster) if foreign else None,
+            content=step.args["verify"] == FULL,
+            progress=context.report,
+        )
+        return {
+            "settings_left_out": list(loaded.left_out),
+            "tables_compared": loaded.tables,
+            "rows_compared": loaded.rows,
+            "contents_compared": loaded.contents,
+        }
+
+
+class UntilRebuilt(SelfProving):
+    """A step that makes the copy that another cluster is made from: done with, once that is there.
+
+    args: those of the step, ``transfer`` being the copy's, and ``rebuilt``: the transfer that it is made for.
+    """
+
+    def __init__(self, inner: Handler[World]) -> None:
+        self._inner = inner
+
+    def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
+        if published(Transfer.from_dict(step.args["rebuilt"]), context) is not None:
+            return context.evidence.get(step.name, {})
+        return self._inner.is_done(step, context)
+
+    def apply(self, step: Step, context: Context[World]) -> Evidence:
+        return self._inner.apply(step, context)
+
+    def undo(self, step: Step, context: Context[World]) -> Evidence:
+        """Forget a copy that has its name, without a question: nobody but ourselves ever served it, or can any more.
+
+        It is removed with the directory that it lies in.
+        """
+        if isinstance(self._inner, StagedMove):
+            forget_published(transfer_of(step), context)
+            return {}
+        return self._inner.undo(step, context)
+
+
+class Discard(NothingToUndo):
+    """Remove what the new cluster was made with: the copy, the dump, the old programs. args: ``transfer``."""
+
+    def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
+        return None if os.path.lexists(work_of(transfer_of(step))) else {}
+
+    def apply(self, step: Step, context: Context[World]) -> Evidence:
+        remove_work(transfer_of(step), context)
+        return {}
+
+
+def work_of(transfer: Transfer) -> str:
+    """Return the directory beside the goal in which the new cluster is made."""
+    return os.path.dirname(transfer.staging)
+
+
+def bench_of(transfer: Transfer, sides: Sides, context: Context[World], owner: tuple[int, int]) -> Bench:
+    directory = context.operation.directory
+    return Bench(
+        engine=context.world.engine,
+        operation=context.operation.id,
+        image_id=sides.new.id,
+        old_image_id=sides.old.id,
+        owner=owner,
+        work=work_of(transfer),
+        passwd=os.path.join(directory, f"{transfer.label}.passwd"),
+        old_subpath=transfer.subpath,
+        new_subpath=transfer.goal.subpath or "",
+    )
+
+
+def _programs_directory(context: Context[World], transfer: Transfer) -> str:
+    return os.path.join(context.operation.directory, f"{transfer.label}.programs")
+
+
+def remove_work(transfer: Transfer, context: Context[World]) -> None:
+    work = work_of(transfer)
+    if not durable.is_staging_path(work):
+        raise StatefulError(f"{work} is no directory of ours; it is not removed.")
+    # The one that tells whether there is anything to remove goes last.
+    for path in (_programs_directory(context, transfer), work):
+        if os.path.isdir(path):
+            shutil.rmtree(path)
+
+
+REBUILD_HANDLERS: dict[str, Handler[World]] = {
+    "make_cluster": MakeCluster(),
+    "make_upgradable_cluster": MakeUpgradableCluster(),
+    "upgrade": Upgrade(),
+    "reload": Reload(),
+    "discard": Discard(),
+    **{
+        f"{kind}_to_rebuild": UntilRebuilt({**STORAGE_HANDLERS, **STANDBY_HANDLERS}[kind])
+        for kind in ("warm_copy", "make_standby", "clone", "settle", "promote_standby")
+    },
+}
