@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -173,6 +174,23 @@ def test_an_unfinished_standby_is_removed(tmp_path: Path, sign: str) -> None:
     standby.abandon(FakeEngine(), operation="op", directory=str(directory))  # type: ignore[arg-type]
     assert not directory.exists()
     standby.abandon(FakeEngine(), operation="op", directory=str(directory))  # type: ignore[arg-type]
+
+
+def test_a_removal_that_was_killed_is_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The signs that a standby is one of ours may go before the rest of it."""
+    directory = make_cluster(tmp_path / "standby")
+    (directory / "standby.signal").touch()
+
+    def killed(path: str) -> None:
+        (Path(path) / "standby.signal").unlink()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "rmtree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            standby.abandon(FakeEngine(), operation="op", directory=str(directory))  # type: ignore[arg-type]
+    standby.abandon(FakeEngine(), operation="op", directory=str(directory))  # type: ignore[arg-type]
+    assert not directory.exists()
 
 
 def test_a_finished_standby_is_kept(tmp_path: Path) -> None:
