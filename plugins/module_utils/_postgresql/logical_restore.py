@@ -31,7 +31,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.coun
     count_database,
     from_dict,
 )
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint.compare import compare
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint.compare import refuse_losses
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint.model import Fingerprint
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint.take import ESTIMATED, take
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.globals import Globals
@@ -256,9 +256,7 @@ def _compare_with(
         skipped={},
     )
     there = replace(found, databases={name: found.databases[other] for name, other in names.items()}, skipped={})
-    lost = [str(difference) for difference in compare(wanted, there) if difference.lost]
-    if lost:
-        raise StatefulError(f"What was restored lacks what the backup had when it was proved: {'; '.join(lost[:20])}.")
+    refuse_losses(wanted, there, "What was restored lacks what the backup had when it was proved")
 
 
 def _prepare(target: Target, catalogue: Catalogue, name: str, database: str, what: str) -> None:

@@ -22,6 +22,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.mode
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.transport import NO_PASSFILE, Login
 
 LOOPBACK = "127.0.0.1"
+SECONDS = 5
 SOCKET_TARGET = "/run/selfhost-stateful"
 
 
@@ -54,9 +55,9 @@ def find_route(engine: Engine, container: Container, cluster: Cluster, login: Lo
     sockets = [directory for directory in cluster.unix_socket_directories if not directory.startswith("@")]
     refusals = []
     for host in (LOOPBACK, *sockets):
-        refusal = _refusal(engine, container, cluster, login, host, replication)
-        if refusal:
-            refusals.append(f"{host}: {refusal}")
+        refused = _refusal(engine, container, cluster, login, host, replication)
+        if refused:
+            refusals.append(f"{host}: {refused}")
             continue
         if host == LOOPBACK:
             return Route(host, cluster.port, login.user, f"container:{container.id}", (), environment)
@@ -74,14 +75,39 @@ def find_route(engine: Engine, container: Container, cluster: Cluster, login: Lo
 
 
 def _refusal(engine: Engine, container: Container, cluster: Cluster, login: Login, host: str, replication: bool) -> str:
-    statement = b"IDENTIFY_SYSTEM\n;\n" if replication else b"SELECT 1\n;\n"
-    database = "dbname=replication replication=true" if replication else f"dbname='{_quoted(login.database)}'"
-    conninfo = f"{database} host='{_quoted(host)}' port={cluster.port} user='{_quoted(login.user)}' connect_timeout=5"
+    return refusal(
+        engine,
+        container,
+        {
+            "dbname": "replication" if replication else login.database,
+            **({"replication": "true"} if replication else {}),
+            "host": host,
+            "port": str(cluster.port),
+            "user": login.user,
+        },
+        password=login.password,
+        statement=b"IDENTIFY_SYSTEM\n;\n" if replication else b"SELECT 1\n;\n",
+        os_user=login.os_user,
+    )
+
+
+def refusal(
+    engine: Engine,
+    container: Container,
+    conninfo: Mapping[str, str],
+    *,
+    password: str,
+    statement: bytes = b"SELECT 1\n;\n",
+    os_user: str = "",
+) -> str:
+    """Return why psql in a container gets no answer by ``conninfo``, in its own words; empty where it gets one."""
     environment = {"PGPASSFILE": NO_PASSFILE}
-    if login.password:
-        environment["PGPASSWORD"] = login.password
-    argv = ("psql", "-X", "-A", "-t", "-w", "-d", conninfo, "-f", "-")
-    answer = engine.execute(container.id, argv, environment=environment, user=login.os_user, stdin=statement)
+    if password:
+        environment["PGPASSWORD"] = password
+    said = {**conninfo, "connect_timeout": str(SECONDS)}
+    told = " ".join(f"{name}='{_quoted(value)}'" for name, value in said.items())
+    argv = ("psql", "-X", "-A", "-t", "-w", "-d", told, "-f", "-")
+    answer = engine.execute(container.id, argv, environment=environment, user=os_user, stdin=statement)
     return "" if answer.rc == 0 and answer.stdout.strip() else " ".join(answer.error_text().split()) or "no answer"
 
 

@@ -85,7 +85,7 @@ def another_build(lab: Lab, of: str, *lines: str) -> Iterator[str]:
 
 def test_upgrade_under_writes_and_its_way_back(tmp_path: Path) -> None:
     """Settings, roles and order come along; the way back tells what it would lose, and the original is whole."""
-    with service(tmp_path, "15", "17") as lab, lab.prober() as probe:
+    with service(tmp_path, "15", "17", dependent=True) as lab, lab.prober() as probe:
         project = lab.project
         project.sql("CREATE ROLE app LOGIN PASSWORD 'secret'")
         project.sql("ALTER SYSTEM SET work_mem = '7MB'")
@@ -108,6 +108,7 @@ def test_upgrade_under_writes_and_its_way_back(tmp_path: Path) -> None:
         assert [line.partition(" ")[0] for line in result["settings_left_out"]] == ["old_snapshot_threshold"]
         assert project.sql("SELECT rolpassword FROM pg_authid WHERE rolname = 'app'") == verifier
         assert_words(lab)
+        assert result["verification"]["logins_proved"] == ["web as app to postgres at db:5432"]
         originals = [copy["path"] for copy in result["copies"] if copy["role"] == "original"]
         assert originals == [str(project.directory / "postgres")]
         assert lab.run().ok()["changed"] is False
@@ -265,6 +266,24 @@ def test_upgrade_killed_at_every_step(tmp_path: Path) -> None:
         now_runs(lab)
         lab.assert_moved(probe)
         assert_words(lab)
+
+
+@pytest.mark.faults
+def test_an_image_that_lets_the_application_in_no_more_is_undone(tmp_path: Path) -> None:
+    """It starts, and answers us: by its own rules for logins, which leave the application out."""
+    rules = ["RUN echo 'local all all trust' > /rules.conf", 'CMD ["postgres", "-c", "hba_file=/rules.conf"]']
+    with (
+        service(tmp_path, "17", "17", dependent=True) as lab,
+        another_build(lab, "postgres:17", *rules) as reference,
+    ):
+        lab.project.sql("CREATE ROLE app LOGIN PASSWORD 'secret'")
+        lab.options["image"] = reference
+        lab.sources.clear()
+        with lab.prober() as probe:
+            refused = lab.run().refusal()
+            assert "web as app to postgres at db:5432" in refused
+            assert "secret" not in refused
+            lab.assert_not_moved(probe)
 
 
 @pytest.mark.faults

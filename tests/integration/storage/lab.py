@@ -42,6 +42,7 @@ DEPENDENT = """\
     image: selfhost-sandbox/mastodon-base
     entrypoint: [sleep, infinity]
     stop_signal: SIGKILL
+    environment: {{DATABASE_URL: "postgres://app:secret@db/postgres"}}
     restart: always
     tmpfs: [/data]
     depends_on: [{stores}]

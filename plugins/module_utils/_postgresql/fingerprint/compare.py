@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint.model import (
     DEFINITION,
     MATERIALIZED_VIEW,
@@ -21,6 +22,8 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fing
     Sequence,
     Table,
 )
+
+SHOWN = 20
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,14 @@ def compare(before: Fingerprint, after: Fingerprint) -> list[Difference]:
         if name not in before.databases and name not in before.skipped:
             found.append(Difference("", f"database {name}", "is new", False))
     return sorted(found, key=lambda difference: not difference.lost)
+
+
+def refuse_losses(before: Fingerprint, after: Fingerprint, what: str) -> None:
+    """Raise :class:`StatefulError`, its first words being ``what``, where something is not there any more."""
+    lost = [str(difference) for difference in compare(before, after) if difference.lost]
+    if lost:
+        more = f"; and {len(lost) - SHOWN} more" if len(lost) > SHOWN else ""
+        raise StatefulError(f"{what}: {'; '.join(lost[:SHOWN])}{more}.")
 
 
 def coverage(before: Fingerprint, after: Fingerprint) -> Coverage:

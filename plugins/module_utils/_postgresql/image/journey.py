@@ -27,7 +27,14 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.run imp
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.transfer import transfers_of_plan
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World
 
-TOLD = ("tables_compared", "rows_compared", "contents_compared", "indexes_rebuilt", "extensions_updated")
+TOLD = (
+    "tables_compared",
+    "rows_compared",
+    "contents_compared",
+    "indexes_rebuilt",
+    "extensions_updated",
+    "logins_proved",
+)
 """What the steps of an image change found out that a result says beside what is said of every move."""
 
 

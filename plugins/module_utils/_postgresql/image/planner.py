@@ -135,14 +135,30 @@ def steps_for(
     elif found.comparison.reindex or found.comparison.updates:
         order_back, refreshing = refresh_steps(transfer, refresh_args(found))
     steps += making + order_back
-    steps += stop_steps(found.findings.dependents, found.findings.stores, context)
-    steps += moving
+    remembering, comparing = _comparing_steps(found, transfer, identified_by)
+    *stopping, stop = stop_steps(found.findings.dependents, found.findings.stores, context)
+    steps += [*stopping, remembering, stop, *moving]
     if found.findings.rewrite.paths:
         steps.append(Step("rewrite", "rewrite the compose file", SWITCH, rewrite_args(request, transfer)))
     *starting, proving = start_steps(context, identified_by)
-    steps += [*starting, *refreshing, proving]
+    steps += [*starting, *refreshing, comparing, proving]
     steps += after_steps(found.findings.dependents, everything)
     return (*steps, *afterwards)
+
+
+def _comparing_steps(found: ImageFindings, transfer: Transfer, identified_by: str) -> tuple[Step, Step]:
+    """Return the last step before the stop, and the last before the proof: what is there is what was there."""
+    args = {
+        "transfer": transfer.as_dict(),
+        "applications": [container.id for group in found.findings.dependents for container in group],
+    }
+    remembering = Step("remember_service", f"remember what {transfer.service} holds", SWITCH, args)
+    more = {
+        "remembered_by": remembering.name,
+        "identified_by": identified_by,
+        "contents": transfer.strategy != DUMP,
+    }
+    return remembering, Step("compare_service", f"compare {transfer.service}", SWITCH, {**args, **more})
 
 
 def _rebuild_steps(

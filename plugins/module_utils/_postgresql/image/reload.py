@@ -15,7 +15,6 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Bind
-from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import globals as cluster_globals
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import (
     helpers,
@@ -24,7 +23,10 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql impo
     routes,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.basebackup import make_owned
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint.compare import compare, coverage
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint.compare import (
+    coverage,
+    refuse_losses,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint.model import Fingerprint
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint.take import ESTIMATED, take
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.bench import (
@@ -127,7 +129,8 @@ def reload(
         for statement in cluster_globals.superuser_statements(catalogue.globals):
             session.run(statement)
         after = take(session, rows=ESTIMATED, content=content, jobs=jobs)
-    refuse_losses(_as_it_can_be(before, brought.left_out, sides.new.server_version_num), after)
+    wanted = _as_it_can_be(before, brought.left_out, sides.new.server_version_num)
+    refuse_losses(wanted, after, "The new cluster lacks what the old one has")
     counted = brought.counts
     return Reloaded(
         left_out=brought.left_out,
@@ -153,10 +156,3 @@ def _as_it_can_be(before: Fingerprint, left_out: Collection[str], version: int) 
         for name, database in before.databases.items()
     }
     return replace(before, settings=settings, databases=databases)
-
-
-def refuse_losses(before: Fingerprint, after: Fingerprint) -> None:
-    """Raise :class:`StatefulError` where anything is not there any more."""
-    lost = [str(difference) for difference in compare(before, after) if difference.lost]
-    if lost:
-        raise StatefulError(f"The new cluster lacks what the old one has: {'; '.join(lost[:20])}.")

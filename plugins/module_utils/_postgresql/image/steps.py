@@ -16,6 +16,10 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.imag
     refresh,
     refresh_as_planned,
 )
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.unchanged import (
+    CompareService,
+    RememberService,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.way_back import ReturnToOriginal
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.store import postgresql_store
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.held import let_image_go
@@ -101,5 +105,7 @@ IMAGE_HANDLERS: dict[str, Handler[World]] = {
     "keep_image": KeepImage(),
     "refresh_service": RefreshService(),
     "order_back": OrderBack(),
+    "remember_service": RememberService(),
+    "compare_service": CompareService(),
     "analyze": Analyze(),
 }

@@ -1,0 +1,94 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The steps that prove that a service is after an image change what it was before: what it holds, and who gets in."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Evidence
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Step
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import logins
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint import model
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint.compare import refuse_losses
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint.take import ESTIMATED, take
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.store import postgresql_store
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.base import NothingToUndo
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.downtime import running_on
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.transfer import Transfer
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import durable
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World, the_container, transfer_of
+
+
+class RememberService(NothingToUndo):
+    """What the service holds and which applications it lets in, with these stopped and itself still serving.
+
+    args: ``transfer``, ``applications``: ids of the containers whose environments name logins. Where the server does
+    not serve any more (a run that was killed goes on), what an earlier run noted counts; without one nothing does.
+    """
+
+    def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
+        transfer = transfer_of(step)
+        serving = running_on(context.world, transfer, transfer.origin)
+        return None if serving else context.evidence.get(step.name, {"logins": [], "noted": False})
+
+    def apply(self, step: Step, context: Context[World]) -> Evidence:
+        transfer, engine = transfer_of(step), context.world.engine
+        server = the_container(context.world, transfer)
+        with postgresql_store(context.world).session(engine, server) as session:
+            found = take(session, rows=ESTIMATED)
+        durable.write_json_atomically(_path(transfer, context), model.as_dict(found))
+        let_in = [str(one) for one in _logins(step, context, server) if not logins.refusal(engine, server, one)]
+        return {"logins": let_in, "noted": True}
+
+
+class CompareService(NothingToUndo):
+    """Nothing is missing that was noted, and whoever was let in is let in, before any application starts.
+
+    args: ``transfer``, ``applications`` as above, ``remembered_by``: name of the step above, ``identified_by``: name of
+    the one that says which cluster shall serve, ``contents``: whether what it holds is compared; what was loaded from
+    a dump was, when nobody else reached it.
+    """
+
+    def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
+        return context.evidence.get(step.name)
+
+    def apply(self, step: Step, context: Context[World]) -> Evidence:
+        transfer, world = transfer_of(step), context.world
+        known = context.evidence.get(step.args["remembered_by"], {})
+        if not known.get("noted"):
+            return {"logins_proved": []}
+        server = the_container(world, transfer)
+        identity = context.evidence[step.args["identified_by"]]["identities"][transfer.name]
+        facts = transfer.facts_at_goal(identity)
+        world.store(transfer).wait_ready(world.engine, server.id, facts, world.ready_timeout)
+        self._refuse_other_logins(step, context, server, known["logins"])
+        if step.args["contents"]:
+            with open(_path(transfer, context), encoding="utf-8") as file:
+                before = model.from_dict(json.load(file))
+            with postgresql_store(world).session(world.engine, server) as session:
+                refuse_losses(before, take(session, rows=ESTIMATED), "The service lacks what it had before")
+        return {"logins_proved": list(known["logins"])}
+
+    @staticmethod
+    def _refuse_other_logins(step: Step, context: Context[World], server: Container, wanted: Sequence[str]) -> None:
+        there = {str(one): one for one in _logins(step, context, server)}
+        for name in wanted:
+            refused = logins.refusal(context.world.engine, server, there[name]) if name in there else ""
+            if refused:
+                raise StatefulError(f"The login of {name} was let in before, and is not any more: {refused}")
+
+
+def _logins(step: Step, context: Context[World], server: Container) -> list[logins.AppLogin]:
+    found = (context.world.engine.container(container_id) for container_id in step.args["applications"])
+    return logins.logins_of([one for one in found if one is not None], server)
+
+
+def _path(transfer: Transfer, context: Context[World]) -> str:
+    return os.path.join(context.operation.directory, f"{transfer.label}.fingerprint.json")
