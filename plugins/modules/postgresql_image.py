@@ -85,6 +85,15 @@ options:
         O(project_src) where the data is in a volume.
     type: str
     default: ""
+  dependents:
+    description:
+      - The services that are stopped while the image is changed, and started again after the proof, with all that
+        depends on them.
+      - V(auto) stands for those that depend on O(service) by the compose file; further ones, which use the database
+        without saying so there, are named beside it.
+    type: list
+    elements: str
+    default: [auto]
   backup:
     description:
       - V(auto) takes a physical backup where it can be verified by its manifest (13 and later), else a logical one that
@@ -263,6 +272,7 @@ ARGUMENTS = {
     "strategy": {"type": "str", "choices": [AUTO, *STRATEGIES], "default": AUTO},
     "verify": {"type": "str", "choices": [FAST, FULL], "default": FAST},
     "source": {"type": "str", "default": ""},
+    "dependents": {"type": "list", "elements": "str", "default": [AUTO]},
     "backup": {"type": "str", "choices": ["auto", "physical", "logical"], "default": "auto"},
 }
 
@@ -277,7 +287,14 @@ def main() -> None:
         mounts = (MountRequest(params["service"], source, written=source),) if source else ()
         # How the copy is made is ours to choose; the strategy that is asked for is the one of the image change.
         storage = request_from({**params, "strategy": AUTO, "pin_images": False}, project, mounts)
-        return ImageRequest(storage, params["service"], params["image"], params["strategy"], params["verify"])
+        return ImageRequest(
+            storage,
+            params["service"],
+            params["image"],
+            params["strategy"],
+            params["verify"],
+            tuple(params["dependents"]),
+        )
 
     def work() -> dict[str, Any]:
         require_libraries_of_stores()
@@ -287,7 +304,7 @@ def main() -> None:
                 connect=lambda: connect_world(params, stores),
                 operations=OperationStore(operations_directory(params)),
                 handlers=HANDLERS,
-                journey=ImageJourney(params["service"], request),
+                journey=ImageJourney(params["service"], tuple(params["dependents"]), request),
                 check_mode=module.check_mode,
                 stop_before="switch" if params["stop_before"] == "switch" else "",
             )

@@ -251,9 +251,17 @@ def _of_rewrite(files: ProjectFiles, rewrite: Rewrite, mounts: Sequence[Mount], 
     ]
 
 
-def dependents_of(project: Project, services: Sequence[str]) -> tuple[tuple[StoppedContainer, ...], ...]:
-    """Return the running containers that depend on ``services``, in groups that can stop at once, outermost first."""
-    names = [name for name in project.config.dependents_of(services) if name not in services]
+def dependents_of(
+    project: Project, services: Sequence[str], *, further: Sequence[str] = (), by_file: bool = True
+) -> tuple[tuple[StoppedContainer, ...], ...]:
+    """Return the running containers that depend on ``services``, in groups that can stop at once, outermost first.
+
+    ``further`` services are among them, with all that depends on those; ``by_file`` leaves out what only the compose
+    file says of ``services``.
+    """
+    roots = [*(services if by_file else ()), *further]
+    found = {*project.config.dependents_of(roots), *further} - set(services)
+    names = [*project.config.stop_order(found)]
     groups: list[tuple[StoppedContainer, ...]] = []
     left = list(names)
     while left:

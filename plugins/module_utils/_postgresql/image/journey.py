@@ -16,7 +16,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model im
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import Operation, OperationStore
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image import plan_text, planner, preflight
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.model import ImageRequest
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.model import AUTO, ImageRequest
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.survey import data_of, survey
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage import report as of_moves
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.find import with_sources
@@ -54,10 +54,12 @@ class ImageJourney:
     """A service runs another image with the same data. Meets ``run.Journey``."""
 
     service: str
+    dependents: tuple[str, ...]
     make_request: Callable[[Project], ImageRequest]
 
     def observe(self, world: World, operations: OperationStore) -> Observed:
-        project = observe_project(world.engine, world.compose, [self.service])
+        named = [name for name in self.dependents if name != AUTO]
+        project = observe_project(world.engine, world.compose, [self.service, *named])
         request = self.make_request(project)
         mounts = with_sources(request.storage.mounts, project.working_dir)
         request = replace(request, storage=replace(request.storage, mounts=tuple(mounts)))

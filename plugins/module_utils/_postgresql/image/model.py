@@ -225,7 +225,8 @@ class ImageRequest:
     ``storage`` is the same request in the words of a move: its one mount is the
     wanted place of an upgraded cluster, ``source`` absolute. ``strategy`` is one
     of ours. ``image`` is the reference as it is to stand in the file. ``verify``: ``fast`` compares rows by their
-    number, ``full`` by their content, where another cluster is made.
+    number, ``full`` by their content, where a dump is loaded. ``dependents`` are the services that stop for it, and
+    ``auto`` those that the compose file says.
     """
 
     storage: Request
@@ -233,6 +234,7 @@ class ImageRequest:
     image: str
     strategy: str = AUTO
     verify: str = FAST
+    dependents: tuple[str, ...] = (AUTO,)
 
 
 @dataclass(frozen=True)
