@@ -79,10 +79,15 @@ def plan_commit(
             next_command="wait, or set min_age_days: 0",
         )
     roles = ("original", "backup") if with_backups else ("original",)
+    # What was the original is in use again once the change was rolled back.
+    in_use = {t.origin.path for t in transfers_of_plan(operation.plan)} if history.state == ROLLED_BACK else set()
     copies = [
         copy
         for copy in history.copies()
-        if copy.role in roles and copy.protected != WHERE_OPTIONS_POINT and os.path.lexists(copy.path)
+        if copy.role in roles
+        and copy.path not in in_use
+        and copy.protected != WHERE_OPTIONS_POINT
+        and os.path.lexists(copy.path)
     ]
     return Removal(tuple(copies))
 

@@ -143,6 +143,11 @@ def test_the_layout_of_18_and_a_way_back_without_writes(tmp_path: Path) -> None:
         lab.assert_seed()
         kept = [copy["path"] for copy in result["copies"] if copy["role"] == "original"]
         assert kept == [str(lab.project.directory / "postgres")]
+        # Of the change that was rolled back the backup is left, and of the roll back the new cluster.
+        freed = lab.end("committed", id=result["operation"], remove_backups=True).ok()
+        assert [copy["role"] for copy in freed["removed"]] == ["backup"]
+        assert [copy["path"] for copy in lab.end("committed").ok()["removed"]] == [str(lab.sources["db"])]
+        lab.assert_seed()
 
 
 @pytest.mark.parametrize("moments", [["in"], pytest.param(MOMENTS, marks=pytest.mark.faults)])

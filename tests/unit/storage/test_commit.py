@@ -20,6 +20,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._errors import I
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import (
     COMMITTED,
     DONE,
+    ROLLED_BACK,
     Copy,
     Goal,
     Plan,
@@ -31,6 +32,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.commit 
     plan_commit,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.copies import WHERE_OPTIONS_POINT
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.transfer import transfers_of_plan
 from tests.support import fake_store
 from tests.support.dying import KINDS
 from tests.support.storage_lab import Lab
@@ -159,3 +161,15 @@ def test_what_the_options_of_a_volume_point_to_is_never_removed(tmp_path: Path) 
     operation: Any = SimpleNamespace(id="op", history=lambda: history)
     removal = plan_commit(operation, None, min_age_days=0, with_backups=True)
     assert [Path(copy.path).name for copy in removal.copies] == ["retained", "backup"]
+
+
+def test_what_was_the_original_is_in_use_again_after_a_roll_back(moved: tuple[Lab, Operation]) -> None:
+    """An image change keeps it where it is; what it left elsewhere goes."""
+    _lab, operation = moved
+    (transfer,) = [one for one in transfers_of_plan(operation.plan) if one.service == "db"]
+    Path(transfer.origin.path).mkdir(exist_ok=True)
+    kept = original(operation)
+    copies = (Copy("original", "db", transfer.origin.path, "now"), Copy("original", "db", str(kept), "now"))
+    history = SimpleNamespace(state=ROLLED_BACK, changed_at=time.time(), copies=lambda: copies)
+    ended: Any = SimpleNamespace(id="op", history=lambda: history, plan=operation.plan)
+    assert [copy.path for copy in planned(ended).copies] == [str(kept)]

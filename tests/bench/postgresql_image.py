@@ -1,0 +1,150 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A cluster goes from Postgres 13 to 17: by pg_upgrade, by our dump, and by ``pg_dumpall | psql`` by hand.
+
+One run, the same data, interleaved rounds, the original kept by each way.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+
+from tests.bench.ground import (
+    GIGABYTES,
+    LARGE,
+    ROUNDS,
+    Figures,
+    bench_project,
+    gap,
+    last_operation,
+    load,
+    module,
+    show,
+    write,
+)
+from tests.sandbox import images
+from tests.sandbox.engine import up
+from tests.sandbox.projects import Project
+
+OLD, NEW = "13", "17"
+TARGETS = {
+    "pg_upgrade_vs_dumpall": "≥ 8",
+    "pg_upgrade_large_vs_small": "about 1",
+    "dump_vs_dumpall": "≥ 1.3",
+}
+
+
+def measure(part: str) -> None:
+    """Measure, print, write."""
+    engine = up()
+    images.ensure([f"postgres:{OLD}", f"postgres:{NEW}"])
+    figures = Figures()
+    layout = {"postgres": OLD, "bind_mounts": True}
+    with (
+        bench_project(engine, "small", GIGABYTES, **layout) as small,
+        bench_project(engine, "large", LARGE, **layout) as large,
+    ):
+        for number in range(ROUNDS):
+            print(f"Round {number + 1} of {ROUNDS}", flush=True)
+            one_round(small, large, figures)
+    report(part, figures)
+
+
+def one_round(small: Project, large: Project, figures: Figures) -> None:
+    """Take every way once. The project that is not measured is stopped: its server would take part."""
+    large.compose("stop")
+    changed_and_back(small, "pg_upgrade", "pg_upgrade", figures)
+    changed_and_back(small, "dump", "dump", figures)
+    by_hand_and_back(small, figures)
+    small.compose("stop")
+    large.compose("start")
+    large.wait_ready()
+    changed_and_back(large, "pg_upgrade", "pg_upgrade_large", figures)
+    small.compose("start")
+    small.wait_ready()
+
+
+def changed_and_back(project: Project, strategy: str, way: str, figures: Figures) -> None:
+    """Take a way, and go back to the original, without what the writer wrote since: it would be missed later."""
+    with load(project):
+        figures.add(way, gap(project, lambda: change(project, strategy, figures)))
+    module(project, "operation", project=project.name, state="rolled_back", backup="none", discard_writes=True)
+    # The roll back left the new cluster behind, and the change its backup.
+    module(project, "operation", project=project.name, state="committed")
+    module(project, "operation", id=last_operation(project), state="committed", remove_backups=True)
+    project.wait_ready()
+    project.sql("DROP TABLE IF EXISTS sandbox_probe")
+
+
+def change(project: Project, strategy: str, figures: Figures) -> None:
+    result = module(
+        project,
+        "postgresql_image",
+        figures=figures,
+        project_src=str(project.directory),
+        service="db",
+        image=images.ref(f"postgres:{NEW}"),
+        strategy=strategy,
+        max_downtime=0,
+    )
+    print(f"    of which inside the module: {result['downtime_seconds']:.3f} s", flush=True)
+
+
+def by_hand_and_back(project: Project, figures: Figures) -> None:
+    """Do what the guides say, with a new server beside the old one, so that the dump need not lie on the disk.
+
+    The application is stopped first, or what it writes would be missing; from then on it is down.
+    """
+    beside, data = f"{project.name}-by-hand", project.directory / f"postgres{NEW}"
+    docker = project.engine.docker
+    docker(
+        "run", "-d", "--name", beside, "--network", f"{project.name}_default", "-e", "POSTGRES_HOST_AUTH_METHOD=trust",
+        "-v", f"{data}:/var/lib/postgresql/data", images.ref(f"postgres:{NEW}"),
+    )  # fmt: skip
+    try:
+        wait_for(project, beside)
+        began = time.monotonic()  # whoever is careful has the new server ready before the application stops
+        piped = docker(
+            "exec", beside, "sh", "-ec",
+            "pg_dumpall -h db -U postgres | psql -q -U postgres -d postgres >/dev/null 2>/tmp/said;"
+            " psql -U postgres -d postgres -Atc 'CHECKPOINT; SELECT count(*) FROM bulk'",
+        )  # fmt: skip
+        figures.add("dumpall", time.monotonic() - began)
+        if piped.split()[-1] != project.sql("SELECT count(*) FROM bulk").strip():
+            raise SystemExit(f"the dump by hand did not bring everything: {piped}")
+    finally:
+        docker("rm", "-f", "-v", beside, check=False)
+        shutil.rmtree(data, ignore_errors=True)
+
+
+def wait_for(project: Project, container: str) -> None:
+    """Wait until a new server answers by the network, which it does once its first start is over."""
+    for _attempt in range(600):
+        answer = project.engine.docker("exec", container, "pg_isready", "-h", container, "-U", "postgres", check=False)
+        if "accepting" in answer:
+            return
+        time.sleep(0.1)
+    raise SystemExit(f"{container} does not answer")
+
+
+def report(part: str, figures: Figures) -> None:
+    upgrade = figures.median("pg_upgrade")
+    found = {
+        "pg_upgrade_vs_dumpall": figures.median("dumpall") / upgrade,
+        "pg_upgrade_large_vs_small": figures.median("pg_upgrade_large") / upgrade,
+        "dump_vs_dumpall": figures.median("dumpall") / figures.median("dump"),
+    }
+    rounded = {name: round(value, 2) for name, value in found.items()}
+    show(figures, rounded, TARGETS)
+    print(f"\n  pg_upgrade {upgrade:.2f} s (to reach: ≤ 3)")
+    print(f"  peak memory of the module's processes {figures.peak_rss_mb:.0f} MB")
+    write(
+        part,
+        figures,
+        rounded,
+        pg_upgrade_downtime_s=round(upgrade, 3),
+        peak_rss_mb=round(figures.peak_rss_mb, 1),
+    )
