@@ -68,6 +68,8 @@ class Connection:
 
 
 DEFAULT_HOST = "unix:///var/run/docker.sock"
+END_AFTER_OUTPUT = 10.0
+END_POLL = 0.005
 
 
 def connect(connection: Connection) -> DockerEngine:
@@ -266,10 +268,24 @@ class DockerEngine:
                 out, err = self._client.exec_start(made["Id"], demux=True)
             else:
                 out, err = self._exec_with_stdin(made["Id"], stdin)
-            rc = self._client.exec_inspect(made["Id"])["ExitCode"]
+            rc = self._exit_code(made["Id"])
         except docker.errors.APIError as error:
             raise _refused(f"run {argv[0]} in", container_id, error) from error
-        return ExecResult(argv=argv, rc=int(rc if rc is not None else -1), stdout=out or b"", stderr=err or b"")
+        return ExecResult(argv=argv, rc=rc, stdout=out or b"", stderr=err or b"")
+
+    def _exit_code(self, exec_id: str) -> int:
+        """Return how a program ended whose output has ended; the engine may come to know of the end a little later.
+
+        -1 where it goes on without an output, or where nobody knows, as of a container that was killed.
+        """
+        ends = time.monotonic() + END_AFTER_OUTPUT
+        while True:
+            found = self._client.exec_inspect(exec_id)
+            if found["ExitCode"] is not None and not found["Running"]:
+                return int(found["ExitCode"])
+            if not found["Running"] or time.monotonic() >= ends:
+                return -1
+            time.sleep(END_POLL)
 
     def _exec_with_stdin(self, exec_id: str, stdin: bytes) -> tuple[bytes, bytes]:
         stream: Any = self._client.exec_start(exec_id, socket=True)

@@ -130,17 +130,6 @@ def carry_configuration(bench: Bench, cluster: Cluster, source: str) -> list[con
     return configuration.leave_out_unknown(directory, ask, bench.seen(directory))
 
 
-def recover(bench: Bench) -> None:
-    """Have the old server end the recovery of ``old``, as a primary, and shut it down.
-
-    A standby that was stopped is no primary that was shut down, and pg_upgrade wants one. A single user's server
-    recovers, finds no command to carry out, and ends with a shutdown checkpoint.
-    """
-    single = bench.helper(bench.old_image_id, "postgres", "--single", "-D", bench.seen(bench.old), "template1")
-    helpers.must_succeed(helpers.run(bench.engine, single, timeout=HOURS), "The recovery of the copy")
-    shutdown.prove_shut_down(bench.old)
-
-
 def make_bare(bench: Bench, cluster: Cluster) -> None:
     """Give ``old``, which only pg_upgrade starts, a configuration of its own."""
     settings = {

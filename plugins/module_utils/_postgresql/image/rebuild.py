@@ -158,9 +158,10 @@ class Upgrade(Rebuild):
         if known["foreign_options"]:
             with working.served(bench, cluster, bench.old_image_id, bench.old) as session:
                 take_out(session, cluster)
-        elif step.args["copied_by"] == REPLICA:
-            working.recover(bench)
-        upgrade.upgrade(bench, cluster, Programs(**known["programs"]))
+        # What was served was recovered by that.
+        recover = step.args["copied_by"] == REPLICA and not known["foreign_options"]
+        version = Sides.from_dict(step.args["sides"]).new.server_version_num
+        upgrade.upgrade(bench, cluster, Programs(**known["programs"]), version=version, recover=recover)
         planned = step.args["refresh"]
         if not planned["order_changed"] and not planned["updates"]:
             return {}

@@ -30,6 +30,15 @@ _NAMED_FILE = re.compile(re.escape(WORK) + r"[^\s\"']+\.(?:txt|log)")
 # As the first process of its container, pg_upgrade would be handed the orphans of the servers that it starts, and takes
 # the end of one for that of a job of its own: it goes on while a database is still being restored.
 CHILD_OF_A_SHELL = ("sh", "-c", '"$@"; exit $?', "sh")
+# A standby that was stopped is no primary that was shut down, and pg_upgrade wants one. A single user's server
+# recovers, finds no command to carry out, and ends with a shutdown checkpoint. In the same container, because each
+# one that is started takes a third of a second.
+CHILD_THAT_FOLLOWS_A_RECOVERY = (
+    "sh",
+    "-c",
+    '"$0" --single -D "$1" template1 </dev/null || exit 1; shift; "$@"; exit $?',
+)
+FIRST_WITHOUT_SYNC = 160000
 
 
 def check(bench: Bench, container: Container, cluster: Cluster, programs: Programs, login: Login, source: str) -> None:
@@ -54,7 +63,7 @@ def check(bench: Bench, container: Container, cluster: Cluster, programs: Progra
         Bind(programs.root, TARGET),
     )
     secrets = {"PGPASSWORD": login.password} if login.password else {}
-    argv = (*_pg_upgrade(bench, cluster, programs, cluster.data_directory), "--check")
+    argv = (*CHILD_OF_A_SHELL, *_pg_upgrade(bench, cluster, programs, cluster.data_directory), "--check")
     helper = bench.helper(bench.image_id, *argv, binds=binds, **secrets)
     finished = helpers.run(bench.engine, helper, timeout=10 * MINUTES)
     if finished.rc != 0:
@@ -64,10 +73,17 @@ def check(bench: Bench, container: Container, cluster: Cluster, programs: Progra
         )
 
 
-def upgrade(bench: Bench, cluster: Cluster, programs: Programs) -> None:
-    """Run pg_upgrade from ``old``, which cannot be started afterwards, to ``new``."""
-    argv = _pg_upgrade(bench, cluster, programs, bench.seen(bench.old))
-    helper = bench.helper(bench.image_id, *argv, "--link", binds=(Bind(programs.root, TARGET),))
+def upgrade(bench: Bench, cluster: Cluster, programs: Programs, *, version: int, recover: bool) -> None:
+    """Run pg_upgrade from ``old``, which cannot be started afterwards, to ``new``, of ``version`` (server_version_num).
+
+    ``recover``: whether ``old`` is a standby that was stopped. Nothing is on the disk for certain before the caller
+    has written it down.
+    """
+    old = bench.seen(bench.old)
+    shell = (*CHILD_THAT_FOLLOWS_A_RECOVERY, f"{programs.bin_directory}/postgres", old) if recover else CHILD_OF_A_SHELL
+    unsynced = ("--no-sync",) if version >= FIRST_WITHOUT_SYNC else ()
+    argv = (*shell, *_pg_upgrade(bench, cluster, programs, old), "--link", *unsynced)
+    helper = bench.helper(bench.image_id, *argv, binds=(Bind(programs.root, TARGET),))
     finished = helpers.run(bench.engine, helper, timeout=12 * HOURS)
     if finished.rc != 0:
         raise StatefulError(
@@ -81,7 +97,6 @@ def _pg_upgrade(bench: Bench, cluster: Cluster, programs: Programs, old: str) ->
     if cluster.shared_preload_libraries:
         options["shared_preload_libraries"] = f"'{cluster.shared_preload_libraries}'"
     return (
-        *CHILD_OF_A_SHELL,
         "pg_upgrade",
         *("-b", programs.bin_directory, "-d", old, "-D", bench.seen(bench.new), "-U", cluster.superuser),
         *("-j", str(min(4, os.cpu_count() or 1))),

@@ -1,0 +1,48 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""How a program in a container ended is known a moment after its output has ended, and is waited for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine import docker as engine_docker
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.docker import DockerEngine
+
+RUNS = {"Running": True, "ExitCode": None}
+
+
+class Client:
+    """Answers an exec as the engine does, with one inspection after the other and the last one for ever."""
+
+    def __init__(self, *inspections: dict[str, Any]) -> None:
+        self._inspections = list(inspections)
+
+    def exec_create(self, *_args: Any, **_more: Any) -> dict[str, str]:
+        return {"Id": "one"}
+
+    def exec_start(self, _exec_id: str, **_more: Any) -> tuple[bytes, bytes]:
+        return b"en_US.utf8\n", b""
+
+    def exec_inspect(self, _exec_id: str) -> dict[str, Any]:
+        return self._inspections.pop(0) if len(self._inspections) > 1 else self._inspections[0]
+
+
+def rc_of(*inspections: dict[str, Any]) -> int:
+    engine = DockerEngine(Client(*inspections))  # type: ignore[arg-type]
+    return engine.execute("container", ("locale", "-a")).rc
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_the_end_is_waited_for(code: int) -> None:
+    assert rc_of(RUNS, RUNS, {"Running": False, "ExitCode": code}) == code
+
+
+def test_an_end_that_nobody_knows_is_no_success(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert rc_of({"Running": False, "ExitCode": None}) == -1
+    monkeypatch.setattr(engine_docker, "END_AFTER_OUTPUT", 0.02)
+    assert rc_of(RUNS) == -1
