@@ -13,12 +13,12 @@ MAKEFLAGS += --no-builtin-rules
 VENV := .venv
 READY := $(VENV)/.ready
 CI := $(VENV)/bin/python -m tests.tools.ci
-STAGES := sanity unit integration molecule docs build
+STAGES := sanity unit integration molecule molecule-postgresql-image docs build
 
 .PHONY: help venv lint test test-matrix test-faults bench demo demo-clean clean $(STAGES)
 
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-25s %s\n", $$1, $$2 }' Makefile
 
 venv: $(READY) ## The tool chain in .venv, with the best Python of this machine
 
@@ -40,6 +40,9 @@ integration: $(READY) ## pytest tests/integration on the sandbox's engine
 
 molecule: $(READY) ## The molecule scenario: a server in a container, reached over ssh
 	@$(CI) molecule -- $(ARGS)
+
+molecule-postgresql-image: $(READY) ## The same, with another Postgres image for a Mastodon
+	@$(CI) molecule-postgresql-image -- $(ARGS)
 
 docs: $(READY) ## Check the modules' and roles' documentation
 	@$(CI) docs -- $(ARGS)

@@ -22,8 +22,8 @@ from typing import Any
 from tests.sandbox.engine import Engine
 from tests.sandbox.prober import Prober
 from tests.sandbox.projects import Project, simple_project
+from tests.tools import tree
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 GIGABYTES = float(os.environ.get("BENCH_GB", "2"))
 LARGE = float(os.environ.get("BENCH_LARGE_GB", str(4 * GIGABYTES)))
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "3"))
@@ -125,7 +125,7 @@ def module(host: Project, name: str, *, figures: Figures | None = None, **option
         [sys.executable, "-m", source],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        env={**os.environ, **host.engine.env, "PYTHONPATH": str(ROOT / "build/tree")},
+        env={**os.environ, **host.engine.env, "PYTHONPATH": str(tree.link())},
     )
     assert child.stdin is not None
     assert child.stdout is not None
@@ -171,5 +171,5 @@ def write(part: str, figures: Figures, ratios: Mapping[str, float], **more: Any)
         "ratios": dict(ratios),
         **more,
     }
-    (ROOT / "build").mkdir(exist_ok=True)
-    (ROOT / "build" / f"bench-{part}.json").write_text(json.dumps(written, indent=1) + "\n")
+    tree.BUILD.mkdir(exist_ok=True)
+    (tree.BUILD / f"bench-{part}.json").write_text(json.dumps(written, indent=1) + "\n")

@@ -20,7 +20,6 @@ from tests.bench.ground import (
     GIGABYTES,
     LARGE,
     PLACE,
-    ROOT,
     ROUNDS,
     Figures,
     bench_project,
@@ -35,6 +34,7 @@ from tests.sandbox import images
 from tests.sandbox._base import run
 from tests.sandbox.engine import up
 from tests.sandbox.projects import Project
+from tests.tools import tree
 
 STRATEGIES = ("rename", "replica", "copy")
 
@@ -150,7 +150,7 @@ def idle_run(project: Project) -> float:
 
 def compare_copying(figures: Figures) -> None:
     """Compare the copying pass of a warm copy, and its proof, with ``cp -a`` of the same directory."""
-    sys.path.insert(0, str(ROOT / "build/tree"))
+    sys.path.insert(0, str(tree.link()))
     from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import copy, durable, prove
 
     source = PLACE / "small" / "project" / "postgres"

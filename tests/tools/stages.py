@@ -97,6 +97,18 @@ def python_stage(version: str, without: tuple[str, ...] = ()) -> Stage:
     )
 
 
+def _molecule(name: str, scenario: str, *, on_request: bool = False) -> Stage:
+    return Stage(
+        name,
+        ((PYTHON, "-m", "molecule", "test", "--scenario-name", scenario),),
+        after=("images", "build"),
+        env={"ANSIBLE_COLLECTIONS_PATH": str(tree.BUILD / "installed")},
+        # Hundreds of tasks over ssh: on a machine that is busy otherwise it takes a quarter of an hour.
+        limit=1800,
+        on_request=on_request,
+    )
+
+
 # In the order of their worth: where two could start, the upper one does.
 STAGES = (
     Stage("ruff", ((PYTHON, "-m", "ruff", "check", "."), (PYTHON, "-m", "ruff", "format", "--check", "."))),
@@ -118,14 +130,7 @@ STAGES = (
         limit=3000,
     ),
     # One task after the other over ssh: what comes below it uses every processor.
-    Stage(
-        "molecule",
-        ((PYTHON, "-m", "molecule", "test", "--scenario-name", "default"),),
-        after=("images", "build"),
-        env={"ANSIBLE_COLLECTIONS_PATH": str(tree.BUILD / "installed")},
-        # Hundreds of tasks over ssh: on a machine that is busy otherwise it takes a quarter of an hour.
-        limit=1800,
-    ),
+    _molecule("molecule", "default"),
     Stage(
         "sanity",
         (
@@ -156,6 +161,7 @@ STAGES = (
         counts=f"build/units/{tree.PACKAGE}/tests/output/junit/*.xml",
     ),
     python_stage(pythons.SUPPORTED[0], ONCE),
+    _molecule("molecule-postgresql-image", "postgresql_image", on_request=True),
     Stage(
         "faults",
         (_pytest("faults", "tests/integration", "-m", "faults or matrix", "--timeout=1800", *PARALLEL),),

@@ -6,81 +6,24 @@
 
 from __future__ import annotations
 
-import contextlib
-import secrets
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tests.integration.image.lab import (
+    DB,
+    MOMENTS,
+    another_build,
+    around,
+    assert_words,
+    build,
+    image_id,
+    now_runs,
+    service,
+)
 from tests.integration.image_lab import image_lab
-from tests.integration.storage.lab import Lab, laid_out
+from tests.integration.storage.lab import Lab
 from tests.sandbox import images
-
-DB = "db:/var/lib/postgresql/data"
-MOMENTS = ["before", "in", "after"]
-WORDS = "'a b', 'ab', 'a-b', 'A', 'b', 'é', 'z'"
-
-
-@contextlib.contextmanager
-def service(tmp_path: Path, major: str, wanted: str, **more: Any) -> Iterator[Lab]:
-    """Run a service of one image, filled, that shall run another one; ``wanted`` is a reference or one of ours."""
-    image = wanted if "/" in wanted else images.ref(f"postgres:{wanted}")
-    options = {"service": "db", "image": image, **more.pop("options", {})}
-    major_wanted = wanted.rpartition(":")[2].partition("-")[0]
-    more.setdefault("bind_mounts", True)
-    with laid_out(
-        tmp_path, services=["db"], postgres=major, module="postgresql_image", options=options,
-        sources={"db": tmp_path / "project" / f"postgres{major_wanted}"}, **more,
-    ) as lab:  # fmt: skip
-        lab.project.sql(f"CREATE TABLE words (w text PRIMARY KEY); INSERT INTO words SELECT unnest(ARRAY[{WORDS}])")
-        yield lab
-
-
-def image_id(lab: Lab, reference: str) -> str:
-    return str(lab.engine.api(f"/images/{reference}/json")["Id"])
-
-
-def around(lab: Lab) -> tuple[list[str], str]:
-    """Return what lies in the project's directory, and its compose file; the server writes to its own all the time."""
-    directory = lab.project.directory
-    return sorted(path.name for path in directory.iterdir()), (directory / "docker-compose.yml").read_text()
-
-
-def now_runs(lab: Lab) -> None:
-    """Note that the wanted image is the one to run from now on, and the wanted directory the one to mount."""
-    lab.images["db"] = image_id(lab, lab.options["image"])
-
-
-def assert_words(lab: Lab) -> None:
-    """Assert that the index finds each word, and that its order is the server's own."""
-    found = lab.project.sql(
-        "SET enable_seqscan = off; SET enable_sort = off;"
-        "SELECT string_agg(w, '|') FROM (SELECT w FROM words ORDER BY w) x"
-    )
-    sorted_anew = lab.project.sql("SELECT string_agg(w, '|' ORDER BY w) FROM (SELECT w || '' AS w FROM words) x")
-    assert found == sorted_anew
-    assert lab.project.sql("SELECT count(*) FROM words WHERE w = 'a-b'").strip() == "1"
-
-
-def build(lab: Lab, of: str, reference: str, *lines: str) -> None:
-    """Build an image on one of ours, and give it the name ``reference``, which another one may have had."""
-    context = lab.directory / "build"
-    context.mkdir(exist_ok=True)
-    (context / "Dockerfile").write_text("\n".join([f"FROM {images.ref(of)}", *lines]))
-    lab.engine.docker("build", "-q", "-t", reference, str(context))
-
-
-@contextlib.contextmanager
-def another_build(lab: Lab, of: str, *lines: str) -> Iterator[str]:
-    """Build an image of the same major that is another one, and remove it at the end."""
-    reference = f"selfhost-sandbox/built:{secrets.token_hex(4)}"
-    build(lab, of, reference, f"LABEL build={reference}", *lines)
-    try:
-        yield reference
-    finally:
-        lab.engine.docker("rmi", "-f", reference, check=False)
 
 
 def test_upgrade_under_writes_and_its_way_back(tmp_path: Path) -> None:

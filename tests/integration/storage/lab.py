@@ -475,3 +475,17 @@ def remove(project: projects.Project) -> None:
     for name in engine.docker("images", "--format", "{{.Repository}}:{{.Tag}}", KEPT_IMAGES).splitlines():
         if name.startswith(f"{KEPT_IMAGES}:{project.name}-"):
             engine.docker("rmi", name)
+
+
+def fill(place: Path) -> Path:
+    """Leave not one free block below ``place``."""
+    filler = place / "filler"
+    with filler.open("wb", buffering=0) as handle:
+        end, size = 0, os.statvfs(place).f_bfree * os.statvfs(place).f_frsize
+        while size >= 1024:
+            try:
+                os.posix_fallocate(handle.fileno(), end, size)
+                end += size
+            except OSError:
+                size //= 2
+    return filler

@@ -17,7 +17,7 @@ import pytest
 from tests.sandbox.isolated import IsolatedEngine
 from tests.sandbox.loopfs import loopfs
 
-from .lab import DEPENDENT, OPERATION_LABEL, Lab, laid_out, wait_until
+from .lab import DEPENDENT, OPERATION_LABEL, Lab, fill, laid_out, wait_until
 
 DB = "db:/var/lib/postgresql/data"
 
@@ -155,20 +155,6 @@ def test_target_file_system_is_full(tmp_path: Path, step: str, services: list[st
             with lab.prober() as again:
                 lab.run().ok()
                 lab.assert_moved(again)
-
-
-def fill(place: Path) -> Path:
-    """Leave not one free block below ``place``."""
-    filler = place / "filler"
-    with filler.open("wb", buffering=0) as handle:
-        end, size = 0, os.statvfs(place).f_bfree * os.statvfs(place).f_frsize
-        while size >= 1024:
-            try:
-                os.posix_fallocate(handle.fileno(), end, size)
-                end += size
-            except OSError:
-                size //= 2
-    return filler
 
 
 def test_container_that_does_not_stop_in_time(tmp_path: Path) -> None:

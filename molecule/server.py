@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Make and remove the scenario's server: ``python molecule/default/server.py create|destroy``."""
+"""Make and remove the server of a scenario: ``python molecule/server.py create|destroy SCENARIO``."""
 
 from __future__ import annotations
 
@@ -13,9 +13,12 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from tests.sandbox import images  # noqa: E402
@@ -24,17 +27,40 @@ from tests.sandbox.projects import mastodon_project  # noqa: E402
 from tests.sandbox.server import Server, ssh_key  # noqa: E402
 
 # One a checkout: two of them on one machine do not remove each other's.
-NAME = "sfs-server-molecule-" + hashlib.sha256(str(ROOT).encode()).hexdigest()[:8]
-IMAGES = ("postgres:17", "redis:8", "mastodon-base:latest")
+APPLICATION = ("redis:8", "mastodon-base:latest")
 LIBRARIES = ("docker", "psycopg[binary]", "PyYAML")
 WHEELS = "/srv/wheels"
 CHECKOUT = "/home/mastodon/live"
 
 
-def create() -> dict[str, object]:
+@dataclass(frozen=True)
+class Scenario:
+    """The images that the server gets, and the checkout of Mastodon that lies on it."""
+
+    images: tuple[str, ...]
+    checkout: Mapping[str, Any]
+
+
+SCENARIOS = {
+    # As of the era whose file has the mounts, commented out.
+    "default": Scenario(("postgres:17", *APPLICATION), {"era": "v1.4"}),
+    # As it is today, but for the major: musl, a bind mount that is named for the major, logins by trust.
+    "postgresql_image": Scenario(
+        ("postgres:15-alpine", "postgres:17", *APPLICATION),
+        {"era": "v4.3", "persisted": True, "postgres": "15-alpine"},
+    ),
+}
+
+
+def name_of(scenario: str) -> str:
+    """Return the name of a scenario's server, one for each working copy."""
+    return f"sfs-server-{scenario.replace('_', '-')}-" + hashlib.sha256(str(ROOT).encode()).hexdigest()[:8]
+
+
+def create(name: str) -> dict[str, object]:
     """Start the server, bring along what it will need, and say how it is reached."""
-    server = Server(NAME)
-    built = images.ensure(("server:trixie", *IMAGES), server.engine)
+    server, scenario = Server(name_of(name)), SCENARIOS[name]
+    built = images.ensure(("server:trixie", *scenario.images), server.engine)
     server.stop()
     server.start()
     # A server of one file system, as most are: the container's own root would be refused as the place of a database.
@@ -46,8 +72,7 @@ def create() -> dict[str, object]:
         server.load_image(image.ref)
     put(server, wheels(server), WHEELS)
     with tempfile.TemporaryDirectory() as folder:
-        # As of the era whose file has the mounts, commented out.
-        mastodon_project(Path(folder), era="v1.4", name="sfs-live", engine=server.engine)
+        mastodon_project(Path(folder), name="sfs-live", engine=server.engine, **scenario.checkout)
         # The name is the directory's, as in every checkout.
         (Path(folder) / ".env").unlink(missing_ok=True)
         put(server, Path(folder), CHECKOUT)
@@ -88,17 +113,17 @@ def put(server: Server, folder: Path, target: str) -> None:
     subprocess.run(unpack, input=buffer.getvalue(), check=True)
 
 
-def main(verb: str) -> int:
+def main(verb: str = "", scenario: str = "") -> int:
     """Run one verb; ``create`` prints JSON."""
-    if verb == "create":
-        json.dump(create(), sys.stdout)
-    elif verb == "destroy":
-        Server(NAME).stop()
-    else:
-        sys.stderr.write(f"no such verb: {verb}\n")
+    if scenario not in SCENARIOS or verb not in ("create", "destroy"):
+        sys.stderr.write(f"create or destroy, and one of {', '.join(SCENARIOS)}; not {verb} {scenario}\n")
         return 2
+    if verb == "create":
+        json.dump(create(scenario), sys.stdout)
+    else:
+        Server(name_of(scenario)).stop()
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:2] or [""]))
+    sys.exit(main(*sys.argv[1:3]))
