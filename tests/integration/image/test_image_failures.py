@@ -88,6 +88,26 @@ def test_ten_thousand_relations_come_along(tmp_path: Path) -> None:
         assert lab.project.sql(count).strip() == "10000"
 
 
+def test_rows_that_another_order_has_in_another_partition_undo_the_change(tmp_path: Path) -> None:
+    """By bytes, Z comes before a; in the order of glibc, after it."""
+    images.ensure(["postgres:15-alpine"])
+    with service(tmp_path, "15-alpine", "15") as lab:
+        lab.sources.clear()
+        lab.project.sql(
+            "CREATE TABLE ranged (w text) PARTITION BY RANGE (w);"
+            "CREATE TABLE ranged_upper PARTITION OF ranged FOR VALUES FROM ('A') TO ('a');"
+            "CREATE TABLE ranged_rest PARTITION OF ranged DEFAULT; INSERT INTO ranged VALUES ('Z'), ('b')"
+        )
+        with lab.prober() as probe:
+            refused = lab.run().refusal()
+            assert "1 rows of public.ranged_upper in postgres" in refused
+            lab.assert_nothing_lost(probe)
+        assert lab.states() == ["rolled_back"]
+        lab.assert_as_before()
+        assert_words(lab)
+        assert lab.project.sql("SELECT count(*) FROM ranged WHERE w = 'Z'").strip() == "1"
+
+
 def test_the_owner_of_the_files_is_another_one(tmp_path: Path) -> None:
     """From the user 70 to 999 on the same files, another libc, and back."""
     images.ensure(["postgres:15-alpine"])

@@ -12,7 +12,6 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._errors import B
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image import costs, needs
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.model import (
     ANOTHER_CLUSTER,
-    BY_DUMP,
     GLIBC,
     PG_UPGRADE,
     STRATEGIES,
@@ -256,6 +255,6 @@ def _reindex_warnings(subject: Subject, reindex: str) -> Iterable[str]:
     yield f"The order of text changes: {reindex}. {told}."
     if inventory.text_partitions:
         yield (
-            f"{inventory.text_partitions} tables are partitioned by ranges of text: in the new order, rows may belong"
-            f" to another partition, and no index tells that; compare them, or {BY_DUMP}."
+            f"{inventory.text_partitions} tables are partitioned by ranges of text: where rows of theirs belong to"
+            " another partition in the new order, the change is undone."
         )

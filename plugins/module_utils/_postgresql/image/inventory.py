@@ -83,7 +83,9 @@ def _in_database(session: Session, version: int, own_is_sensitive: bool) -> _InD
         (FIRST_OF_USERS,),
     )
     indexes, index_bytes = session.rows(_text_indexes(version, own_is_sensitive))[0]
-    partitions = session.scalar(_text_partitions(version, own_is_sensitive)) if version >= 100000 else 0
+    partitions = (
+        session.scalar(f"SELECT count(*) {ranges_of_text(version, own_is_sensitive)}") if version >= 100000 else 0
+    )
     return _InDatabase(
         extensions=tuple(Extension(name, *row) for row in extensions),
         libraries=tuple(Library(name, contents.library_of(probin), extension) for probin, extension in libraries),
@@ -172,9 +174,10 @@ def from_text_indexes(version: int, own_is_sensitive: bool) -> str:
     )
 
 
-def _text_partitions(version: int, own_is_sensitive: bool) -> str:
+def ranges_of_text(version: int, own_is_sensitive: bool) -> str:
+    """Return the FROM and the WHERE of a query for the tables, ``p``, that are partitioned by ranges of such text."""
     return (
-        "SELECT count(*) FROM pg_partitioned_table p"
+        "FROM pg_partitioned_table p"
         f" WHERE p.partstrat = 'r' AND {_depends('p.partcollation', version, own_is_sensitive)}"
     )
 

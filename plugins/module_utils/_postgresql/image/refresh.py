@@ -13,15 +13,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import AGAIN, StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import observe_cluster
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.inventory import (
     from_text_indexes,
     own_collations,
+    ranges_of_text,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.model import Extension
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.session import Session
 
 FIRST_WITH_COLLATION_VERSIONS = 100000
+FIRST_WITH_PARTITIONS = 100000
 FIRST_WITH_DATABASE_VERSIONS = 150000
 # It has more than one extension and scripts that lead from any version to any.
 POSTGIS = "postgis"
@@ -48,6 +51,8 @@ def refresh(session: Session, *, order_changed: bool, updates: Sequence[Extensio
             there.without_timeouts()
             if order_changed:
                 rebuilt += _rebuild(there, version, database.name in sensitive)
+                if version >= FIRST_WITH_PARTITIONS:
+                    _refuse_misplaced_rows(there, version, database.name in sensitive)
             updated += [_update(there, extension) for extension in updates if extension.database == database.name]
             if version >= FIRST_WITH_COLLATION_VERSIONS:
                 _note_collations(there)
@@ -70,6 +75,28 @@ def _rebuild(session: Session, version: int, own_is_sensitive: bool) -> int:
     for (name,) in names:
         session.run(f"REINDEX INDEX {name}")
     return len(names)
+
+
+def _refuse_misplaced_rows(session: Session, version: int, own_is_sensitive: bool) -> None:
+    """Raise where a row lies in another range than the new order has it in: it would not be found any more."""
+    partitions = session.rows(
+        "WITH RECURSIVE below AS ("
+        f"SELECT p.partrelid AS oid {ranges_of_text(version, own_is_sensitive)}"
+        " UNION SELECT i.inhrelid FROM below b JOIN pg_inherits i ON i.inhparent = b.oid)"
+        " SELECT c.oid::regclass::text, pg_get_partition_constraintdef(c.oid) FROM below b JOIN pg_class c USING (oid)"
+        " WHERE c.relkind = 'r' ORDER BY 1"
+    )
+    for name, constraint in partitions:
+        if not constraint:
+            continue
+        misplaced = session.scalar(f"SELECT count(*) FROM ONLY {name} WHERE NOT ({constraint})")
+        if misplaced:
+            raise StatefulError(
+                f"In the new order of text, {misplaced} rows of {name} in {session.database} belong to another"
+                " partition, and would not be found where they are.",
+                next_command=f"make {name.partition('.')[2] or name} a partition of a table that is partitioned by"
+                f' the column COLLATE "C", whose order is the same everywhere, and {AGAIN}',
+            )
 
 
 def _update(session: Session, extension: Extension) -> str:
