@@ -36,7 +36,7 @@ notes:
     that allow no connections.
   - C(globals.sql) and C(globals.json) of a logical backup, and all of a physical one, hold password hashes.
 extends_documentation_fragment:
-  - selfhost.stateful.postgresql
+  - selfhost.stateful.subject
   - selfhost.stateful.project
   - selfhost.stateful.project.engine
   - selfhost.stateful.project.login
@@ -250,6 +250,7 @@ if __name__ == "__main__":
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.subject import Reached
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.refusals import require_root
 from ansible_collections.selfhost.stateful.plugins.module_utils._module import answer
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import (
@@ -296,7 +297,7 @@ def main() -> None:
             return result_of(source, wanted, observed.plan, run.carry_out(source, wanted, observed))
 
     @contextmanager
-    def opened(reached: subject.Reached) -> Iterator[run.Source]:
+    def opened(reached: Reached) -> Iterator[run.Source]:
         with subject.open_session(reached, params) as session:
             yield run.open_source(reached.engine, session, params["service"] or params["container"])
 

@@ -25,7 +25,7 @@ description:
     digest is read. Grants on objects of the system and of extensions, comments, and the contents of foreign tables are
     left out. Of views, expressions and defaults only the presence counts, because majors print them differently.
 extends_documentation_fragment:
-  - selfhost.stateful.postgresql
+  - selfhost.stateful.subject
   - selfhost.stateful.project
   - selfhost.stateful.project.engine
   - selfhost.stateful.project.login

@@ -26,7 +26,7 @@ description:
     empty cluster of the other image.
   - What only C(pg_upgrade --check) tells, such as columns of types that a later major dropped, is not looked for here.
 extends_documentation_fragment:
-  - selfhost.stateful.postgresql
+  - selfhost.stateful.subject
   - selfhost.stateful.project
   - selfhost.stateful.project.engine
   - selfhost.stateful.project.login

@@ -31,7 +31,7 @@ notes:
   - A backup that restic, borgmatic or another tool keeps is brought back to a directory by that tool first, as root and
     with its numeric owners. See M(selfhost.stateful.postgresql_backup).
 extends_documentation_fragment:
-  - selfhost.stateful.postgresql
+  - selfhost.stateful.subject
   - selfhost.stateful.project
   - selfhost.stateful.project.engine
   - selfhost.stateful.project.login
@@ -210,6 +210,7 @@ if __name__ == "__main__":
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.subject import Reached, find
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.refusals import require_root
 from ansible_collections.selfhost.stateful.plugins.module_utils._module import answer
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import (
@@ -244,20 +245,20 @@ def main() -> None:
         require_root()
         path = os.path.abspath(params["path"])
         record = run.read(path)
-        reached = subject.find(params)
+        reached = find(params)
         if module.check_mode:
             target = run.Target(reached.engine, reached.container, opener(reached))
             return result_of(path, run.plan(target, record, path), Restored(""))
         operations = OperationStore(params["operations_dir"] or default_directory())
         with operations.locked(reached.lock, wait=True):
             # What it was before the wait may be over.
-            reached = subject.find(params)
+            reached = find(params)
             target = run.Target(reached.engine, reached.container, opener(reached))
             return result_of(path, *run.carry_out(target, record, path, jobs=max(1, params["jobs"])))
 
-    def opener(reached: subject.Reached) -> Callable[[], Session]:
+    def opener(reached: Reached) -> Callable[[], Session]:
         def connect() -> Session:
-            subject.serving(reached.container, reached.project, params["service"])
+            subject.serving(reached, params["service"])
             return subject.open_session(reached, {**params, "login_db": TEMPLATE})
 
         return connect

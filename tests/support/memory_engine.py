@@ -338,6 +338,22 @@ class MemoryEngine:
             raise AssertionError(f"no command was given to answer {argv}")
         return self.command(container, argv, environment or {}, user, stdin)
 
+    def stream(
+        self,
+        container_id: str,
+        argv: tuple[str, ...],
+        *,
+        stdout: Callable[[bytes], object],
+        stdin: Iterator[bytes] | None = None,
+        environment: Mapping[str, str] | None = None,
+        user: str = "",
+    ) -> ExecResult:
+        given = b"".join(stdin) if stdin is not None else None
+        answer = self.execute(container_id, argv, environment=environment, user=user, stdin=given)
+        if answer.stdout:
+            stdout(answer.stdout)
+        return replace(answer, stdout=b"")
+
     def create_helper(self, helper: Helper, *, start: bool = True) -> str:
         self.before("create_helper")
         image = self._image(helper.image_id)

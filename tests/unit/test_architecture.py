@@ -33,6 +33,8 @@ KNOWS = {
     "_operation": {"_errors"},
     "_engine": {"_errors"},
     "_compose": {"_engine", "_errors"},
+    # Programs in containers, between files of the host.
+    "_stream": {"_engine", "_errors"},
     **dict.fromkeys(DOMAINS, FOUNDATION | DOMAINS),
     # The ground that the other domains stand on: it asks stores by their protocol and knows none of them.
     "_storage": FOUNDATION,

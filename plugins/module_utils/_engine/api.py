@@ -10,7 +10,7 @@ the tests meet it in memory and run one contract suite over both.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import (
@@ -75,6 +75,22 @@ class Engine(Protocol):
         user: str = "",
         stdin: bytes | None = None,
     ) -> ExecResult: ...
+
+    def stream(
+        self,
+        container_id: str,
+        argv: tuple[str, ...],
+        *,
+        stdout: Callable[[bytes], object],
+        stdin: Iterator[bytes] | None = None,
+        environment: Mapping[str, str] | None = None,
+        user: str = "",
+    ) -> ExecResult:
+        """Run ``argv`` as :meth:`execute` does, its input and its output piece by piece, whatever their size.
+
+        What ``stdin`` or ``stdout`` raises is raised, once the program has ended. The result holds no output, and
+        of the errors the end.
+        """
 
     def create_helper(self, helper: Helper, *, start: bool = True) -> str:
         """Create (and start) a labelled helper container and return its id.

@@ -7,13 +7,13 @@
 from __future__ import annotations
 
 import math
-import socket as socketlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.commands import logs_of
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.exchange import exchange
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.inspected import (
     container_from,
     image_from,
@@ -264,14 +264,11 @@ class DockerEngine:
                 user=user,
                 stdin=stdin is not None,
             )
-            if stdin is None:
-                out, err = self._client.exec_start(made["Id"], demux=True)
-            else:
-                out, err = self._exec_with_stdin(made["Id"], stdin)
-            rc = self._exit_code(made["Id"])
+            out = bytearray()
+            rc, err = self._exchanged(made["Id"], iter((stdin,)) if stdin is not None else None, out.extend)
         except docker.errors.APIError as error:
             raise _refused(f"run {argv[0]} in", container_id, error) from error
-        return ExecResult(argv=argv, rc=rc, stdout=out or b"", stderr=err or b"")
+        return ExecResult(argv=argv, rc=rc, stdout=bytes(out), stderr=err)
 
     def _exit_code(self, exec_id: str) -> int:
         """Return how a program ended whose output has ended; the engine may come to know of the end a little later.
@@ -287,20 +284,36 @@ class DockerEngine:
                 return -1
             time.sleep(END_POLL)
 
-    def _exec_with_stdin(self, exec_id: str, stdin: bytes) -> tuple[bytes, bytes]:
-        stream: Any = self._client.exec_start(exec_id, socket=True)
-        raw = getattr(stream, "_sock", stream)
-        out, err = bytearray(), bytearray()
+    def _exchanged(
+        self, exec_id: str, stdin: Iterator[bytes] | None, stdout: Callable[[bytes], object]
+    ) -> tuple[int, bytes]:
+        """Return how a program ended that reads ``stdin`` and writes to ``stdout``, and what it said beside."""
+        answer: Any = self._client.exec_start(exec_id, socket=True)
         try:
-            raw.sendall(stdin)
-            raw.shutdown(socketlib.SHUT_WR)
-            for frame in frames_iter(stream, tty=False):  # type: ignore[no-untyped-call]
-                first, second = demux_adaptor(*frame)
-                out += first or b""
-                err += second or b""
+            frames = (demux_adaptor(*frame) for frame in frames_iter(answer, tty=False))  # type: ignore[no-untyped-call]
+            err = exchange(getattr(answer, "_sock", answer), frames, stdin, stdout)
         finally:
-            stream.close()
-        return bytes(out), bytes(err)
+            answer.close()
+        return self._exit_code(exec_id), err
+
+    def stream(
+        self,
+        container_id: str,
+        argv: tuple[str, ...],
+        *,
+        stdout: Callable[[bytes], object],
+        stdin: Iterator[bytes] | None = None,
+        environment: Mapping[str, str] | None = None,
+        user: str = "",
+    ) -> ExecResult:
+        try:
+            made = self._client.exec_create(
+                container_id, list(argv), environment=dict(environment or {}), user=user, stdin=stdin is not None
+            )
+            rc, err = self._exchanged(made["Id"], stdin, stdout)
+        except docker.errors.APIError as error:
+            raise _refused(f"run {argv[0]} in", container_id, error) from error
+        return ExecResult(argv=argv, rc=rc, stdout=b"", stderr=err)
 
     def create_helper(self, helper: Helper, *, start: bool = True) -> str:
         host_config = self._client.create_host_config(

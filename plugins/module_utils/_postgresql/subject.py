@@ -2,61 +2,22 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Which server a task is about: a service of a compose project, or a bare container.
-
-The options are documented in the doc fragment ``postgresql``.
-"""
+"""Which Postgres server a task is about."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
-from ansible_collections.selfhost.stateful.plugins.module_utils._compose.arguments import (
-    ENGINE_ARGUMENTS,
-    POSTGRESQL_LOGIN_ARGUMENTS,
-    PROJECT_ARGUMENTS,
-    connection,
-    project_options,
-)
-from ansible_collections.selfhost.stateful.plugins.module_utils._compose.cli import find_compose
-from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import (
-    PROJECT_LABEL,
-    Project,
-    observe_project,
-)
-from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
-from ansible_collections.selfhost.stateful.plugins.module_utils._engine.commands import logs_of
-from ansible_collections.selfhost.stateful.plugins.module_utils._engine.docker import connect
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose import subject
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.arguments import POSTGRESQL_LOGIN_ARGUMENTS
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.subject import Reached
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
-from ansible_collections.selfhost.stateful.plugins.module_utils._engine.refusals import refuse_unsupported
-from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, shell
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import session
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.session import Session
 
-SUBJECT_ARGUMENTS: dict[str, Any] = {
-    **PROJECT_ARGUMENTS,
-    "project_src": {"type": "path", "default": ""},
-    "service": {"type": "str", "default": ""},
-    "container": {"type": "str", "default": ""},
-    **ENGINE_ARGUMENTS,
-    **POSTGRESQL_LOGIN_ARGUMENTS,
-}
-
-
-@dataclass(frozen=True)
-class Reached:
-    """The container that is meant; ``project`` is None where none was named."""
-
-    engine: Engine
-    container: Container
-    project: Project | None = field(default=None, repr=False)
-
-    @property
-    def lock(self) -> str:
-        """The name by which work on this server excludes other work: that of its project, also where none was named."""
-        return self.project.name if self.project else self.container.labels.get(PROJECT_LABEL, self.container.name)
+SUBJECT_ARGUMENTS: dict[str, Any] = {**subject.SUBJECT_ARGUMENTS, **POSTGRESQL_LOGIN_ARGUMENTS}
 
 
 def reach(params: Mapping[str, Any]) -> Reached:
@@ -64,22 +25,9 @@ def reach(params: Mapping[str, Any]) -> Reached:
 
     ``params`` hold at least ``SUBJECT_ARGUMENTS``. Changes nothing.
     """
-    found = find(params)
-    serving(found.container, found.project, params["service"])
+    found = subject.find(params)
+    serving(found, params["service"])
     return found
-
-
-def find(params: Mapping[str, Any]) -> Reached:
-    """Return the container that the options name, whether it runs or not; as :func:`reach` else."""
-    check_choice(params)
-    way = connection(params)
-    engine = connect(way)
-    refuse_unsupported(engine, way.docker_host)
-    if params["container"]:
-        return Reached(engine, by_name(engine, params["container"]))
-    compose = find_compose(project_options(params), way, program=tuple(params["compose_program"]))
-    project = observe_project(engine, compose, [params["service"]])
-    return Reached(engine, of_service(project, params["service"]), project)
 
 
 def open_session(reached: Reached, params: Mapping[str, Any]) -> Session:
@@ -93,64 +41,16 @@ def open_session(reached: Reached, params: Mapping[str, Any]) -> Session:
     )
 
 
-def check_choice(params: Mapping[str, Any]) -> None:
-    """Raise :class:`InvalidInput` unless exactly one server is named."""
-    if params["container"]:
-        if params["service"] or params["project_src"]:
-            raise InvalidInput("container names a server by itself: leave out project_src and service, or container.")
-    elif not params["service"]:
-        raise InvalidInput("No server is named: give project_src and service, or container.")
-    elif not params["project_src"]:
-        raise InvalidInput(f"The service {params['service']} is one of a project: give its directory as project_src.")
-
-
-def by_name(engine: Engine, name: str) -> Container:
-    """Return the container of that name or id; raises where there is none."""
-    container = engine.container(name)
-    if container is None:
-        raise InvalidInput(f"There is no container {name} on this engine.", next_command="docker ps -a")
-    return container
-
-
-def of_service(project: Project, service: str) -> Container:
-    """Return the one container of a service; raises where there is none, or more than one."""
-    containers = project.containers.get(service, ())
-    if not containers:
-        raise InvalidInput(
-            f"The service {service} of project {project.name} has no container: it was never started, or taken down.",
-            next_command=project.compose.typed("up", "-d", service),
-        )
-    if len(containers) > 1:
-        names = ", ".join(container.name for container in containers)
-        raise InvalidInput(
-            f"The service {service} of project {project.name} has {len(containers)} containers ({names}), each with a"
-            " server of its own: name the one that is meant in container, in place of project_src and service.",
-            next_command=project.compose.typed("ps", "-a", service),
-        )
-    return containers[0]
-
-
-def serving(container: Container, project: Project | None = None, service: str = "") -> Container:
+def serving(found: Reached, service: str = "") -> Container:
     """Return the container as it is, if a Postgres image runs in it; raises else.
 
     That its server answers, only a session proves.
     """
-    name = container.name
+    container = found.container
     if not session.is_postgresql(container.image_ref, container.env):
         raise InvalidInput(
-            f"The container {name} runs {container.image_ref}, which is no image of Postgres: it sets neither PGDATA"
-            " nor PG_MAJOR.",
+            f"The container {container.name} runs {container.image_ref}, which is no image of Postgres: it sets neither"
+            " PGDATA nor PG_MAJOR.",
             next_command="docker ps -a",
         )
-    if container.status == "paused":
-        raise InvalidInput(f"The container {name} is paused.", next_command=shell("docker", "unpause", name))
-    if container.status == "restarting":
-        raise InvalidInput(
-            f"The container {name} ends and restarts again and again (last exit code {container.exit_code}): its log"
-            " says why.",
-            next_command=logs_of(name),
-        )
-    if not container.pid:
-        start = project.compose.typed("start", service) if project else shell("docker", "start", name)
-        raise InvalidInput(f"The container {name} does not run ({container.status}).", next_command=start)
-    return container
+    return subject.running(found, service)

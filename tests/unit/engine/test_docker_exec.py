@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import socket
+import struct
 from typing import Any
 
 import pytest
@@ -25,8 +27,12 @@ class Client:
     def exec_create(self, *_args: Any, **_more: Any) -> dict[str, str]:
         return {"Id": "one"}
 
-    def exec_start(self, _exec_id: str, **_more: Any) -> tuple[bytes, bytes]:
-        return b"en_US.utf8\n", b""
+    def exec_start(self, _exec_id: str, **_more: Any) -> socket.socket:
+        ours, theirs = socket.socketpair()
+        said = b"en_US.utf8\n"
+        theirs.sendall(struct.pack(">BxxxL", 1, len(said)) + said)
+        theirs.close()
+        return ours
 
     def exec_inspect(self, _exec_id: str) -> dict[str, Any]:
         return self._inspections.pop(0) if len(self._inspections) > 1 else self._inspections[0]

@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose import subject
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.subject import Reached
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import subject
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import subject as servers
 from tests.unit.postgresql.fakes import FakeEngine, a_container
 
 CHOICE = {"project_src": "", "service": "", "container": ""}
@@ -24,9 +26,13 @@ def a_project(*containers: Container) -> Any:
     return SimpleNamespace(name="app", compose=compose, containers={"db": containers, "never": ()})
 
 
+def reached(container: Container, project: Any = None) -> Reached:
+    return Reached(FakeEngine(), container, project)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("given, words", [
-    ({}, "No server is named"),
-    ({"project_src": "/srv/app"}, "No server is named"),
+    ({}, "No container is named"),
+    ({"project_src": "/srv/app"}, "No container is named"),
     ({"service": "db"}, "one of a project"),
     ({"container": "pg", "service": "db"}, "by itself"),
     ({"container": "pg", "project_src": "/srv/app"}, "by itself"),
@@ -44,7 +50,7 @@ def test_either_way_will_do(given: dict[str, str]) -> None:
 def test_the_one_container_of_a_service() -> None:
     container = a_container()
     assert subject.of_service(a_project(container), "db") is container
-    assert subject.serving(container) is container
+    assert servers.serving(reached(container)) is container
 
 
 def test_a_service_without_a_container_and_one_with_several() -> None:
@@ -70,13 +76,13 @@ def test_a_container_that_is_not_there() -> None:
 ])  # fmt: skip
 def test_a_container_that_serves_no_postgres(changes: dict[str, Any], words: str, follows: str) -> None:
     with pytest.raises(InvalidInput, match=words) as caught:
-        subject.serving(a_container(**changes))
+        servers.serving(reached(a_container(**changes)))
     assert caught.value.next_command == follows
 
 
 def test_a_service_that_is_stopped_is_started_by_compose() -> None:
     with pytest.raises(InvalidInput) as caught:
-        subject.serving(a_container(status="exited", pid=0), a_project(), "db")
+        servers.serving(reached(a_container(status="exited", pid=0), a_project()), "db")
     assert caught.value.next_command == "docker compose start db"
 
 
@@ -85,4 +91,4 @@ def test_a_service_that_is_stopped_is_started_by_compose() -> None:
     {"image_ref": "registry.example.org/db:1", "env": {"PGDATA": "/data"}},
 ])  # fmt: skip
 def test_an_image_is_known_by_its_environment_too(changes: dict[str, Any]) -> None:
-    assert subject.serving(a_container(**changes)).pid
+    assert servers.serving(reached(a_container(**changes))).pid

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.subject import Reached
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import paths
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import observe_cluster
@@ -16,7 +17,6 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.imag
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.inventory import take_inventory
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.model import Subject
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.session import Session
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.subject import Reached
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.clone import can_clone
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """Documentation of ``_postgresql/subject.py``. Named before ``project``, it has the last word on project_src."""
+    """Documentation of ``_compose/subject.py``. Named before ``project``, it has the last word on project_src."""
 
     DOCUMENTATION = r"""
 options:
@@ -21,12 +21,12 @@ options:
     default: ""
   service:
     description:
-      - The service of the project that runs Postgres. It has to have one container, and that has to run.
+      - The service of the project that is meant. It has to have one container, and that has to run.
     type: str
     default: ""
   container:
     description:
-      - The name or the id of a container that runs Postgres, for servers that no compose project runs, and for one of
+      - The name or the id of a container, for one that no compose project runs, and for one of
         several replicas.
     type: str
     default: ""

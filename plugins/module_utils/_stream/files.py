@@ -1,0 +1,112 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The two ends of a stream on this host: a file that is read, and one that bears its name once it is whole."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import gzip
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import AGAIN, InvalidInput, StatefulError, shell
+
+PIECE = 1 << 18
+QUICK = 1
+"""As gzip counts: every further level costs more time than it saves room."""
+
+
+def pieces_of(path: str, *, compressed: bool) -> Iterator[bytes]:
+    """Yield the content of a file."""
+    with gzip.open(path, "rb") if compressed else open(path, "rb", buffering=0) as file:
+        while piece := file.read(PIECE):
+            yield piece
+
+
+class Destination:
+    """Takes what is written (:meth:`write`); ``bytes`` and ``sha256`` are of that, before any compression."""
+
+    def __init__(self, file: IO[bytes] | gzip.GzipFile) -> None:
+        self._file = file
+        self._digest = hashlib.sha256()
+        self.bytes = 0
+
+    def write(self, piece: bytes) -> None:
+        self._file.write(piece)
+        self._digest.update(piece)
+        self.bytes += len(piece)
+
+    @property
+    def sha256(self) -> str:
+        return self._digest.hexdigest()
+
+
+@contextmanager
+def destination(path: str, *, compressed: bool) -> Iterator[Destination]:
+    """Hand out where to write; ``path`` is that and durable if the block ends well, and what it was before else.
+
+    It is the owner's alone (0600). Raises :class:`StatefulError` where another run is writing it.
+    """
+    directory = os.path.dirname(path)
+    partial = os.path.join(directory, f".{os.path.basename(path)}.partial")
+    with _opened(partial) as raw:
+        try:
+            if compressed:
+                with gzip.GzipFile(filename="", mode="wb", compresslevel=QUICK, fileobj=raw, mtime=0) as packed:
+                    yield Destination(packed)
+            else:
+                yield Destination(raw)
+            raw.flush()
+            os.fsync(raw.fileno())
+            os.replace(partial, path)
+        except BaseException:
+            os.unlink(partial)
+            raise
+    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def _opened(partial: str) -> Iterator[IO[bytes]]:
+    """Open the one partial file of a name, whatever a run that was killed left in it."""
+    handle = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    with os.fdopen(handle, "wb", buffering=PIECE) as file:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in (errno.EACCES, errno.EAGAIN):
+                raise
+            raise StatefulError(
+                f"Another run is writing {partial}.", next_command=f"wait until it has ended and {AGAIN}"
+            ) from error
+        os.fchmod(handle, 0o600)
+        os.ftruncate(handle, 0)
+        yield file
+
+
+def check_source(path: str) -> None:
+    """Raise :class:`InvalidInput` unless there is a file to read."""
+    if not os.path.isfile(path):
+        look = shell("ls", "-la", os.path.dirname(path))
+        raise InvalidInput(f"There is no file {path} to read from.", next_command=look)
+
+
+def check_destination(path: str) -> None:
+    """Raise :class:`InvalidInput` unless a file can be made there."""
+    directory = os.path.dirname(path)
+    if not os.path.isabs(path):
+        raise InvalidInput(f"{path} is no absolute path.")
+    if not os.path.isdir(directory):
+        make = shell("mkdir", "-p", directory)
+        raise InvalidInput(f"There is no directory {directory} to write into.", next_command=make)
+    if os.path.lexists(path) and not os.path.isfile(path):
+        raise InvalidInput(f"{path} is no plain file, and is not replaced.", next_command=shell("ls", "-la", path))

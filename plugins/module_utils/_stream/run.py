@@ -1,0 +1,164 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Run a program in a container, between files of this host, in constant memory at any size."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container, ExecResult
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError, shell
+from ansible_collections.selfhost.stateful.plugins.module_utils._stream.files import Destination, destination, pieces_of
+from ansible_collections.selfhost.stateful.plugins.module_utils._stream.json_text import JsonText, NoJson
+
+ANYTHING, NOT_EMPTY, JSON = "anything", "not_empty", "json"
+KEPT = 1 << 16
+"""Of an output that goes to no file, so much is returned."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is run, from which file and to which. Empty paths stand for none; ``expect`` is one of the words above."""
+
+    argv: tuple[str, ...]
+    stdin_path: str = ""
+    stdout_path: str = ""
+    stdin_compressed: bool = False
+    stdout_compressed: bool = False
+    expect: str = ANYTHING
+    user: str = ""
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True)
+class Streamed:
+    """What became of it; sizes in bytes and ``sha256`` are those of the output, uncompressed."""
+
+    stderr: str
+    stdout: str
+    bytes_read: int
+    bytes_written: int
+    sha256: str
+    seconds: float
+
+
+def carry_out(engine: Engine, container: Container, request: Request) -> Streamed:
+    """Run it; raises :class:`StatefulError` where it fails or says something else than is expected."""
+    began = time.monotonic()
+    read, kept = _Counted(), _Kept()
+    with contextlib.ExitStack() as stack:
+        target: Destination | _Kept = kept
+        if request.stdout_path:
+            target = stack.enter_context(destination(request.stdout_path, compressed=request.stdout_compressed))
+        judge = _Judge(request.expect)
+        given = pieces_of(request.stdin_path, compressed=request.stdin_compressed) if request.stdin_path else None
+
+        def take(piece: bytes) -> None:
+            judge.feed(piece)
+            target.write(piece)
+
+        answer = engine.stream(
+            container.id,
+            request.argv,
+            stdout=take,
+            stdin=read.counted(given) if given is not None else None,
+            environment=request.environment,
+            user=request.user,
+        )
+        _refuse_failure(answer, request, container)
+        judge.close(answer, request, container, target.bytes)
+    return Streamed(
+        stderr=answer.stderr.decode("utf-8", "replace"),
+        stdout=kept.text(),
+        bytes_read=read.bytes,
+        bytes_written=target.bytes,
+        sha256=target.sha256 if isinstance(target, Destination) else "",
+        seconds=round(time.monotonic() - began, 3),
+    )
+
+
+def _refuse_failure(answer: ExecResult, request: Request, container: Container) -> None:
+    if answer.rc != 0:
+        raise _failure(f"{request.argv[0]} in {container.name} ended with {answer.rc}", answer, request, container)
+
+
+def _failure(what: str, answer: ExecResult, request: Request, container: Container) -> StatefulError:
+    said = answer.error_text().strip().splitlines()[-8:]
+    where = f"{request.stdout_path} is as it was before" if request.stdout_path else "nothing was written on this host"
+    taken = f"; {container.name} may have taken a part of {request.stdin_path}" if request.stdin_path else ""
+    return StatefulError(
+        "\n".join([f"{what}{':' if said else '.'}", *said]),
+        state=f"{where}{taken}",
+        next_command=shell("docker", "logs", "--tail", "50", container.name),
+    )
+
+
+class _Judge:
+    """Looks at what passes, as far as something is expected of it."""
+
+    def __init__(self, expect: str) -> None:
+        self._expect = expect
+        self._json = JsonText() if expect == JSON else None
+        self._wrong = ""
+
+    def feed(self, piece: bytes) -> None:
+        if self._json is None or self._wrong:
+            return
+        try:
+            self._json.feed(piece)
+        except NoJson as error:
+            self._wrong = str(error)
+
+    def close(self, answer: ExecResult, request: Request, container: Container, size: int) -> None:
+        """Raise :class:`StatefulError` where it is not what was expected."""
+        if self._expect == ANYTHING:
+            return
+        if not size:
+            what = f"{request.argv[0]} in {container.name} ended with 0 and wrote nothing"
+            raise _failure(what, answer, request, container)
+        if self._json is not None and not self._wrong:
+            try:
+                self._json.close()
+            except NoJson as error:
+                self._wrong = str(error)
+        if self._wrong:
+            what = f"{request.argv[0]} in {container.name} ended with 0, and what it wrote is no JSON: {self._wrong}"
+            raise _failure(what, answer, request, container)
+
+
+class _Counted:
+    """Counts what passes."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+
+    def counted(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
+        for piece in pieces:
+            self.bytes += len(piece)
+            yield piece
+
+
+class _Kept:
+    """Keeps the beginning of an output."""
+
+    def __init__(self) -> None:
+        self._kept = bytearray()
+        self.bytes = 0
+
+    def write(self, piece: bytes) -> None:
+        self._kept += piece[: KEPT - len(self._kept)]
+        self.bytes += len(piece)
+
+    def text(self) -> str:
+        return self._kept.decode("utf-8", "replace")
+
+
+def as_dict(streamed: Streamed) -> dict[str, Any]:
+    return dict(vars(streamed))

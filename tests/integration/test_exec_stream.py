@@ -1,0 +1,114 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Programs in a real container, between files of the host: whole, in little memory, and told when they fail."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.sandbox.engine import Engine
+from tests.sandbox.projects import Project, simple_project
+from tests.tools import tree
+
+MODULE = f"ansible_collections.{tree.COLLECTION}.plugins.modules.compose_exec_stream"
+MUCH = 150 << 20
+LITTLE_MB = 100
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory, shared_engine: Engine) -> Iterator[Project]:
+    """Yield a project with one service that has a shell."""
+    made = simple_project(tmp_path_factory.mktemp("stream") / "project", postgres=None, engine=shared_engine)
+    try:
+        yield made.up()
+    finally:
+        made.down()
+
+
+def started(project: Project, *script: str, **options: Any) -> subprocess.Popen[bytes]:
+    asked = {
+        "project_src": str(project.directory), "service": "redis", "docker_host": project.engine.host,
+        "argv": ["sh", "-c", *script], **options,
+    }  # fmt: skip
+    process = subprocess.Popen(
+        [sys.executable, "-m", MODULE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(tree.link())},
+    )  # fmt: skip
+    assert process.stdin is not None
+    process.stdin.write(json.dumps({"ANSIBLE_MODULE_ARGS": asked}).encode())
+    process.stdin.close()
+    return process
+
+
+def ended(process: subprocess.Popen[bytes]) -> tuple[dict[str, Any], float]:
+    """Return what a run answers, and the megabytes that it took at most."""
+    assert process.stdout is not None
+    assert process.stderr is not None
+    said, beside = process.stdout.read(), process.stderr.read()
+    _pid, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert said, beside.decode()
+    return json.loads(said), used.ru_maxrss / 1024
+
+
+def test_much_goes_out_and_in_again_in_little_memory(project: Project, tmp_path: Path) -> None:
+    place = tmp_path / "much"
+    out, taken = ended(started(project, f"head -c {MUCH} /dev/zero; echo beside >&2", stdout_path=str(place)))
+    assert (out.get("msg"), out["changed"], out["stderr"]) == (None, True, "beside\n")
+    assert taken < LITTLE_MB
+    digest = hashlib.sha256()
+    with place.open("rb") as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    assert (place.stat().st_size, out["sha256"]) == (MUCH, digest.hexdigest())
+    back, taken = ended(started(project, "wc -c", stdin_path=str(place)))
+    assert back["stdout"].strip() == str(MUCH) == str(back["bytes_read"])
+    assert taken < LITTLE_MB
+
+
+def test_a_program_that_reads_no_more_is_no_failure_of_ours(project: Project, tmp_path: Path) -> None:
+    place = tmp_path / "much"
+    with place.open("wb") as file:
+        file.truncate(MUCH)
+    answer, _taken = ended(started(project, "head -c 3 >/dev/null; echo enough", stdin_path=str(place)))
+    assert answer["stdout"] == "enough\n"
+
+
+def test_a_container_that_ends_in_the_middle_leaves_no_file(project: Project, tmp_path: Path) -> None:
+    place = tmp_path / "half"
+    process = started(project, "echo begun; sleep 60; echo done", stdout_path=str(place))
+    partial, ends = tmp_path / ".half.partial", time.monotonic() + 30
+    while not partial.exists():
+        assert time.monotonic() < ends, "it has not begun"
+        time.sleep(0.05)
+    project.engine.docker("restart", "-t", "0", project.container("redis") or "")
+    answer, _taken = ended(process)
+    assert answer["failed"]
+    assert f"{place} is as it was before" in answer["state"]
+    assert answer["safe_to_rerun"] is True
+    assert list(tmp_path.iterdir()) == []
+    project.wait_ready()
+
+
+def test_what_is_asked_for_wrongly_runs_nothing(project: Project, tmp_path: Path) -> None:
+    for options in ({"stdin_path": "/no/such/file"}, {"stdout_path": "/no/such/place/file"}, {"service": "nobody"}):
+        answer, _taken = ended(started(project, "touch /ran", **options))
+        assert answer["failed"], options
+        assert answer["next_command"], options
+    kept, _taken = ended(started(project, "touch /ran", creates=str(tmp_path)))
+    assert kept["changed"] is False
+    assert "no such file" in project.engine.docker(
+        "exec", project.container("redis") or "", "sh", "-c", "ls /ran 2>&1 || true"
+    ).lower()  # fmt: skip

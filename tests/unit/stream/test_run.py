@@ -1,0 +1,121 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A file bears its name once all of it is on the disk and is what was expected; till then nothing is touched."""
+
+from __future__ import annotations
+
+import fcntl
+import gzip
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import ExecResult
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, StatefulError
+from ansible_collections.selfhost.stateful.plugins.module_utils._stream import files, run
+from ansible_collections.selfhost.stateful.plugins.module_utils._stream.run import JSON, NOT_EMPTY, Request
+from tests.unit.postgresql.fakes import a_container
+
+ARGV = ("ccadmin", "dump")
+
+
+@dataclass
+class Program:
+    """Says ``pieces``, and ends with ``rc``; what it read is in ``given``."""
+
+    pieces: tuple[bytes, ...] = ()
+    rc: int = 0
+    said: bytes = b""
+    given: bytes = b""
+    watched: list[Any] = field(default_factory=list)
+    watch: Callable[[], Any] = lambda: None
+
+    def stream(
+        self, _container_id: str, argv: tuple[str, ...], *, stdout: Callable[[bytes], object],
+        stdin: Iterator[bytes] | None = None, **_more: Any,
+    ) -> ExecResult:  # fmt: skip
+        self.given = b"".join(stdin or ())
+        for piece in self.pieces:
+            stdout(piece)
+            self.watched.append(self.watch())
+        return ExecResult(argv, self.rc, b"", self.said)
+
+
+def streamed(program: Program, **asked: Any) -> run.Streamed:
+    return run.carry_out(program, a_container(), Request(ARGV, **asked))  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def there(tmp_path: Path) -> Path:
+    return tmp_path / "entities.json"
+
+
+def test_a_file_appears_whole_and_private(there: Path) -> None:
+    program = Program((b'{"entities":', b" {}}"), watch=there.exists)
+    found = streamed(program, stdout_path=str(there), expect=JSON)
+    assert program.watched == [False, False]
+    assert there.read_bytes() == b'{"entities": {}}'
+    assert there.stat().st_mode & 0o777 == 0o600
+    assert (found.bytes_written, found.sha256) == (16, hashlib.sha256(there.read_bytes()).hexdigest())
+    assert [path.name for path in there.parent.iterdir()] == [there.name]
+
+
+@pytest.mark.parametrize(
+    ("program", "expect", "words"),
+    [
+        (Program((b"{}",), rc=2, said=b"no connection\n"), JSON, "ended with 2:\nno connection"),
+        (Program(said=b"error: EOF\n"), NOT_EMPTY, "wrote nothing:\nerror: EOF"),
+        (Program((b'{"entities": {"a": ',)), JSON, "no JSON: it ends in the middle"),
+        (Program((b"usage: ccadmin",)), JSON, "no JSON: 'u"),
+    ],
+)
+def test_what_fails_leaves_what_was_there(there: Path, program: Program, expect: str, words: str) -> None:
+    there.write_text("before")
+    with pytest.raises(StatefulError) as caught:
+        streamed(program, stdout_path=str(there), expect=expect)
+    assert words in caught.value.msg
+    assert "as it was before" in caught.value.state
+    assert there.read_text() == "before"
+    assert [path.name for path in there.parent.iterdir()] == [there.name]
+
+
+def test_what_a_killed_run_left_is_written_over(there: Path) -> None:
+    (there.parent / ".entities.json.partial").write_text("half of it, and longer than all")
+    streamed(Program((b"[]",)), stdout_path=str(there))
+    assert there.read_bytes() == b"[]"
+
+
+def test_two_runs_do_not_write_one_file(there: Path) -> None:
+    with (there.parent / ".entities.json.partial").open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(StatefulError, match="Another run"):
+            streamed(Program((b"[]",)), stdout_path=str(there))
+    assert not there.exists()
+
+
+def test_compressed_in_both_directions(there: Path) -> None:
+    found = streamed(Program((b"a" * 1000,)), stdout_path=str(there), stdout_compressed=True)
+    assert gzip.decompress(there.read_bytes()) == b"a" * 1000
+    assert found.sha256 == hashlib.sha256(b"a" * 1000).hexdigest()
+    reader = Program()
+    assert streamed(reader, stdin_path=str(there), stdin_compressed=True).bytes_read == 1000
+    assert reader.given == b"a" * 1000
+
+
+def test_an_output_without_a_file_is_returned_as_far_as_it_is_kept() -> None:
+    found = streamed(Program((b"x" * 50_000, b"y" * 50_000)))
+    assert (len(found.stdout), found.bytes_written) == (1 << 16, 100_000)
+
+
+@pytest.mark.parametrize("path", ["nowhere/file", "/nowhere/at/all/file", "{here}"])
+def test_a_place_that_cannot_be_written_is_told_beforehand(tmp_path: Path, path: str) -> None:
+    with pytest.raises(InvalidInput):
+        files.check_destination(path.format(here=tmp_path))
+    with pytest.raises(InvalidInput):
+        files.check_source(path.format(here=tmp_path))
