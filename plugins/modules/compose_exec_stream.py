@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: compose_exec_stream
 short_description: Run a program in a service, between files of the host, at any size
-version_added: 0.2.0
+version_added: 0.1.0
 author:
   - The selfhost.stateful contributors (@selfhost-stateful)
 description:

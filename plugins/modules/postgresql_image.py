@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: postgresql_image
 short_description: A compose project's Postgres runs another image with the same data
-version_added: 0.2.0
+version_added: 0.1.0
 author:
   - The selfhost.stateful contributors (@selfhost-stateful)
 description:
