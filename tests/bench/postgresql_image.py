@@ -9,6 +9,7 @@ One run, the same data, interleaved rounds, the original kept by each way.
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import time
 
@@ -57,7 +58,8 @@ def one_round(small: Project, large: Project, figures: Figures) -> None:
     """Take every way once. The project that is not measured is stopped: its server would take part."""
     large.compose("stop")
     changed_and_back(small, "pg_upgrade", "pg_upgrade", figures)
-    changed_and_back(small, "dump", "dump", figures)
+    # By hand the application is stopped first: nothing works beside either dump.
+    changed_and_back(small, "dump", "dump", figures, loaded=False)
     by_hand_and_back(small, figures)
     small.compose("stop")
     large.compose("start")
@@ -67,9 +69,9 @@ def one_round(small: Project, large: Project, figures: Figures) -> None:
     small.wait_ready()
 
 
-def changed_and_back(project: Project, strategy: str, way: str, figures: Figures) -> None:
+def changed_and_back(project: Project, strategy: str, way: str, figures: Figures, *, loaded: bool = True) -> None:
     """Take a way, and go back to the original, without what the writer wrote since: it would be missed later."""
-    with load(project):
+    with load(project) if loaded else contextlib.nullcontext():
         figures.add(way, gap(project, lambda: change(project, strategy, figures)))
     module(project, "operation", project=project.name, state="rolled_back", backup="none", discard_writes=True)
     # The roll back left the new cluster behind, and the change its backup.
