@@ -152,12 +152,12 @@ if __name__ == "__main__":
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._earlier import earlier
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput
 from ansible_collections.selfhost.stateful.plugins.module_utils._module import answer
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import subject
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint.compare import compare, coverage
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint.earlier import earlier
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint.model import as_dict
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint.model import as_dict, from_dict
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint.take import (
     ESTIMATED,
     EXACT,
@@ -183,7 +183,7 @@ def main() -> None:
         require_libraries_of_stores()
         if params["jobs"] < 1:
             raise InvalidInput(f"jobs is {params['jobs']}: at least one session has to read.")
-        before = earlier(params["against"])
+        before = earlier(params["against"], from_dict)
         with subject.open_session(subject.reach(params), params) as session:
             found = take(
                 session,

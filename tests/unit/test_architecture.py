@@ -30,6 +30,7 @@ KNOWS = {
     # For the modules alone: it runs a module again under another interpreter.
     "_host": {"_errors"},
     "_module": {"_errors"},
+    "_earlier": {"_errors"},
     "_operation": {"_errors"},
     "_engine": {"_errors"},
     "_compose": {"_engine", "_errors"},

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._earlier import earlier
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint import model
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint.compare import (
@@ -20,7 +21,6 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fing
     compare,
     coverage,
 )
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint.earlier import earlier
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint.model import (
     Database,
     Fingerprint,
@@ -254,9 +254,9 @@ def test_names_are_told_apart(names: tuple[str, ...], said: str) -> None:
 def test_what_to_compare_with_is_a_result_its_text_or_a_file(tmp_path: Path) -> None:
     kept = tmp_path / "before.json"
     kept.write_text(json.dumps(model.as_dict(BEFORE)))
-    assert earlier(None) is None
+    assert earlier(None, model.from_dict) is None
     for against in (model.as_dict(BEFORE), kept.read_text(), str(kept)):
-        assert earlier(against) == BEFORE
+        assert earlier(against, model.from_dict) == BEFORE
 
 
 @pytest.mark.parametrize("against, words", [
@@ -268,7 +268,7 @@ def test_what_to_compare_with_is_a_result_its_text_or_a_file(tmp_path: Path) -> 
 ])  # fmt: skip
 def test_anything_else_is_refused(against: Any, words: str) -> None:
     with pytest.raises(InvalidInput, match=words):
-        earlier(against)
+        earlier(against, model.from_dict)
 
 
 KNOWN = {"app": True, "blog": True, "template0": False}
