@@ -40,6 +40,7 @@ attributes:
     details:
       - Returns the whole plan, with strategy and reasons, sizes, blockers and an estimate of the downtime. The estimate
         is rough and on the safe side.
+      - On a host that still lacks the Docker SDK or PyYAML it says what would be installed, and sets RV(plan_complete).
   diff_mode:
     description: Will return details on what has changed (or possibly needs changing in check_mode), when in diff mode.
     support: full
@@ -156,9 +157,14 @@ plan_text:
   returned: always
   type: str
 plan_complete:
-  description: Whether all could be looked at.
+  description: V(false) in check mode where the host lacked a library, so that nothing could be looked at.
   returned: always
   type: bool
+missing:
+  description: The libraries that the host lacks, by the names that Python imports them by.
+  returned: when the host lacks one that is needed
+  type: list
+  elements: str
 blockers:
   description:
     - Everything that forbids the plan, each with a way out. RV(plan_text) shows below each the command that leads
@@ -227,6 +233,7 @@ next_command:
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._host import (
+    LibraryMissing,
     prefer_libraries_of_stores,
     require_libraries_of_stores,
 )
@@ -277,6 +284,18 @@ ARGUMENTS = {
 }
 
 
+def without_libraries(lacking: LibraryMissing, service: str, image: str) -> dict[str, Any]:
+    """Return the result of a check on a host that lacks libraries: nothing could be looked at."""
+    rest = f"what {service} runs, which way leads to {image}, what stops for how long, and what stands in the way"
+    return {
+        "changed": True,
+        "plan": {"service": service, "strategy": "", "files": []},
+        "plan_text": f"{lacking.msg}\nNot looked at before that: {rest}.",
+        "plan_complete": False,
+        "missing": list(lacking.missing),
+    }
+
+
 def main() -> None:
     """Read the options, carry them out, exit."""
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
@@ -297,7 +316,13 @@ def main() -> None:
         )
 
     def work() -> dict[str, Any]:
-        require_libraries_of_stores()
+        try:
+            require_libraries_of_stores()
+        except LibraryMissing as lacking:
+            if not module.check_mode:
+                raise
+            # A dry run on a fresh host comes before the role that provides the libraries could do so.
+            return without_libraries(lacking, params["service"], params["image"])
         stores = stores_from({**params, "redis_password": ""})
         return carry_out(
             Task(
