@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import sys
 
-from tests.bench import persist, postgresql_image
+from tests.bench import persist, postgresql_image, stream
 from tests.bench.ground import place
 
-PARTS = {"persist": persist.measure, "postgresql-image": postgresql_image.measure}
+PARTS = {"persist": persist.measure, "postgresql-image": postgresql_image.measure, "stream": stream.measure}
 
 
 def main() -> int:

@@ -117,7 +117,8 @@ def gap(project: Project, act: Callable[[], Any]) -> float:
 
 def module(host: Project, name: str, *, figures: Figures | None = None, **options: Any) -> dict[str, Any]:
     """Run a module as a process of its own, as Ansible does, and note its peak memory."""
-    options = {**options, "operations_dir": str(host.directory.parent / "state" / "operations")}
+    if name != "compose_exec_stream":
+        options = {**options, "operations_dir": str(host.directory.parent / "state" / "operations")}
     if name != "operation_info":
         options["docker_host"] = host.engine.env["DOCKER_HOST"]
     source = f"ansible_collections.selfhost.stateful.plugins.modules.{name}"
@@ -147,9 +148,10 @@ def last_operation(project: Project) -> str:
     return str([entry for entry in known if not entry["reverts"]][-1]["id"])
 
 
-def show(figures: Figures, ratios: Mapping[str, float], targets: Mapping[str, str]) -> None:
+def show(figures: Figures, ratios: Mapping[str, float], targets: Mapping[str, str], *, what: str = "") -> None:
     """Print the seconds of each way and what they are beside each other."""
-    print(f"\nDowntime in seconds, {ROUNDS} rounds, {GIGABYTES:g} GB (large: {LARGE:g} GB), pgbench running")
+    usual = f"Downtime in seconds, {GIGABYTES:g} GB (large: {LARGE:g} GB), pgbench running"
+    print(f"\n{what or usual}, {ROUNDS} rounds")
     print(f"  {'way':<20}{'min':>9}{'median':>9}{'max':>9}")
     for way, gaps in figures.gaps.items():
         print(f"  {way:<20}{min(gaps):9.3f}{statistics.median(gaps):9.3f}{max(gaps):9.3f}")

@@ -349,15 +349,20 @@ def _refused(reason: str) -> StatefulError:
     )
 
 
+def remove_helpers(engine: Engine, *, operation: str) -> None:
+    """Stop and remove the helpers of this operation that make or serve a standby. Safe at any time, more than once."""
+    for role in (ROLE, COPY_ROLE):
+        for container in engine.containers(labels={OPERATION_LABEL: operation, ROLE_LABEL: role}):
+            engine.remove_container(container.id, force=True)
+
+
 def abandon(engine: Engine, *, operation: str, directory: str) -> None:
-    """Stop and remove the helpers of this operation, and the directory unless it has been finished.
+    """Remove the helpers of this operation, and the directory unless it has been finished.
 
     Safe to call at any time and more than once. A directory with neither the sign of a
     standby nor that of an unfinished copy is somebody's cluster, and stays.
     """
-    for role in (ROLE, COPY_ROLE):
-        for container in engine.containers(labels={OPERATION_LABEL: operation, ROLE_LABEL: role}):
-            engine.remove_container(container.id, force=True)
+    remove_helpers(engine, operation=operation)
     if not os.path.isdir(directory) or os.path.islink(directory):
         return
     control = os.path.join(directory, "global", "pg_control")

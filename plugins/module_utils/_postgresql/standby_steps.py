@@ -106,9 +106,9 @@ class MakeStandby(SelfProving):
         }
 
     def undo(self, step: Step, context: Context[World]) -> Evidence:
+        """Take it away, also one that was finished and not published: it bears a name that only we give."""
         transfer = transfer_of(step)
-        directory = transfer.staged_data
-        standby.abandon(context.world.engine, operation=context.operation.id, directory=directory)
+        standby.remove_helpers(context.world.engine, operation=context.operation.id)
         remove_staging(transfer)
         return {"removed": transfer.staging}
 

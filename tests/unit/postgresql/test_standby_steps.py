@@ -20,7 +20,8 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.stan
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.store import Login, PostgresqlStore
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.transport import SqlError
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.transfer import Location, Transfer
-from tests.unit.postgresql.fakes import a_container
+from tests.unit.postgresql.control_file import make_cluster
+from tests.unit.postgresql.fakes import FakeEngine, a_container
 
 KNOWN = {"container_id": "h", "directory": "/srv/.db.partial-op/data", "system_identifier": "1"}
 RUNNING, STOPPED = a_container(), a_container(status="exited", pid=0)
@@ -77,3 +78,19 @@ def test_a_standby_that_does_not_follow_is_made_anew(
     done: bool,
 ) -> None:
     assert is_done(monkeypatch, tmp_path, service=service, helper=helper, lag=lag) is done
+
+
+def test_one_that_was_finished_and_not_published_is_taken_away(tmp_path: Path) -> None:
+    """Nothing in it tells any more that it is a standby; its name does."""
+    staging = tmp_path / ".db.partial-op"
+    make_cluster(staging)
+    transfer = Transfer(
+        service="db", target="/var/lib/postgresql/data", origin=Location("named", "/volumes/v", "v"),
+        goal=Location("bind", str(tmp_path / "db")), strategy="replica", store="postgresql", facts={},
+        staging=str(staging), retained="", image_id="", containers=("c",), running=True,
+    )  # fmt: skip
+    step = Step("make_standby", "prepare db", PREPARE, {"transfer": transfer.as_dict()})
+    context: Any = SimpleNamespace(world=SimpleNamespace(engine=FakeEngine()), operation=SimpleNamespace(id="op"))
+    MakeStandby().undo(step, context)
+    assert not staging.exists()
+    MakeStandby().undo(step, context)

@@ -110,9 +110,11 @@ def _update(session: Session, extension: Extension) -> str:
 
 
 def _note_collations(session: Session) -> None:
+    # One of another encoding is listed in every database, and is none of it.
     for (name,) in session.rows(
         "SELECT format('%I.%I', n.nspname, c.collname) FROM pg_collation c"
         " JOIN pg_namespace n ON n.oid = c.collnamespace"
-        " WHERE c.collversion <> pg_collation_actual_version(c.oid)"
+        " WHERE c.collversion <> pg_collation_actual_version(c.oid) AND c.collencoding IN"
+        " (-1, (SELECT encoding FROM pg_database WHERE datname = current_database()))"
     ):
         session.run(f"ALTER COLLATION {name} REFRESH VERSION")
