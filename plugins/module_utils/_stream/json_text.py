@@ -15,6 +15,17 @@ _BLANK = b" \t\r\n"
 _PLAIN_PART_OF_A_STRING = re.compile(rb'[^"\\\x00-\x1f]*')
 _NUMBER = re.compile(rb"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _WORD = re.compile(rb"[-+.0-9A-Za-z]+")
+_STRING = rb'"[^"\\\x00-\x1f]*(?:\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})[^"\\\x00-\x1f]*)*"'
+_SCALAR = rb"(?:-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?|true|false|null)(?![-+.0-9A-Za-z])"
+# A token that lies in the piece whole; what does not match it is looked at byte by byte.
+_WHOLE = re.compile(rb"[ \t\r\n]*(?:(" + _STRING + rb")|([{\[])|([}\]])|(:)|(,)|(" + _SCALAR + rb"))")
+# As many members of an object, or elements of an array, as follow each other without anything nested in them.
+_PLAIN = rb"[ \t\r\n]*(?:" + _STRING + rb"|" + _SCALAR + rb")[ \t\r\n]*,"
+_MEMBERS = re.compile(rb"(?:[ \t\r\n]*" + _STRING + rb"[ \t\r\n]*:" + _PLAIN + rb")+")
+_ELEMENTS = re.compile(rb"(?:" + _PLAIN + rb")+")
+_OBJECT = ord("{")
+_ARRAY = ord("[")
+STRING, OPEN, CLOSE, A_COLON, COMMA, SCALAR = range(1, 7)
 _ESCAPED = b'"\\/bfnrt'
 _HEX = b"0123456789abcdefABCDEF"
 _WORDS = (b"true", b"false", b"null")
@@ -23,6 +34,15 @@ LONGEST_WORD = 1 << 16
 
 # What may come next.
 VALUE, FIRST_VALUE, FIRST_KEY, KEY, COLON, AFTER, END = range(7)
+_CLOSING = {b"{": b"}", b"[": b"]"}
+_CLOSABLE = {b"{": (FIRST_KEY, AFTER), b"[": (FIRST_VALUE, AFTER), b"": ()}
+# By a token and what it stands in: what may come next, and what may follow in a run.
+_NEXT = {
+    (OPEN, _OBJECT): (FIRST_KEY, _MEMBERS),
+    (OPEN, _ARRAY): (FIRST_VALUE, _ELEMENTS),
+    (COMMA, _OBJECT): (KEY, _MEMBERS),
+    (COMMA, _ARRAY): (VALUE, _ELEMENTS),
+}
 
 
 class NoJson(ValueError):
@@ -48,7 +68,7 @@ class JsonText:
             elif self._word:
                 at = self._continued(piece, at)
             else:
-                at = self._token(piece, at)
+                at = self._token(piece, self._tokens(piece, at))
         self._offset += len(piece)
 
     def close(self) -> None:
@@ -56,6 +76,39 @@ class JsonText:
             self._ended()
         if self._in_string or self._expected != END:
             raise NoJson(f"it ends in the middle, after {self._offset} bytes")
+
+    def _tokens(self, piece: bytes, at: int) -> int:
+        """Take tokens as long as they are whole and in their place; return where that ends."""
+        inside, expected, match = self._inside, self._expected, _WHOLE.match
+        while (found := match(piece, at)) is not None:
+            kind, ends = found.lastindex, found.end()
+            if ends == len(piece):
+                break  # the next piece may go on with it
+            if kind == STRING and expected in (FIRST_KEY, KEY):
+                expected = COLON
+            elif kind in (STRING, SCALAR) and expected in (VALUE, FIRST_VALUE):
+                expected = AFTER if inside else END
+            elif kind == A_COLON and expected == COLON:
+                expected = VALUE
+            elif (
+                kind == CLOSE
+                and expected in _CLOSABLE[bytes(inside[-1:])]
+                and found[CLOSE] == _CLOSING[bytes(inside[-1:])]
+            ):
+                del inside[-1:]
+                expected = AFTER if inside else END
+            elif (kind == COMMA and expected == AFTER) or (kind == OPEN and expected in (VALUE, FIRST_VALUE)):
+                if kind == OPEN:
+                    inside += found[OPEN]
+                expected, run = _NEXT[kind, inside[-1]]
+                plain = run.match(piece, ends)
+                if plain:
+                    expected, ends = _NEXT[COMMA, inside[-1]][0], plain.end()
+            else:
+                break
+            at = ends
+        self._expected = expected
+        return at
 
     def _token(self, piece: bytes, at: int) -> int:
         char = piece[at : at + 1]

@@ -39,7 +39,7 @@ def refuse_constant(name: str) -> Any:
     raise ValueError(name)
 
 
-@given(VALUES, strategies.integers(1, 9), strategies.booleans(), strategies.sampled_from([None, 1]))
+@given(VALUES, strategies.sampled_from([1, 2, 3, 7, 50, 1000]), strategies.booleans(), strategies.sampled_from([None, 1]))
 def test_every_document_is_taken_whole_and_none_that_is_cut(value: Any, size: int, ascii: bool, indent: Any) -> None:
     text = json.dumps(value, ensure_ascii=ascii, indent=indent).encode("utf-8", "surrogatepass")
     assert is_json(text, size)
@@ -48,7 +48,7 @@ def test_every_document_is_taken_whole_and_none_that_is_cut(value: Any, size: in
         assert not is_json(text + b"]", size)
 
 
-@given(PUNCTUATION, strategies.integers(1, 3))
+@given(PUNCTUATION, strategies.sampled_from([1, 2, 3, 12]))
 def test_it_agrees_with_pythons_reader(text: str, size: int) -> None:
     try:
         json.loads(text, parse_constant=refuse_constant)
