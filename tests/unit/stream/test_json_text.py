@@ -39,7 +39,9 @@ def refuse_constant(name: str) -> Any:
     raise ValueError(name)
 
 
-@given(VALUES, strategies.sampled_from([1, 2, 3, 7, 50, 1000]), strategies.booleans(), strategies.sampled_from([None, 1]))
+@given(
+    VALUES, strategies.sampled_from([1, 2, 3, 7, 50, 1000]), strategies.booleans(), strategies.sampled_from([None, 1])
+)
 def test_every_document_is_taken_whole_and_none_that_is_cut(value: Any, size: int, ascii: bool, indent: Any) -> None:
     text = json.dumps(value, ensure_ascii=ascii, indent=indent).encode("utf-8", "surrogatepass")
     assert is_json(text, size)
