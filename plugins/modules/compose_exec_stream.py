@@ -202,7 +202,7 @@ def main() -> None:
         if not params["argv"]:
             raise InvalidInput("argv is empty: it names the program that is to be run.")
         if params["stdin_path"]:
-            files.check_source(params["stdin_path"])
+            files.check_source(params["stdin_path"], compressed=params["stdin_compression"] == GZIP)
         if params["stdout_path"]:
             files.check_destination(params["stdout_path"])
         found = subject.find(params)

@@ -75,7 +75,8 @@ options:
       - What is compared of a dump before the service starts on what was loaded. V(fast) compares definitions, roles,
         privileges, sequences, and of each table the number of its rows.
       - V(full) compares the content of all rows, too. That reads all of it twice more, in the downtime.
-      - The strategies V(swap) and V(pg_upgrade) take the very files along, and compare as V(fast) says in any case.
+      - The strategies V(swap) and V(pg_upgrade) take the very files along. Definitions, roles, privileges and sequences
+        are compared in any case; rows are counted before and after, as far as ten seconds reach, and fewer are told.
     type: str
     choices: [fast, full]
     default: fast
@@ -175,7 +176,7 @@ blockers:
 settings_left_out:
   description:
     - Lines of the configuration that the new major version does not know, with file and line; and by O(strategy=dump)
-      the settings of roles and databases that it does not know.
+      what it does not know of roles and databases, such as a setting or a membership in a predefined role.
   returned: changed
   type: list
   elements: str

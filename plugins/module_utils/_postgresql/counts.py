@@ -59,6 +59,11 @@ class Relation:
     estimate: int
 
     @property
+    def is_derived(self) -> bool:
+        """Tell whether a dump does not carry its rows: a view is computed anew, an extension brings its own tables."""
+        return self.kind == "m" or bool(self.extension)
+
+    @property
     def sql(self) -> str:
         return f"{sql.identifier(self.schema)}.{sql.identifier(self.name)}"
 

@@ -17,6 +17,7 @@ from typing import Any
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import sql
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.session import Session
 
+WITH_PARAMETER_GRANTS = 150000
 PUBLIC = ""
 """The grantee that is everybody."""
 
@@ -86,6 +87,16 @@ class Grant:
 
 
 @dataclass(frozen=True)
+class ParameterGrant:
+    """A privilege on a server setting, which 15 and later have."""
+
+    parameter: str
+    grantee: str
+    privilege: str
+    grantable: bool
+
+
+@dataclass(frozen=True)
 class Space:
     """A tablespace; ``grants`` is None where they are the default."""
 
@@ -126,6 +137,7 @@ class Globals:
     settings: tuple[RoleSetting, ...]
     tablespaces: tuple[Space, ...]
     databases: tuple[Frame, ...]
+    parameters: tuple[ParameterGrant, ...] = ()
 
     def frame(self, database: str) -> Frame:
         return next(frame for frame in self.databases if frame.name == database)
@@ -148,6 +160,7 @@ def from_dict(raw: Mapping[str, Any]) -> Globals:
             for space in raw["tablespaces"]
         ),
         databases=tuple(Frame(**{**frame, "grants": _grants_from(frame["grants"])}) for frame in raw["databases"]),
+        parameters=tuple(ParameterGrant(**each) for each in raw.get("parameters", ())),
     )
 
 
@@ -167,6 +180,7 @@ def read_globals(session: Session, version: int) -> Globals:
         settings=_settings(session),
         tablespaces=_tablespaces(session),
         databases=_databases(session, version),
+        parameters=_parameters(session) if version >= WITH_PARAMETER_GRANTS else (),
     )
 
 
@@ -242,6 +256,15 @@ def _tablespaces(session: Session) -> tuple[Space, ...]:
     )
 
 
+def _parameters(session: Session) -> tuple[ParameterGrant, ...]:
+    found = session.rows(
+        "SELECT p.parname, coalesce(r.rolname, ''), a.privilege_type, a.is_grantable"
+        " FROM pg_parameter_acl p CROSS JOIN LATERAL aclexplode(p.paracl) a LEFT JOIN pg_roles r ON r.oid = a.grantee"
+        " WHERE a.grantee = 0 OR (r.oid IS NOT NULL AND r.oid <> 10) ORDER BY 1, 2, 3"
+    )
+    return tuple(ParameterGrant(*row) for row in found)
+
+
 def _databases(session: Session, version: int) -> tuple[Frame, ...]:
     provider = "datlocprovider::text" if version >= 150000 else "'c'"
     locale = "datlocale" if version >= 170000 else "daticulocale" if version >= 150000 else "NULL"
@@ -314,6 +337,23 @@ def membership_statements(wanted: Globals, version: int) -> list[str]:
             grant += " WITH ADMIN OPTION"
         statements.append(grant)
     return statements
+
+
+def parameter_statements(wanted: Globals, version: int) -> list[str]:
+    """Return what grants the privileges on settings to a server of ``version``; none where it has no such thing."""
+    if version < WITH_PARAMETER_GRANTS:
+        return []
+    return [
+        f"GRANT {each.privilege} ON PARAMETER {'.'.join(map(sql.identifier, each.parameter.split('.')))} TO"
+        f" {sql.identifier(each.grantee) if each.grantee != PUBLIC else 'PUBLIC'}"
+        f"{' WITH GRANT OPTION' if each.grantable else ''}"
+        for each in wanted.parameters
+    ]
+
+
+def unknown_memberships(wanted: Globals, existing: Collection[str]) -> list[Membership]:
+    """Return the memberships in predefined roles that a server does not have."""
+    return [each for each in wanted.memberships if each.role.startswith("pg_") and each.role not in existing]
 
 
 def setting_statements(settings: Iterable[RoleSetting], known: Collection[str], alias: Mapping[str, str]) -> list[str]:

@@ -72,11 +72,15 @@ EVERY_TABLE = 1 << 62
 
 @dataclass(frozen=True)
 class Clients:
-    """The programs that dump: of which image, by which way to the server, and how small (pg_dump's ``-Z``)."""
+    """The programs that dump: of which image, by which way to the server, and how small (pg_dump's ``-Z``).
+
+    ``version_num`` is theirs, 0 where they are the server's own.
+    """
 
     image_id: str
     route: routes.Route
     compression: str = ""
+    version_num: int = 0
 
 
 @dataclass(frozen=True)
@@ -183,10 +187,12 @@ def take(
     clock: Callable[[], float] = time.monotonic,
     jobs: int = JOBS,
     clients: Clients | None = None,
+    count_seconds: float = COUNT_SECONDS,
 ) -> list[Dumped]:
     """Dump globals and databases into ``place``, a directory of ours; proves nothing yet.
 
-    ``clients`` are the container's own, by the way that its server lets them in, where they are not given.
+    ``clients`` are the container's own, by the way that its server lets them in, where they are not given. Each
+    database is counted for ``count_seconds``; what is left then is an estimate.
     """
     if clients is None:
         route = routes.find_route(engine, session.container, cluster, session.login, replication=False)
@@ -217,11 +223,11 @@ def take(
     run(argv, "The dump of the roles")
     switches = (*route.switches(), *((f"--compress={compression}",) if compression else ()))
     dumped = [
-        _dump_database(session, name, switches, run, clock, jobs)
+        _dump_database(session, name, switches, run, clock, jobs, count_seconds)
         for name in (database.name for database in cluster.databases if database.allows_connections)
     ]
     _write_json(os.path.join(dump, GLOBALS), globals_as_dict(frames))
-    _write_catalogue(dump, cluster, dumped)
+    _write_catalogue(dump, cluster, dumped, clients.version_num)
     _seal(dump)
     return dumped
 
@@ -238,13 +244,14 @@ def _dump_database(
     run: Callable[[tuple[str, ...], str], None],
     clock: Callable[[], float],
     jobs: int,
+    count_seconds: float,
 ) -> Dumped:
     argv = ("pg_dump", *switches, "-d", name, "-F", "d", "-j", str(jobs), f"--lock-wait-timeout={LOCK_WAIT_MS}")
     argv += ("-f", f"{DUMP_TARGET}/{directory_of(name)}")
     what = f"The dump of the database {name}"
 
     def count(there: Session) -> dict[str, Count]:
-        return count_database(there, ends=clock() + COUNT_SECONDS, exact_up_to=EVERY_TABLE, clock=clock)
+        return count_database(there, ends=clock() + count_seconds, exact_up_to=EVERY_TABLE, clock=clock)
 
     with session.sibling(name).without_timeouts() as there:
         if there.holds_transactions:
@@ -262,11 +269,12 @@ def _dump_database(
     return Dumped(name, moment, {table: rows for table, rows in before.items() if after.get(table) == rows})
 
 
-def _write_catalogue(dump: str, cluster: Cluster, dumped: list[Dumped]) -> None:
+def _write_catalogue(dump: str, cluster: Cluster, dumped: list[Dumped], client_version_num: int) -> None:
     content = {
         "schema_version": 1,
         "system_identifier": str(cluster.system_identifier),
         "server_version_num": cluster.server_version_num,
+        "client_version_num": client_version_num,
         "superuser": cluster.superuser,
         "directories": {one.name: directory_of(one.name) for one in dumped},
         "moments": {one.name: one.moment.isoformat(timespec="milliseconds") for one in dumped},

@@ -95,7 +95,7 @@ def compared(wanted: Counts, found: Counts) -> dict[str, int]:
         found.databases[database][table].rows
         for database, tables in wanted.databases.items()
         for table, count in tables.items()
-        if count.exact
+        if count.exact and table in found.databases[database]
     ]
     return {
         "tables_compared": len(exact),

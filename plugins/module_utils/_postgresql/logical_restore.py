@@ -30,6 +30,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.coun
     compare_counts,
     count_database,
     from_dict,
+    relations,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint.compare import refuse_losses
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint.model import Fingerprint
@@ -73,6 +74,13 @@ class Catalogue:
     directories: Mapping[str, str]
     counts: Counts
     globals: Globals
+    client_version_num: int = 0
+    """Of the program that dumped, 0 for the server's own: a dump names what differs from the defaults of its major."""
+
+    @property
+    def defaults_of(self) -> int:
+        """Return the version whose defaults the dump takes for granted."""
+        return self.client_version_num or self.server_version_num
 
 
 @dataclass(frozen=True)
@@ -92,13 +100,19 @@ class Target:
 
 @dataclass(frozen=True)
 class Brought:
-    """What is in the target, still under temporary names; ``left_out`` are settings that it does not know."""
+    """What is in the target, still under temporary names.
+
+    ``left_out`` are settings that it does not know, ``memberships_left_out`` (``member in role``) those in predefined
+    roles that it does not have, ``parameters_left_out`` settings on which it knows no privileges.
+    """
 
     counts: Counts
     roles: tuple[str, ...]
     tablespaces: tuple[str, ...]
     kept_roles: tuple[str, ...]
     left_out: tuple[str, ...]
+    memberships_left_out: tuple[str, ...] = ()
+    parameters_left_out: tuple[str, ...] = ()
 
 
 def read_catalogue(dump: str) -> Catalogue:
@@ -110,6 +124,7 @@ def read_catalogue(dump: str) -> Catalogue:
             directories=raw["directories"],
             counts=from_dict(raw["counts"]),
             globals=cluster_globals.from_dict(frames),
+            client_version_num=raw.get("client_version_num", 0),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise StatefulError(f"The catalogue in {dump} cannot be understood: {error!r}.") from error
@@ -198,6 +213,8 @@ def bring(
     wanted, session = catalogue.globals, target.session
     roles, spaces = missing_roles(target, wanted), missing_tablespaces(target, wanted)
     existing = cluster_globals.role_names(session)
+    nowhere = cluster_globals.unknown_memberships(wanted, existing)
+    wanted = replace(wanted, memberships=tuple(each for each in wanted.memberships if each not in nowhere))
     names = temporary_names(catalogue)
     known = cluster_globals.setting_names(session)
     # Password hashes are among the statements, and a server may log those.
@@ -208,6 +225,11 @@ def bring(
     _run_all(
         session, cluster_globals.membership_statements(wanted, target.version), "The restore of the roles' memberships"
     )
+    _run_all(
+        session,
+        cluster_globals.parameter_statements(wanted, target.version),
+        "The restore of the privileges on settings",
+    )
     in_no_database = [setting for setting in wanted.settings if not setting.database]
     _run_all(
         session,
@@ -216,7 +238,7 @@ def bring(
     )
     made = cluster_globals.tablespace_statements(wanted, cluster_globals.tablespace_names(session))
     _run_all(session, made, "The restore of the tablespaces")
-    found = {}
+    found, derived = {}, {}
     for name, directory in catalogue.directories.items():
         there, what = names[name], f"The restore of the database {name}"
         _run_all(session, [cluster_globals.creation(wanted.frame(name), there, target.version)], what)
@@ -225,8 +247,9 @@ def bring(
         _dress(session, wanted, name, there, known)
         with session.sibling(there).without_timeouts() as opened:
             found[name] = count_database(opened, ends=time.monotonic() + DAYS, exact_up_to=EVERY_TABLE)
+            derived[name] = {f"{table.schema}.{table.name}" for table in relations(opened) if table.is_derived}
     counts = Counts(found, {})
-    lost = [str(difference) for difference in compare_counts(catalogue.counts, counts)]
+    lost = [str(difference) for difference in compare_counts(_own(catalogue.counts, derived), _own(counts, derived))]
     if lost:
         raise StatefulError(f"The dump does not hold what its snapshot held: {'; '.join(lost[:20])}.")
     if expected is not None:
@@ -239,7 +262,22 @@ def bring(
         left_out=tuple(
             sorted({setting.name for setting in wanted.settings if cluster_globals.is_unknown(setting, known)})
         ),
+        memberships_left_out=tuple(f"{each.member} in {each.role}" for each in nowhere),
+        parameters_left_out=tuple(
+            sorted({each.parameter for each in wanted.parameters})
+            if target.version < cluster_globals.WITH_PARAMETER_GRANTS
+            else ()
+        ),
     )
+
+
+def _own(counts: Counts, derived: Mapping[str, set[str]]) -> Counts:
+    """Return the counts without what a restore computes anew, and what an extension brings by itself."""
+    databases = {
+        name: {table: count for table, count in tables.items() if table not in derived.get(name, ())}
+        for name, tables in counts.databases.items()
+    }
+    return replace(counts, databases=databases)
 
 
 def _compare_with(
@@ -262,15 +300,15 @@ def _compare_with(
 def _prepare(target: Target, catalogue: Catalogue, name: str, database: str, what: str) -> None:
     """Give an empty database the schema public that the dump takes for granted.
 
-    A dump names what differs from the defaults of its own major. Up to 14 everybody may
-    create in that schema, from 15 on nobody: applications would meet a refusal, or, on the
-    way to an older major, anybody could do what nobody could.
+    A dump names what differs from the defaults of the program that made it, whatever the server was. Up to 14 everybody
+    may create in that schema, from 15 on nobody: applications would meet a refusal, or, on the way to an older major,
+    anybody could do what nobody could.
     """
     statements = []
-    if catalogue.server_version_num < CLOSED_PUBLIC <= target.version:
+    if catalogue.defaults_of < CLOSED_PUBLIC <= target.version:
         owner = sql.identifier(catalogue.globals.superuser)
         statements = [f"ALTER SCHEMA public OWNER TO {owner}", "GRANT CREATE ON SCHEMA public TO PUBLIC"]
-    elif target.version < CLOSED_PUBLIC <= catalogue.server_version_num:
+    elif target.version < CLOSED_PUBLIC <= catalogue.defaults_of:
         statements = ["REVOKE CREATE ON SCHEMA public FROM PUBLIC"]
         if target.version < DATABASE_OWNER:
             # Whose the schema is elsewhere is a role that stands for the owner of the database.

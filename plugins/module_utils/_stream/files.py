@@ -11,6 +11,7 @@ import fcntl
 import gzip
 import hashlib
 import os
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO
@@ -88,16 +89,38 @@ def _opened(partial: str) -> Iterator[IO[bytes]]:
             raise StatefulError(
                 f"Another run is writing {partial}.", next_command=f"wait until it has ended and {AGAIN}"
             ) from error
+        if not _still_named(handle, partial):
+            raise StatefulError(f"Another run has just written {partial}.", next_command=f"wait a moment and {AGAIN}")
         os.fchmod(handle, 0o600)
         os.ftruncate(handle, 0)
         yield file
 
 
-def check_source(path: str) -> None:
-    """Raise :class:`InvalidInput` unless there is a file to read."""
+def _still_named(handle: int, partial: str) -> bool:
+    """Tell whether a name still leads to the file that was opened by it: another run may have given it its own."""
+    try:
+        found = os.lstat(partial)
+    except FileNotFoundError:
+        return False
+    return os.path.samestat(found, os.fstat(handle))
+
+
+def check_source(path: str, *, compressed: bool = False) -> None:
+    """Raise :class:`InvalidInput` unless there is a file to read, and to its end where it is compressed.
+
+    Of one that breaks off, a program would take the beginning for all.
+    """
     if not os.path.isfile(path):
         look = shell("ls", "-la", os.path.dirname(path))
         raise InvalidInput(f"There is no file {path} to read from.", next_command=look)
+    if compressed:
+        try:
+            for _piece in pieces_of(path, compressed=True):
+                pass
+        except (OSError, EOFError, zlib.error) as error:
+            raise InvalidInput(
+                f"{path} cannot be unpacked to its end: {error}.", next_command=shell("gzip", "-t", path)
+            ) from error
 
 
 def check_destination(path: str) -> None:

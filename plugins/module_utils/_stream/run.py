@@ -7,7 +7,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -64,14 +66,17 @@ def carry_out(engine: Engine, container: Container, request: Request) -> Streame
             judge.feed(piece)
             target.write(piece)
 
-        answer = engine.stream(
-            container.id,
-            request.argv,
-            stdout=take,
-            stdin=read.counted(given) if given is not None else None,
-            environment=request.environment,
-            user=request.user,
-        )
+        try:
+            answer = engine.stream(
+                container.id,
+                request.argv,
+                stdout=take,
+                stdin=read.counted(given) if given is not None else None,
+                environment=request.environment,
+                user=request.user,
+            )
+        except (OSError, EOFError, zlib.error) as error:
+            raise _broken_off(error, request, container) from error
         _refuse_failure(answer, request, container)
         judge.close(answer, request, container, target.bytes)
     return Streamed(
@@ -87,6 +92,20 @@ def carry_out(engine: Engine, container: Container, request: Request) -> Streame
 def _refuse_failure(answer: ExecResult, request: Request, container: Container) -> None:
     if answer.rc != 0:
         raise _failure(f"{request.argv[0]} in {container.name} ended with {answer.rc}", answer, request, container)
+
+
+def _broken_off(error: BaseException, request: Request, container: Container) -> StatefulError:
+    """Return what is said where an end of the stream on this host fails while the program works."""
+    where = f"{request.stdout_path} is as it was before" if request.stdout_path else "nothing was written on this host"
+    given = request.stdin_path
+    taken = f"; {request.argv[0]} took {given} for ended where it broke off, and may have done its work with that part"
+    place = given or request.stdout_path
+    return StatefulError(
+        f"The stream from or to a file of this host broke off: {error!r}.",
+        state=f"{where}{taken if given else ''}",
+        safe_to_rerun=not given,
+        next_command=shell("df", "-h", os.path.dirname(place)) if place else "",
+    )
 
 
 def _failure(what: str, answer: ExecResult, request: Request, container: Container) -> StatefulError:

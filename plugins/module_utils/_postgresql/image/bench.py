@@ -157,6 +157,8 @@ def served(
     settings = {
         **second_server.ISOLATED,
         "shared_preload_libraries": cluster.shared_preload_libraries,
+        # What is preloaded may bring workers of its own, which would connect to what is to be renamed, and write to it.
+        "max_worker_processes": "0",
         **(overrides or {}),
     }
     place = bench.seen(directory)

@@ -58,6 +58,7 @@ def take_inventory(session: Session, cluster: Cluster) -> Inventory:
         password_encryption=_password_encryption(session),
         text_index_bytes=sum(part.text_index_bytes for part in each),
         text_partitions=sum(part.text_partitions for part in each),
+        subscriptions=session.scalar("SELECT count(*) FROM pg_subscription") if version >= 100000 else 0,
         libraries=tuple(library for part in each for library in part.libraries),
     )
 

@@ -96,6 +96,7 @@ class ImageJourney:
             summary=plan_text.summary(request, found, backup_dir),
             text=plan_text.plan_text(request, found, blockers, warnings, backup_dir),
             project_dir=request.storage.project_dir,
+            dependents=list(request.dependents),
             compose=compose_facts(world),
             diff=[dict(changed) for changed in found.findings.rewrite.diff],
         )

@@ -175,6 +175,8 @@ class Inventory:
     md5_roles: tuple[str, ...]
     password_encryption: str
     text_index_bytes: int = 0
+    subscriptions: int = 0
+    """Logical subscriptions, in all databases; their place in the stream is in no dump."""
     text_partitions: int = 0
     """Tables that are partitioned by ranges of such text: its order decides where a row belongs."""
     libraries: tuple[Library, ...] = ()

@@ -19,6 +19,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.imag
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.model import (
     BY_DUMP,
+    DUMP,
     GLIBC,
     PG_UPGRADE,
     STRATEGIES,
@@ -38,6 +39,12 @@ PRELOADS = ("shared_preload_libraries", "session_preload_libraries", "local_prel
 LOCALE_SETTINGS = ("lc_messages", "lc_monetary", "lc_numeric", "lc_time")
 # Names that a newer server takes for what it calls otherwise, and does not list.
 STILL_TAKEN = {"force_parallel_mode": 160000, "ssl_ecdh_curve": 180000}
+SUBSCRIPTIONS_UPGRADED = 170000
+ICU_DATABASES, BUILTIN_DATABASES = 150000, 170000
+ONLY_AS_FILES = {
+    "pg_cron": "belongs into the one database that cron.database_name names",
+    "timescaledb": "has to be told before and after a restore",
+}
 GONE_FROM_CORE = {
     "adminpack": "it went with Postgres 17, and was for old releases of pgAdmin",
     "old_snapshot": "it went with Postgres 17",
@@ -63,6 +70,36 @@ def lacks(subject: Subject, candidate: CandidateImage, container: str = "") -> I
     yield from _preloads(subject, candidate)
     yield from _locales(subject, candidate)
     yield from _settings(subject, candidate)
+    yield from _bound(subject, candidate, container)
+
+
+def _bound(subject: Subject, candidate: CandidateImage, container: str) -> Iterable[Lack]:
+    """Say what a way to another cluster would leave behind, though the image has all that it needs."""
+    for name, why in ONLY_AS_FILES.items():
+        where = [extension.database for extension in subject.inventory.extensions if extension.name == name]
+        if where:
+            yield Lack(
+                f"The extension {name} in {shown(where)} {why}: a dump cannot be loaded as any other.",
+                (DUMP,),
+                looking(container, subject.cluster, where[0], f"\\dx {name}"),
+            )
+    if subject.inventory.subscriptions:
+        ways = (DUMP,) if candidate.server_version_num >= SUBSCRIPTIONS_UPGRADED else (PG_UPGRADE, DUMP)
+        yield Lack(
+            f"{subject.inventory.subscriptions} logical subscriptions: their place in the stream of their publisher is"
+            " not carried over, and they would come back disabled. Drop them, and make them anew afterwards.",
+            ways,
+            looking(container, subject.cluster, "postgres", "SELECT subname, subenabled FROM pg_subscription"),
+        )
+    providers = {"i": (ICU_DATABASES, "ICU"), "b": (BUILTIN_DATABASES, "a builtin locale")}
+    for provider, (since, what) in providers.items():
+        databases = [database.name for database in subject.cluster.databases if database.provider == provider]
+        if databases and candidate.server_version_num < since:
+            yield Lack(
+                f"The databases {shown(databases)} are ordered by {what}, which {candidate.reference} knows for none:"
+                " choose a newer one.",
+                STRATEGIES,
+            )
 
 
 def updates(subject: Subject, candidate: CandidateImage) -> tuple[Extension, ...]:

@@ -47,7 +47,7 @@ def blockers(request: ImageRequest, found: ImageFindings) -> list[Blocker]:
             )
         )
     if found.way.strategy in ANOTHER_CLUSTER:
-        refused += _of_another_cluster(found)
+        refused += _of_another_cluster(request, found)
     refused += of_moves.blockers(storage, found.findings, _choices(found))
     if found.way.strategy == SWAP:
         refused += _space_of_backup(request, found)
@@ -62,7 +62,7 @@ def blockers(request: ImageRequest, found: ImageFindings) -> list[Blocker]:
     return refused
 
 
-def _of_another_cluster(found: ImageFindings) -> list[Blocker]:
+def _of_another_cluster(request: ImageRequest, found: ImageFindings) -> list[Blocker]:
     refused = []
     spaces = found.subject.cluster.tablespaces
     if spaces:
@@ -76,11 +76,15 @@ def _of_another_cluster(found: ImageFindings) -> list[Blocker]:
         )
     if found.way.strategy == DUMP:
         there, needed = found.move.place, found.comparison.way(DUMP).space
+        backup = found.findings.backup_place
+        if backup is not None and backup.device == there.device:
+            needed += of_moves.backup_bytes(request.storage, found.move.data)
         if needed > there.free_bytes:
             refused.append(
                 Blocker(
-                    f"{there.mount_point} has {there.free_bytes:,} bytes free, and the copy, its dump and the new"
-                    f" cluster take about {needed:,}: free some, or name another place with source.",
+                    f"{there.mount_point} has {there.free_bytes:,} bytes free, and the backup, the copy, its dump and"
+                    f" the new cluster take about {needed:,}: {needed - there.free_bytes:,} bytes are missing there."
+                    " Free them, or name another place with source.",
                     shell("df", "-h", there.mount_point),
                 )
             )

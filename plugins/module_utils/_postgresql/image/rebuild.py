@@ -9,8 +9,10 @@ from __future__ import annotations
 import os
 import shutil
 from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError, shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Evidence, Handler
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Step
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import observe_cluster
@@ -42,9 +44,11 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.m
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.store import Identity
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.transfer import Transfer
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import durable
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import durable, mounts
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World, the_container, transfer_of
 
+SCARCE = 32 << 20
+"""Bytes free below which a failure is told with them."""
 BEGUN = "begun"
 """A file in the work directory: from then on neither the copy nor the new cluster is what it was."""
 
@@ -72,10 +76,12 @@ class MakeCluster(SelfProving):
         with postgresql_store(world).session(world.engine, container) as session:
             cluster = observe_cluster(session)
             foreign = foreign_options(session, cluster)
-        working.make_cluster(bench, cluster, sides.new.server_version_num)
-        left_out = working.carry_configuration(bench, cluster, source)
+        with telling_of_space(bench.work):
+            working.make_cluster(bench, cluster, sides.new.server_version_num)
+            left_out = working.carry_configuration(bench, cluster, source)
+            equipped = self.equip(bench, cluster, step, context)
         return {
-            **self.equip(bench, cluster, step, context),
+            **equipped,
             "foreign_options": foreign,
             "owner": list(bench.owner),
             "cluster": cluster.as_dict(),
@@ -133,11 +139,12 @@ class Rebuild(StagedMove):
         with open(begun, "x", encoding="ascii"):
             durable.fsync_directory(bench.work)
         # A standby's first: it ends its recovery by the configuration that it followed with.
-        working.make_bare(bench, cluster)
-        rebuilt = self.rebuild(bench, cluster, step, context)
-        working.place_configuration(bench)
-        working.give_to(transfer.staging, sides.new.user)
-        durable.sync_file_system(transfer.staging)
+        with telling_of_space(bench.work):
+            working.make_bare(bench, cluster)
+            rebuilt = self.rebuild(bench, cluster, step, context)
+            working.place_configuration(bench)
+            working.give_to(transfer.staging, sides.new.user)
+            durable.sync_file_system(transfer.staging)
         return {**rebuilt, "identities": {transfer.name: dict(self.prove(transfer, context))}}
 
     @abstractmethod
@@ -230,6 +237,19 @@ class Discard(NothingToUndo):
     def apply(self, step: Step, context: Context[World]) -> Evidence:
         remove_work(transfer_of(step), context)
         return {}
+
+
+@contextmanager
+def telling_of_space(place: str) -> Iterator[None]:
+    """Let a failure say so where there is no room left: programs tell of a file that they cannot write."""
+    try:
+        yield
+    except StatefulError as error:
+        system = mounts.filesystem_of(place)
+        if system.bytes_free < SCARCE:
+            error.msg = f"{error.msg} {system.mount_point} has {system.bytes_free:,} bytes free."
+            error.next_command = shell("df", "-h", system.mount_point)
+        raise
 
 
 def work_of(transfer: Transfer) -> str:

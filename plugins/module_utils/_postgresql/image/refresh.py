@@ -36,7 +36,9 @@ def refresh_as_planned(session: Session, planned: Mapping[str, Any]) -> Mapping[
     return refresh(session, order_changed=bool(planned["order_changed"]), updates=updates)
 
 
-def refresh(session: Session, *, order_changed: bool, updates: Sequence[Extension]) -> Mapping[str, Any]:
+def refresh(
+    session: Session, *, order_changed: bool, updates: Sequence[Extension], refuse_misplaced: bool = True
+) -> Mapping[str, Any]:
     """Build text indexes anew if their order changed, update the extensions, note the collation versions.
 
     The session's login is a superuser. Returns how many indexes were built anew and what was updated. May be run again.
@@ -51,7 +53,7 @@ def refresh(session: Session, *, order_changed: bool, updates: Sequence[Extensio
             there.without_timeouts()
             if order_changed:
                 rebuilt += _rebuild(there, version, database.name in sensitive)
-                if version >= FIRST_WITH_PARTITIONS:
+                if refuse_misplaced and version >= FIRST_WITH_PARTITIONS:
                     _refuse_misplaced_rows(there, version, database.name in sensitive)
             updated += [_update(there, extension) for extension in updates if extension.database == database.name]
             if version >= FIRST_WITH_COLLATION_VERSIONS:
@@ -101,12 +103,22 @@ def _refuse_misplaced_rows(session: Session, version: int, own_is_sensitive: boo
 
 def _update(session: Session, extension: Extension) -> str:
     if extension.name == POSTGIS:
-        session.rows("SELECT postgis_extensions_upgrade()")
+        _update_postgis(session)
     else:
         quoted = session.scalar("SELECT quote_ident(%s)", (extension.name,))
         session.run(f"ALTER EXTENSION {quoted} UPDATE")
     now = session.scalar("SELECT extversion FROM pg_extension WHERE extname = %s", (extension.name,))
     return f"{extension.name} in {extension.database}: {extension.version} to {now}"
+
+
+def _update_postgis(session: Session) -> None:
+    """Let it update itself and all that belongs to it.
+
+    Its scripts look for its types in the search path that a session begins with, which in ours is pg_catalog alone.
+    """
+    schema = session.scalar("SELECT extnamespace::regnamespace::text FROM pg_extension WHERE extname = %s", (POSTGIS,))
+    with session.sibling(settings={"search_path": f"{schema},public,pg_catalog".replace(" ", "\\ ")}) as there:
+        there.without_timeouts().rows("SELECT postgis_extensions_upgrade()")
 
 
 def _note_collations(session: Session) -> None:

@@ -11,7 +11,7 @@ tuned for the loading, which may begin anew at any time, and is durable at the e
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Bind
@@ -19,6 +19,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql impo
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import (
     helpers,
     logical_backup,
+    logical_proof,
     logical_restore,
     routes,
 )
@@ -36,6 +37,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.imag
     served,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.model import Sides
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.logical_restore import Brought
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.model import Cluster
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.session import Session
 
@@ -59,7 +61,7 @@ LOADING = {
 
 @dataclass(frozen=True)
 class Reloaded:
-    """What was brought over: ``left_out`` are settings of roles and databases that the new major does not know."""
+    """What was brought over: ``left_out`` is what the new major does not know, of roles and databases."""
 
     left_out: tuple[str, ...]
     tables: int
@@ -112,7 +114,8 @@ def reload(
             labels={},
             progress=progress,
             jobs=jobs,
-            clients=logical_backup.Clients(clients.id, route, compression),
+            count_seconds=logical_restore.DAYS,
+            clients=logical_backup.Clients(clients.id, route, compression, clients.server_version_num),
         )
     catalogue = logical_restore.read_catalogue(dump)
     with served(bench, cluster, sides.new.id, bench.new, {**LOADING, **ours}) as session:
@@ -129,22 +132,36 @@ def reload(
         for statement in cluster_globals.superuser_statements(catalogue.globals):
             session.run(statement)
         after = take(session, rows=ESTIMATED, content=content, jobs=jobs)
-    wanted = _as_it_can_be(before, brought.left_out, sides.new.server_version_num)
+    wanted = _as_it_can_be(before, brought, sides.new.server_version_num)
     refuse_losses(wanted, after, "The new cluster lacks what the old one has")
-    counted = brought.counts
+    compared = logical_proof.compared(catalogue.counts, brought.counts)
     return Reloaded(
-        left_out=brought.left_out,
-        tables=sum(len(tables) for tables in counted.databases.values()),
-        rows=counted.rows,
+        left_out=(
+            *brought.left_out,
+            *(f"membership of {told}" for told in brought.memberships_left_out),
+            *(f"privileges on {name}" for name in brought.parameters_left_out),
+        ),
+        tables=compared["tables_compared"],
+        rows=compared["rows_compared"],
         contents=coverage(before, after).contents,
     )
 
 
-def _as_it_can_be(before: Fingerprint, left_out: Collection[str], version: int) -> Fingerprint:
-    """Return a fingerprint without what a server of ``version`` cannot have, and was given in another form."""
-    settings = {name: word for name, word in before.settings.items() if name.partition(" of ")[0] not in left_out}
+def _as_it_can_be(before: Fingerprint, brought: Brought, version: int) -> Fingerprint:
+    """Return a fingerprint without what a server of ``version`` cannot have, and was given in another form or not."""
+    kept = replace(
+        before,
+        settings={
+            name: word for name, word in before.settings.items() if name.partition(" of ")[0] not in brought.left_out
+        },
+        memberships={
+            name: word for name, word in before.memberships.items() if name not in brought.memberships_left_out
+        },
+    )
+    if version < cluster_globals.WITH_PARAMETER_GRANTS:
+        kept = replace(kept, grants={one: who for one, who in kept.grants.items() if not one.startswith("parameter ")})
     if version >= logical_restore.DATABASE_OWNER:
-        return replace(before, settings=settings)
+        return kept
     databases = {
         name: replace(
             database,
@@ -153,6 +170,6 @@ def _as_it_can_be(before: Fingerprint, left_out: Collection[str], version: int) 
                 for one, grants in database.grants.items()
             },
         )
-        for name, database in before.databases.items()
+        for name, database in kept.databases.items()
     }
-    return replace(before, settings=settings, databases=databases)
+    return replace(kept, databases=databases)

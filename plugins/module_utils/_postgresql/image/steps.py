@@ -19,6 +19,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.imag
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.unchanged import (
     CompareService,
     RememberService,
+    still_true,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.way_back import ReturnToOriginal
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.store import postgresql_store
@@ -51,14 +52,14 @@ class RefreshService(SelfProving):
     """
 
     def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
-        return context.evidence.get(step.name)
+        return still_true(step, context)
 
     def apply(self, step: Step, context: Context[World]) -> Evidence:
         transfer, world = transfer_of(step), context.world
         container = the_container(world, transfer)
         world.store(transfer).wait_ready(world.engine, container.id, transfer.store_facts, world.ready_timeout)
         with postgresql_store(world).session(world.engine, container) as session:
-            return refresh_as_planned(session, step.args["refresh"])
+            return {**refresh_as_planned(session, step.args["refresh"]), "at": time.time()}
 
     def undo(self, step: Step, context: Context[World]) -> Evidence:
         return {}  # what the old libraries need is done when the old image runs: see OrderBack
@@ -82,7 +83,8 @@ class OrderBack(SelfProving):
         if step.args["refreshed_by"] not in history.intents:
             return {}
         with postgresql_store(world).session(world.engine, the_container(world, transfer)) as session:
-            return refresh(session, order_changed=True, updates=())
+            # Where rows lay before, they lie again: no reason to stop half-way back.
+            return refresh(session, order_changed=True, updates=(), refuse_misplaced=False)
 
 
 class Analyze(NothingToUndo):

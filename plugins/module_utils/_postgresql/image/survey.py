@@ -91,6 +91,8 @@ def default_source(data: DataPath, project_dir: str, major: str) -> tuple[str, s
     base = os.path.basename(data.host_path) if data.kind == BIND else "postgres"
     parent = os.path.dirname(data.host_path) if data.kind == BIND else project_dir
     source = os.path.join(parent, re.sub(r"[-_.]?[0-9.]+$", "", base) + major)
+    if source == data.host_path:
+        source += "-new"  # another libc, say: the major stays, and so does what is there
     inner = os.path.relpath(source, project_dir)
     return source, source if inner.startswith("..") else f"./{inner}"
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Sequence
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
@@ -57,13 +58,13 @@ class CompareService(NothingToUndo):
     """
 
     def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
-        return context.evidence.get(step.name)
+        return still_true(step, context)
 
     def apply(self, step: Step, context: Context[World]) -> Evidence:
         transfer, world = transfer_of(step), context.world
         known = context.evidence.get(step.args["remembered_by"], {})
         if not known.get("noted"):
-            return {"logins_proved": []}
+            return {"logins_proved": [], "at": time.time()}
         server = the_container(world, transfer)
         identity = context.evidence[step.args["identified_by"]]["identities"][transfer.name]
         facts = transfer.facts_at_goal(identity)
@@ -74,7 +75,7 @@ class CompareService(NothingToUndo):
                 before = model.from_dict(json.load(file))
             with postgresql_store(world).session(world.engine, server) as session:
                 refuse_losses(before, take(session, rows=ESTIMATED), "The service lacks what it had before")
-        return {"logins_proved": list(known["logins"])}
+        return {"logins_proved": list(known["logins"]), "at": time.time()}
 
     @staticmethod
     def _refuse_other_logins(step: Step, context: Context[World], server: Container, wanted: Sequence[str]) -> None:
@@ -83,6 +84,18 @@ class CompareService(NothingToUndo):
             refused = logins.refusal(context.world.engine, server, there[name]) if name in there else ""
             if refused:
                 raise StatefulError(f"The login of {name} was let in before, and is not any more: {refused}")
+
+
+def still_true(step: Step, context: Context[World]) -> Evidence | None:
+    """Return what was found out of a service that serves since, without a break; None where it was started anew.
+
+    Another image may have served in between, and written.
+    """
+    known = context.evidence.get(step.name)
+    if known is None:
+        return None
+    server = the_container(context.world, transfer_of(step))
+    return known if server.running and server.started <= known["at"] else None
 
 
 def _logins(step: Step, context: Context[World], server: Container) -> list[logins.AppLogin]:

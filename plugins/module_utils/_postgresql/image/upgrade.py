@@ -36,7 +36,8 @@ CHILD_OF_A_SHELL = ("sh", "-c", '"$@"; exit $?', "sh")
 CHILD_THAT_FOLLOWS_A_RECOVERY = (
     "sh",
     "-c",
-    '"$0" --single -D "$1" template1 </dev/null || exit 1; shift; "$@"; exit $?',
+    '"$0" --single -D "$1" template1 </dev/null >recovery.txt 2>&1 || { cat recovery.txt; exit 1; };'
+    ' shift; "$@"; exit $?',
 )
 FIRST_WITHOUT_SYNC = 160000
 

@@ -27,7 +27,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model
     Step,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import Operation
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.model import SWAP
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.model import AUTO, SWAP
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.planner import STOP, refresh_steps
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.store import postgresql_store
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.held import baseline
@@ -136,7 +136,13 @@ def plan_image_way_back(
         blockers.append(Blocker(f"The image that {done.service} ran before ({done.image_id}) is gone."))
     everything = {"transfers": [back.as_dict()]}
     context = {**everything, "pins": {}, "file_is_theirs": not hunks_of(operation)}
-    dependents = dependents_of(project, [done.service])
+    named = operation.plan.facts.get("dependents", [AUTO])
+    dependents = dependents_of(
+        project,
+        [done.service],
+        further=[name for name in named if name != AUTO and name in project.config.services],
+        by_file=AUTO in named,
+    )
     stopping = stop_steps(dependents, (stopped(container),), context)
     *starting, proving = start_steps(context, STOP if done.strategy == SWAP else RETURN)
     hunks = hunks_of(operation)
