@@ -13,11 +13,12 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from tests.sandbox import projects
 from tests.sandbox.engine import Engine
@@ -205,14 +206,23 @@ class Lab:
     def finish(self, process: Run, *, number: int | None = None) -> Answer:
         """Wait for a run and return its answer."""
         assert process.stdout is not None
-        with process.stdout:
-            try:
-                code = process.wait(HUNG)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-                raise AssertionError(f"the module hung\n{self.story()}") from None
-            said = process.stdout.read()
+        said = ""
+
+        def read(stream: IO[str]) -> None:
+            nonlocal said
+            said = stream.read()
+
+        # Beside the wait: an answer may be larger than what a pipe holds.
+        reader = threading.Thread(target=read, args=(process.stdout,), daemon=True)
+        reader.start()
+        try:
+            code = process.wait(HUNG)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise AssertionError(f"the module hung\n{self.story()}") from None
+        reader.join(HUNG)
+        process.stdout.close()
         errors = (self.directory / f"run-{number or self.logs}.err").read_text()
         try:
             return Answer(code, json.loads(said), errors)
