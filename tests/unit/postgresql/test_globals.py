@@ -15,6 +15,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.glob
     Globals,
     Grant,
     Membership,
+    ParameterGrant,
     Role,
     RoleSetting,
     Space,
@@ -126,3 +127,36 @@ def test_tablespaces() -> None:
     first, *others = cluster_globals.tablespace_statements(GLOBALS, set())
     assert first == 'CREATE TABLESPACE "fast" OWNER "app" LOCATION \'/fast\' WITH (seq_page_cost=1.5)'
     assert others[-1] == 'GRANT CREATE ON TABLESPACE "fast" TO PUBLIC'
+
+
+def test_the_bootstrap_superuser_gets_back_what_it_had() -> None:
+    boss = replace(next(role for role in GLOBALS.roles if role.name == "app"), name="boss", comment="")
+    wanted = replace(GLOBALS, superuser="boss", roles=(*GLOBALS.roles, boss))
+    (statement,) = cluster_globals.superuser_statements(wanted)
+    assert statement.startswith('ALTER ROLE "boss" WITH NOSUPERUSER LOGIN')
+    assert "PASSWORD 'SCRAM-SHA-256$it''s'" in statement
+
+
+@pytest.mark.parametrize("version, told", [(140000, 0), (150000, 2)])
+def test_privileges_on_settings_go_where_there_are_such(version: int, told: int) -> None:
+    granted = (
+        ParameterGrant("work_mem", "app", "SET", True),
+        ParameterGrant("auto_explain.log_min_duration", "", "SET", False),
+    )
+    wanted = replace(GLOBALS, parameters=granted)
+    statements = cluster_globals.parameter_statements(wanted, version)
+    assert (
+        statements
+        == [
+            'GRANT SET ON PARAMETER "work_mem" TO "app" WITH GRANT OPTION',
+            'GRANT SET ON PARAMETER "auto_explain"."log_min_duration" TO PUBLIC',
+        ][:told]
+    )
+    assert cluster_globals.from_dict(cluster_globals.as_dict(wanted)) == wanted
+
+
+def test_a_predefined_role_that_the_server_lacks_is_known() -> None:
+    reads, other = (Membership(role, "app", False, None, None) for role in ("pg_read_all_data", "team"))
+    wanted = replace(GLOBALS, memberships=(reads, other))
+    assert cluster_globals.unknown_memberships(wanted, {"app", "pg_monitor"}) == [reads]
+    assert cluster_globals.unknown_memberships(wanted, {"pg_read_all_data"}) == []

@@ -41,6 +41,9 @@ from tests.unit.postgresql.subjects import (
 OLD = (Extension("app", "postgis", "2.5.1"), Extension("gis", "postgis", "3.4.2"))
 
 
+CRON = replace(UPGRADED, extensions={**UPGRADED.extensions, "pg_cron": "1.6"})
+
+
 def compared(subject: Subject = SUBJECT, candidate: CandidateImage = UPGRADED, **given: Any) -> Comparison:
     options = {"standby_possible": True, "reflinks": False, "same_filesystem": True, "container": "db-1", **given}
     return compare(subject, candidate, **options)
@@ -300,3 +303,28 @@ def test_estimates_follow_what_decides_them() -> None:
     assert compared(candidate=ALPINE).way(DUMP).downtime == compared(candidate=NEWER).way(DUMP).downtime
     for way in plain.ways:
         assert way.downtime == int(way.downtime) > 0
+
+
+@pytest.mark.parametrize(
+    ("subject", "candidate", "closed", "words"),
+    [
+        (holding(extensions=(Extension("app", "pg_cron", "1.6"),)), CRON, {"dump"}, "one database"),
+        (holding(subscriptions=2), UPGRADED, {"dump"}, "2 logical subscriptions"),
+        (holding(subscriptions=1), replace(UPGRADED, server_version_num=160000, major="16"), {"dump", "pg_upgrade"},
+         "1 logical subscriptions"),
+    ],
+)  # fmt: skip
+def test_what_another_cluster_would_leave_behind_closes_the_ways_to_it(
+    subject: Subject, candidate: CandidateImage, closed: set[str], words: str
+) -> None:
+    found = compared(subject, candidate)
+    impeded = {way.strategy for way in found.ways if any(words in told for told in way.impediments)}
+    blocked = any(words in blocker.text for blocker in found.blockers)
+    assert impeded == closed or (blocked and closed == {"dump", "pg_upgrade"})
+
+
+def test_an_order_that_the_image_knows_for_no_database_is_found_beforehand() -> None:
+    ordered = tuple(replace(database, provider="i", locale="en") for database in CLUSTER.databases)
+    older = replace(UPGRADED, major="14", version="14.9", server_version_num=140009, icu="72")
+    found = compared(being(databases=ordered), older)
+    assert any("ordered by ICU" in blocker.text for blocker in found.blockers)

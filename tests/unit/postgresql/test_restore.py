@@ -14,7 +14,7 @@ import pytest
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import EngineMount
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import logical_restore, staging
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.counts import Counts
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.counts import Count, Counts
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.logical_restore import (
     DESK,
     REPLACED,
@@ -221,3 +221,31 @@ def test_what_somebody_put_there_meanwhile_is_never_removed(tmp_path: Path) -> N
     with pytest.raises(InvalidInput, match="meanwhile"):
         fill(tmp_path, StatefulError("not reached"))
     assert os.listdir(tmp_path) == ["precious"]
+
+
+def test_what_a_restore_computes_anew_is_not_compared() -> None:
+    rows = {name: Count(7, exact=True) for name in ("public.posts", "public.stale_view", "public.spatial_ref_sys")}
+    counts = Counts({"forum": rows, "postgres": {"public.other": Count(1, exact=True)}}, {})
+    own = logical_restore._own(counts, {"forum": {"public.stale_view", "public.spatial_ref_sys"}})
+    assert {name: set(tables) for name, tables in own.databases.items()} == {
+        "forum": {"public.posts"},
+        "postgres": {"public.other"},
+    }
+
+
+@pytest.mark.parametrize(
+    "server, client, target, told",
+    [
+        (130000, 0, 170000, "GRANT CREATE ON SCHEMA public TO PUBLIC"),
+        (130000, 170000, 170000, ""),
+        (170000, 0, 130000, "REVOKE CREATE ON SCHEMA public FROM PUBLIC"),
+        (170000, 170000, 150000, ""),
+    ],
+)
+def test_a_dump_takes_the_defaults_of_its_program_for_granted(server: int, client: int, target: int, told: str) -> None:
+    """pg_dump of 15 and later names what differs from its own defaults, whatever the server was."""
+    session: Any = FakeSession([])
+    to = logical_restore.Target(session, target, None, "image")  # type: ignore[arg-type]
+    catalogue = replace(CATALOGUE, server_version_num=server, client_version_num=client)
+    logical_restore._prepare(to, catalogue, GLOBALS.databases[0].name, "there", "The restore")
+    assert [word for word in session.told if "CREATE ON SCHEMA" in word] == ([told] if told else [])
