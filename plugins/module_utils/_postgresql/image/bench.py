@@ -40,6 +40,7 @@ CONFIGURATION = "configuration"
 # Of the tables of a large catalog, each is locked while it is dumped and while it is restored.
 LOCKS_PER_TRANSACTION = 256
 RELATIONS_PER_LOCK = 100
+WITHOUT_WORKERS = frozenset(("auth_delay", "auto_explain", "passwordcheck", "pg_stat_statements", "pgaudit"))
 MINUTES = 60.0
 HOURS = 3600.0
 
@@ -157,8 +158,7 @@ def served(
     settings = {
         **second_server.ISOLATED,
         "shared_preload_libraries": cluster.shared_preload_libraries,
-        # What is preloaded may bring workers of its own, which would connect to what is to be renamed, and write to it.
-        "max_worker_processes": "0",
+        **({} if _without_workers(cluster) else {"max_worker_processes": "0"}),
         **(overrides or {}),
     }
     place = bench.seen(directory)
@@ -171,6 +171,15 @@ def served(
             yield session
         bench.engine.stop(container_id, signal=shutdown.FAST_SHUTDOWN, timeout=10 * MINUTES)
     shutdown.prove_shut_down(directory)
+
+
+def _without_workers(cluster: Cluster) -> bool:
+    """Tell whether nothing that is preloaded brings workers: they would connect to what is to be renamed, and write.
+
+    Without any, indexes are built by one process each.
+    """
+    preloaded = (part.strip().strip('"') for part in cluster.shared_preload_libraries.split(","))
+    return {library for library in preloaded if library} <= WITHOUT_WORKERS
 
 
 def place_configuration(bench: Bench) -> None:
