@@ -175,7 +175,8 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._errors import I
 from ansible_collections.selfhost.stateful.plugins.module_utils._module import answer
 from ansible_collections.selfhost.stateful.plugins.module_utils._stream import files, run
 
-NONE, GZIP = "none", "gzip"
+NONE = "none"
+GZIP = "gzip"
 ARGUMENTS = {
     **subject.SUBJECT_ARGUMENTS,
     "argv": {"type": "list", "elements": "str", "required": True},
