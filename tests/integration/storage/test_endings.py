@@ -16,7 +16,7 @@ from tests.sandbox.prober import Prober
 
 from .lab import Lab, laid_out, wait_until
 
-WAYS = ["rename", "auto"]
+WAYS = [pytest.param("rename", marks=pytest.mark.faults), "auto"]
 
 
 def volumes_of(lab: Lab) -> dict[str, str]:

@@ -87,7 +87,7 @@ def children(pid: int) -> list[int]:
         ("move redis:/data", "redis", IsolatedEngine.stop),
         # The engine that starts again ends what the killed one left running: Postgres has to recover.
         ("stop the stores", "db", IsolatedEngine.kill),
-        ("create the containers", "db", IsolatedEngine.kill),
+        pytest.param("create the containers", "db", IsolatedEngine.kill, marks=pytest.mark.faults),
     ],
 )
 def test_engine_restarts_in_the_downtime(
