@@ -23,19 +23,20 @@ PREFIX = "ansible_collections.selfhost.stateful."
 UTILS = PREFIX + "plugins.module_utils."
 
 # A new package below module_utils gets a line here: which room is it, and whom does it know?
-FOUNDATION = {"_operation", "_compose", "_engine", "_errors"}
+FOUNDATION = {"_operation", "_compose", "_engine", "_errors", "_durable"}
 DOMAINS = {"_storage", "_postgresql", "_redis", "_dokku", "_heroku", "_cloudogu"}
 KNOWS = {
     "_errors": set(),
+    "_durable": set(),
     # For the modules alone: it runs a module again under another interpreter.
     "_host": {"_errors"},
     "_module": {"_errors"},
     "_earlier": {"_errors"},
-    "_operation": {"_errors"},
+    "_operation": {"_durable", "_errors"},
     "_engine": {"_errors"},
-    "_compose": {"_engine", "_errors"},
+    "_compose": {"_durable", "_engine", "_errors"},
     # Programs in containers, between files of the host.
-    "_stream": {"_engine", "_errors"},
+    "_stream": {"_durable", "_engine", "_errors"},
     **dict.fromkeys(DOMAINS, FOUNDATION | DOMAINS),
     # The ground that the other domains stand on: it asks stores by their protocol and knows none of them.
     "_storage": FOUNDATION,

@@ -11,6 +11,7 @@ import os
 import stat
 import tempfile
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._durable import fsync_directory
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import AGAIN, InvalidInput, StatefulError, shell
 
 FULL = frozenset((errno.ENOSPC, errno.EDQUOT))
@@ -65,7 +66,7 @@ def write_atomically(path: str, text: str, *, expected: str | None = None, like:
             os.fsync(file.fileno())
         os.replace(temporary, real)
         temporary = None
-        _sync_folder(folder)
+        fsync_directory(folder or ".")
     except OSError as error:
         raise StatefulError(
             f"the file {path} cannot be written: {error.strerror}",
@@ -83,7 +84,7 @@ def remove_file(path: str, *, expected: str) -> None:
         raise StatefulError(f"the file {path} was changed by somebody else, so it is not removed")
     try:
         os.unlink(path)
-        _sync_folder(os.path.dirname(os.path.abspath(path)))
+        fsync_directory(os.path.dirname(os.path.abspath(path)))
     except OSError as error:
         raise StatefulError(
             f"the file {path} cannot be removed: {error.strerror}",
@@ -149,11 +150,3 @@ def _extended_attributes(path: str | int) -> list[str]:
         if error.errno in (errno.ENOTSUP, errno.EOPNOTSUPP):
             return []
         raise
-
-
-def _sync_folder(folder: str) -> None:
-    descriptor = os.open(folder or ".", os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

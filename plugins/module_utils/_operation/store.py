@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._durable import fsync_directory
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, StatefulError, shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.journal import Journal, take_ballast
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import (
@@ -147,7 +148,7 @@ class OperationStore:
         take_ballast(draft)
         Journal(os.path.join(draft, "journal.jsonl")).state("planned")
         os.rename(draft, directory)
-        _fsync_directory(self._directory)
+        fsync_directory(self._directory)
         return Operation(id=operation_id, directory=directory, plan=plan, boot=boot)
 
     def _read(self, name: str) -> Operation | None:
@@ -231,11 +232,3 @@ def _write_durably(path: str, text: str) -> None:
         stream.write(text)
         stream.flush()
         os.fsync(stream.fileno())
-
-
-def _fsync_directory(path: str) -> None:
-    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

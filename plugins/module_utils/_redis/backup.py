@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Callable
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._durable import fsync_directory
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.commands import logs_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import AGAIN, shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._redis.aof import (
@@ -129,7 +130,7 @@ def take_backup(
         backup = _copy_append_only(session, facts, host_directory, destination, patience)
     else:
         backup = _copy_snapshot(session, facts, host_directory, destination, patience)
-    _sync_directory(destination)
+    fsync_directory(destination)
     return backup
 
 
@@ -229,7 +230,7 @@ def _copy_parts(facts: RedisFacts, host_directory: str, destination: str) -> tup
         unchanged = read_manifest(target, facts.appendfilename) == parts
     except FileNotFoundError:
         return (), False  # a rewrite took a part away
-    _sync_directory(target)
+    fsync_directory(target)
     names = (*(part.name for part in parts), manifest_name(facts.appendfilename))
     return tuple(os.path.join(facts.appenddirname, name) for name in names), unchanged
 
@@ -325,11 +326,3 @@ def _copy_range(source: int, target: int, count: int) -> int:
     except OSError:
         # Across file systems on older kernels; the offsets are where they were.
         return os.write(target, os.read(source, count))
-
-
-def _sync_directory(path: str) -> None:
-    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._durable import fsync_directory
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import AGAIN, InvalidInput, StatefulError, shell
 
 PIECE = 1 << 18
@@ -69,11 +70,7 @@ def destination(path: str, *, compressed: bool) -> Iterator[Destination]:
         except BaseException:
             os.unlink(partial)
             raise
-    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    fsync_directory(directory)
 
 
 @contextmanager

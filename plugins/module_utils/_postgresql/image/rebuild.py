@@ -12,6 +12,7 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._durable import fsync_directory
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError, shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Evidence, Handler
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Step
@@ -137,7 +138,7 @@ class Rebuild(StagedMove):
                 state=f"the data is complete in {transfer.origin.shown()}",
             )
         with open(begun, "x", encoding="ascii"):
-            durable.fsync_directory(bench.work)
+            fsync_directory(bench.work)
         # A standby's first: it ends its recovery by the configuration that it followed with.
         with telling_of_space(bench.work):
             working.make_bare(bench, cluster)

@@ -13,6 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, Union
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._durable import fsync_directory
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import libc
 
 PathLike = Union[str, "os.PathLike[str]"]
@@ -44,11 +45,6 @@ def make_private(directory: PathLike) -> None:
 
 def fsync_file(path: PathLike) -> None:
     _fsync(path, os.O_RDONLY | os.O_NOFOLLOW)
-
-
-def fsync_directory(path: PathLike) -> None:
-    """Make the names in a directory durable: creations, renames and removals."""
-    _fsync(path, os.O_RDONLY | os.O_DIRECTORY)
 
 
 def fsync_parent(path: PathLike) -> None:
