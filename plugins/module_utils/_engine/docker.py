@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.commands import logs_of
@@ -256,19 +256,10 @@ class DockerEngine:
         user: str = "",
         stdin: bytes | None = None,
     ) -> ExecResult:
-        try:
-            made = self._client.exec_create(
-                container_id,
-                list(argv),
-                environment=dict(environment or {}),
-                user=user,
-                stdin=stdin is not None,
-            )
-            out = bytearray()
-            rc, err = self._exchanged(made["Id"], iter((stdin,)) if stdin is not None else None, out.extend)
-        except docker.errors.APIError as error:
-            raise _refused(f"run {argv[0]} in", container_id, error) from error
-        return ExecResult(argv=argv, rc=rc, stdout=bytes(out), stderr=err)
+        out = bytearray()
+        given = iter((stdin,)) if stdin is not None else None
+        ended = self.stream(container_id, argv, stdout=out.extend, stdin=given, environment=environment, user=user)
+        return replace(ended, stdout=bytes(out))
 
     def _exit_code(self, exec_id: str) -> int:
         """Return how a program ended whose output has ended; the engine may come to know of the end a little later.
@@ -284,18 +275,6 @@ class DockerEngine:
                 return -1
             time.sleep(END_POLL)
 
-    def _exchanged(
-        self, exec_id: str, stdin: Iterator[bytes] | None, stdout: Callable[[bytes], object]
-    ) -> tuple[int, bytes]:
-        """Return how a program ended that reads ``stdin`` and writes to ``stdout``, and what it said beside."""
-        answer: Any = self._client.exec_start(exec_id, socket=True)
-        try:
-            frames = (demux_adaptor(*frame) for frame in frames_iter(answer, tty=False))  # type: ignore[no-untyped-call]
-            err = exchange(getattr(answer, "_sock", answer), frames, stdin, stdout)
-        finally:
-            answer.close()
-        return self._exit_code(exec_id), err
-
     def stream(
         self,
         container_id: str,
@@ -310,7 +289,13 @@ class DockerEngine:
             made = self._client.exec_create(
                 container_id, list(argv), environment=dict(environment or {}), user=user, stdin=stdin is not None
             )
-            rc, err = self._exchanged(made["Id"], stdin, stdout)
+            answer: Any = self._client.exec_start(made["Id"], socket=True)
+            try:
+                frames = (demux_adaptor(*frame) for frame in frames_iter(answer, tty=False))  # type: ignore[no-untyped-call]
+                err = exchange(getattr(answer, "_sock", answer), frames, stdin, stdout)
+            finally:
+                answer.close()
+            rc = self._exit_code(made["Id"])
         except docker.errors.APIError as error:
             raise _refused(f"run {argv[0]} in", container_id, error) from error
         return ExecResult(argv=argv, rc=rc, stdout=b"", stderr=err)
