@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import logical_restore
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import logical_catalogue, logical_restore
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.restore import note
 from tests.integration import postgresql_lab
 from tests.integration.postgresql_lab import USUAL, Lab
@@ -323,8 +323,8 @@ def described(lab: Lab, container: Container) -> Any:
 
 def resealed(backup: Path) -> None:
     dump = backup / "dump"
-    files = logical_restore.files_below(str(dump))
-    lines = [f"{logical_restore.sha256_of(file)}  {os.path.relpath(file, dump)}\n" for file in files]
+    files = logical_catalogue.files_below(str(dump))
+    lines = [f"{logical_catalogue.sha256_of(file)}  {os.path.relpath(file, dump)}\n" for file in files]
     (backup / "SHA256SUMS").write_text("".join(lines))
 
 

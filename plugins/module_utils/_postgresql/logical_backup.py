@@ -50,7 +50,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.glob
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.globals import (
     read_globals,
 )
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.logical_restore import (
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.logical_catalogue import (
     CATALOGUE,
     DUMP,
     DUMP_TARGET,

@@ -14,6 +14,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api impo
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Bind, Container, Helper
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import (
     helpers,
+    logical_catalogue,
     logical_restore,
     paths,
     scratch,
@@ -46,8 +47,8 @@ def prove(
     table with other rows than the dump's snapshot had, raises :class:`StatefulError`. With
     ``fingerprint`` the result also has, as ``content``, what the whole of it looks like.
     """
-    dump = os.path.join(place, logical_restore.DUMP)
-    catalogue = logical_restore.read_catalogue(dump)
+    dump = os.path.join(place, logical_catalogue.DUMP)
+    catalogue = logical_catalogue.read_catalogue(dump)
     with (
         scratch.server(
             engine, container, cluster, directory=scratch_directory, owner=owner, operation=operation, labels=labels
@@ -71,16 +72,16 @@ def prove(
 
 def read_whole(engine: Engine, image_id: str, *, place: str, operation: str, labels: Mapping[str, str]) -> None:
     """Let the client program read every dump in ``place`` to its end: less than a restore, and more than a look."""
-    dump = os.path.join(place, logical_restore.DUMP)
+    dump = os.path.join(place, logical_catalogue.DUMP)
     owner = paths.owner_of(dump)
-    for name, directory in logical_restore.read_catalogue(dump).directories.items():
+    for name, directory in logical_catalogue.read_catalogue(dump).directories.items():
         helper = Helper(
             operation=operation,
             role=ROLE,
             image_id=image_id,
-            argv=("pg_restore", "-f", "/dev/null", f"{logical_restore.DUMP_TARGET}/{directory}"),
+            argv=("pg_restore", "-f", "/dev/null", f"{logical_catalogue.DUMP_TARGET}/{directory}"),
             user=f"{owner[0]}:{owner[1]}",
-            binds=(Bind(dump, logical_restore.DUMP_TARGET, read_only=True),),
+            binds=(Bind(dump, logical_catalogue.DUMP_TARGET, read_only=True),),
             environment=helpers.ENGLISH,
             labels=labels,
         )

@@ -11,14 +11,10 @@ and what an interrupted restore left can be removed without asking what is in it
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Bind, Helper
@@ -29,23 +25,21 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.coun
     Counts,
     compare_counts,
     count_database,
-    from_dict,
     relations,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint.compare import refuse_losses
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint.model import Fingerprint
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint.take import ESTIMATED, take
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.globals import Globals
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.logical_catalogue import (
+    DUMP_TARGET,
+    Catalogue,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.routes import Route
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.session import Session
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.transport import SqlError
 
 ROLE = "logical-restore"
-DUMP = "dump"
-DUMP_TARGET = "/selfhost-stateful/dump"
-GLOBALS = "globals.json"
-CATALOGUE = "catalogue.json"
-SUMS = "SHA256SUMS"
 DAYS = 86400.0
 EVERY_TABLE = 1 << 62
 
@@ -64,23 +58,6 @@ OF_A_DUMPS_SESSION = ("transaction_timeout", "default_toast_compression", "defau
 _REFUSED_SETTING = re.compile(r'unrecognized configuration parameter "([^"]+)"')
 RENAME_SECONDS = 60.0
 PAUSE = 0.2
-
-
-@dataclass(frozen=True)
-class Catalogue:
-    """What a dump holds: for every database its directory, and its rows in the dump's own snapshot."""
-
-    server_version_num: int
-    directories: Mapping[str, str]
-    counts: Counts
-    globals: Globals
-    client_version_num: int = 0
-    """Of the program that dumped, 0 for the server's own: a dump names what differs from the defaults of its major."""
-
-    @property
-    def defaults_of(self) -> int:
-        """Return the version whose defaults the dump takes for granted."""
-        return self.client_version_num or self.server_version_num
 
 
 @dataclass(frozen=True)
@@ -113,66 +90,6 @@ class Brought:
     left_out: tuple[str, ...]
     memberships_left_out: tuple[str, ...] = ()
     parameters_left_out: tuple[str, ...] = ()
-
-
-def read_catalogue(dump: str) -> Catalogue:
-    """Read what a dump says of itself; raises :class:`StatefulError`."""
-    raw, frames = _read(os.path.join(dump, CATALOGUE)), _read(os.path.join(dump, GLOBALS))
-    try:
-        return Catalogue(
-            server_version_num=raw["server_version_num"],
-            directories=raw["directories"],
-            counts=from_dict(raw["counts"]),
-            globals=cluster_globals.from_dict(frames),
-            client_version_num=raw.get("client_version_num", 0),
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise StatefulError(f"The catalogue in {dump} cannot be understood: {error!r}.") from error
-
-
-def _read(path: str) -> dict[str, Any]:
-    try:
-        with open(path, encoding="utf-8") as file:
-            content: dict[str, Any] = json.load(file)
-            return content
-    except (OSError, ValueError) as error:
-        raise StatefulError(f"The catalogue {path} of the backup cannot be read: {error}.") from error
-
-
-def check_sums(place: str) -> str:
-    """Read every file of a dump against its checksum, and return the checksum of them all.
-
-    Raises :class:`StatefulError` naming what is damaged, missing, or was not there when the dump was sealed.
-    """
-    dump, sums = os.path.join(place, DUMP), os.path.join(place, SUMS)
-    try:
-        with open(sums, "rb") as file:
-            raw = file.read()
-    except OSError as error:
-        raise StatefulError(f"{sums} cannot be read: {error.strerror}.") from error
-    lines = (line.partition("  ") for line in os.fsdecode(raw).split("\n") if line)
-    wanted = {name: digest for digest, _blanks, name in lines}
-    found = {os.path.relpath(path, dump): path for path in files_below(dump)}
-    wrong = [f"{name} is missing" for name in sorted(wanted.keys() - found.keys())]
-    wrong += [f"{name} does not belong to it" for name in sorted(found.keys() - wanted.keys())]
-    for name in sorted(wanted.keys() & found.keys()):
-        if sha256_of(found[name]) != wanted[name]:
-            wrong.append(f"{name} is not as it was written")
-    if wrong:
-        raise StatefulError(f"The dump in {dump} is damaged: {'; '.join(wrong[:20])}.")
-    return hashlib.sha256(raw).hexdigest()
-
-
-def files_below(directory: str) -> list[str]:
-    return [os.path.join(parent, name) for parent, _directories, names in os.walk(directory) for name in names]
-
-
-def sha256_of(path: str) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def unknown_settings(session: Session) -> tuple[str, ...]:

@@ -32,10 +32,8 @@ DATA_TARGET = "/selfhost-stateful/scratch"
 START_SECONDS = 60.0
 USUAL_SEGMENT = 16
 
-# It holds nothing that is not in the dump, so it may be fast instead of durable.
-THROWN_AWAY = {
-    **second_server.ISOLATED,
-    "unix_socket_directories": SOCKET_TARGET,
+# What is loaded is in the dump, too, so that a server may be fast instead of durable.
+FAST = {
     "fsync": "off",
     "synchronous_commit": "off",
     "full_page_writes": "off",
@@ -44,6 +42,7 @@ THROWN_AWAY = {
     "max_wal_senders": "0",
     "max_wal_size": "4GB",
 }
+THROWN_AWAY = {**second_server.ISOLATED, "unix_socket_directories": SOCKET_TARGET, **FAST}
 
 
 @dataclass(frozen=True)

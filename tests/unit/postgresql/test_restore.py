@@ -13,14 +13,18 @@ import pytest
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import EngineMount
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, StatefulError
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import logical_restore, staging
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import (
+    logical_catalogue,
+    logical_restore,
+    staging,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.counts import Count, Counts
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.logical_catalogue import Catalogue
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.logical_restore import (
     DESK,
     REPLACED,
     TEMPLATE_TRIED,
     TEMPORARY,
-    Catalogue,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.restore import note, physical
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.transport import SqlError
@@ -70,14 +74,14 @@ def a_dump(place: Path) -> Path:
     files = {"globals.json": b"{}", "database-a/toc.dat": b"PGDMP", "database-a/1.dat": b"rows"}
     for name, content in files.items():
         (place / "dump" / name).write_bytes(content)
-    lines = [f"{logical_restore.sha256_of(str(place / 'dump' / name))}  {name}\n" for name in files]
+    lines = [f"{logical_catalogue.sha256_of(str(place / 'dump' / name))}  {name}\n" for name in files]
     (place / "SHA256SUMS").write_text("".join(lines))
     return place / "dump"
 
 
 def test_a_dump_as_it_was_written(tmp_path: Path) -> None:
     a_dump(tmp_path)
-    assert len(logical_restore.check_sums(str(tmp_path))) == 64
+    assert len(logical_catalogue.check_sums(str(tmp_path))) == 64
 
 
 def test_every_kind_of_damage_is_named(tmp_path: Path) -> None:
@@ -86,7 +90,7 @@ def test_every_kind_of_damage_is_named(tmp_path: Path) -> None:
     (dump / "database-a" / "1.dat").write_bytes(b"rowz")
     (dump / "stray").touch()
     with pytest.raises(StatefulError) as caught:
-        logical_restore.check_sums(str(tmp_path))
+        logical_catalogue.check_sums(str(tmp_path))
     for words in ("globals.json is missing", "database-a/1.dat is not as it was written", "stray does not belong"):
         assert words in caught.value.msg
 

@@ -24,8 +24,8 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._errors import (
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import (
     logical_backup,
+    logical_catalogue,
     logical_proof,
-    logical_restore,
     paths,
     physical_backup,
     routes,
@@ -298,7 +298,7 @@ def _prove_logical(source: Source, made: Record, place: str, directory: str, ope
         source.cluster,
         place=place,
         scratch_directory=directory,
-        owner=paths.owner_of(os.path.join(place, logical_restore.DUMP)),
+        owner=paths.owner_of(os.path.join(place, logical_catalogue.DUMP)),
         operation=operation,
         labels={},
         jobs=wanted.jobs,
@@ -327,7 +327,7 @@ def _prove_existing(source: Source, wanted: Wanted, found: Record, operation: st
             )
             proved = _prove_physical(source, found, wanted.path, inner, operation, None, wanted.jobs)
         else:
-            logical_restore.check_sums(wanted.path)
+            logical_catalogue.check_sums(wanted.path)
             proved = _prove_logical(source, found, wanted.path, inner, operation, wanted)
     record.write(wanted.path, proved)
     return proved

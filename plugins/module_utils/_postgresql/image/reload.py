@@ -19,9 +19,11 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql impo
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import (
     helpers,
     logical_backup,
+    logical_catalogue,
     logical_proof,
     logical_restore,
     routes,
+    scratch,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.basebackup import make_owned
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint.compare import (
@@ -45,18 +47,8 @@ SOCKET = "socket"
 JOBS_AT_MOST = 4
 FIRST_WITH_LZ4 = 160000
 QUICK_GZIP, LZ4 = "1", "lz4"
-# What is loaded is in the dump, too, until all of it is written down and proved.
-LOADING = {
-    "fsync": "off",
-    "synchronous_commit": "off",
-    "full_page_writes": "off",
-    "autovacuum": "off",
-    "wal_level": "minimal",
-    "max_wal_senders": "0",
-    "max_wal_size": "8GB",
-    "checkpoint_timeout": "1h",
-    "maintenance_work_mem": "256MB",
-}
+# Durable is what is loaded once it is written down as a whole.
+LOADING = {**scratch.FAST, "max_wal_size": "8GB", "checkpoint_timeout": "1h", "maintenance_work_mem": "256MB"}
 
 
 @dataclass(frozen=True)
@@ -84,7 +76,7 @@ def reload(
     number of its rows.
     """
     make_owned(os.path.join(bench.work, SOCKET), bench.owner)
-    dump = os.path.join(bench.work, logical_restore.DUMP)
+    dump = os.path.join(bench.work, logical_catalogue.DUMP)
     jobs = min(JOBS_AT_MOST, os.cpu_count() or 1)
     clients = sides.newer
     compression = LZ4 if clients.server_version_num >= FIRST_WITH_LZ4 else QUICK_GZIP
@@ -117,7 +109,7 @@ def reload(
             count_seconds=logical_restore.DAYS,
             clients=logical_backup.Clients(clients.id, route, compression, clients.server_version_num),
         )
-    catalogue = logical_restore.read_catalogue(dump)
+    catalogue = logical_catalogue.read_catalogue(dump)
     with served(bench, cluster, sides.new.id, bench.new, {**LOADING, **ours}) as session:
         target = logical_restore.Target(
             session, sides.new.server_version_num, route, clients.id, logical_restore.unknown_settings(session)

@@ -19,6 +19,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._errors import (
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import globals as cluster_globals
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import (
+    logical_catalogue,
     logical_proof,
     logical_restore,
     paths,
@@ -27,11 +28,8 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql impo
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.backup.model import Record
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import observe_cluster
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint.model import from_dict
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.logical_restore import (
-    TEMPLATE,
-    Catalogue,
-    Target,
-)
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.logical_catalogue import Catalogue
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.logical_restore import TEMPLATE, Target
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.model import Cluster
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.restore import empty, note
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.restore.model import (
@@ -75,7 +73,7 @@ def plan(server: Server, record: Record, path: str) -> Plan:
     """Say what a run does; changes nothing."""
     cluster = server.cluster
     system = mounts.filesystem_of(paths.mountable_path(server.container, cluster.data_directory) or server.directory)
-    catalogue = logical_restore.read_catalogue(os.path.join(path, logical_restore.DUMP))
+    catalogue = logical_catalogue.read_catalogue(os.path.join(path, logical_catalogue.DUMP))
     target = f"the cluster {cluster.system_identifier} in {server.container.name}"
     left = note.read(server.directory)
     if left is not None and left.state == note.RESTORED and left.backup == record.id:
@@ -156,9 +154,9 @@ def carry_out(server: Server, planned: Plan, path: str, *, jobs: int, operation:
     if planned.action == NOTHING:
         return Restored("it was restored before", _drop_leftovers(server))
     record, session, engine = planned.record, server.session, server.engine
-    logical_restore.check_sums(path)
-    dump = os.path.join(path, logical_restore.DUMP)
-    catalogue = logical_restore.read_catalogue(dump)
+    logical_catalogue.check_sums(path)
+    dump = os.path.join(path, logical_catalogue.DUMP)
+    catalogue = logical_catalogue.read_catalogue(dump)
     route = routes.find_route(engine, server.container, server.cluster, session.login, replication=False)
     target = Target(session, server.cluster.server_version_num, route, server.container.image_id)
     if left is not None and left.state == note.RESTORING:
