@@ -25,6 +25,7 @@ description:
     digest is read. Grants on objects of the system and of extensions, comments, and the contents of foreign tables are
     left out. Of views, expressions and defaults only the presence counts, because majors print them differently.
 extends_documentation_fragment:
+  - selfhost.stateful.fingerprint
   - selfhost.stateful.subject
   - selfhost.stateful.project
   - selfhost.stateful.project.engine
@@ -65,11 +66,6 @@ options:
     description: How many sessions read at the same time.
     type: int
     default: 2
-  against:
-    description:
-      - What to compare with, as RV(fingerprint) was returned before, or the absolute path of a JSON file on the managed
-        host that holds it.
-    type: raw
 requirements:
   - docker (SDK for Python)
   - psycopg 3; without it psql in the container is asked, which takes longer and knows no common snapshot
@@ -152,7 +148,7 @@ if __name__ == "__main__":
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.selfhost.stateful.plugins.module_utils._earlier import earlier
+from ansible_collections.selfhost.stateful.plugins.module_utils._earlier import AGAINST_ARGUMENTS, earlier, told
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput
 from ansible_collections.selfhost.stateful.plugins.module_utils._module import answer
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import subject
@@ -170,7 +166,7 @@ ARGUMENTS = {
     "rows": {"type": "str", "choices": [EXACT, ESTIMATED], "default": EXACT},
     "content": {"type": "bool", "default": False},
     "jobs": {"type": "int", "default": 2},
-    "against": {"type": "raw"},
+    **AGAINST_ARGUMENTS,
 }
 
 
@@ -192,13 +188,10 @@ def main() -> None:
                 jobs=params["jobs"],
                 databases=params["databases"],
             )
-        differences = compare(before, found) if before else []
         return {
             "changed": False,
             "fingerprint": as_dict(found),
-            "differences": [str(one) for one in differences],
-            "lost": [str(one) for one in differences if one.lost],
-            "equal": not differences if before else None,
+            **told(compare(before, found) if before else None),
             "compared": asdict(coverage(before, found)) if before else None,
         }
 

@@ -20,6 +20,7 @@ description:
     it.
   - Keys with a time to live may end at any time. They are counted, and never missed.
 extends_documentation_fragment:
+  - selfhost.stateful.fingerprint
   - selfhost.stateful.subject
   - selfhost.stateful.project
   - selfhost.stateful.project.engine
@@ -31,12 +32,6 @@ attributes:
   diff_mode:
     description: Will return details on what has changed (or possibly needs changing in check_mode), when in diff mode.
     support: none
-options:
-  against:
-    description:
-      - What to compare with, as RV(fingerprint) was returned before, or the absolute path of a JSON file on the managed
-        host that holds it.
-    type: raw
 requirements:
   - docker (SDK for Python)
   - PyYAML
@@ -99,7 +94,7 @@ if __name__ == "__main__":
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose import subject
-from ansible_collections.selfhost.stateful.plugins.module_utils._earlier import earlier
+from ansible_collections.selfhost.stateful.plugins.module_utils._earlier import AGAINST_ARGUMENTS, earlier, told
 from ansible_collections.selfhost.stateful.plugins.module_utils._module import answer
 from ansible_collections.selfhost.stateful.plugins.module_utils._redis.fingerprint import (
     as_dict,
@@ -112,7 +107,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._redis.session i
 ARGUMENTS = {
     **subject.SUBJECT_ARGUMENTS,
     "redis_password": {"type": "str", "default": "", "no_log": True},
-    "against": {"type": "raw"},
+    **AGAINST_ARGUMENTS,
 }
 
 
@@ -129,13 +124,10 @@ def main() -> None:
         session = open_session(found.engine, container, password=params["redis_password"])
         known = {number: database.one_of for number, database in before.databases.items()} if before else {}
         now = take(session, one_of=known)
-        differences = compare(before, now) if before else []
         return {
             "changed": False,
             "fingerprint": as_dict(now),
-            "differences": [str(one) for one in differences],
-            "lost": [str(one) for one in differences if one.lost],
-            "equal": not differences if before else None,
+            **told(compare(before, now) if before else None),
         }
 
     answer(module, work)
