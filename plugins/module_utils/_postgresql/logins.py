@@ -50,11 +50,8 @@ def logins_of(applications: Iterable[Container], server: Container) -> list[AppL
     found = {
         login
         for application in applications
-        for login in (
-            *_urls(application.service or application.name, application.env),
-            *_pairs(application.service or application.name, application.env),
-            *_families(application.service or application.name, application.env),
-        )
+        for form in (_urls, _pairs, _families)
+        for login in form(application.service or application.name, application.env)
         if login.host in names and login.user
     }
     return sorted(found, key=str)

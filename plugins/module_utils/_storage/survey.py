@@ -28,6 +28,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._errors import B
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.layer import place_to_keep, shipped_by_image
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import (
     ANONYMOUS,
+    AUTO,
     CLONE,
     LAYER,
     RENAME,
@@ -252,14 +253,15 @@ def _of_rewrite(files: ProjectFiles, rewrite: Rewrite, mounts: Sequence[Mount], 
 
 
 def dependents_of(
-    project: Project, services: Sequence[str], *, further: Sequence[str] = (), by_file: bool = True
+    project: Project, services: Sequence[str], named: Sequence[str] = (AUTO,)
 ) -> tuple[tuple[StoppedContainer, ...], ...]:
     """Return the running containers that depend on ``services``, in groups that can stop at once, outermost first.
 
-    ``further`` services are among them, with all that depends on those; ``by_file`` leaves out what only the compose
-    file says of ``services``.
+    ``named`` are those that were asked for, with all that depends on them: ``auto`` stands for what the compose file
+    says of ``services``; what is no service any more is none of them.
     """
-    roots = [*(services if by_file else ()), *further]
+    further = [name for name in named if name != AUTO and name in project.config.services]
+    roots = [*(services if AUTO in named else ()), *further]
     found = {*project.config.dependents_of(roots), *further} - set(services)
     names = [*project.config.stop_order(found)]
     groups: list[tuple[StoppedContainer, ...]] = []

@@ -132,7 +132,7 @@ def carry_configuration(bench: Bench, cluster: Cluster, source: str) -> list[con
 
 
 def make_bare(bench: Bench, cluster: Cluster) -> None:
-    """Give ``old``, which only pg_upgrade starts, a configuration of its own."""
+    """Give ``old``, which only we start, a configuration of its own."""
     settings = {
         "shared_preload_libraries": cluster.shared_preload_libraries.replace("'", "''"),
         "max_locks_per_transaction": str(locks_for(cluster)),

@@ -122,7 +122,7 @@ def keep_setting(directory: str, name: str, value: str) -> None:
 
 
 def write_bare(directory: str, settings: dict[str, str]) -> None:
-    """Give a copy that only pg_upgrade starts a configuration of its own, which names nothing of its surroundings."""
+    """Give a copy that only we start a configuration of its own, which names nothing of its surroundings."""
     lines = [f"{name} = '{value}'" for name, value in settings.items()]
     texts = {
         MAIN: "\n".join(lines) + "\n",

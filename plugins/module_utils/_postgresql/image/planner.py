@@ -151,13 +151,11 @@ def _comparing_steps(found: ImageFindings, transfer: Transfer, identified_by: st
     args = {
         "transfer": transfer.as_dict(),
         "applications": [container.id for group in found.findings.dependents for container in group],
-    }
-    remembering = Step("remember_service", f"remember what {transfer.service} holds", SWITCH, args)
-    more = {
-        "remembered_by": remembering.name,
-        "identified_by": identified_by,
+        # What is loaded from a dump is compared when nobody else reaches it.
         "contents": transfer.strategy != DUMP,
     }
+    remembering = Step("remember_service", f"remember what {transfer.service} holds", SWITCH, args)
+    more = {"remembered_by": remembering.name, "identified_by": identified_by}
     return remembering, Step("compare_service", f"compare {transfer.service}", SWITCH, {**args, **more})
 
 

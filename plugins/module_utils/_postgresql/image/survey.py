@@ -161,12 +161,7 @@ def survey(
     findings = Findings(
         moves=() if stays else (move,),
         rewrite=planned_rewrite(world.compose, asked, {service: request.image}),
-        dependents=dependents_of(
-            project,
-            [service],
-            further=[name for name in request.dependents if name != AUTO],
-            by_file=AUTO in request.dependents,
-        ),
+        dependents=dependents_of(project, [service], request.dependents),
         stores=(stopped(container),),
         drift=drift_of(world, project, [service], changing, images=[service]),
         blockers=others.blockers,

@@ -30,7 +30,8 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world i
 class RememberService(NothingToUndo):
     """What the service holds and which applications it lets in, with these stopped and itself still serving.
 
-    args: ``transfer``, ``applications``: ids of the containers whose environments name logins. Where the server does
+    args: ``transfer``, ``applications``: ids of the containers whose environments name logins, ``contents``: whether
+    what it holds is compared; what was loaded from a dump was, when nobody else reached it. Where the server does
     not serve any more (a run that was killed goes on), what an earlier run noted counts; without one nothing does.
     """
 
@@ -42,9 +43,10 @@ class RememberService(NothingToUndo):
     def apply(self, step: Step, context: Context[World]) -> Evidence:
         transfer, engine = transfer_of(step), context.world.engine
         server = the_container(context.world, transfer)
-        with postgresql_store(context.world).session(engine, server) as session:
-            found = take(session, rows=ESTIMATED)
-        durable.write_json_atomically(_path(transfer, context), model.as_dict(found))
+        if step.args["contents"]:
+            with postgresql_store(context.world).session(engine, server) as session:
+                found = take(session, rows=ESTIMATED)
+            durable.write_json_atomically(_path(transfer, context), model.as_dict(found))
         let_in = [str(one) for one in _logins(step, context, server) if not logins.refusal(engine, server, one)]
         return {"logins": let_in, "noted": True}
 
@@ -52,9 +54,8 @@ class RememberService(NothingToUndo):
 class CompareService(NothingToUndo):
     """Nothing is missing that was noted, and whoever was let in is let in, before any application starts.
 
-    args: ``transfer``, ``applications`` as above, ``remembered_by``: name of the step above, ``identified_by``: name of
-    the one that says which cluster shall serve, ``contents``: whether what it holds is compared; what was loaded from
-    a dump was, when nobody else reached it.
+    args: ``transfer``, ``applications``, ``contents`` as above, ``remembered_by``: name of the step above,
+    ``identified_by``: name of the one that says which cluster shall serve.
     """
 
     def is_done(self, step: Step, context: Context[World]) -> Evidence | None:

@@ -136,13 +136,7 @@ def plan_image_way_back(
         blockers.append(Blocker(f"The image that {done.service} ran before ({done.image_id}) is gone."))
     everything = {"transfers": [back.as_dict()]}
     context = {**everything, "pins": {}, "file_is_theirs": not hunks_of(operation)}
-    named = operation.plan.facts.get("dependents", [AUTO])
-    dependents = dependents_of(
-        project,
-        [done.service],
-        further=[name for name in named if name != AUTO and name in project.config.services],
-        by_file=AUTO in named,
-    )
+    dependents = dependents_of(project, [done.service], operation.plan.facts.get("dependents", (AUTO,)))
     stopping = stop_steps(dependents, (stopped(container),), context)
     *starting, proving = start_steps(context, STOP if done.strategy == SWAP else RETURN)
     hunks = hunks_of(operation)
