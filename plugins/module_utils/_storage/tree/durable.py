@@ -43,20 +43,8 @@ def make_private(directory: PathLike) -> None:
         os.mkdir(path, 0o700)
 
 
-def fsync_file(path: PathLike) -> None:
-    _fsync(path, os.O_RDONLY | os.O_NOFOLLOW)
-
-
 def fsync_parent(path: PathLike) -> None:
     fsync_directory(os.path.dirname(os.path.abspath(os.fspath(path))))
-
-
-def _fsync(path: PathLike, flags: int) -> None:
-    descriptor = os.open(path, flags | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def sync_file_system(path: PathLike) -> None:
