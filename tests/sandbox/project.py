@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ._base import IMAGE_PREFIX, PROJECT_PREFIX, SandboxError, run, wait_for
+from ._base import SandboxError, run, wait_for
 from .engine import Engine, NotRunning
 from .stores import Lost, PostgresStore, RedisStore, opened, serves_tcp
 
@@ -144,8 +144,10 @@ class Project:
         volumes = {*self.engine.docker("volume", "ls", "-q", "--filter", label).split(), *self._volumes}
         if volumes:
             self.engine.docker("volume", "rm", *volumes, check=False)
-        if self.image is not None and self.image.startswith(f"{IMAGE_PREFIX}/mastodon-{PROJECT_PREFIX}"):
-            self.engine.docker("rmi", self.image, check=False)
+        # Services that share a tag are built one after the other, and all but the last lose it.
+        built = {*self.engine.docker("images", "-q", "--filter", label).split()}
+        if built:
+            self.engine.docker("rmi", "-f", *built, check=False)
 
     def __enter__(self) -> Project:
         try:
