@@ -182,16 +182,29 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.arguments import (
     ENGINE_ARGUMENTS,
     LOGIN_ARGUMENTS,
+    connection,
 )
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.docker import connect
 from ansible_collections.selfhost.stateful.plugins.module_utils._module import answer
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import OperationStore
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.way_back import plan_image_way_back
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations.arguments import server_from
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations.ending import MigrationEnding
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations.steps import (
+    MODULE as MIGRATIONS,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.arguments import (
     connect_world,
     operations_directory,
     request_from,
 )
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.ending import Ending, commit, roll_back
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.ending import (
+    Ending,
+    commit,
+    find,
+    find_ended,
+    roll_back,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._stores import (
     HANDLERS,
     stores_from,
@@ -222,9 +235,23 @@ def main() -> None:
 
     def work() -> dict[str, Any]:
         require_libraries_of_stores()
+        operations = OperationStore(operations_directory(params))
+        choose = find if params["state"] == "rolled_back" else find_ended
+        chosen = choose(operations, params["id"], params["project"])
+        if chosen.plan.goal.module == MIGRATIONS:
+            migrations = MigrationEnding(
+                operations=operations,
+                connect=lambda known: server_from({**params, **known, **_given(params)}),
+                engine=lambda: connect(connection(params)),
+                check_mode=module.check_mode,
+            )
+            if params["state"] == "rolled_back":
+                return migrations.roll_back(chosen)
+            age, backups = params["min_age_days"], params["remove_backups"]
+            return migrations.commit(chosen, min_age_days=age, remove_backups=backups)
         stores = stores_from(params)
         ending = Ending(
-            operations=OperationStore(operations_directory(params)),
+            operations=operations,
             handlers=HANDLERS,
             connect=lambda known: connect_world({**params, **known, **_given(params)}, stores),
             make_request=lambda project: request_from({**params, **UNUSED}, project, ()),

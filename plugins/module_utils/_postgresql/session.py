@@ -25,6 +25,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.tran
     DriverTransport,
     Login,
     PsqlTransport,
+    Ran,
     SqlError,
     Transport,
     open_driver,
@@ -82,6 +83,10 @@ class Session:
         """Run a statement that answers nothing: CHECKPOINT, SET, DDL."""
         self._transport.send(sql.bind(statement, params))
 
+    def script(self, text: str) -> Ran:
+        """Run somebody else's statements in one go; raises :class:`SqlError` with the line, and under psql always."""
+        return self._transport.script(text)
+
     def limited(self, seconds: float) -> Session:
         """Give each later statement at most ``seconds``; the server cancels it with 57014. Returns itself."""
         self._transport.limit(seconds)
@@ -102,6 +107,11 @@ class Session:
         """
         extra = {**self._login.extra, **(settings or {})}
         login = replace(self._login, database=database or self._login.database, extra=extra)
+        return _open(self._engine, self._container, login, only=self._transport.name)
+
+    def as_application(self) -> Session:
+        """Open another session with the same login and with none of our settings but those of role and database."""
+        login = replace(self._login, extra={}, as_their_own=True)
         return _open(self._engine, self._container, login, only=self._transport.name)
 
     def close(self) -> None:

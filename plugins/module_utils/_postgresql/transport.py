@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import math
 import re
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 APPLICATION_NAME = "selfhost.stateful"
 FIRST_WITH_DRIVER = 100000
 """The oldest server that psycopg 3 connects to, as server_version_num."""
+REMARKS = 200
+"""Of what a server remarks during a script, so many are kept, the last ones."""
+CHANGING = re.compile(r"(?:INSERT \d+|UPDATE|DELETE|MERGE|COPY) (\d+)")
+"""The command tags that say how many rows were changed."""
 # libpq warns about a password file that is not a plain file, and is silent about one that is not there.
 NO_PASSFILE = "/nonexistent/pgpass"
 
@@ -51,9 +56,13 @@ class Login:
     os_user: str
     statement_timeout: float = 0.0
     extra: Mapping[str, str] = field(default_factory=dict)
+    as_their_own: bool = False
+    """Whether the session has the settings of role and database, as an application's has, in place of ours."""
 
     def settings(self) -> dict[str, str]:
         """Session settings: no name of ours may resolve to an object that a user planted in a search path."""
+        if self.as_their_own:
+            return dict(self.extra)
         return {
             "search_path": "pg_catalog",
             "statement_timeout": str(milliseconds(self.statement_timeout)),
@@ -67,6 +76,14 @@ def milliseconds(seconds: float) -> int:
     return math.ceil(seconds * 1000)
 
 
+@dataclass(frozen=True)
+class Ran:
+    """What became of a script: the rows that its statements changed, and what the server remarked."""
+
+    rows: int
+    remarks: tuple[str, ...] = ()
+
+
 class Transport(Protocol):
     """How statements travel. ``holds_transactions`` is false where each one runs on its own."""
 
@@ -75,6 +92,9 @@ class Transport(Protocol):
 
     def send(self, statement: str) -> str:
         """Run one statement and return the first value of its answer as text, empty if there is none."""
+
+    def script(self, text: str) -> Ran:
+        """Run statements of somebody else's in one go; what they answer is dropped."""
 
     def limit(self, statement_timeout: float) -> None:
         """Cancel each later statement after so many seconds."""
@@ -116,11 +136,56 @@ class DriverTransport:
             raise SqlError(f"PostgreSQL refused: {_plain(error)}", sqlstate=error.sqlstate or "") from error
         return "" if found is None or found[0] is None else str(found[0])
 
+    def script(self, text: str) -> Ran:
+        remarks: deque[str] = deque(maxlen=REMARKS)
+
+        def note(diagnostic: psycopg.errors.Diagnostic) -> None:
+            remarks.append(f"{diagnostic.severity}: {diagnostic.message_primary}")
+
+        self._connection.add_notice_handler(note)
+        try:
+            rows = _changed_rows(self._connection, text)
+        finally:
+            self._connection.remove_notice_handler(note)
+        return Ran(rows, tuple(remarks))
+
     def limit(self, statement_timeout: float) -> None:
         self.send(f"SET statement_timeout = {milliseconds(statement_timeout)}")
 
     def close(self) -> None:
         self._connection.close()
+
+
+def _changed_rows(connection: psycopg.Connection[tuple[Any, ...]], text: str) -> int:
+    """Run all statements of ``text`` as one message, in constant memory whatever they answer."""
+    from psycopg import pq
+
+    line = connection.pgconn
+    line.send_query(text.encode())
+    line.set_single_row_mode()
+    rows, refused = 0, None
+    while True:
+        result = line.get_result()
+        if result is None:
+            break
+        if result.status == pq.ExecStatus.COPY_IN:
+            line.put_copy_end(b"there is no input")
+        elif result.status == pq.ExecStatus.COPY_OUT:
+            while line.get_copy_data(0)[0] > 0:
+                pass
+        elif result.status == pq.ExecStatus.FATAL_ERROR:
+            refused = refused or result
+        else:
+            tag = CHANGING.fullmatch((result.command_status or b"").decode())
+            rows += int(tag[1]) if tag else 0
+    if refused is not None:
+        place = refused.error_field(pq.DiagnosticField.STATEMENT_POSITION)
+        # Positions count characters, from 1.
+        where = f" (line {text.count(chr(10), 0, int(place) - 1) + 1})" if place else ""
+        said = " ".join(pq.error_message(refused, "utf-8").split())
+        code = refused.error_field(pq.DiagnosticField.SQLSTATE) or b""
+        raise SqlError(f"PostgreSQL refused{where}: {said}", sqlstate=code.decode())
+    return rows
 
 
 def open_driver(container: Container, login: Login) -> DriverTransport:
@@ -193,6 +258,12 @@ class PsqlTransport:
             message = answer.error_text()
             raise SqlError(f"psql: {' '.join(message.split())}", sqlstate=sqlstate_of(message))
         return parse_psql(answer.stdout)
+
+    def script(self, text: str) -> Ran:
+        raise SqlError(
+            "This needs psycopg, which is not installed on this host or cannot log in through the container's socket.",
+            next_command="run the role selfhost.stateful.host_requirements on this host, then the same task again",
+        )
 
     def limit(self, statement_timeout: float) -> None:
         self._login = replace(self._login, statement_timeout=statement_timeout)

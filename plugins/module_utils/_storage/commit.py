@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import SERVICE_LABEL
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.commands import containers_with, mounts_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import (
     OPERATION_LABEL,
@@ -97,7 +98,7 @@ def carry_out_commit(world: World, operation: Operation, removal: Removal) -> No
     if operation.history().state == DONE:
         _prove_moved(world, operation)
     for copy in removal.copies:
-        _remove(world, operation, copy)
+        remove_copy(world.engine, operation, copy)
     _release_volumes(world, operation)
     let_images_go(world, operation)
     if operation.history().state == DONE:
@@ -117,7 +118,8 @@ def _prove_moved(world: World, operation: Operation) -> None:
             )
 
 
-def _remove(world: World, operation: Operation, copy: Copy) -> None:
+def remove_copy(engine: Engine, operation: Operation, copy: Copy) -> None:
+    """Remove one copy, if it is the very directory that was journaled and nobody mounts it."""
     path = copy.path
     look = shell("ls", "-lad", path)
     if os.path.islink(path) or os.path.realpath(path) != os.path.normpath(path):
@@ -128,7 +130,7 @@ def _remove(world: World, operation: Operation, copy: Copy) -> None:
         raise StatefulError(
             f"{path} is another directory than the one that was retained; it is not removed.", next_command=look
         )
-    users = _mounting(world.engine.containers(), path)
+    users = _mounting(engine.containers(), path)
     if users:
         raise StatefulError(
             f"{', '.join(users)} mounts {path}; it is not removed.",

@@ -1,0 +1,254 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Run one migration, with its row in the ledger: in one transaction where that can be, else before and after."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations import ledger
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations.model import (
+    DONE,
+    FAILED,
+    RECOGNISED,
+    RUNNING,
+    SQL,
+    Migration,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations.server import (
+    OUTPUT,
+    Server,
+    is_done_already,
+    is_marked,
+    must_run,
+    still_to_do,
+    unmet,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations.statements import split
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.session import Session
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.transport import SqlError, milliseconds
+
+MASK = "********"
+# The shell reads the script from its third descriptor, so that no command in it can read the script from its input.
+# Braces: a stream that breaks off is an error of syntax, and nothing of it is run.
+WITH_PIPEFAIL = (
+    "for shell in bash ash sh; do"
+    ' if command -v "$shell" >/dev/null 2>&1 && "$shell" -c "set -o pipefail" 2>/dev/null; then'
+    ' exec "$shell" -eu -o pipefail /dev/fd/3 3<&0 </dev/null 2>&1; fi;'
+    ' done; echo "no shell here knows pipefail" >&2; exit 127'
+)
+
+
+class PartlyDone(StatefulError):
+    """It failed and something of it is there. ``left`` and ``then``, among its facts, are its state and next command.
+
+    Among the facts, because what undoes an operation has words of its own for the others.
+    """
+
+    def __init__(self, msg: str, left: str, then: str) -> None:
+        super().__init__(msg, state=left, next_command=then, left=left, then=then)
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What it did; ``rows`` is None where none can be counted, ``output`` what a script or the server said."""
+
+    state: str
+    rows: int | None
+    seconds: float
+    output: str = ""
+
+
+def run(server: Server, session: Session, series: str, migration: Migration, operation: str) -> Ran:
+    """Run it, or find that it is done; the session holds the lock of the series.
+
+    A failure of one in a transaction leaves nothing behind, also of its row; one of
+    another leaves the row ``failed`` and raises :class:`PartlyDone`.
+    """
+    if is_done_already(server, session, migration):
+        ledger.write(session, series, ledger.begun(migration, RECOGNISED, operation, session))
+        return Ran(RECOGNISED, None, 0.0)
+    begins = _in_one_transaction if migration.in_transaction else _step_by_step
+    return begins(server, session, series, migration, operation)
+
+
+def _in_one_transaction(server: Server, session: Session, series: str, migration: Migration, operation: str) -> Ran:
+    began = time.monotonic()
+    with _transaction(session, migration) as number:
+        before = still_to_do(session, migration)
+        ran = session.script(migration.content)
+        if str(session.scalar("SELECT txid_current()")) != number:
+            raise PartlyDone(
+                f"{migration.name} ended the transaction that it was run in.",
+                f"what it did before that is done in {server.name}, and the ledger has no row of it",
+                "look at what it did, and take it back by hand or give the migration a done_when that sees it",
+            )
+        _as_ourselves(session)
+        lacking = unmet(session, migration, before, ran.rows)
+        if lacking:
+            raise StatefulError(f"{migration.name}: {lacking}.")
+        seconds = round(time.monotonic() - began, 3)
+        row = replace(ledger.begun(migration, DONE, operation, session), rows=ran.rows, seconds=seconds)
+        ledger.write(session, series, row)
+    _mark(server, migration)
+    return Ran(DONE, ran.rows, seconds, _kept("\n".join(ran.remarks)))
+
+
+@contextmanager
+def _transaction(session: Session, migration: Migration) -> Iterator[str]:
+    """Hand out the number of a transaction with the limits of a migration."""
+    guards = migration.guards
+    session.run("BEGIN")
+    try:
+        session.run(f"SET LOCAL statement_timeout = {milliseconds(guards.statement_timeout)}")
+        session.run(f"SET LOCAL lock_timeout = {milliseconds(guards.lock_timeout)}")
+        yield str(session.scalar("SELECT txid_current()"))
+    except BaseException:
+        # A session that is gone has taken its transaction with it.
+        with suppress(SqlError):
+            session.run("ROLLBACK")
+        raise
+    session.run("COMMIT")
+
+
+def _as_ourselves(session: Session) -> None:
+    """Become the login again, where the migration took another role: the ledger is not that role's."""
+    session.run("RESET SESSION AUTHORIZATION")
+    session.run("RESET ROLE")
+
+
+def _step_by_step(server: Server, session: Session, series: str, migration: Migration, operation: str) -> Ran:
+    began = time.monotonic()
+    row = ledger.begun(migration, RUNNING, operation, session)
+    ledger.write(session, series, row)
+    try:
+        before = still_to_do(session, migration)
+        rows, output = _statements(session, migration) if migration.kind == SQL else _script(server, migration)
+        lacking = unmet(session, migration, before, rows)
+        if lacking:
+            raise StatefulError(f"{migration.name}: {lacking}.")
+    except StatefulError as error:
+        # Where the session is gone the row goes on saying that it runs, which is read alike.
+        with suppress(SqlError):
+            ledger.write(session, series, replace(row, state=FAILED, seconds=round(time.monotonic() - began, 3)))
+        raise PartlyDone(
+            error.msg,
+            f"{migration.name} runs in no transaction: a part of it may be done in {server.name}, and the ledger says"
+            f" {FAILED}",
+            "put right what msg names, and run the same task again: it is repeatable"
+            if migration.guards.repeatable
+            else f"look at what it did, put it right, and run the same task with retry: [{migration.number}]",
+        ) from error
+    seconds = round(time.monotonic() - began, 3)
+    done = replace(row, state=DONE, rows=rows, seconds=seconds)
+    ledger.write(session, series, done)
+    _mark(server, migration)
+    return Ran(DONE, rows, seconds, output)
+
+
+def _statements(session: Session, migration: Migration) -> tuple[int, str]:
+    """Run each statement by itself: several at once would be one transaction again."""
+    guards, rows = migration.guards, 0
+    remarks: list[str] = []
+    session.run(f"SET statement_timeout = {milliseconds(guards.statement_timeout)}")
+    session.run(f"SET lock_timeout = {milliseconds(guards.lock_timeout)}")
+    try:
+        for statement in split(migration.content):
+            ran = session.script(statement)
+            rows += ran.rows
+            remarks += ran.remarks
+    finally:
+        # One that was broken off may have left a transaction of its own open.
+        session.run("ROLLBACK")
+        _as_ourselves(session)
+        session.without_timeouts()
+    return rows, _kept("\n".join(remarks))
+
+
+def _script(server: Server, migration: Migration) -> tuple[None, str]:
+    """Run a script in the container, with the login in the variables that Postgres' programs read."""
+    return None, _execute(server, migration.name, migration.content)
+
+
+def _execute(server: Server, name: str, content: str) -> str:
+    """Run a script and return the end of what it said; raises where it does not end with 0."""
+    said = bytearray()
+
+    def take(piece: bytes) -> None:
+        said.extend(piece)
+        del said[:-OUTPUT]
+
+    with server.connect() as session:
+        login = session.login
+    environment = {
+        "PGUSER": login.user,
+        "PGDATABASE": login.database,
+        "PGPORT": str(login.port),
+        **({"PGHOST": login.socket_directory} if login.socket_directory else {}),
+        **({"PGPASSWORD": login.password} if login.password else {}),
+        **server.environment,
+    }
+    answer = server.engine.stream(
+        server.container.id,
+        ("sh", "-c", WITH_PIPEFAIL),
+        stdout=take,
+        stdin=iter((b"{\n" + content.encode() + b"\n}\n",)),
+        environment=environment,
+        user=server.user,
+    )
+    text = said.decode("utf-8", "replace")
+    for secret in sorted((*server.environment.values(), login.password), key=len, reverse=True):
+        text = text.replace(secret, MASK) if secret else text
+    if answer.rc != 0:
+        last = "\n".join([*text.strip().splitlines(), *answer.error_text().strip().splitlines()][-8:])
+        raise StatefulError(f"{name} ended with {answer.rc}{':' if last else '.'}\n{last}".rstrip())
+    return text
+
+
+def _mark(server: Server, migration: Migration) -> None:
+    """Set the mark that is kept elsewhere, and read it back; the migration itself is done by then."""
+    marker = migration.guards.marker
+    if marker is None or (is_marked(server, marker) and not marker.set):
+        return
+    try:
+        if marker.set:
+            must_run(server, f"The mark of {migration.name} could not be set", marker.set)
+        if not is_marked(server, marker):
+            raise StatefulError(f"{migration.name} is done, and the mark that says so cannot be read back.")
+    except StatefulError as error:
+        raise PartlyDone(
+            error.msg,
+            f"{migration.name} is done in {server.name} and in the ledger; only its mark is missing",
+            "set the mark by hand",
+        ) from error
+
+
+def take_back(server: Server, session: Session, series: str, migration: Migration) -> int | None:
+    """Run what takes a migration back, and remove its row; returns the rows that were changed."""
+    rows: int | None = None
+    if migration.kind == SQL:
+        with _transaction(session, migration):
+            rows = session.script(migration.undo).rows
+            _as_ourselves(session)
+            ledger.remove(session, series, migration.number)
+    else:
+        try:
+            _execute(server, f"What takes {migration.name} back", migration.undo)
+        except StatefulError as error:
+            error.state = f"{migration.name} may be taken back in part in {server.name}"
+            raise
+        ledger.remove(session, series, migration.number)
+    marker = migration.guards.marker
+    if marker is not None and marker.remove:
+        must_run(server, f"The mark of {migration.name} could not be removed", marker.remove)
+    return rows
+
+
+def _kept(text: str) -> str:
+    return text[-OUTPUT:]

@@ -1,0 +1,155 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Which migrations are left to run, and what forbids it. Pure: files and ledger in, a decision for each out."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import Blocker
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations.model import (
+    SHELL,
+    Migration,
+    Range,
+    Row,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations.statements import split
+
+RUN, ACCEPT, KEEP = "run", "accept", "keep"
+"""What is done with a migration: it runs, its changed text is accepted, or it is left alone."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    migration: Migration
+    action: str
+    row: Row | None = None
+
+
+@dataclass(frozen=True)
+class Decided:
+    decisions: tuple[Decision, ...]
+    blockers: tuple[Blocker, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    def of(self, action: str) -> list[Decision]:
+        return [decision for decision in self.decisions if decision.action == action]
+
+
+def decide(
+    migrations: Sequence[Migration],
+    ledger: Iterable[Row],
+    *,
+    accept: Collection[int] = (),
+    retry: Collection[int] = (),
+    until: int | None = None,
+) -> Decided:
+    """Compare what there is with what was done.
+
+    ``accept`` names changed files whose new text is taken for the one that ran,
+    ``retry`` those that were broken off and may be begun again, ``until`` the last
+    one that is wanted.
+    """
+    known = {row.number: row for row in ledger}
+    blockers = [*_misnumbered(migrations, known), *_unusable(migrations)]
+    decisions = []
+    for migration in sorted(migrations, key=lambda each: each.number):
+        row = known.get(migration.number)
+        decision, blocker = _decide_one(migration, row, accept, retry)
+        blockers += [blocker] if blocker else []
+        if decision.action == RUN and until is not None and migration.number > until:
+            decision = Decision(migration, KEEP, row)
+        decisions.append(decision)
+    blockers += _out_of_order(decisions, known)
+    return Decided(tuple(decisions), tuple(blockers), tuple(_unknown(migrations, known)))
+
+
+def _decide_one(
+    migration: Migration, row: Row | None, accept: Collection[int], retry: Collection[int]
+) -> tuple[Decision, Blocker | None]:
+    name, number = migration.name, migration.number
+    if row is None:
+        return Decision(migration, RUN), None
+    if row.complete:
+        if row.sha256 == migration.sha256:
+            return Decision(migration, KEEP, row), None
+        if number in accept:
+            return Decision(migration, ACCEPT, row), None
+        was = f" (then {row.name})" if row.name != name else ""
+        return Decision(migration, KEEP, row), Blocker(
+            f"{name} was changed after it ran on {row.at}{was}: it had sha256 {row.sha256[:12]} and has"
+            f" {migration.sha256[:12]} now. Put the old text back, or name {number} in accept to go on with the new"
+            " one, which is not run.",
+        )
+    if migration.in_transaction or migration.guards.repeatable or number in retry:
+        return Decision(migration, RUN, row), None
+    return Decision(migration, KEEP, row), Blocker(
+        f"{name} was begun on {row.at} and broken off ({row.state}); it runs in no transaction, so that a part may be"
+        f" done. Look at what it did; then name {number} in retry to run it from its beginning."
+    )
+
+
+def _misnumbered(migrations: Sequence[Migration], known: Collection[int]) -> list[Blocker]:
+    """Two files of one number have no order, and a file that lacks may be one that others stand on."""
+    found, by_number = [], sorted(migrations, key=lambda each: each.number)
+    for one, other in zip(by_number, by_number[1:]):
+        if one.number == other.number:
+            found.append(Blocker(f"{one.name} and {other.name} have one number: each needs its own."))
+        missing = [n for n in range(one.number + 1, other.number) if n not in known]
+        if missing:
+            numbers = ", ".join(f"{n:02}" for n in missing)
+            found.append(Blocker(f"Between {one.name} and {other.name} there is a gap: {numbers} is nowhere."))
+    return found
+
+
+def _out_of_order(decisions: Sequence[Decision], known: dict[int, Row]) -> list[Blocker]:
+    last = max((row.number for row in known.values() if row.complete), default=-1)
+    return [
+        Blocker(
+            f"{decision.migration.name} has not run, and {known[last].name}, which comes after it, has: its number was"
+            " used too late. Give it the next free one."
+        )
+        for decision in decisions
+        if decision.action == RUN and decision.migration.number < last and decision.row is None
+    ]
+
+
+def _unknown(migrations: Sequence[Migration], known: dict[int, Row]) -> list[str]:
+    have = {migration.number for migration in migrations}
+    last = max(have, default=-1)
+    return [
+        f"The ledger has {row.name}, which ran on {row.at}, and src does not: it is older than the database."
+        for row in sorted(known.values(), key=lambda each: each.number)
+        if row.number > last
+    ]
+
+
+def _unusable(migrations: Sequence[Migration]) -> list[Blocker]:
+    """Find what could not be run as it stands, before anything is."""
+    return [Blocker(f"{migration.name}: {problem}") for migration in migrations for problem in problems(migration)]
+
+
+def problems(migration: Migration) -> list[str]:
+    """Return what is wrong with one file, in words."""
+    guards = migration.guards
+    if migration.kind == SHELL:
+        if isinstance(guards.expect_rows, Range):
+            return ["a script counts no rows: expect_rows can only be a query here."]
+        return []
+    statements = split(migration.content)
+    found = []
+    if not statements:
+        found.append("it holds no statement.")
+    meta = next((s for s in statements if s.is_meta_command), None)
+    if meta is not None:
+        found.append(f"{meta.split()[0]} is a command of psql, not SQL: write it as a script (.sh) that calls psql.")
+    if any(s.reads_input for s in statements):
+        found.append("COPY … FROM STDIN has no input here: write it as a script (.sh) that calls psql.")
+    ending = next((s for s in statements if s.is_transaction_control), None)
+    if ending is not None and guards.transaction:
+        word = ending.split()[0].upper()
+        found.append(f"{word} would end the transaction that it runs in: leave it out, or declare transaction: false.")
+    return found

@@ -1,0 +1,193 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A migration as an operation of its own: journaled, found again after a kill, taken back where that is possible."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import (
+    Context,
+    Evidence,
+    Handlers,
+    UndoRefused,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import (
+    PREPARE,
+    SWITCH,
+    Copy,
+    Goal,
+    Plan,
+    Step,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.backup import run as backup
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.backup.model import Wanted
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations import files, ledger, perform
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations.model import (
+    RECOGNISED,
+    Migration,
+    Row,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations.server import Server
+
+MODULE = "postgresql_migrations"
+BACKUP, MIGRATE = "cluster_backup", "migrate"
+
+
+def plan_one(
+    migration: Migration,
+    guards: Mapping[str, Any],
+    *,
+    project: str,
+    series: str,
+    database: str,
+    facts: Mapping[str, Any],
+) -> Plan:
+    """Return the plan of one migration. ``guards`` are those that were given beside the file.
+
+    ``facts`` hold ``subject`` (how the server is found again) and, where a backup is
+    taken first, ``backup``: format and directory.
+    """
+    steps = []
+    if facts.get("backup"):
+        steps.append(Step(BACKUP, "back the cluster up", PREPARE, dict(facts["backup"])))
+    args = {
+        "series": series,
+        "name": migration.name,
+        "content": migration.content,
+        "undo": migration.undo,
+        "guards": dict(guards),
+    }
+    steps.append(Step(MIGRATE, f"run {migration.name}", SWITCH, args, proves=True))
+    return Plan(
+        Goal(MODULE, project, {"migration": migration.name, "series": series, "database": database}),
+        tuple(steps),
+        facts=dict(facts),
+        summary={"migration": migration.name, "sha256": migration.sha256, "series": series, "database": database},
+        text=f"Run {migration.name} ({migration.sha256[:12]}) in the database {database}",
+    )
+
+
+def migration_of(step: Step) -> Migration:
+    """Return the migration that a step was planned for, as it was then."""
+    name, args = step.args["name"], step.args
+    contents = {name: args["content"]}
+    if args["undo"]:
+        stem, _dot, kind = name.rpartition(".")
+        contents[f"{stem}.undo.{kind}"] = args["undo"]
+    (found,) = files.parse(contents, {name: args["guards"]})
+    return found
+
+
+class ClusterBackup:
+    """``args``: ``path`` and ``format``."""
+
+    others_bring_about = False
+
+    def is_done(self, step: Step, context: Context[Server]) -> Evidence | None:
+        found = context.evidence.get(step.name)
+        return found if found is not None and os.path.isdir(step.args["path"]) else None
+
+    def apply(self, step: Step, context: Context[Server]) -> Evidence:
+        server = context.world
+        wanted = Wanted(step.args["path"], step.args["format"], "verify", 2)
+        with server.connect() as session:
+            source = backup.open_source(server.engine, session, server.name)
+            made = backup.carry_out(source, wanted, backup.observe(source, wanted))
+        status = os.stat(wanted.path)
+        copy = Copy(
+            role="backup",
+            service=server.name,
+            path=wanted.path,
+            moment=made.moment,
+            size_bytes=made.bytes,
+            proof=made.proof,
+            device=status.st_dev,
+            inode=status.st_ino,
+        )
+        return {"copies": [copy.as_dict()]}
+
+    def verify(self, step: Step, context: Context[Server], evidence: Evidence) -> None:
+        """It was proved when it was taken."""
+
+    def undo(self, step: Step, context: Context[Server]) -> Evidence:
+        """A backup outlives the operation that it was taken for."""
+        return {}
+
+    def let_go(self, step: Step, context: Context[Server]) -> None:
+        """It holds nothing."""
+
+
+class Migrate:
+    """``args``: ``series``, ``name``, ``content``, ``undo`` and ``guards`` of the migration."""
+
+    others_bring_about = False
+
+    def is_done(self, step: Step, context: Context[Server]) -> Evidence | None:
+        row = _row(step, context)
+        if row is None or not row.complete or row.sha256 != migration_of(step).sha256:
+            return None
+        return {**context.evidence.get(step.name, {}), "row": row.as_dict()}
+
+    def apply(self, step: Step, context: Context[Server]) -> Evidence:
+        migration, series = migration_of(step), step.args["series"]
+        with context.world.at_work(series) as session:
+            # Whoever had the lock before may have done it.
+            if self.is_done(step, context) is None:
+                ran = perform.run(context.world, session, series, migration, context.operation.id)
+                output = ran.output
+            else:
+                output = ""
+        row = _row(step, context)
+        return {"output": output, "row": row.as_dict() if row else {}}
+
+    def verify(self, step: Step, context: Context[Server], evidence: Evidence) -> None:
+        if not evidence["row"]:
+            raise StatefulError(
+                f"{step.args['name']} ran, and the ledger in {context.world.name} has no row of it.",
+                state=f"{step.args['name']} is done in {context.world.name}",
+                safe_to_rerun=False,
+            )
+
+    def undo(self, step: Step, context: Context[Server]) -> Evidence:
+        row = _row(step, context)
+        if row is None or not row.complete or row.operation != context.operation.id:
+            return {}  # nothing of a transaction is left, and of what runs in none the ledger says what is known
+        migration, series = migration_of(step), step.args["series"]
+        if row.state == RECOGNISED:
+            with context.world.at_work(series) as session:
+                ledger.remove(session, series, migration.number)
+            return {"recognised": True}
+        if not migration.undo:
+            raise UndoRefused(
+                f"{migration.name} is done in {context.world.name}, and there is no undo file for it.",
+                state=f"{migration.name} is done, and its row is in the ledger",
+                next_command=(
+                    f"write {_undo_name(migration)}, or restore the backup that is named in copies into an empty"
+                    " cluster (selfhost.stateful.postgresql_restore)"
+                ),
+            )
+        with context.world.at_work(series) as session:
+            return {"rows": perform.take_back(context.world, session, series, migration)}
+
+    def let_go(self, step: Step, context: Context[Server]) -> None:
+        """It holds nothing: the lock ends with its session."""
+
+
+def _undo_name(migration: Migration) -> str:
+    stem, _dot, kind = migration.name.rpartition(".")
+    return f"{stem}.undo.{kind}"
+
+
+def _row(step: Step, context: Context[Server]) -> Row | None:
+    number = migration_of(step).number
+    with context.world.connect() as session:
+        return next((row for row in ledger.read(session, step.args["series"]) if row.number == number), None)
+
+
+HANDLERS: Handlers[Server] = {BACKUP: ClusterBackup(), MIGRATE: Migrate()}
