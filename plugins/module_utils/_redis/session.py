@@ -27,6 +27,9 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._redis.startup i
     with_config_file,
 )
 
+COULD_NOT_RUN = (126, 127)
+"""What the engine gives as exit code where it could not run a program, also one that is there."""
+NOT_THERE = ("executable file not found", "no such file or directory")
 PASSWORD_VARIABLES = ("REDIS_PASSWORD", "REDISCLI_AUTH", "VALKEY_PASSWORD", "KEYDB_PASSWORD")
 
 
@@ -215,8 +218,13 @@ def _blocks(output: str, mark: str) -> list[str]:
 def _broken(session: Session, result: ExecResult, output: str) -> RedisError:
     said = (output + "\n" + result.stderr.decode("utf-8", "replace")).strip()
     telling = next((line for line in said.splitlines() if line.strip()), "no answer")
-    if result.rc in (126, 127) or "executable file not found" in said:
+    if any(words in said for words in NOT_THERE):
         return _NoSuchClient(f"There is no {session.client[0]} in the container {session.container_name}.")
+    if result.rc in COULD_NOT_RUN:
+        return RedisError(
+            f"{session.client[0]} could not be run in the container {session.container_name}: {telling}",
+            next_command=logs_of(session.container_name),
+        )
     error = telling[len("(error) ") :] if telling.startswith("(error) ") else telling
     return _by_error(error)(
         f"The server in {session.container_name} does not answer: {error}",
