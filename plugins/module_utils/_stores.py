@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.journey import CONCURRENT_HANDLERS
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Handlers
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.steps import IMAGE_HANDLERS
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.standby_steps import STANDBY_HANDLERS
@@ -19,7 +20,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.handler
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.store import Store
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World
 
-HANDLERS: Handlers[World] = {**STORAGE_HANDLERS, **STANDBY_HANDLERS, **IMAGE_HANDLERS}
+HANDLERS: Handlers[World] = {**STORAGE_HANDLERS, **STANDBY_HANDLERS, **IMAGE_HANDLERS, **CONCURRENT_HANDLERS}
 
 
 def stores_from(params: Mapping[str, Any]) -> dict[str, Store]:

@@ -24,7 +24,7 @@ UTILS = PREFIX + "plugins.module_utils."
 
 # A new package below module_utils gets a line here: which room is it, and whom does it know?
 FOUNDATION = {"_operation", "_compose", "_engine", "_errors", "_durable"}
-DOMAINS = {"_storage", "_postgresql", "_redis", "_dokku", "_heroku", "_cloudogu"}
+DOMAINS = {"_storage", "_postgresql", "_redis", "_concurrent", "_dokku", "_heroku", "_cloudogu"}
 KNOWS = {
     "_errors": set(),
     "_durable": set(),
@@ -38,6 +38,8 @@ KNOWS = {
     # Programs in containers, between files of the host.
     "_stream": {"_durable", "_engine", "_errors"},
     **dict.fromkeys(DOMAINS, FOUNDATION | DOMAINS),
+    # It also hands whole dumps to a program in a container, and back.
+    "_concurrent": FOUNDATION | DOMAINS | {"_stream"},
     # The ground that the other domains stand on: it asks stores by their protocol and knows none of them.
     "_storage": FOUNDATION,
     # For the modules alone: the one place that knows every kind of store.

@@ -43,7 +43,9 @@ def container_from(raw: dict[str, Any]) -> Container:
         )
         for mount in raw.get("Mounts") or []
     )
-    ports = (raw.get("NetworkSettings") or {}).get("Ports") or {}
+    network = raw.get("NetworkSettings") or {}
+    ports = network.get("Ports") or {}
+    attached = (network.get("Networks") or {}).values()
     bindings = host.get("PortBindings") or ports
     shared = [str(host.get(key) or "").partition(":") for key in ("NetworkMode", "PidMode", "IpcMode")]
     return Container(
@@ -69,6 +71,7 @@ def container_from(raw: dict[str, Any]) -> Container:
         started_at=state.get("StartedAt", ""),
         finished_at=state.get("FinishedAt", ""),
         layers={key: value for key, value in graph.items() if isinstance(value, str)},
+        addresses=tuple(each["IPAddress"] for each in attached if each and each.get("IPAddress")),
         published=tuple(
             f"{entry.get('HostIp') or '0.0.0.0'}:{entry.get('HostPort')}->{port}"
             for port, entries in bindings.items()

@@ -82,6 +82,8 @@ class Container:
     published: tuple[str, ...] = ()
     joined: tuple[str, ...] = ()
     """The containers, by id or name, whose network, process or IPC namespace this one was made to share."""
+    addresses: tuple[str, ...] = ()
+    """Where it is reached from this host, on each of its networks; none while it does not run."""
 
     @property
     def running(self) -> bool:

@@ -41,6 +41,8 @@ class World:
     stores: Mapping[str, Store]
     stop_timeout: float = 120.0
     ready_timeout: float = 120.0
+    discard_writes: bool = False
+    """Whether an undo that returns to a copy may lose what was written since."""
 
     def store(self, transfer: Transfer) -> Store:
         return self.stores[transfer.store]

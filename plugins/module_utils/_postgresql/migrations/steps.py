@@ -20,13 +20,11 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execu
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import (
     PREPARE,
     SWITCH,
-    Copy,
     Goal,
     Plan,
     Step,
 )
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.backup import run as backup
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.backup.model import Wanted
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.backup.taken import backed_up
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations import files, ledger, perform
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations.model import (
     RECOGNISED,
@@ -95,21 +93,8 @@ class ClusterBackup:
 
     def apply(self, step: Step, context: Context[Server]) -> Evidence:
         server = context.world
-        wanted = Wanted(step.args["path"], step.args["format"], "verify", 2)
         with server.connect() as session:
-            source = backup.open_source(server.engine, session, server.name)
-            made = backup.carry_out(source, wanted, backup.observe(source, wanted))
-        status = os.stat(wanted.path)
-        copy = Copy(
-            role="backup",
-            service=server.name,
-            path=wanted.path,
-            moment=made.moment,
-            size_bytes=made.bytes,
-            proof=made.proof,
-            device=status.st_dev,
-            inode=status.st_ino,
-        )
+            copy = backed_up(server.engine, session, server.name, step.args["path"], step.args["format"])
         return {"copies": [copy.as_dict()]}
 
     def verify(self, step: Step, context: Context[Server], evidence: Evidence) -> None:

@@ -10,6 +10,7 @@ import json
 import os
 from typing import Any
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.cli import ComposeCli
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_entries import Mount
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.files import project_files
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.rewrite import (
@@ -30,13 +31,13 @@ class RewriteFiles(SelfProving):
     """args: ``mounts``, ``images``, ``rewrite`` (in_place, override)."""
 
     def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
-        if _plan(step, context).changed:
+        if self._plan(step, context).changed:
             return None
         journaled = read_hunks(context)
         return {"files_changed": [record["path"] for record in journaled], "hunks": journaled}
 
     def apply(self, step: Step, context: Context[World]) -> Evidence:
-        rewrite = _plan(step, context)
+        rewrite = self._plan(step, context)
         # What was changed is on disk before the change is: a kill in between
         # must not lose the way back.
         _add_hunks(context, rewrite)
@@ -47,6 +48,23 @@ class RewriteFiles(SelfProving):
         reversal = plan_reversal(read_hunks(context))
         apply_reversal(reversal)
         return {"files_changed": [edit.path for edit in reversal.edits]}
+
+
+    def compose(self, step: Step, context: Context[World]) -> ComposeCli:
+        """Return the CLI that knows the files which are edited."""
+        return context.world.compose
+
+    def _plan(self, step: Step, context: Context[World]) -> Rewrite:
+        compose = self.compose(step, context)
+        return plan_rewrite(
+            project_files(compose.options, compose.environment, v1=compose.is_v1),
+            mounts=[
+                Mount(entry["service"], entry["target"], entry["source"], replaces=entry.get("replaces", ""))
+                for entry in step.args["mounts"]
+            ],
+            images=step.args["images"],
+            rewrite=step.args["rewrite"],
+        )
 
 
 class ReverseFiles(NothingToUndo):
@@ -86,16 +104,3 @@ def _add_hunks(context: Context[World], rewrite: Rewrite) -> None:
 
 def _hunks_path(context: Context[World]) -> str:
     return os.path.join(context.operation.directory, "hunks.json")
-
-
-def _plan(step: Step, context: Context[World]) -> Rewrite:
-    compose = context.world.compose
-    return plan_rewrite(
-        project_files(compose.options, compose.environment, v1=compose.is_v1),
-        mounts=[
-            Mount(entry["service"], entry["target"], entry["source"], replaces=entry.get("replaces", ""))
-            for entry in step.args["mounts"]
-        ],
-        images=step.args["images"],
-        rewrite=step.args["rewrite"],
-    )

@@ -1,0 +1,144 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The seam to git: the checkout that a host runs from."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, StatefulError, shell
+
+LIMIT = 120.0
+
+
+@dataclass(frozen=True)
+class Checkout:
+    """A working tree by its root, as an absolute path."""
+
+    root: str
+
+    def git(self, *words: str, limit: float = LIMIT) -> str:
+        """Run git and return what it printed; raises with its own words where it fails."""
+        rc, out, err = run((*self.argv, *words), limit)
+        if rc != 0:
+            said = " ".join((err or out).split())
+            raise StatefulError(
+                f"git {words[0]} failed in {self.root}: {said[-600:]}",
+                next_command=shell("git", "-C", self.root, "status"),
+            )
+        return out.rstrip("\n")
+
+    def asks(self, *words: str) -> bool:
+        """Return whether a question that is answered by an exit code is answered yes."""
+        return run((*self.argv, *words), LIMIT)[0] == 0
+
+    @property
+    def argv(self) -> tuple[str, ...]:
+        # The checkout may belong to another user than root; whoever runs this named it.
+        return ("git", "-c", f"safe.directory={self.root}", "-c", "advice.detachedHead=false", "-C", self.root)
+
+    @property
+    def head(self) -> str:
+        return self.git("rev-parse", "HEAD")
+
+    @property
+    def branch(self) -> str:
+        """The branch that is checked out; empty on a tag or a commit."""
+        return self.git("symbolic-ref", "--short", "HEAD") if self.asks("symbolic-ref", "-q", "HEAD") else ""
+
+    @property
+    def tags_here(self) -> list[str]:
+        return self.git("tag", "--points-at", "HEAD").split()
+
+    @property
+    def tags(self) -> list[str]:
+        return self.git("tag", "--list").split()
+
+    def commit_of(self, reference: str) -> str:
+        """Return the commit that a tag stands for; empty where there is no such tag."""
+        name = f"refs/tags/{reference}^{{commit}}"
+        return self.git("rev-parse", name) if self.asks("rev-parse", "-q", "--verify", name) else ""
+
+    def changed_here(self) -> list[str]:
+        """Return tracked files that were changed and not committed."""
+        return [name for name in self.git("diff", "--name-only", "HEAD", "-z").split("\0") if name]
+
+    def differs(self, reference: str) -> list[str]:
+        """Return the files in which a commit differs from what is checked out."""
+        return [name for name in self.git("diff", "--name-only", "HEAD", reference, "-z").split("\0") if name]
+
+    def has_own_commits(self, reference: str) -> bool:
+        """Tell whether the branch that is checked out has commits that no release has."""
+        return bool(self.branch) and bool(self.git("rev-list", "--max-count=1", "HEAD", "--not", "--tags", "--remotes"))
+
+    def conflicts(self, reference: str) -> list[str]:
+        """Return the files that a merge of ``reference`` would leave in conflict, without merging."""
+        rc, out, err = run((*self.argv, "merge-tree", "--write-tree", "--name-only", "HEAD", reference), LIMIT)
+        if rc == 0:
+            return []
+        if rc != 1:
+            raise StatefulError(f"git merge-tree failed in {self.root}: {' '.join(err.split())[-300:]}")
+        listed = out.split("\n\n")[0].splitlines()[1:]
+        return [name for name in listed if name]
+
+    def file_at(self, reference: str, path: str) -> str | None:
+        """Return the text of a file as a commit has it; None where it has none."""
+        name = f"{reference}:{path}"
+        return self.git("show", name) if self.asks("cat-file", "-e", name) else None
+
+    def to_release(self, reference: str, *, merge: bool) -> None:
+        """Go to a tag, or merge it into the branch; what would be overwritten or in conflict stops it."""
+        if not merge:
+            self.git("checkout", "-q", "--detach", reference)
+            return
+        try:
+            who = ("-c", "user.name=selfhost.stateful", "-c", "user.email=selfhost.stateful@localhost")
+            self.git(*who, "merge", "--no-edit", "-q", "-m", f"Merge {reference}", reference)
+        except StatefulError:
+            if self.asks("rev-parse", "-q", "--verify", "MERGE_HEAD"):
+                self.git("merge", "--abort")
+            raise
+
+    def back_to(self, head: str, branch: str) -> None:
+        """Return to what was checked out; changes that are not committed are kept, or stop it."""
+        if self.asks("rev-parse", "-q", "--verify", "MERGE_HEAD"):
+            self.git("merge", "--abort")
+        if branch:
+            if self.branch != branch:
+                self.git("checkout", "-q", branch)
+            if self.head != head:
+                self.git("reset", "-q", "--keep", head)
+        elif self.head != head or self.branch:
+            self.git("checkout", "-q", "--detach", head)
+
+
+def run(argv: Sequence[str], limit: float) -> tuple[int, str, str]:
+    """Run a program; return exit code, output and errors."""
+    try:
+        # The module's own run_command is out of reach down here, where no module is known.
+        done = subprocess.run(  # pylint: disable=ansible-bad-function
+            list(argv),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=limit,
+            check=False,
+            env={**os.environ, "LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"},
+        )
+    except FileNotFoundError:
+        raise InvalidInput("git is not installed on this host.", next_command="apt-get install git") from None
+    except subprocess.TimeoutExpired:
+        raise StatefulError(f"{argv[0]} {argv[-1]} has not ended within {limit:.0f} s.") from None
+    return done.returncode, done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace")
+
+
+def checkout_of(directory: str) -> Checkout | None:
+    """Return the checkout that a directory is part of; None where it is part of none."""
+    # The root has to be known before it can be called safe.
+    probing = ("git", "-c", "safe.directory=*", "-C", directory, "rev-parse", "--show-toplevel")
+    rc, out, _err = run(probing, LIMIT)
+    return Checkout(out.strip()) if rc == 0 else None

@@ -1,0 +1,217 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The steps that every rung has: backup, quiet, checkout, files, and up again."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from typing import Any
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.cli import ComposeCli
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import host as hosts
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.checkout import Checkout
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.host import Counts, Host
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError, shell
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import (
+    Context,
+    Evidence,
+    UndoRefused,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import DONE, Step
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.backup.taken import backed_up
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.base import NothingToUndo, SelfProving
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.files import RewriteFiles
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import durable
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.rename import rename_directory
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World
+
+QUIET, UP = "quiet", "up"
+
+
+def host_of(step: Step, context: Context[World]) -> Host:
+    """Return the host with its files in the step's ``folder``."""
+    return Host(context.world, step.args["folder"], step.args.get("database", "concurrent"))
+
+
+def ensure_down(host: Host, data: str) -> None:
+    """Take down whatever of the project is there, so that files and data may be put in their place."""
+    if host.running():
+        host.take_down(data)
+
+
+class BackUp(NothingToUndo):
+    """args: ``folder``, ``database``, ``path``, ``format``. It is kept, also when the operation is undone."""
+
+    def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
+        found = context.evidence.get(step.name)
+        return found if found is not None and os.path.isdir(step.args["path"]) else None
+
+    def apply(self, step: Step, context: Context[World]) -> Evidence:
+        host = host_of(step, context)
+        with host.postgresql() as session:
+            copy = backed_up(context.world.engine, session, hosts.DB, step.args["path"], step.args["format"])
+        return {"copies": [copy.as_dict()]}
+
+
+class Quiet(SelfProving):
+    """Nobody writes, all is counted, the stores are shut down. args: ``folder``, ``data``, ``containers`` by id."""
+
+    def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
+        noted = _noted(context)
+        left = [cid for cid in step.args["containers"] if context.world.engine.container(cid) is not None]
+        return noted if noted is not None and not left else None
+
+    def apply(self, step: Step, context: Context[World]) -> Evidence:
+        host = host_of(step, context)
+        host.stop_others()
+        noted = _noted(context)
+        if noted is None:
+            counts = hosts.count_all(host)
+            noted = {"rows": dict(counts.rows), "stream_items": counts.stream_items, "began": time.time()}
+            # Written before the stores stop: afterwards nobody can be asked.
+            durable.write_json_atomically(_note_path(context), noted)
+        location = host.take_down(step.args["data"])
+        return {**noted, "checkpoint": location}
+
+    def undo(self, step: Step, context: Context[World]) -> Evidence:
+        host = host_of(step, context)
+        host.bring_up()
+        durable.remove_file(_note_path(context))
+        return {"healthy": True}
+
+    def let_go(self, step: Step, context: Context[World]) -> None:
+        host_of(step, context).bring_up()
+
+
+def counted_before(context: Context[World]) -> Counts:
+    """Return what was there when the last writer was stopped."""
+    noted = _noted(context) or {}
+    return Counts(noted.get("rows", {}), int(noted.get("stream_items", 0)))
+
+
+def _note_path(context: Context[World]) -> str:
+    return os.path.join(context.operation.directory, "before.json")
+
+
+def _noted(context: Context[World]) -> dict[str, Any] | None:
+    try:
+        with open(_note_path(context), encoding="utf-8") as handle:
+            noted: dict[str, Any] = json.load(handle)
+    except FileNotFoundError:
+        return None
+    return noted
+
+
+class Release(SelfProving):
+    """The checkout is at a release. args: ``root``, ``release``, ``merge``, ``head``, ``branch`` (as they were)."""
+
+    def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
+        checkout, args = Checkout(step.args["root"]), step.args
+        wanted = checkout.commit_of(args["release"])
+        if args["merge"]:
+            there = checkout.branch == args["branch"] and checkout.asks("merge-base", "--is-ancestor", wanted, "HEAD")
+        else:
+            there = checkout.head == wanted
+        return {"head": checkout.head} if there else None
+
+    def apply(self, step: Step, context: Context[World]) -> Evidence:
+        checkout, args = Checkout(step.args["root"]), step.args
+        if checkout.head != args["head"] or checkout.branch != args["branch"]:
+            raise StatefulError(
+                f"The checkout in {args['root']} is not where it was when this was planned ({args['head'][:12]}).",
+                next_command=shell("git", "-C", args["root"], "status"),
+            )
+        checkout.to_release(args["release"], merge=args["merge"])
+        return {"head": checkout.head}
+
+    def undo(self, step: Step, context: Context[World]) -> Evidence:
+        Checkout(step.args["root"]).back_to(step.args["head"], step.args["branch"])
+        return {"head": step.args["head"]}
+
+
+class Follow(SelfProving):
+    """What git does not know goes where the files went. args: ``moves``: pairs of paths on one file system."""
+
+    def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
+        moved = [(old, new) for old, new in step.args["moves"] if not os.path.lexists(old) and os.path.lexists(new)]
+        return {"moved": [new for _old, new in moved]} if len(moved) == len(step.args["moves"]) else None
+
+    def apply(self, step: Step, context: Context[World]) -> Evidence:
+        for old, new in step.args["moves"]:
+            move(old, new)
+        return {"moved": [new for _old, new in step.args["moves"]]}
+
+    def undo(self, step: Step, context: Context[World]) -> Evidence:
+        for old, new in reversed(step.args["moves"]):
+            move(new, old)
+        return {}
+
+
+def move(old: str, new: str) -> None:
+    """Move one entry, durably; one that is moved already stays. What is in the way is never replaced."""
+    if not os.path.lexists(old):
+        return
+    os.makedirs(os.path.dirname(new), exist_ok=True)
+    if os.path.isdir(old) and not os.path.islink(old):
+        rename_directory(old, new)
+        return
+    if os.path.lexists(new):
+        raise StatefulError(f"{new} is in the way of {old}.", next_command=shell("ls", "-la", old, new))
+    os.rename(old, new)
+    durable.fsync_parent(new)
+    durable.fsync_parent(old)
+
+
+class Files(RewriteFiles):
+    """As of storage, in the folder where the files are now. args: ``folder`` and those of ``RewriteFiles``."""
+
+    def compose(self, step: Step, context: Context[World]) -> ComposeCli:
+        return host_of(step, context).compose
+
+
+class Up(SelfProving):
+    """Every service runs again, and the host says which version it is.
+
+    args: ``folder``, ``data``, ``version``, and ``returns``: whether the way back is a copy, which lacks what was
+    written since.
+    """
+
+    def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
+        return None  # starting what runs costs nothing
+
+    def apply(self, step: Step, context: Context[World]) -> Evidence:
+        host = host_of(step, context)
+        host.bring_up()
+        container = host.container(hosts.API)
+        said = hosts.version_said(hosts.says(container))
+        if said and said.lstrip("v") != step.args["version"].lstrip("v"):
+            raise StatefulError(
+                f"The api says that it is {said}, and {step.args['version']} is wanted.",
+                next_command=shell("docker", "inspect", "-f", "{{.Image}} {{.Config.Image}}", container.name),
+            )
+        with host.postgresql() as there:
+            xid = int(there.scalar("SELECT txid_snapshot_xmax(txid_current_snapshot())"))
+        known = context.evidence.get(step.name, {})
+        return {"version": said, "ended": time.time(), "next_xid": known.get("next_xid", xid)}
+
+    def undo(self, step: Step, context: Context[World]) -> Evidence:
+        host = host_of(step, context)
+        host.stop_others()
+        known = context.evidence.get(step.name)
+        done = context.operation.history().state == DONE
+        if step.args["returns"] and done and known and not context.world.discard_writes:
+            with host.postgresql() as there:
+                now = int(there.scalar("SELECT txid_snapshot_xmax(txid_current_snapshot())"))
+            taken = now - int(known["next_xid"])
+            if taken > 0:
+                host.bring_up()
+                raise UndoRefused(
+                    f"The new database has taken about {taken} transactions since, which the old one does not have.",
+                    state="everything runs on the new version; nothing was changed",
+                    next_command="keep it, or set discard_writes: true to return to the old data and lose them",
+                )
+        return {}

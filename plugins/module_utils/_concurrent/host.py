@@ -1,0 +1,256 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The services of one host at work: started and stopped in their order, asked for their health, counted."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.cli import ComposeCli
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.commands import logs_of
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import control, session
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.session import Session
+from ansible_collections.selfhost.stateful.plugins.module_utils._redis import fingerprint as redis_fingerprint
+from ansible_collections.selfhost.stateful.plugins.module_utils._redis import session as redis
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World
+
+API, DB, REDIS = "api", "db", "redis"
+STORES = (DB, REDIS)
+PORT = 8000
+HEALTHY = "ok"
+POLL = 0.2
+GRACE_OF_OTHERS = 30.0
+REDIS_STREAM_ITEMS = "redis_stream_items"
+
+
+@dataclass(frozen=True)
+class Host:
+    """The project, with its compose file in ``folder``; ``world`` has the seams and the time limits."""
+
+    world: World
+    folder: str
+    database: str = "concurrent"
+
+    @property
+    def compose(self) -> ComposeCli:
+        options = self.world.compose.options
+        # What was said of another folder's files holds for no other.
+        files = options.files if self.folder == options.project_src else ()
+        return self.world.compose.with_options(project_src=self.folder, files=files)
+
+    def container(self, service: str) -> Container:
+        """Return the one running container of a service; raises where there is none."""
+        found = self.world.containers_of(service)
+        if len(found) != 1 or not found[0].pid:
+            states = ", ".join(each.status for each in found) or "no container"
+            raise StatefulError(
+                f"The service {service} does not run ({states}).",
+                next_command=logs_of(found[0].name) if found else self.compose.typed("ps", "-a"),
+            )
+        return found[0]
+
+    def postgresql(self) -> Session:
+        """Open a session with the project's database."""
+        return session.connect(self.world.engine, self.container(DB), database=self.database)
+
+    def running(self) -> list[Container]:
+        """Return the project's containers of any service, those of compose's own runs included."""
+        label = {"com.docker.compose.project": self.world.project}
+        return self.world.engine.containers(labels=label)
+
+    # -- verbs ---------------------------------------------------------------
+
+    def start_api(self) -> None:
+        """Start both stores and the api, nothing else, and return when it is healthy."""
+        self.compose.up(STORES, no_deps=True)
+        self.compose.up((API,), no_deps=True)
+        self.wait_healthy()
+
+    def stop_others(self) -> None:
+        """Stop everything but the stores: nobody writes any more."""
+        names = {each.service for each in self.running() if each.running} - set(STORES)
+        if names:
+            self.compose.stop(sorted(names), timeout=GRACE_OF_OTHERS)
+
+    def take_down(self, data: str) -> str:
+        """Stop all, prove that the cluster in ``data`` is shut down, remove the containers; volumes stay.
+
+        Returns the location of its shutdown checkpoint, empty where there is no cluster.
+        """
+        self.stop_others()
+        here = {each.service for each in self.running()}
+        stores = [name for name in STORES if name in here]
+        if stores:
+            self.compose.stop(stores, timeout=self.world.stop_timeout)
+        location = ""
+        if os.path.exists(os.path.join(data, "PG_VERSION")):
+            found = control.read_control(data)
+            if found.state not in control.SHUT_DOWN_STATES:
+                raise StatefulError(
+                    f"The cluster in {data} is not shut down ({found.state}): it did not stop in time.",
+                    state=f"the data is in {data}; the containers are stopped",
+                    next_command=self.compose.typed("logs", "--tail", "50", DB),
+                )
+            location = found.checkpoint_lsn
+        if here:
+            self.compose.rm(sorted(here))
+        return location
+
+    def bring_up(self) -> None:
+        """Start every service of the files, and return when the api is healthy and all that were started run."""
+        self.compose.up()
+        self.wait_healthy()
+
+    def wait_healthy(self) -> None:
+        """Return when ``/health`` of the api answers ok; raises with its log at the end of its time."""
+        ends = time.monotonic() + self.world.ready_timeout
+        said = "it was never asked"
+        while True:
+            containers = self.world.containers_of(API)
+            container = containers[0] if len(containers) == 1 else None
+            if container is not None and container.pid:
+                status, said = ask(container, "/health")
+                if status == 200 and said.strip() == HEALTHY:
+                    return
+            elif container is not None:
+                said = f"the container is {container.status}, exit code {container.exit_code}"
+            if time.monotonic() >= ends:
+                last = self.world.engine.logs(container.id, tail=8) if container else "there is no container"
+                raise StatefulError(
+                    f"The api is not healthy after {self.world.ready_timeout:.0f} s: {said}\n{last}",
+                    next_command=logs_of(container.name) if container else self.compose.typed("ps", "-a"),
+                )
+            time.sleep(POLL)
+
+    def wait_columns(self, columns: Sequence[str]) -> None:
+        """Return when the api has added the columns, each as ``table.column``."""
+        ends = time.monotonic() + self.world.ready_timeout
+        with self.postgresql() as ours, ours.as_application() as there:
+            while True:
+                missing = [each for each in columns if not _has_column(there, each)]
+                if not missing:
+                    return
+                if time.monotonic() >= ends:
+                    raise StatefulError(
+                        f"The api is healthy and has not added {', '.join(missing)} in"
+                        f" {self.world.ready_timeout:.0f} s: it may be another version than it says.",
+                        next_command=logs_of(self.container(API).name),
+                    )
+                time.sleep(POLL)
+
+    # -- counts --------------------------------------------------------------
+
+    def count(self, query: str) -> int:
+        """Return the number that a query answers, or what :data:`REDIS_STREAM_ITEMS` stands for."""
+        if query == REDIS_STREAM_ITEMS:
+            return self.stream_items()
+        with self.postgresql() as ours, ours.as_application() as there:
+            return int(there.scalar(query))
+
+    def stream_items(self) -> int:
+        found = redis_fingerprint.take(redis.open_session(self.world.engine, self.container(REDIS)))
+        return sum(database.stream_items for database in found.databases.values())
+
+
+def _has_column(there: Session, name: str) -> bool:
+    table, _dot, column = name.rpartition(".")
+    return bool(
+        there.scalar(
+            "SELECT EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attname = %s"
+            " AND NOT attisdropped)",
+            (table, column),
+        )
+    )
+
+
+def ask(container: Container, path: str) -> tuple[int, str]:
+    """Ask the api of a running container by HTTP; 0 and why, where it does not answer."""
+    last = "the container has no address"
+    for address in container.addresses:
+        connection = http.client.HTTPConnection(address, PORT, timeout=5)
+        try:
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            return answer.status, answer.read(1 << 20).decode("utf-8", "replace")
+        except (OSError, http.client.HTTPException) as error:
+            last = f"{address}:{PORT}: {error}"
+        finally:
+            connection.close()
+    return 0, last
+
+
+def says(container: Container) -> Mapping[str, Any]:
+    """Return what the api says of its host: from v1.0 on in ``/domain``, before in ``/profile``."""
+    told: dict[str, Any] = {}
+    for path in ("/profile", "/domain"):
+        status, text = ask(container, path)
+        if status == 200:
+            try:
+                told[path] = json.loads(text)
+            except ValueError:
+                continue
+    return told
+
+
+def version_said(told: Mapping[str, Any]) -> str:
+    """Return the version that the api names; empty where it names none."""
+    places: tuple[Callable[[], Any], ...] = (
+        lambda: told["/domain"]["content"]["meta"]["version"],
+        lambda: told["/domain"]["meta"]["version"],
+        lambda: told["/profile"]["version"],
+    )
+    for place in places:
+        try:
+            return str(place() or "")
+        except (KeyError, TypeError):
+            continue
+    return ""
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What the database and Redis hold: rows by table, and the items of all streams."""
+
+    rows: Mapping[str, int] = field(default_factory=dict)
+    stream_items: int = 0
+    next_xid: int = 0
+
+
+def count_all(host: Host) -> Counts:
+    """Count every table of the host's database exactly; nobody may write meanwhile."""
+    with host.postgresql() as there:
+        names = there.rows(TABLES)
+        rows = {name: int(there.scalar(f"SELECT count(*) FROM {quoted}")) for name, quoted in names}
+        xid = int(there.scalar("SELECT txid_snapshot_xmax(txid_current_snapshot())"))
+    return Counts(rows, host.stream_items(), xid)
+
+
+TABLES = """
+SELECT n.nspname || '.' || c.relname, quote_ident(n.nspname) || '.' || quote_ident(c.relname)
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND n.nspname NOT IN ('information_schema', 'selfhost_stateful')
+  AND n.nspname NOT LIKE 'pg\\_%'
+ORDER BY 1
+"""
+
+
+def lost(before: Counts, after: Counts) -> list[str]:
+    """Return in words what is not there any more."""
+    found = [
+        f"{name}: {rows} rows before, {after.rows.get(name, 0)} now"
+        for name, rows in before.rows.items()
+        if after.rows.get(name, 0) < rows
+    ]
+    if after.stream_items < before.stream_items:
+        found.append(f"items of streams: {before.stream_items} before, {after.stream_items} now")
+    return found

@@ -1,0 +1,208 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The whole way of ``concurrent_version``: look, plan, and say what was reached. Meets ``run.Journey``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.config import ComposeConfig
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import Project, observe_project
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import common, fill, planner, reload
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.model import Rung, Target, Version
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.survey import Seen, see
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.target import blockers_of, target_of
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Evidence, Handlers
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import OPEN_STATES, Goal, Plan, Step
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import Operation, OperationStore
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.journey import compose_facts
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.run import (
+    Planned,
+    refuse_other_goal,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.base import NothingToUndo
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World
+
+MODULE = "concurrent_version"
+
+
+@dataclass(frozen=True)
+class Observed:
+    """The host; ``seen`` is None where a run is open on it, whose journal knows everything."""
+
+    project: Project
+    seen: Seen | None
+    unfinished: str = ""
+
+
+@dataclass(frozen=True)
+class ConcurrentJourney:
+    """A host runs ``version``, reached by one ``rung``."""
+
+    version: Version
+    rung: Rung
+    backup: str
+    backup_dir: str
+
+    def observe(self, world: World, operations: OperationStore) -> Observed:
+        open_one = _open_in(world.compose.options.project_src, operations)
+        if open_one is not None:
+            # Its files may be on their way from one release to the other: nobody asks compose about them now.
+            name = open_one.plan.goal.project
+            nothing = ComposeConfig(name, {}, {})
+            source = open_one.plan.facts["compose"]["project_src"]
+            compose = world.compose.with_options(project_src=source)
+            project = Project(name, source, (), nothing, compose, {})
+            refuse_other_goal(operations, name, lambda goal: goal == self.goal(name), str(self.version))
+            return Observed(project, None, open_one.id)
+        project = observe_project(world.engine, world.compose)
+        refuse_other_goal(operations, project.name, lambda goal: goal == self.goal(project.name), str(self.version))
+        world = World(world.engine, project.compose, project.name, world.stores, world.stop_timeout)
+        return Observed(project, see(world, project))
+
+    def goal(self, project: str) -> Goal:
+        return Goal(MODULE, project, {"version": str(self.version)})
+
+    def plan(self, world: World, observed: Observed, operations: OperationStore) -> Planned:
+        seen = observed.seen
+        assert seen is not None  # run.refuse_ended has seen to it
+        if seen.version == self.version:
+            return Planned(None)
+        if seen.version is not None and seen.version > self.version:
+            raise InvalidInput(
+                f"{seen.version} runs here, and {self.version} is older: there is no way down but a roll back."
+            )
+        goal = self.goal(observed.project.name)
+        operation = operations.next_id(goal)
+        target = target_of(world, seen, self.version)
+        blockers = blockers_of(seen, target, self.rung, self.version)
+        backup_path = os.path.join(self.backup_dir, operation)
+        dump = os.path.join(self.backup_dir, f"{operation}-dump")
+        steps: tuple[Step, ...] = ()
+        aside: dict[str, str] = {}
+        if not blockers:
+            steps, aside = planner.steps_of(
+                seen.site,
+                target,
+                self.rung,
+                self.version,
+                backup=self.backup,
+                backup_path=backup_path,
+                dump=dump,
+                operation=operation,
+            )
+        summary = {
+            "from": str(seen.version),
+            "to": str(self.version),
+            "kind": self.rung.kind,
+            "notes": self.rung.notes,
+            "images": dict(target.effective),
+            "folder": target.folder,
+            "steps": [step.name for step in steps],
+        }
+        made = Plan(
+            goal,
+            steps,
+            facts={
+                "compose": compose_facts(world),
+                "place": _place(seen.folder),
+                "aside": aside,
+                "diff": [],
+            },
+            summary=summary,
+            text=self._text(seen, target, blockers, backup_path),
+        )
+        warnings = () if self.backup != planner.NONE else ("No backup is taken: the way back is the undo alone.",)
+        return Planned(made, tuple(blockers), warnings)
+
+    def _text(self, seen: Seen, target: Target, blockers: Sequence[Any], backup_path: str) -> str:
+        how = {
+            "reload": "all is dumped, the old data set aside, all is loaded into empty stores",
+            "query": "the api adds its columns, a migration fills them",
+            "columns": "the api adds its columns by itself",
+        }[self.rung.kind]
+        lines = [
+            f"Concurrent in {seen.folder}: {seen.version} → {self.version}",
+            f"  how        {how} ({self.rung.notes})",
+            f"  data       {seen.data} (Postgres {seen.postgresql}), {seen.redis}",
+            f"  backup     {backup_path if self.backup != planner.NONE else 'none'}",
+        ]
+        if seen.checkout is not None:
+            words = f"merged into {seen.branch}" if target.merge else "checked out"
+            lines.append(f"  checkout   {seen.checkout.root}: {self.version} is {words}")
+        lines += [f"  image      {name}: {image} (in the override file)" for name, image in target.images.items()]
+        lines += [f"  moves      {old} → {new}" for old, new in target.moves]
+        lines += [f"  BLOCKER: {blocker.text}" for blocker in blockers]
+        return "\n".join(lines)
+
+    def unchanged(self, observed: Observed) -> dict[str, Any]:
+        return {
+            "plan": {"from": str(self.version), "to": str(self.version), "kind": "", "steps": []},
+            "plan_text": f"Concurrent in {observed.project.working_dir}: nothing to do, {self.version} runs.",
+            "version": str(self.version),
+            "mounts": {},
+        }
+
+    def outcome(self, operation: Operation, steps: Mapping[str, float]) -> dict[str, Any]:
+        history = operation.history()
+        evidence = history.evidence
+        ended, began = evidence.get("start everything", {}).get("ended"), evidence.get("quiet", {}).get("began")
+        return {
+            "version": str(self.version),
+            "copies": [copy.as_dict() for copy in history.copies()],
+            "downtime_seconds": round(ended - began, 2) if ended and began else 0.0,
+            "phases": dict(steps),
+            "verification": {
+                "before": {key: evidence.get("quiet", {}).get(key) for key in ("rows", "stream_items")},
+                "dumped": evidence.get("dump", {}).get("counts", {}),
+                "loaded": evidence.get("load", {}).get("counts", {}),
+                "migrations": evidence.get("migrate", {}).get("migrations", []),
+            },
+        }
+
+
+def _place(folder: str) -> str:
+    """Return what tells one host from another, also where the folder's name changes between releases."""
+    return os.path.dirname(os.path.realpath(folder))
+
+
+def _open_in(folder: str, operations: OperationStore) -> Operation | None:
+    for operation in operations.all():
+        mine = operation.plan.goal.module == MODULE and operation.plan.facts.get("place") == _place(folder)
+        if mine and operation.history().state in OPEN_STATES:
+            return operation
+    return None
+
+
+class NameImage(NothingToUndo):
+    """An image has the name that the file is to say. args: ``image_id``, ``reference``."""
+
+    def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
+        return {} if context.world.engine.image(step.args["reference"]) is not None else None
+
+    def apply(self, step: Step, context: Context[World]) -> Evidence:
+        name, _colon, tag = step.args["reference"].rpartition(":")
+        context.world.engine.tag(step.args["image_id"], name, tag)
+        return {"named": step.args["reference"]}
+
+
+CONCURRENT_HANDLERS: Handlers[World] = {
+    "concurrent_backup": common.BackUp(),
+    "concurrent_name_image": NameImage(),
+    "concurrent_quiet": common.Quiet(),
+    "concurrent_release": common.Release(),
+    "concurrent_follow": common.Follow(),
+    "concurrent_files": common.Files(),
+    "concurrent_dump": reload.Dump(),
+    "concurrent_set_aside": reload.SetAside(),
+    "concurrent_load": reload.Load(),
+    "concurrent_start_api": fill.StartApi(),
+    "concurrent_migrate": fill.Migrate(),
+    "concurrent_up": common.Up(),
+}

@@ -1,0 +1,280 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The steps of a reload: dump all, set the old data aside, start empty, load all. Each side is counted."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timezone
+from typing import Any
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import host as hosts
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.checkout import run
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.common import ensure_down, host_of
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.host import Host
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.model import Kind, rung_from
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError, shell
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Evidence
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import DONE, Copy, Step
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import control
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.base import SelfProving
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import durable, scan
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.rename import rename_directory
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World
+from ansible_collections.selfhost.stateful.plugins.module_utils._stream import json_count
+from ansible_collections.selfhost.stateful.plugins.module_utils._stream import run as streams
+
+PIECE = 1 << 20
+COPY_LIMIT = 24 * 3600.0
+
+
+class Dump(SelfProving):
+    """The old data is in files, and as many of each kind as the stores hold.
+
+    args: ``folder``, ``database``, ``data``, ``rung``, ``dump`` (the directory of the files).
+    """
+
+    def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
+        known = context.evidence.get(step.name)
+        if known is None or not all(os.path.exists(each["path"]) for each in known["files"]):
+            return None
+        # Where the old data is still in place it must not have been served since.
+        aside = context.operation.plan.facts["aside"]["data"]
+        if os.path.isdir(aside):
+            return known
+        found = control.read_control(step.args["data"])
+        return known if found.shut_down and found.checkpoint_lsn == known["checkpoint"] else None
+
+    def apply(self, step: Step, context: Context[World]) -> Evidence:
+        host = host_of(step, context)
+        if os.path.isdir(context.operation.plan.facts["aside"]["data"]):
+            raise StatefulError("The dump is incomplete, and the old data is set aside already.")
+        host.start_api()
+        durable.make_private(step.args["dump"])
+        files: list[dict[str, Any]] = []
+        counts: dict[str, dict[str, int]] = {}
+        for kind in kinds_of(step):
+            path = os.path.join(step.args["dump"], f"{kind.name}.json")
+            request = streams.Request(argv=argv_of(host, kind), stdout_path=path, expect=streams.JSON)
+            made = streams.carry_out(context.world.engine, host.container(hosts.API), request)
+            found = counted_in(path, kind)
+            check(kind, found, {each.what: host.count(each.before) for each in kind.counts if each.before}, DUMPED)
+            files.append({"path": path, "sha256": made.sha256, "bytes": made.bytes_written})
+            counts[kind.name] = found
+        location = host.take_down(step.args["data"])
+        copy = Copy(
+            role="backup",
+            service=hosts.API,
+            path=step.args["dump"],
+            moment=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            size_bytes=sum(int(each["bytes"]) for each in files),
+            proof="; ".join(f"{count} {what}" for found in counts.values() for what, count in found.items()),
+        )
+        return {"files": files, "counts": counts, "checkpoint": location, "copies": [copy.as_dict()]}
+
+    def undo(self, step: Step, context: Context[World]) -> Evidence:
+        ensure_down(host_of(step, context), step.args["data"])
+        return {}
+
+
+class SetAside(SelfProving):
+    """The old data is beside its place, which is empty; of Redis a copy is beside it.
+
+    args: ``folder``, ``data``, ``redis``, ``aside``: the places beside them, by the same names.
+    """
+
+    def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
+        aside = step.args["aside"]
+        if not all(os.path.isdir(path) for path in aside.values()) or not os.path.isdir(step.args["data"]):
+            return None
+        return {"copies": [_retained(hosts.DB, aside["data"]), _retained(hosts.REDIS, aside["redis"])]}
+
+    def apply(self, step: Step, context: Context[World]) -> Evidence:
+        args, aside = step.args, step.args["aside"]
+        ensure_down(host_of(step, context), args["data"])
+        if not os.path.isdir(aside["redis"]):
+            copy_tree(args["redis"], aside["redis"])
+        if not os.path.isdir(aside["data"]):
+            rename_directory(args["data"], aside["data"])
+        empty_like(args["data"], aside["data"])
+        return {"copies": [_retained(hosts.DB, aside["data"]), _retained(hosts.REDIS, aside["redis"])]}
+
+    def undo(self, step: Step, context: Context[World]) -> Evidence:
+        args, aside = step.args, step.args["aside"]
+        ensure_down(host_of(step, context), args["data"])
+        kept = []
+        for name in ("data", "redis"):
+            if not os.path.isdir(aside[name]):
+                continue  # not that far, or back already
+            if name == "redis" and os.path.isdir(aside["data"]):
+                raise StatefulError(f"{aside['data']} is still aside; nothing more is touched.")
+            if os.path.isdir(args[name]):
+                kept += _out_of_the_way(args[name], context)
+            rename_directory(aside[name], args[name])
+        return {"kept": kept}
+
+
+def _out_of_the_way(path: str, context: Context[World]) -> list[str]:
+    """Make room for what comes back. What nobody but the load ever wrote to is removed; anything else is kept."""
+    if context.operation.history().state == DONE:
+        kept = f"{path}.{context.operation.id}.discarded"
+        rename_directory(path, kept)
+        return [kept]
+    shutil.rmtree(path)
+    durable.fsync_parent(path)
+    return []
+
+
+def copy_tree(source: str, target: str) -> None:
+    """Copy a directory at rest with owners, modes and links; it has its name once it is whole and on disk."""
+    part = f"{target}.part"
+    if os.path.isdir(part):
+        shutil.rmtree(part)
+    argv = ("cp", "-a", "--reflink=auto", "--", source, part)
+    rc, _out, err = run(argv, COPY_LIMIT)
+    if rc != 0:
+        raise StatefulError(
+            f"{source} could not be copied to {part}: {err.strip()[-300:]}",
+            next_command=shell("df", "-h", os.path.dirname(target)),
+        )
+    durable.sync_file_system(part)
+    rename_directory(part, target)
+
+
+def empty_like(path: str, model: str) -> None:
+    """Make an empty directory with the owner and the mode of another; what lies in one that is there stays."""
+    status = os.stat(model)
+    os.makedirs(path, exist_ok=True)
+    os.chown(path, status.st_uid, status.st_gid)
+    os.chmod(path, status.st_mode & 0o7777)
+    durable.fsync_parent(path)
+
+
+def _retained(service: str, path: str) -> dict[str, Any]:
+    status = os.stat(path)
+    return Copy(
+        role="original",
+        service=service,
+        path=path,
+        moment=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        size_bytes=scan.tree_size(path).bytes_allocated,
+        protected="a directory of its own",
+        device=status.st_dev,
+        inode=status.st_ino,
+    ).as_dict()
+
+
+class Load(SelfProving):
+    """The files are in new stores, as many of each kind as were dumped.
+
+    args: ``folder``, ``database``, ``data``, ``redis``, ``aside``, ``rung``. Until it has its evidence nobody but the
+    api was let in, so that it may be begun anew.
+    """
+
+    def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
+        known = context.evidence.get(step.name)
+        if known is None or not os.path.exists(os.path.join(step.args["data"], "PG_VERSION")):
+            return None
+        found = control.read_control(step.args["data"])
+        return known if str(found.system_identifier) == known["system_identifier"] else None
+
+    def apply(self, step: Step, context: Context[World]) -> Evidence:
+        args, host = step.args, host_of(step, context)
+        dumped = context.evidence["dump"]
+        ensure_down(host, args["data"])
+        self._begin_anew(args)
+        host.start_api()
+        counts = {}
+        for kind, file in zip(kinds_of(step), dumped["files"]):
+            self._check_file(file)
+            request = streams.Request(argv=kind.load, stdin_path=file["path"])
+            streams.carry_out(context.world.engine, host.container(hosts.API), request)
+            counts[kind.name] = {each.what: host.count(each.after) for each in kind.counts}
+            check(kind, counts[kind.name], dumped["counts"][kind.name], LOADED)
+        # Before anybody is let in: what is loaded is on disk, also where the next second brings a power cut.
+        with host.postgresql() as there:
+            there.run("CHECKPOINT")
+        found = control.read_control(args["data"])
+        total = sum(sum(each.values()) for each in counts.values())
+        return {"counts": counts, "total": total, "system_identifier": str(found.system_identifier)}
+
+    def undo(self, step: Step, context: Context[World]) -> Evidence:
+        ensure_down(host_of(step, context), step.args["data"])
+        return {}
+
+    @staticmethod
+    def _begin_anew(args: Mapping[str, Any]) -> None:
+        """Empty what a load that was broken off has filled, and give Redis back what it had."""
+        if not os.path.exists(os.path.join(args["aside"]["data"], "PG_VERSION")):
+            raise StatefulError(
+                f"The old data is not in {args['aside']['data']}, so that nothing is emptied.",
+                next_command=shell("ls", "-la", os.path.dirname(args["data"])),
+            )
+        for name in os.listdir(args["data"]):
+            path = os.path.join(args["data"], name)
+            if os.path.isdir(path) and not os.path.islink(path):
+                shutil.rmtree(path)
+            else:
+                os.unlink(path)
+        copy = f"{args['aside']['redis']}.again"
+        if os.path.isdir(copy):
+            shutil.rmtree(copy)
+        copy_tree(args["aside"]["redis"], copy)
+        if os.path.isdir(args["redis"]):
+            shutil.rmtree(args["redis"])
+        rename_directory(copy, args["redis"])
+
+    @staticmethod
+    def _check_file(file: Mapping[str, Any]) -> None:
+        digest = hashlib.sha256()
+        for piece in pieces_of(file["path"]):
+            digest.update(piece)
+        if digest.hexdigest() != file["sha256"]:
+            raise StatefulError(f"{file['path']} is not as it was when it was counted; it is not loaded.")
+
+
+DUMPED, LOADED = "the stores hold", "were dumped"
+
+
+def check(kind: Kind, found: Mapping[str, int], expected: Mapping[str, int], words: str) -> None:
+    """Raise where a count differs, whatever the program's exit code was; all are named, and their sums."""
+    wrong = [
+        f"{found[what]} {what}, and {expected[what]} {words}" for what in expected if found[what] != expected[what]
+    ]
+    if wrong:
+        both = {what: found[what] for what in expected}
+        raise StatefulError(
+            f"{kind.name}: {'; '.join(wrong)} (in sum {sum(both.values())} and {sum(expected.values())}).",
+        )
+
+
+def argv_of(host: Host, kind: Kind) -> tuple[str, ...]:
+    """Return the command that dumps, with the word for it that this release knows."""
+    if not kind.words:
+        return kind.dump
+    answer = host.world.engine.execute(host.container(hosts.API).id, kind.help)
+    said = (answer.stdout + answer.stderr).decode("utf-8", "replace").replace("|", " ").split()
+    word = next((word for word in kind.words if word in said), kind.words[0])
+    return tuple(word if each == "{word}" else each for each in kind.dump)
+
+
+def counted_in(path: str, kind: Kind) -> dict[str, int]:
+    """Count what a dump holds, by the name of each thing."""
+    places = [place for each in kind.counts for place in each.json]
+    found = json_count.count(pieces_of(path), places)
+    return {each.what: sum(found[place] for place in each.json) for each in kind.counts}
+
+
+def pieces_of(path: str) -> Iterator[bytes]:
+    with open(path, "rb") as file:
+        while piece := file.read(PIECE):
+            yield piece
+
+
+def kinds_of(step: Step) -> tuple[Kind, ...]:
+    return rung_from(step.args["rung"]).kinds

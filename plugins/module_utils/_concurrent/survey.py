@@ -1,0 +1,197 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a host is now: which version runs, where its files and its data are, what is released. Changes nothing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import Project
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import host as hosts
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.checkout import Checkout, checkout_of
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.model import Site, Version, version_of
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import Blocker, InvalidInput, shell
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import control, session
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World
+
+FOLDERS = ("docs", "_docs")
+"""Where the repository has its compose file: the first below v1.0, the second since."""
+FILES = ("compose.yml", "compose.yaml", "docker-compose.yml", "docker-compose.yaml")
+OVERRIDES = ("compose.override.yml", "compose.override.yaml", "docker-compose.override.yml")
+VERSION_LABEL = "org.opencontainers.image.version"
+
+
+def find_folder(given: str) -> str:
+    """Return the directory of the compose file: the given one, or one of :data:`FOLDERS` in it or beside it."""
+    given = os.path.abspath(given)
+    above = os.path.dirname(given) if os.path.basename(given) in FOLDERS else given
+    for folder in (given, *(os.path.join(above, name) for name in FOLDERS)):
+        if any(os.path.isfile(os.path.join(folder, name)) for name in FILES):
+            return folder
+    raise InvalidInput(
+        f"There is no compose file in {given}, nor in {' or '.join(FOLDERS)} of it: project_src is the checkout of"
+        " Concurrent, or the directory of its compose file.",
+        next_command=shell("ls", "-la", given),
+    )
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A host as it is. ``versions`` says where one was read; ``data`` and ``redis`` are directories of this host."""
+
+    project: Project
+    folder: str
+    checkout: Checkout | None
+    head: str
+    branch: str
+    versions: Mapping[str, str]
+    released: tuple[Version, ...]
+    api: Container
+    db: Container
+    data: str
+    redis: str
+    system_identifier: str
+    postgresql: int
+    blockers: tuple[Blocker, ...] = ()
+    columns: frozenset[str] = field(default=frozenset(), repr=False)
+
+    @property
+    def version(self) -> Version | None:
+        """The version that runs: as the api says, else as its image is labelled or tagged, else as git has it."""
+        for source in ("said", "label", "tag", "git"):
+            found = version_of(self.versions.get(source, ""))
+            if found is not None:
+                return found
+        return None
+
+    @property
+    def site(self) -> Site:
+        return Site(
+            folder=self.folder,
+            data=self.data,
+            redis=self.redis,
+            containers=tuple(each.id for found in self.project.containers.values() for each in found),
+            database_image=self.db.image_id,
+            root=self.checkout.root if self.checkout else "",
+            head=self.head,
+            branch=self.branch,
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "folder": self.folder,
+            "checkout": self.checkout.root if self.checkout else "",
+            "branch": self.branch,
+            "version": str(self.version) if self.version else "",
+            "versions": dict(self.versions),
+            "released": [str(each) for each in self.released],
+            "data": self.data,
+            "redis": self.redis,
+            "postgresql": {"major": self.postgresql, "image": self.db.image_ref},
+        }
+
+
+def see(world: World, project: Project) -> Seen:
+    """Look at a running host; raises :class:`InvalidInput` where it is none, or does not run."""
+    lacking = [name for name in (hosts.API, hosts.DB, hosts.REDIS) if name not in project.config.services]
+    if lacking:
+        raise InvalidInput(
+            f"{', '.join(project.config_files)} has no service {lacking[0]}: it is not the compose file of Concurrent."
+        )
+    blockers: list[Blocker] = []
+    folder = project.compose.options.project_src
+    host = hosts.Host(world, folder)
+    for name in (hosts.API, hosts.DB, hosts.REDIS):
+        found = project.containers.get(name, ())
+        if len(found) != 1 or not found[0].pid:
+            raise InvalidInput(
+                f"The service {name} does not run: this host has to be up before it can be migrated.",
+                next_command=project.compose.typed("up", "-d"),
+            )
+    api, db = host.container(hosts.API), host.container(hosts.DB)
+    data, redis = _directory(host, hosts.DB, blockers), _directory(host, hosts.REDIS, blockers)
+    identity = control.read_control(data) if data else None
+    checkout = checkout_of(folder)
+    return Seen(
+        project=project,
+        folder=folder,
+        checkout=checkout,
+        head=checkout.head if checkout else "",
+        branch=checkout.branch if checkout else "",
+        versions=_versions(world, api, checkout),
+        released=_released(world, api, checkout),
+        api=api,
+        db=db,
+        data=data,
+        redis=redis,
+        system_identifier=str(identity.system_identifier) if identity else "",
+        postgresql=int(control.major_of(data).partition(".")[0]) if data else 0,
+        blockers=tuple(blockers),
+        columns=_columns(host),
+    )
+
+
+def _directory(host: hosts.Host, service: str, blockers: list[Blocker]) -> str:
+    """Return the directory of this host that a store keeps its data in; a blocker where it is no bind mount."""
+    container = host.container(service)
+    place = session.data_directory_of(container) if service == hosts.DB else "/data"
+    mount = container.mount_at(place)
+    if mount is None or mount.type != "bind":
+        blockers.append(
+            Blocker(
+                f"The data of {service} is in {'no mount' if mount is None else f'a {mount.type}'} and not in a"
+                " directory of this host: move it first, with the playbook selfhost.stateful.persist_compose."
+            )
+        )
+        return ""
+    inside = os.path.relpath(place, mount.destination)
+    return os.path.normpath(os.path.join(os.path.realpath(mount.source), inside))
+
+
+def _versions(world: World, api: Container, checkout: Checkout | None) -> dict[str, str]:
+    image = world.engine.image(api.image_id)
+    tags = [name for name in checkout.tags_here if version_of(name)] if checkout else []
+    found = {
+        "said": hosts.version_said(hosts.says(api)),
+        "label": image.labels.get(VERSION_LABEL, "") if image else "",
+        "tag": tag_of(api.image_ref),
+        "git": max(tags, key=lambda name: version_of(name) or Version(0, 0, 0), default=""),
+    }
+    return {name: str(version_of(value) or value) for name, value in found.items() if value}
+
+
+def tag_of(reference: str) -> str:
+    """Return the tag of an image's reference; empty where it has none."""
+    name, _at, _digest = reference.partition("@")
+    last = name.rpartition("/")[2]
+    return last.partition(":")[2]
+
+
+def repository_of(reference: str) -> str:
+    """Return a reference without its tag and digest."""
+    name, _at, _digest = reference.partition("@")
+    tag = tag_of(reference)
+    return name[: -len(tag) - 1] if tag else name
+
+
+def _released(world: World, api: Container, checkout: Checkout | None) -> tuple[Version, ...]:
+    names = checkout.tags if checkout else []
+    return tuple(sorted(version for version in map(version_of, names) if version is not None))
+
+
+def _columns(host: hosts.Host) -> frozenset[str]:
+    with host.postgresql() as there:
+        return frozenset(
+            name
+            for (name,) in there.rows(
+                "SELECT c.relname || '.' || a.attname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid"
+                " JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind = 'r' AND a.attnum > 0"
+                " AND NOT a.attisdropped AND n.nspname = 'public'"
+            )
+        )

@@ -1,0 +1,200 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the files of a host become at another version, told without checking it out, and what forbids it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+import yaml
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import host as hosts
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.model import (
+    QUERY,
+    RELOAD,
+    Rung,
+    Target,
+    Version,
+    version_of,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.survey import (
+    FILES,
+    FOLDERS,
+    OVERRIDES,
+    Seen,
+    repository_of,
+    tag_of,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import Blocker, shell
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import mounts, scan
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World
+
+LATEST = ("", "latest")
+
+
+def target_of(world: World, seen: Seen, version: Version) -> Target:
+    """Look at the files of a version without checking it out."""
+    blockers: list[Blocker] = []
+    if seen.checkout is None:
+        current = {name: service.image for name, service in seen.project.config.services.items()}
+        return _with_images(world, seen, version, seen.folder, False, (), current, blockers)
+    checkout, release = seen.checkout, str(version)
+    if not checkout.commit_of(release):
+        blockers.append(
+            Blocker(
+                f"The checkout in {checkout.root} has no tag {release}.",
+                shell("git", "-C", checkout.root, "fetch", "--tags"),
+            )
+        )
+        return Target(seen.folder, False, (), {}, {}, tuple(blockers))
+    merge = checkout.has_own_commits(release)
+    changed = set(checkout.changed_here()).intersection(checkout.differs(release))
+    if changed:
+        blockers.append(
+            Blocker(
+                f"{', '.join(sorted(changed))} in {checkout.root} was changed here and is not committed, and {release}"
+                " has another: nothing of yours is overwritten. Commit it on a branch of your own, which is merged"
+                " then.",
+                shell("git", "-C", checkout.root, "diff"),
+            )
+        )
+    elif merge:
+        conflicts = checkout.conflicts(release)
+        if conflicts:
+            blockers.append(
+                Blocker(
+                    f"Your branch {seen.branch} and {release} are in conflict in {', '.join(conflicts)}: merge it by"
+                    " hand, and run this again.",
+                    shell("git", "-C", checkout.root, "merge", release),
+                )
+            )
+    here = os.path.relpath(seen.folder, os.path.realpath(checkout.root))
+    folder, text = _file_in(seen, release, here)
+    if text is None:
+        blockers.append(Blocker(f"{release} has no compose file in {here} or {' or '.join(FOLDERS)}."))
+        return Target(seen.folder, merge, (), {}, {}, tuple(blockers))
+    goal = os.path.normpath(os.path.join(checkout.root, folder))
+    moves = tuple(_moves(seen, here, folder)) if goal != seen.folder else ()
+    images = {name: str(body.get("image", "")) for name, body in (yaml.safe_load(text)["services"] or {}).items()}
+    return _with_images(world, seen, version, goal, merge, moves, images, blockers)
+
+
+def _file_in(seen: Seen, release: str, here: str) -> tuple[str, str | None]:
+    assert seen.checkout is not None
+    for folder in dict.fromkeys((here, *FOLDERS)):
+        for name in FILES:
+            text = seen.checkout.file_at(release, os.path.normpath(os.path.join(folder, name)))
+            if text is not None:
+                return folder, text
+    return here, None
+
+
+def _moves(seen: Seen, here: str, there: str) -> list[tuple[str, str]]:
+    """Return what git does not know in the folder that goes away, and where it goes: data, secrets, overrides."""
+    assert seen.checkout is not None
+    root = seen.checkout.root
+    listed = seen.checkout.git("ls-files", "--others", "--directory", "-z", "--", here).split("\0")
+    entries = {name.rstrip("/") for name in listed if name}
+    top = sorted({os.path.join(here, os.path.relpath(name, here).split(os.sep)[0]) for name in entries})
+    return [(os.path.join(root, old), os.path.join(root, there, os.path.basename(old))) for old in top]
+
+
+def _with_images(
+    world: World,
+    seen: Seen,
+    version: Version,
+    folder: str,
+    merge: bool,
+    moves: tuple[tuple[str, str], ...],
+    images: Mapping[str, str],
+    blockers: list[Blocker],
+) -> Target:
+    effective = {**images, **_overridden(seen.folder)}
+    ours: dict[str, str] = {}
+    for name, service in seen.project.config.services.items():
+        reference = effective.get(name, "")
+        runs = version_of(tag_of(service.image))
+        if runs is not None and runs == seen.version and tag_of(reference) not in LATEST:
+            named = version_of(tag_of(reference))
+            if named is not None and named != version:
+                prefix = "v" if tag_of(reference).startswith("v") else ""
+                ours[name] = f"{repository_of(reference)}:{prefix}{str(version)[1:]}"
+    pinned = _pinned(world, seen, effective.get(hosts.DB, ""))
+    if pinned:
+        ours[hosts.DB] = pinned
+    effective = {**effective, **ours}
+    for name, reference in sorted(effective.items()):
+        if reference and name != hosts.DB and name in images and world.engine.image(reference) is None:
+            blockers.append(
+                Blocker(f"The image {reference} of {name} is not on this engine.", shell("docker", "pull", reference))
+            )
+    return Target(folder, merge, moves, ours, effective, tuple(blockers))
+
+
+def _overridden(folder: str) -> dict[str, str]:
+    """Return the images that the override file beside the compose file names: it stays, whatever is checked out."""
+    for name in OVERRIDES:
+        path = os.path.join(folder, name)
+        if os.path.isfile(path):
+            with open(path, encoding="utf-8") as file:
+                services = (yaml.safe_load(file) or {}).get("services") or {}
+            return {key: str(body["image"]) for key, body in services.items() if body and body.get("image")}
+    return {}
+
+
+def _pinned(world: World, seen: Seen, reference: str) -> str:
+    """Return the image that the database is to be pinned to; empty where its file names one of the data's major."""
+    tag = tag_of(reference)
+    if tag.partition("-")[0].partition(".")[0] == str(seen.postgresql):
+        return ""
+    runs = tag_of(seen.db.image_ref).partition("-")[0].partition(".")[0]
+    if runs == str(seen.postgresql):
+        return seen.db.image_ref
+    return f"{repository_of(seen.db.image_ref)}:{seen.postgresql}"
+
+
+def blockers_of(seen: Seen, target: Target, rung: Rung, version: Version) -> list[Blocker]:
+    """Return everything that forbids the change."""
+    found = [*seen.blockers, *target.blockers]
+    if seen.version is None:
+        found.append(
+            Blocker(
+                "Which version runs here cannot be told: neither the api, nor its image, nor the checkout says it"
+                f" ({', '.join(f'{name}: {value}' for name, value in seen.versions.items()) or 'nothing'})."
+            )
+        )
+    said, label = version_of(seen.versions.get("said", "")), version_of(seen.versions.get("label", ""))
+    if said and label and said != label:
+        found.append(Blocker(f"The api says that it is {said}, and its image is labelled {label}."))
+    missing = [name for name in (seen.data, seen.redis) if name and not os.path.isdir(name)]
+    if missing:
+        found.append(Blocker(f"{missing[0]} is no directory.", shell("ls", "-la", os.path.dirname(missing[0]))))
+    if rung.kind == RELOAD and seen.data:
+        found += _space(seen)
+    if rung.kind == RELOAD and not rung.kinds:
+        found.append(Blocker(f"The rung {rung.at} reloads everything and says nothing of how."))
+    if rung.kind == QUERY and not rung.migrations:
+        found.append(Blocker(f"The rung {rung.at} runs a migration and has none."))
+    return found
+
+
+def _space(seen: Seen) -> list[Blocker]:
+    """The new cluster, the dump and a copy of Redis lie beside the old data until it is committed."""
+    needed = 2 * tree_bytes(seen.data) + 2 * tree_bytes(seen.redis)
+    system = mounts.filesystem_of(os.path.dirname(seen.data))
+    if system.bytes_free >= needed:
+        return []
+    return [
+        Blocker(
+            f"{system.mount_point} lacks {needed - system.bytes_free:,} bytes for what lies there until the reload is"
+            " committed.",
+            shell("df", "-h", system.mount_point),
+        )
+    ]
+
+
+def tree_bytes(path: str) -> int:
+    return scan.tree_size(path).bytes_allocated
