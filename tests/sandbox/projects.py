@@ -41,9 +41,9 @@ def mastodon_project(
 ) -> Project:
     """Lay out a Mastodon checkout as of ``era``; its data is ephemeral unless ``persisted``."""
     engine = engine or up()
-    name = _name_project(directory, name)
+    name = name_project(directory, name)
     image = f"{IMAGE_PREFIX}/mastodon-{name}"
-    web_port, streaming_port = _free_ports(2)
+    web_port, streaming_port = free_ports(2)
     text = (TEMPLATES / f"mastodon-{era}.yml.in").read_text()
     for word, value in {
         "POSTGRES": f"{IMAGE_PREFIX}/postgres:{postgres}",
@@ -76,7 +76,7 @@ def mastodon_project(
     if git:
         _initialise_git(directory)
     return Project(
-        directory, name, engine, _compose(engine, compose), {"postgres": "db", "redis": "redis"}, web_port, image
+        directory, name, engine, compose_command(engine, compose), {"postgres": "db", "redis": "redis"}, web_port, image
     )
 
 
@@ -102,7 +102,7 @@ def simple_project(
     ``db_lines`` continue the environment of ``db``, and ``db_volumes`` are mounted beside its data.
     """
     engine = engine or up()
-    name = _name_project(directory, name)
+    name = name_project(directory, name)
     lines, services, top = ["services:"], {}, []
     login = [f"  POSTGRES_USER: {postgres_user}", "  POSTGRES_DB: postgres"] if postgres_user != "postgres" else []
     major = int(postgres.partition("-")[0]) if postgres is not None else 0
@@ -126,14 +126,15 @@ def simple_project(
     if top:
         lines += ["volumes:", *top]
     (directory / "docker-compose.yml").write_text("\n".join(lines) + "\n")
-    return Project(directory, name, engine, _compose(engine, compose), services, postgres_user=postgres_user)
+    return Project(directory, name, engine, compose_command(engine, compose), services, postgres_user=postgres_user)
 
 
-def _compose(engine: Engine, compose: Sequence[str] | None) -> tuple[str, ...]:
+def compose_command(engine: Engine, compose: Sequence[str] | None) -> tuple[str, ...]:
+    """Return the words that compose is called with: those given, else the engine's client's."""
     return tuple(compose) if compose is not None else (engine.client, "compose")
 
 
-def _name_project(directory: Path, name: str | None) -> str:
+def name_project(directory: Path, name: str | None) -> str:
     """Settle the project's name: given, the folder's where that is ours already, else a new one put into ``.env``."""
     directory.mkdir(parents=True, exist_ok=True)
     settings = directory / ".env"
@@ -159,7 +160,7 @@ def _unpersist(text: str) -> str:
     return re.sub(r"^    volumes:\n      - \./(?:postgres\w*|redis):.*\n", "", text, flags=re.MULTILINE)
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     """Return ports that are free now; they are held together until all are known, so that they differ."""
     sockets = [socket.socket() for _number in range(count)]
     try:

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from .recipe import SLIMMING_HOOKS, USERLAND, USERLAND_HOOKS, Recipe, user_hook
+from .recipes_concurrent import CONCURRENT
 from .recipes_postgres import POSTGRES
 
 
@@ -103,12 +104,16 @@ _ALL = (
     _redis(8, "trixie"),
     _MASTODON_BASE,
     _MASTODON,
+    *CONCURRENT,
     _SERVER,
 )
 RECIPES: dict[str, Recipe] = {recipe.key: recipe for recipe in _ALL}
 DEMO = ("postgres:17", "redis:8", "mastodon:latest")
 # What ``make test`` uses, what takes longest to build first.
-TESTED = ("server:trixie", "postgres:17", "postgres:18", "mastodon:latest", "redis:8", "redis:7")
+TESTED = (
+    "server:trixie", "postgres:17", "postgres:18", "mastodon:latest", "redis:8", "redis:7",
+    *(recipe.key for recipe in CONCURRENT),
+)  # fmt: skip
 
 
 def digest(recipe: Recipe) -> str:
