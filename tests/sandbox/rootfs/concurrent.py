@@ -15,6 +15,7 @@ import datetime as dt
 import json
 import os
 import signal
+import socket
 import sys
 import time
 import urllib.error
@@ -27,7 +28,6 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import psycopg
-import redis
 
 Version = tuple[int, ...]
 Row = dict[str, Any]
@@ -41,7 +41,7 @@ def number(name: str) -> Version:
 
 VERSION = number(NAME)
 FQDN = os.environ.get("CONCURRENT_FQDN", "example.com")
-STORE_ERRORS = (psycopg.Error, redis.RedisError, OSError)
+STORE_ERRORS = (psycopg.Error, OSError)
 # Data passes through these one after the other; a later server refuses what has not.
 MILESTONES = ("v1.3.0", "v1.3.3")
 
@@ -126,10 +126,33 @@ def database(**settings: Any) -> psycopg.Connection[Any]:
     return psycopg.connect(**{"connect_timeout": 2, **given, **settings}, autocommit=True)
 
 
-def store(address: str) -> redis.Redis[str]:
-    """Return a client for the Redis at ``host:port``."""
-    host, _colon, port = address.partition(":")
-    return redis.Redis(host=host, port=int(port or 6379), socket_connect_timeout=2, decode_responses=True)
+class Redis:
+    """A client small enough to be there at once: the usual one takes longer to import than a command to run."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self._file: Any = None
+
+    def command(self, *words: str) -> Any:
+        """Send one command and return its reply; connect with the first."""
+        if self._file is None:
+            host, _colon, port = self.address.partition(":")
+            self._file = socket.create_connection((host, int(port or 6379)), timeout=5).makefile("rwb")
+        parts = [word.encode() for word in words]
+        self._file.write(b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%s\r\n" % (len(part), part) for part in parts))
+        self._file.flush()
+        return self._reply()
+
+    def _reply(self) -> Any:
+        line = self._file.readline()
+        kind, rest = line[:1], line[1:-2]
+        if kind == b"*":
+            return [self._reply() for _item in range(int(rest))]
+        if kind == b"$":
+            return None if rest == b"-1" else self._file.read(int(rest) + 2)[:-2].decode()
+        if kind in (b"+", b":"):
+            return rest.decode()
+        raise OSError(rest.decode() or "connection closed")
 
 
 def columns_of(connection: psycopg.Connection[Any], table: str) -> set[str]:
@@ -190,7 +213,7 @@ def health() -> tuple[int, str]:
     except STORE_ERRORS:
         return 500, "db error"
     try:
-        store(os.environ.get("REDIS_ADDR", "redis:6379")).ping()
+        Redis(os.environ.get("REDIS_ADDR", "redis:6379")).command("PING")
     except STORE_ERRORS:
         return 500, "redis error"
     return 200, "ok"
@@ -287,10 +310,10 @@ class Panic(Exception):
 
 @dataclass(frozen=True)
 class Stores:
-    """How ccadmin reaches both stores; it connects to Redis when it first asks it."""
+    """How ccadmin reaches both stores; a Redis that is away shows when it is first asked."""
 
     postgres: psycopg.Connection[Any]
-    redis: redis.Redis[str]
+    redis: Redis
 
 
 def opened(flags: argparse.Namespace) -> Stores:
@@ -301,7 +324,7 @@ def opened(flags: argparse.Namespace) -> Stores:
         )
     except psycopg.Error as exc:
         raise Panic(f"failed to connect to `host={flags.dbhost} database={flags.dbname}`: {exc}".strip()) from exc
-    return Stores(postgres, store(flags.rdbaddr))
+    return Stores(postgres, Redis(flags.rdbaddr))
 
 
 def plain(value: Any) -> Any:
@@ -347,8 +370,8 @@ def dump_entities(stores: Stores, target: str) -> Row:
             row["associations"] = [one for one in answers.get(row["id"], ()) if one["targetType"] == table] or None
         written[table] = grouped(rows, "author")
     kept: dict[str, list[Row]] = {}
-    for key in sorted(stores.redis.scan_iter(match="userkv:*", count=1000)):
-        kept.setdefault(key.split(":")[1], []).append({"key": key, "value": stores.redis.get(key)})
+    for key in sorted(stores.redis.command("KEYS", "userkv:*")):
+        kept.setdefault(key.split(":")[1], []).append({"key": key, "value": stores.redis.command("GET", key)})
     backups = {}
     for place, ccid in enumerate(entity["ccid"] for entity in entities):
         if every:
@@ -378,7 +401,8 @@ def dump_streams(stores: Stores, target: str) -> Row:
 def legacy_items(stores: Stores, stream: str) -> list[Row] | None:
     """Return what v0.2 kept of a stream in the Redis stream of the same name."""
     items = []
-    for entry, fields in stores.redis.xrange(stream):
+    for entry, pairs in stores.redis.command("XRANGE", stream, "-", "+"):
+        fields = dict(zip(pairs[::2], pairs[1::2], strict=True))
         moment = dt.datetime.fromtimestamp(int(entry.partition("-")[0]) / 1000, dt.UTC)
         author = fields.get("author", "")
         items.append({
@@ -415,8 +439,8 @@ def load_entities(stores: Stores, backups: Sequence[Row]) -> None:
         insert(stores, table, rows)
         insert(stores, "associations", (one for row in rows for one in row.get("associations") or ()))
     for pair in (pair for backup in backups for pair in backup.get("userkv") or ()):
-        with contextlib.suppress(redis.RedisError):
-            stores.redis.set(pair["key"], pair["value"])
+        with contextlib.suppress(OSError):
+            stores.redis.command("SET", pair["key"], pair["value"])
 
 
 def load_streams(stores: Stores, backups: Sequence[Row]) -> None:
@@ -458,8 +482,8 @@ def dump_legacy(flags: argparse.Namespace, words: Sequence[str]) -> None:
     stores = opened(flags)
     try:
         backup = (dump_streams if mode == "stream" else dump_entities)(stores, target)
-    except redis.RedisError as exc:
-        raise Panic(str(exc)) from exc
+    except OSError as exc:
+        raise Panic(f"redis: {exc}") from exc
     if target == "all":
         print("Serializing...", file=sys.stderr)
     text = json.dumps(backup, indent=2, ensure_ascii=False) + "\n"
