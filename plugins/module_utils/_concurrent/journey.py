@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.config import ComposeConfig
@@ -63,8 +63,7 @@ class ConcurrentJourney:
             return Observed(project, None, open_one.id)
         project = observe_project(world.engine, world.compose)
         refuse_other_goal(operations, project.name, lambda goal: goal == self.goal(project.name), str(self.version))
-        world = World(world.engine, project.compose, project.name, world.stores, world.stop_timeout)
-        return Observed(project, see(world, project))
+        return Observed(project, see(replace(world, project=project.name, compose=project.compose), project))
 
     def goal(self, project: str) -> Goal:
         return Goal(MODULE, project, {"version": str(self.version)})

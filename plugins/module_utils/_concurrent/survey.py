@@ -24,6 +24,7 @@ FOLDERS = ("docs", "_docs")
 """Where the repository has its compose file: the first below v1.0, the second since."""
 FILES = ("compose.yml", "compose.yaml", "docker-compose.yml", "docker-compose.yaml")
 OVERRIDES = ("compose.override.yml", "compose.override.yaml", "docker-compose.override.yml")
+FETCHING = 600.0
 VERSION_LABEL = "org.opencontainers.image.version"
 
 
@@ -39,6 +40,13 @@ def find_folder(given: str) -> str:
         " Concurrent, or the directory of its compose file.",
         next_command=shell("ls", "-la", given),
     )
+
+
+def fetch_releases(folder: str) -> None:
+    """Get tags and branches of ``origin``, where the folder is part of a checkout that has one."""
+    checkout = checkout_of(folder)
+    if checkout is not None and "origin" in checkout.git("remote").split():
+        checkout.git("fetch", "--quiet", "--tags", "origin", limit=FETCHING)
 
 
 @dataclass(frozen=True)

@@ -64,6 +64,7 @@ def connect_world(params: Mapping[str, Any], stores: Mapping[str, Store], *, as_
         stores=stores,
         stop_timeout=float(params["stop_timeout"]),
         ready_timeout=float(params["ready_timeout"]),
+        discard_writes=bool(params.get("discard_writes", False)),
     )
 
 

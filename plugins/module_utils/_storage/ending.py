@@ -180,7 +180,7 @@ def _undo(ending: Ending, operation: Operation) -> dict[str, Any]:
 
 def _carry_back(ending: Ending, operation: Operation, carrying: Operation | None) -> dict[str, Any]:
     if carrying is None and not transfers_of_plan(operation.plan):
-        return _undo_file_only(ending, operation)
+        return _undo_steps(ending, operation)
     if carrying is not None and ending.check_mode:
         step = carrying.history().current_step or "the first"
         text = f"{carrying.plan.text}\n  Unfinished: the next run goes on at the step '{step}'."
@@ -228,11 +228,19 @@ def _rolled_back(operation: Operation, carried: Operation, steps: Mapping[str, f
     }
 
 
-def _undo_file_only(ending: Ending, operation: Operation) -> dict[str, Any]:
-    text = f"{operation.id} changed the compose file alone: its lines are taken out again."
+def _undo_steps(ending: Ending, operation: Operation) -> dict[str, Any]:
+    """Take an operation back that moved nothing by a transfer, step by step, as it would have been undone."""
+    steps = ", ".join(step.name for step in reversed(operation.plan.steps))
+    text = f"{operation.id} is taken back, step by step: {steps}."
     if not ending.check_mode:
-        execute.undo(operation, ending.handlers, ending.world(operation), reason="It was rolled back on request.")
-    return {"changed": True, "operation": operation.id, "plan_text": text, "copies": []}
+
+        def work() -> dict[str, Any]:
+            execute.undo(operation, ending.handlers, ending.world(operation), reason="It was rolled back on request.")
+            return {}
+
+        run_detached(work, result_path=operation.result_path, log_path=operation.worker_log)
+    copies = [copy.as_dict() for copy in operation.history().copies()]
+    return {"changed": True, "operation": operation.id, "plan_text": text, "copies": copies}
 
 
 def _run(ending: Ending, carrying: Operation, reverted: Operation) -> dict[str, Any]:

@@ -1,0 +1,177 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Which version of Concurrent runs on a host, and which it has to pass through on its way to another."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: concurrent_info
+short_description: Which version of Concurrent runs on a host, and the way to another
+version_added: 0.1.0
+author:
+  - The selfhost.stateful contributors (@selfhost-stateful)
+description:
+  - Finds the version that runs, from what the api says of itself, the label and the tag of its image, and the tag that
+    is checked out.
+  - Returns every version that has to be passed through on the way to O(version), each with how it is reached, by the
+    ladder that O(ladder) gives. The role P(selfhost.stateful.concurrent_migration#role) has one.
+extends_documentation_fragment:
+  - selfhost.stateful.project
+  - selfhost.stateful.project.engine
+attributes:
+  check_mode:
+    description: Can run in check_mode and return changed status prediction without modifying target.
+    support: full
+  diff_mode:
+    description: Will return details on what has changed (or possibly needs changing in check_mode), when in diff mode.
+    support: none
+options:
+  project_src:
+    description:
+      - The checkout of Concurrent, or the directory of its compose file (C(docs), from v1.0 on C(_docs)), which is
+        found in it.
+    type: path
+    required: true
+  version:
+    description: The version that is wanted. Left out, the newest that is released.
+    type: str
+    default: ""
+  ladder:
+    description:
+      - The versions that must not be skipped, each with C(at) (V(v1.3.0), or V(v0.3) for any of a series), C(kind)
+        (V(columns), V(query) or V(reload)), C(notes) (the address of its release notes), and what that kind needs.
+    type: list
+    elements: dict
+    default: []
+  fetch:
+    description: Whether to fetch tags and branches from C(origin) first. Nothing that is checked out changes.
+    type: bool
+    default: false
+requirements:
+  - root on the Docker host
+  - git, where the host runs from a checkout
+  - docker (SDK for Python)
+  - psycopg 3
+  - PyYAML
+  - the compose CLI, version 2 or 1.29
+seealso:
+  - module: selfhost.stateful.concurrent_version
+"""
+
+EXAMPLES = r"""
+- name: See which version runs, and which are on the way to the newest
+  selfhost.stateful.concurrent_info:
+    project_src: /srv/concurrent
+    fetch: true
+    ladder:
+      - at: v1.3.0
+        kind: columns
+        notes: https://github.com/totegamma/concurrent/releases/tag/v1.3.0
+  register: host
+"""
+
+RETURN = r"""
+host:
+  description:
+    - What is there. C(version), and C(versions) by where they were read (C(said), C(label), C(tag), C(git));
+      C(folder) of the compose file, C(checkout) and its C(branch); C(data) and C(redis), the directories;
+      C(postgresql) with C(major) of the data and C(image); C(released), the versions that the checkout knows.
+  returned: success
+  type: dict
+wanted:
+  description: The version at the end of the way.
+  returned: success
+  type: str
+way:
+  description: The versions to pass through, each with C(version), C(kind), C(notes) and C(rung).
+  returned: success
+  type: list
+  elements: dict
+blockers:
+  description: What would forbid the first of them, as far as it can be told without its files.
+  returned: success
+  type: list
+  elements: str
+"""
+
+from dataclasses import replace
+from typing import Any
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._host import (
+    prefer_libraries_of_stores,
+    require_libraries_of_stores,
+)
+
+if __name__ == "__main__":
+    # Before all else is imported, which takes a second: it is to happen once, where it can be used.
+    prefer_libraries_of_stores()
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.arguments import (
+    ENGINE_ARGUMENTS,
+    PROJECT_ARGUMENTS,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import observe_project
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.model import rung_from, version_of, way
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.survey import (
+    Seen,
+    fetch_releases,
+    find_folder,
+    see,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput
+from ansible_collections.selfhost.stateful.plugins.module_utils._module import answer
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.arguments import connect_world
+
+ARGUMENTS = {
+    **PROJECT_ARGUMENTS,
+    **ENGINE_ARGUMENTS,
+    "version": {"type": "str", "default": ""},
+    "ladder": {"type": "list", "elements": "dict", "default": []},
+    "fetch": {"type": "bool", "default": False},
+}
+LIMITS = {"stop_timeout": 120, "ready_timeout": 120}
+
+
+def main() -> None:
+    """Read the options, look, exit."""
+    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    params = module.params
+
+    def work() -> dict[str, Any]:
+        require_libraries_of_stores()
+        ladder = [rung_from(rung) for rung in params["ladder"]]
+        folder = find_folder(params["project_src"])
+        world = connect_world({**params, **LIMITS, "project_src": folder}, {})
+        if params["fetch"] and not module.check_mode:
+            fetch_releases(folder)
+        project = observe_project(world.engine, world.compose)
+        seen = see(replace(world, project=project.name, compose=project.compose), project)
+        return {
+            "changed": False,
+            "host": seen.as_dict(),
+            "blockers": [blocker.text for blocker in seen.blockers],
+            **way_to(seen, params["version"], ladder),
+        }
+
+    answer(module, work)
+
+
+def way_to(seen: Seen, wanted: str, ladder: list[Any]) -> dict[str, Any]:
+    """Return the way that the result shows; raises where there is none."""
+    if seen.version is None:
+        raise InvalidInput(
+            "Which version runs here cannot be told: neither api nor image nor checkout says it."
+        )
+    goal = version_of(wanted) if wanted else max(seen.released, default=seen.version)
+    if goal is None:
+        raise InvalidInput(f"{wanted!r} is no version: one is written as v1.3.0.")
+    stops = way(seen.version, goal, ladder, (*seen.released, goal))
+    return {"wanted": str(goal), "way": [stop.as_dict() for stop in stops]}
+
+
+if __name__ == "__main__":
+    main()
