@@ -28,7 +28,9 @@ from tests.tools import tree
 
 MODULES = f"ansible_collections.{tree.COLLECTION}.plugins.modules"
 ROOT = Path(__file__).resolve().parents[3]
-LADDER = yaml.safe_load((ROOT / "roles/concurrent_migration/vars/ladder.yml").read_text())["concurrent_migration_ladder"]
+LADDER = yaml.safe_load((ROOT / "roles/concurrent_migration/vars/ladder.yml").read_text())[
+    "concurrent_migration_ladder"
+]
 RUNGS = {rung["at"]: rung for rung in LADDER}
 TABLES = ("entities", "messages", "characters", "associations", "streams")
 SMALL = {"entities": 60, "streams": 4, "items": 20, "associations": 90}
@@ -97,7 +99,7 @@ class Lab:
         """Return the version of the image that the api runs."""
         container = self.project.container("api")
         assert container is not None
-        label = "{{index .Config.Labels \"org.opencontainers.image.version\"}}"
+        label = '{{index .Config.Labels "org.opencontainers.image.version"}}'
         return self.project.engine.docker("inspect", "-f", label, container)
 
 
