@@ -13,6 +13,7 @@ import argparse
 import contextlib
 import datetime as dt
 import json
+import logging
 import os
 import signal
 import socket
@@ -31,6 +32,7 @@ import psycopg
 
 Version = tuple[int, ...]
 Row = dict[str, Any]
+UTC = dt.timezone(dt.timedelta())
 NAME = os.environ.get("CONCURRENT_VERSION", "v1.4.0")
 
 
@@ -403,7 +405,7 @@ def legacy_items(stores: Stores, stream: str) -> list[Row] | None:
     items = []
     for entry, pairs in stores.redis.command("XRANGE", stream, "-", "+"):
         fields = dict(zip(pairs[::2], pairs[1::2], strict=True))
-        moment = dt.datetime.fromtimestamp(int(entry.partition("-")[0]) / 1000, dt.UTC)
+        moment = dt.datetime.fromtimestamp(int(entry.partition("-")[0]) / 1000, UTC)
         author = fields.get("author", "")
         items.append({
             "type": fields.get("type", ""), "objectID": fields.get("id", ""), "streamID": stream,
@@ -414,6 +416,8 @@ def legacy_items(stores: Stores, stream: str) -> list[Row] | None:
 
 def insert(stores: Stores, table: str, rows: Iterable[Row | None]) -> None:
     """Insert what is not there yet and say nothing of what cannot be inserted."""
+    # The client library has a word of its own for a batch that failed.
+    logging.disable()
     columns = [column.name for column in MODELS[table] if column.now]
     statement = (
         f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('%s' for _column in columns)})"
