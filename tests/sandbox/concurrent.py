@@ -31,7 +31,6 @@ class ConcurrentProject(Project):
     """A host; ``directory`` is the folder of its compose file, wherever a checkout has moved it to."""
 
     checkout: Path = field(default_factory=Path)
-    tags: tuple[str, ...] = ()
 
     def compose(self, *args: str, check: bool = True) -> str:
         """Run compose in the folder where the checkout has its file now."""
@@ -61,12 +60,12 @@ class ConcurrentProject(Project):
         return self
 
     def publish(self, version: str) -> None:
-        """Let the floating tag of the host's images mean another version, as a pull would; only with ``floating``."""
-        self._retag(f"{IMAGE_PREFIX}/concurrent:{version}", _floating(self.name))
+        """Let the floating tag of the host's images mean another version, as a pull would; name that version too."""
+        self._publish(f"{IMAGE_PREFIX}/concurrent:{version}", _floating(self.name))
 
     def publish_postgres(self, tag: str) -> None:
-        """Let the database's untagged image mean another one, as a pull would; only with ``untagged``."""
-        self._retag(f"{IMAGE_PREFIX}/postgres:{tag}", f"{_untagged(self.name)}:latest")
+        """Let the database's untagged image mean another one, as a pull would; it has its own tag besides."""
+        self._publish(f"{IMAGE_PREFIX}/postgres:{tag}", _untagged(self.name))
 
     def ccadmin(
         self, *args: str, input: str | None = None, env: Mapping[str, str] | None = None
@@ -89,14 +88,16 @@ class ConcurrentProject(Project):
         return int(status or 0), body
 
     def down(self) -> None:
-        """Remove all that the project made, the tags that were put on images for it included."""
+        """Remove all that the project made, every tag of its own repositories included."""
         super().down()
-        for tag in self.tags:
-            self.engine.docker("rmi", tag, check=False)
+        for repository in (_floating(self.name), _untagged(self.name)):
+            tags = self.engine.docker("images", "--format", "{{.Repository}}:{{.Tag}}", repository).split()
+            if tags:
+                self.engine.docker("rmi", *tags, check=False)
 
-    def _retag(self, image: str, tag: str) -> None:
-        assert tag in self.tags, f"{self.name} was not laid out with {tag}"
-        self.engine.docker("tag", image, tag)
+    def _publish(self, image: str, repository: str) -> None:
+        for tag in ("latest", image.rpartition(":")[2]):
+            self.engine.docker("tag", image, f"{repository}:{tag}")
 
 
 def concurrent_project(
@@ -136,7 +137,9 @@ def concurrent_project(
             else []
         ),
     }
-    images = {each: _floating(name) if floating else f"{IMAGE_PREFIX}/concurrent:{each}" for each in VERSIONS}
+    images = {
+        each: f"{_floating(name)}:latest" if floating else f"{IMAGE_PREFIX}/concurrent:{each}" for each in VERSIONS
+    }
     versions = {each: _files(each, name, {**words, "HOST": image}) for each, image in images.items()}
     if git:
         _publish(versions, directory / "origin.git")
@@ -148,7 +151,6 @@ def concurrent_project(
     project = ConcurrentProject(
         checkout / _folder(version), name, engine, compose_command(engine, compose),
         {"postgres": "db", "redis": "redis"}, int(words["PORT"]), database="concurrent", checkout=checkout,
-        tags=(*((_floating(name),) if floating else ()), *((f"{_untagged(name)}:latest",) if untagged else ())),
     )  # fmt: skip
     if floating:
         project.publish(version)
@@ -158,7 +160,7 @@ def concurrent_project(
 
 
 def _floating(name: str) -> str:
-    return f"{IMAGE_PREFIX}/concurrent-{name}:latest"
+    return f"{IMAGE_PREFIX}/concurrent-{name}"
 
 
 def _untagged(name: str) -> str:
