@@ -49,6 +49,12 @@ options:
     description: Whether to fetch tags and branches from C(origin) first. Nothing that is checked out changes.
     type: bool
     default: false
+  operations_dir:
+    description:
+      - Where operations are journaled. Left out, C(/var/lib/selfhost-stateful/operations), or without root the XDG
+        state directory.
+    type: path
+    default: ""
 requirements:
   - root on the Docker host
   - git, where the host runs from a checkout
@@ -80,12 +86,19 @@ host:
       C(postgresql) with C(major) of the data and C(image); C(released), the versions that the checkout knows.
   returned: success
   type: dict
+unfinished:
+  description: The operation that is open on this host, if there is one. RV(way) is then its one version, to go on with.
+  returned: success
+  type: str
 wanted:
   description: The version at the end of the way.
   returned: success
   type: str
 way:
-  description: The versions to pass through, each with C(version), C(kind), C(notes) and C(rung).
+  description:
+    - The versions to pass through, each with C(version), C(kind), C(notes) and C(rung), and with C(images), what has to
+      be on the engine for it. Each of those is to be pulled as C(pull) and to have the name C(tag), which differs where
+      the tag in the file floats.
   returned: success
   type: list
   elements: dict
@@ -115,16 +128,28 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._compose.argumen
     PROJECT_ARGUMENTS,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import observe_project
-from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.model import rung_from, version_of, way
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.journey import open_in
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.model import (
+    Rung,
+    rung_from,
+    version_of,
+    way,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.survey import (
     Seen,
     fetch_releases,
     find_folder,
     see,
 )
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.target import images_to_have, target_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput
 from ansible_collections.selfhost.stateful.plugins.module_utils._module import answer
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import (
+    OperationStore,
+    default_directory,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.arguments import connect_world
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World
 
 ARGUMENTS = {
     **PROJECT_ARGUMENTS,
@@ -132,6 +157,7 @@ ARGUMENTS = {
     "version": {"type": "str", "default": ""},
     "ladder": {"type": "list", "elements": "dict", "default": []},
     "fetch": {"type": "bool", "default": False},
+    "operations_dir": {"type": "path", "default": ""},
 }
 LIMITS = {"stop_timeout": 120, "ready_timeout": 120}
 
@@ -145,32 +171,51 @@ def main() -> None:
         require_libraries_of_stores()
         ladder = [rung_from(rung) for rung in params["ladder"]]
         folder = find_folder(params["project_src"])
+        operations = OperationStore(params["operations_dir"] or default_directory())
+        unfinished = open_in(folder, operations)
+        if unfinished is not None:
+            # Its services may be down, and its files on their way: nobody is asked but its journal.
+            plan = unfinished.plan.summary
+            stop = {"version": plan["to"], "kind": plan["kind"], "notes": plan["notes"], "rung": plan["rung"]}
+            host = {"folder": folder, "version": plan["from"]}
+            return {
+                "changed": False,
+                "unfinished": unfinished.id,
+                "host": host,
+                "wanted": plan["to"],
+                "way": [{**stop, "images": []}],
+                "blockers": [],
+            }
         world = connect_world({**params, **LIMITS, "project_src": folder}, {})
         if params["fetch"] and not module.check_mode:
             fetch_releases(folder)
         project = observe_project(world.engine, world.compose)
-        seen = see(replace(world, project=project.name, compose=project.compose), project)
+        world = replace(world, project=project.name, compose=project.compose)
+        seen = see(world, project)
         return {
             "changed": False,
+            "unfinished": "",
             "host": seen.as_dict(),
             "blockers": [blocker.text for blocker in seen.blockers],
-            **way_to(seen, params["version"], ladder),
+            **way_to(world, seen, params["version"], ladder),
         }
 
     answer(module, work)
 
 
-def way_to(seen: Seen, wanted: str, ladder: list[Any]) -> dict[str, Any]:
+def way_to(world: World, seen: Seen, wanted: str, ladder: list[Rung]) -> dict[str, Any]:
     """Return the way that the result shows; raises where there is none."""
     if seen.version is None:
-        raise InvalidInput(
-            "Which version runs here cannot be told: neither api nor image nor checkout says it."
-        )
+        raise InvalidInput("Which version runs here cannot be told: neither api nor image nor checkout says it.")
     goal = version_of(wanted) if wanted else max(seen.released, default=seen.version)
     if goal is None:
         raise InvalidInput(f"{wanted!r} is no version: one is written as v1.3.0.")
     stops = way(seen.version, goal, ladder, (*seen.released, goal))
-    return {"wanted": str(goal), "way": [stop.as_dict() for stop in stops]}
+    shown = [
+        {**stop.as_dict(), "images": images_to_have(target_of(world, seen, stop.version), stop.version)}
+        for stop in stops
+    ]
+    return {"wanted": str(goal), "way": shown}
 
 
 if __name__ == "__main__":

@@ -51,7 +51,7 @@ class ConcurrentJourney:
     backup_dir: str
 
     def observe(self, world: World, operations: OperationStore) -> Observed:
-        open_one = _open_in(world.compose.options.project_src, operations)
+        open_one = open_in(world.compose.options.project_src, operations)
         if open_one is not None:
             # Its files may be on their way from one release to the other: nobody asks compose about them now.
             name = open_one.plan.goal.project
@@ -101,6 +101,7 @@ class ConcurrentJourney:
             "to": str(self.version),
             "kind": self.rung.kind,
             "notes": self.rung.notes,
+            "rung": dict(self.rung.raw),
             "images": dict(target.effective),
             "folder": target.folder,
             "steps": [step.name for step in steps],
@@ -171,7 +172,8 @@ def _place(folder: str) -> str:
     return os.path.dirname(os.path.realpath(folder))
 
 
-def _open_in(folder: str, operations: OperationStore) -> Operation | None:
+def open_in(folder: str, operations: OperationStore) -> Operation | None:
+    """Return the operation that is unfinished on the host whose compose file is in ``folder``."""
     for operation in operations.all():
         mine = operation.plan.goal.module == MODULE and operation.plan.facts.get("place") == _place(folder)
         if mine and operation.history().state in OPEN_STATES:

@@ -187,13 +187,18 @@ RELEASES = "https://github.com/totegamma/concurrent/releases/tag"
 
 @dataclass(frozen=True)
 class Target:
-    """What the files are at the wanted version. ``images`` are ours, by service: they go into the override file."""
+    """What the files are at the wanted version.
+
+    ``images`` are ours, by service: they go into the override file. ``effective`` are those that will run, ``own`` the
+    services that run Concurrent itself.
+    """
 
     folder: str
     merge: bool
     moves: tuple[tuple[str, str], ...]
     images: Mapping[str, str]
     effective: Mapping[str, str]
+    own: tuple[str, ...]
     blockers: tuple[Blocker, ...]
 
 

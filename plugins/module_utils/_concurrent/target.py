@@ -24,6 +24,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.surv
     FILES,
     FOLDERS,
     OVERRIDES,
+    VERSION_LABEL,
     Seen,
     repository_of,
     tag_of,
@@ -49,7 +50,7 @@ def target_of(world: World, seen: Seen, version: Version) -> Target:
                 shell("git", "-C", checkout.root, "fetch", "--tags"),
             )
         )
-        return Target(seen.folder, False, (), {}, {}, tuple(blockers))
+        return Target(seen.folder, False, (), {}, {}, (), tuple(blockers))
     merge = checkout.has_own_commits(release)
     changed = set(checkout.changed_here()).intersection(checkout.differs(release))
     if changed:
@@ -75,7 +76,7 @@ def target_of(world: World, seen: Seen, version: Version) -> Target:
     folder, text = _file_in(seen, release, here)
     if text is None:
         blockers.append(Blocker(f"{release} has no compose file in {here} or {' or '.join(FOLDERS)}."))
-        return Target(seen.folder, merge, (), {}, {}, tuple(blockers))
+        return Target(seen.folder, merge, (), {}, {}, (), tuple(blockers))
     goal = os.path.normpath(os.path.join(checkout.root, folder))
     moves = tuple(_moves(seen, here, folder)) if goal != seen.folder else ()
     images = {name: str(body.get("image", "")) for name, body in (yaml.safe_load(text)["services"] or {}).items()}
@@ -112,26 +113,78 @@ def _with_images(
     images: Mapping[str, str],
     blockers: list[Blocker],
 ) -> Target:
-    effective = {**images, **_overridden(seen.folder)}
+    services = seen.project.config.services
+    # What is interpolated is known as compose reads it today, with the host's own settings.
+    read = {name: services[name].image if "$" in ref and name in services else ref for name, ref in images.items()}
+    effective = {**read, **_overridden(seen.folder)}
+    own = _own_services(world, seen)
     ours: dict[str, str] = {}
-    for name, service in seen.project.config.services.items():
+    for name in own:
         reference = effective.get(name, "")
-        runs = version_of(tag_of(service.image))
-        if runs is not None and runs == seen.version and tag_of(reference) not in LATEST:
-            named = version_of(tag_of(reference))
-            if named is not None and named != version:
-                prefix = "v" if tag_of(reference).startswith("v") else ""
-                ours[name] = f"{repository_of(reference)}:{prefix}{str(version)[1:]}"
-    pinned = _pinned(world, seen, effective.get(hosts.DB, ""))
+        named = version_of(tag_of(reference))
+        if named is not None and named != version:
+            ours[name] = _at(reference, version)
+    pinned = _pinned(seen, effective.get(hosts.DB, ""))
     if pinned:
         ours[hosts.DB] = pinned
     effective = {**effective, **ours}
-    for name, reference in sorted(effective.items()):
-        if reference and name != hosts.DB and name in images and world.engine.image(reference) is None:
-            blockers.append(
-                Blocker(f"The image {reference} of {name} is not on this engine.", shell("docker", "pull", reference))
-            )
-    return Target(folder, merge, moves, ours, effective, tuple(blockers))
+    for name in sorted(set(images) - {hosts.DB}):
+        blockers += _against(world, name, effective.get(name, ""), version if name in own else None)
+    return Target(folder, merge, moves, ours, effective, own, tuple(blockers))
+
+
+def _own_services(world: World, seen: Seen) -> tuple[str, ...]:
+    """Return the services that run an image of Concurrent itself, which its version goes with."""
+    found = []
+    for name, containers in seen.project.containers.items():
+        image = world.engine.image(containers[0].image_id) if containers else None
+        told = image.labels.get(VERSION_LABEL, "") if image else ""
+        named = tag_of(seen.project.config.services[name].image)
+        if seen.version is not None and seen.version in (version_of(told), version_of(named)):
+            found.append(name)
+    return tuple(found)
+
+
+def _at(reference: str, version: Version) -> str:
+    """Return a reference with the tag of a version, written as the one that it has."""
+    plain = tag_of(reference)[:1].isdigit()
+    return f"{repository_of(reference)}:{str(version)[1:] if plain else version}"
+
+
+def _against(world: World, service: str, reference: str, version: Version | None) -> list[Blocker]:
+    """Return what is wrong with an image: it is not there, or its tag floats and means another version by now."""
+    if not reference:
+        return []
+    image = world.engine.image(reference)
+    if image is None:
+        return [
+            Blocker(f"The image {reference} of {service} is not on this engine.", shell("docker", "pull", reference))
+        ]
+    told = version_of(image.labels.get(VERSION_LABEL, ""))
+    if version is None or told is None or told == version:
+        return []
+    return [
+        Blocker(
+            f"The image {reference} of {service} is {told}, and {version} is wanted: pull that one, and let"
+            f" {reference} mean it.",
+            shell("docker", "pull", _at(reference, version)),
+        )
+    ]
+
+
+def images_to_have(target: Target, version: Version) -> list[dict[str, str]]:
+    """Return the images that the version runs on, each as ``pull`` and ``tag``, the name that the file says.
+
+    The database's and Redis' are none of them: those are not to change. Of one whose tag floats the version's own is
+    pulled, which gets the floating name; any other would bring the newest.
+    """
+    found: dict[str, str] = {}
+    for name, reference in target.effective.items():
+        if name in hosts.STORES or not reference:
+            continue
+        floats = name in target.own and tag_of(reference) in LATEST
+        found[reference] = f"{repository_of(reference)}:{version}" if floats else reference
+    return [{"pull": pull, "tag": tag} for tag, pull in sorted(found.items())]
 
 
 def _overridden(folder: str) -> dict[str, str]:
@@ -145,7 +198,7 @@ def _overridden(folder: str) -> dict[str, str]:
     return {}
 
 
-def _pinned(world: World, seen: Seen, reference: str) -> str:
+def _pinned(seen: Seen, reference: str) -> str:
     """Return the image that the database is to be pinned to; empty where its file names one of the data's major."""
     tag = tag_of(reference)
     if tag.partition("-")[0].partition(".")[0] == str(seen.postgresql):

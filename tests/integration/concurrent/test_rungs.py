@@ -19,7 +19,7 @@ from tests.sandbox import images
 from tests.sandbox.engine import Engine
 
 IMAGES = ("concurrent:v0.2.5", "concurrent:v0.3.0", "concurrent:v0.4.0", "concurrent:v1.2.0", "postgres:17", "redis:8")
-LAYOUT = {"postgres": "17", "redis": "8"}
+LAYOUT: dict[str, Any] = {"postgres": "17", "redis": "8"}
 EMOJI = (
     "SELECT count(*) FROM associations WHERE schema LIKE '%/associations/emoji/0.0.1.json'"
     " AND variant IS DISTINCT FROM payload->'body'->>'imageUrl'"
@@ -87,7 +87,7 @@ def test_everything_is_reloaded_then_filled_then_taken_back(engine: Engine, tmp_
 
 def broken(**changes: Any) -> dict[str, Any]:
     """Return the rung of a reload with a trap in the way of its first kind."""
-    rung = copy.deepcopy(RUNGS["v0.3"])
+    rung: dict[str, Any] = copy.deepcopy(RUNGS["v0.3"])
     kind = rung["kinds"][0]
     for name, value in changes.items():
         kind[name] = value(kind[name])
@@ -96,7 +96,7 @@ def broken(**changes: Any) -> dict[str, Any]:
 
 TRAPS = {
     "a dump that is cut off": (broken(dump=lambda argv: ["env", "CCADMIN_CUT_AFTER=2000", *argv]), "is no JSON"),
-    "a load that loses": (broken(load=lambda argv: ["env", "CCADMIN_LOSE=3", *argv]), "57 entities, and 60 were dumped"),
+    "a load that loses": (broken(load=lambda argv: ["env", "CCADMIN_LOSE=3", *argv]), "57 entities, and 60 were"),
     "an unknown mode of the dump": (broken(words=lambda _words: ["everything"]), "is no JSON"),
     "an unknown mode of the load": (broken(load=lambda argv: [*argv[:-1], "everything"]), "0 entities, and 60"),
     "the word for one": (broken(load=lambda argv: [*argv[:-1], "entity"]), "0 entities, and 60 were dumped"),
@@ -107,7 +107,9 @@ TRAPS = {
     "a table that is not there": (
         broken(load=lambda argv: ["sh", "-c", f"{' '.join(argv)} -d postgres"]), "0 entities, and 60 were dumped",
     ),
-    "a database that is away": (broken(load=lambda argv: [word.replace("db", "nowhere") for word in argv]), "ended with 2"),
+    "a database that is away": (
+        broken(load=lambda argv: [each.replace("db", "nowhere") for each in argv]), "ended with 2",
+    ),
 }  # fmt: skip
 USUAL = ("a dump that is cut off", "a load that loses")
 
