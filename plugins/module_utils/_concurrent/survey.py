@@ -42,6 +42,16 @@ def find_folder(given: str) -> str:
     )
 
 
+def known_to_origin(folder: str) -> list[Version]:
+    """Return what ``origin`` has released, without fetching any of it."""
+    checkout = checkout_of(folder)
+    if checkout is None or "origin" not in checkout.git("remote").split():
+        return []
+    listed = checkout.git("ls-remote", "--tags", "--refs", "origin", limit=FETCHING).splitlines()
+    found = (version_of(line.rpartition("/")[2]) for line in listed)
+    return [version for version in found if version is not None]
+
+
 def fetch_releases(folder: str) -> None:
     """Get tags and branches of ``origin``, where the folder is part of a checkout that has one."""
     checkout = checkout_of(folder)
