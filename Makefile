@@ -13,7 +13,7 @@ MAKEFLAGS += --no-builtin-rules
 VENV := .venv
 READY := $(VENV)/.ready
 CI := $(VENV)/bin/python -m tests.tools.ci
-STAGES := sanity unit integration molecule molecule-postgresql-image docs build
+STAGES := sanity unit integration molecule molecule-postgresql-image molecule-concurrent docs build
 
 .PHONY: help venv lint test test-matrix test-faults bench demo demo-clean clean $(STAGES)
 
@@ -43,6 +43,9 @@ molecule: $(READY) ## The molecule scenario: a server in a container, reached ov
 
 molecule-postgresql-image: $(READY) ## The same, with another Postgres image for a Mastodon
 	@$(CI) molecule-postgresql-image -- $(ARGS)
+
+molecule-concurrent: $(READY) ## The same, with a host of Concurrent that goes through its whole ladder
+	@$(CI) molecule-concurrent -- $(ARGS)
 
 docs: $(READY) ## Check the modules' and roles' documentation
 	@$(CI) docs -- $(ARGS)

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,8 @@ sys.path.insert(0, str(ROOT))
 
 from tests.sandbox import images  # noqa: E402
 from tests.sandbox._base import cache_dir, locked, run  # noqa: E402
+from tests.sandbox.concurrent import VERSIONS, concurrent_project  # noqa: E402
+from tests.sandbox.engine import Engine  # noqa: E402
 from tests.sandbox.projects import mastodon_project  # noqa: E402
 from tests.sandbox.server import Server, ssh_key  # noqa: E402
 
@@ -35,19 +37,43 @@ CHECKOUT = "/home/mastodon/live"
 
 @dataclass(frozen=True)
 class Scenario:
-    """The images that the server gets, and the checkout of Mastodon that lies on it."""
+    """The images that the server gets, and what lies on it: laid out in a directory that is copied to ``place``."""
 
     images: tuple[str, ...]
-    checkout: Mapping[str, Any]
+    lay_out: Callable[[Path, Engine], object]
+    place: str = CHECKOUT
+
+
+def mastodon(**era: Any) -> Callable[[Path, Engine], object]:
+    """Return what lays a checkout of Mastodon out."""
+
+    def lay_out(folder: Path, engine: Engine) -> None:
+        mastodon_project(folder, name="sfs-live", engine=engine, **era)
+        # The name is the directory's, as in every checkout.
+        (folder / ".env").unlink(missing_ok=True)
+
+    return lay_out
+
+
+def concurrent(folder: Path, engine: Engine) -> None:
+    """Lay a checkout of Concurrent out, whose origin lies beside it."""
+    project = concurrent_project(folder, postgres="17", redis="8", name="sfs-live", engine=engine)
+    project.git("remote", "set-url", "origin", "/srv/live/origin.git")
 
 
 SCENARIOS = {
     # As of the era whose file has the mounts, commented out.
-    "default": Scenario(("postgres:17", *APPLICATION), {"era": "v1.4"}),
+    "default": Scenario(("postgres:17", *APPLICATION), mastodon(era="v1.4")),
     # As it is today, but for the major: musl, a bind mount that is named for the major, logins by trust.
     "postgresql_image": Scenario(
         ("postgres:15-alpine", "postgres:17", *APPLICATION),
-        {"era": "v4.3", "persisted": True, "postgres": "15-alpine"},
+        mastodon(era="v4.3", persisted=True, postgres="15-alpine"),
+    ),
+    # From the first version of the ladder to the newest.
+    "concurrent": Scenario(
+        ("postgres:17", "redis:8", "concurrent-base:latest", *(f"concurrent:{each}" for each in VERSIONS)),
+        concurrent,
+        "/srv/live",
     ),
 }
 
@@ -72,10 +98,8 @@ def create(name: str) -> dict[str, object]:
         server.load_image(image.ref)
     put(server, wheels(server), WHEELS)
     with tempfile.TemporaryDirectory() as folder:
-        mastodon_project(Path(folder), name="sfs-live", engine=server.engine, **scenario.checkout)
-        # The name is the directory's, as in every checkout.
-        (Path(folder) / ".env").unlink(missing_ok=True)
-        put(server, Path(folder), CHECKOUT)
+        scenario.lay_out(Path(folder), server.engine)
+        put(server, Path(folder), scenario.place)
     return {
         "instance": "server",
         "address": "127.0.0.1",

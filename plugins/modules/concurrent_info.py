@@ -98,7 +98,8 @@ way:
   description:
     - The versions to pass through, each with C(version), C(kind), C(notes) and C(rung), and with C(images), what has to
       be on the engine for it. Each of those is to be pulled as C(pull) and to have the name C(tag), which differs where
-      the tag in the file floats.
+      the tag in the file floats. C(fetched) is false for a release that
+      only origin has, in check mode.
   returned: success
   type: list
   elements: dict
@@ -109,6 +110,7 @@ blockers:
   elements: str
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -131,6 +133,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.journey import open_in
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.model import (
     Rung,
+    Version,
     rung_from,
     version_of,
     way,
@@ -139,6 +142,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.surv
     Seen,
     fetch_releases,
     find_folder,
+    known_to_origin,
     see,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.target import images_to_have, target_of
@@ -183,11 +187,14 @@ def main() -> None:
                 "unfinished": unfinished.id,
                 "host": host,
                 "wanted": plan["to"],
-                "way": [{**stop, "images": []}],
+                "way": [{**stop, "images": [], "fetched": True}],
                 "blockers": [],
             }
         world = connect_world({**params, **LIMITS, "project_src": folder}, {})
-        if params["fetch"] and not module.check_mode:
+        beyond: list[Version] = []
+        if params["fetch"] and module.check_mode:
+            beyond = known_to_origin(folder)
+        elif params["fetch"]:
             fetch_releases(folder)
         project = observe_project(world.engine, world.compose)
         world = replace(world, project=project.name, compose=project.compose)
@@ -197,24 +204,26 @@ def main() -> None:
             "unfinished": "",
             "host": seen.as_dict(),
             "blockers": [blocker.text for blocker in seen.blockers],
-            **way_to(world, seen, params["version"], ladder),
+            **way_to(world, seen, params["version"], ladder, beyond),
         }
 
     answer(module, work)
 
 
-def way_to(world: World, seen: Seen, wanted: str, ladder: list[Rung]) -> dict[str, Any]:
-    """Return the way that the result shows; raises where there is none."""
+def way_to(world: World, seen: Seen, wanted: str, ladder: Sequence[Rung], beyond: Sequence[Version]) -> dict[str, Any]:
+    """Return the way that the result shows; raises where there is none. ``beyond`` are releases that are not here yet."""
     if seen.version is None:
         raise InvalidInput("Which version runs here cannot be told: neither api nor image nor checkout says it.")
-    goal = version_of(wanted) if wanted else max(seen.released, default=seen.version)
+    released = sorted({*seen.released, *beyond})
+    goal = version_of(wanted) if wanted else max(released, default=seen.version)
     if goal is None:
         raise InvalidInput(f"{wanted!r} is no version: one is written as v1.3.0.")
-    stops = way(seen.version, goal, ladder, (*seen.released, goal))
-    shown = [
-        {**stop.as_dict(), "images": images_to_have(target_of(world, seen, stop.version), stop.version)}
-        for stop in stops
-    ]
+    stops = way(seen.version, goal, ladder, (*released, goal))
+    shown = []
+    for stop in stops:
+        here = seen.checkout is None or bool(seen.checkout.commit_of(str(stop.version)))
+        images = images_to_have(target_of(world, seen, stop.version), stop.version) if here else []
+        shown.append({**stop.as_dict(), "images": images, "fetched": here})
     return {"wanted": str(goal), "way": shown}
 
 

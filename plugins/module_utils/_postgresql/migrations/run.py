@@ -213,9 +213,7 @@ def _run(request: Request, operation: Operation) -> None:
     run_detached(work, result_path=operation.result_path, log_path=operation.worker_log)
 
 
-def _end_open(
-    request: Request, operations: OperationStore, made: list[str], done: list[dict[str, Any]]
-) -> None:
+def _end_open(request: Request, operations: OperationStore, made: list[str], done: list[dict[str, Any]]) -> None:
     """Bring to its end what an earlier run left open: done where the ledger says so, else undone to be begun anew."""
     open_one = operations.open_for(request.project)
     if open_one is None:

@@ -49,7 +49,6 @@ class RewriteFiles(SelfProving):
         apply_reversal(reversal)
         return {"files_changed": [edit.path for edit in reversal.edits]}
 
-
     def compose(self, step: Step, context: Context[World]) -> ComposeCli:
         """Return the CLI that knows the files which are edited."""
         return context.world.compose
