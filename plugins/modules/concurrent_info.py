@@ -103,6 +103,19 @@ way:
   returned: success
   type: list
   elements: dict
+plan_complete:
+  description: V(false) in check mode where the host lacked a library, so that nothing could be looked at.
+  returned: always
+  type: bool
+missing:
+  description: The libraries that the host lacks, by the names that Python imports them by.
+  returned: when the host lacks one that is needed
+  type: list
+  elements: str
+plan_text:
+  description: What could not be looked at, for people.
+  returned: when the host lacks a library that is needed
+  type: str
 blockers:
   description: What would forbid the first of them, as far as it can be told without its files.
   returned: success
@@ -115,6 +128,7 @@ from dataclasses import replace
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._host import (
+    LibraryMissing,
     prefer_libraries_of_stores,
     require_libraries_of_stores,
 )
@@ -172,7 +186,23 @@ def main() -> None:
     params = module.params
 
     def work() -> dict[str, Any]:
-        require_libraries_of_stores()
+        try:
+            require_libraries_of_stores()
+        except LibraryMissing as lacking:
+            if not module.check_mode:
+                raise
+            # A dry run on a fresh host comes before the role that provides the libraries could do so.
+            return {
+                "changed": False,
+                "unfinished": "",
+                "host": {"folder": params["project_src"], "version": ""},
+                "wanted": params["version"],
+                "way": [],
+                "blockers": [],
+                "missing": list(lacking.missing),
+                "plan_complete": False,
+                "plan_text": f"{lacking.msg}\nNot looked at before that: which version runs, and what is on the way.",
+            }
         ladder = [rung_from(rung) for rung in params["ladder"]]
         folder = find_folder(params["project_src"])
         operations = OperationStore(params["operations_dir"] or default_directory())
@@ -184,6 +214,7 @@ def main() -> None:
             host = {"folder": folder, "version": plan["from"]}
             return {
                 "changed": False,
+                "plan_complete": True,
                 "unfinished": unfinished.id,
                 "host": host,
                 "wanted": plan["to"],
@@ -201,6 +232,7 @@ def main() -> None:
         seen = see(world, project)
         return {
             "changed": False,
+            "plan_complete": True,
             "unfinished": "",
             "host": seen.as_dict(),
             "blockers": [blocker.text for blocker in seen.blockers],
@@ -211,7 +243,7 @@ def main() -> None:
 
 
 def way_to(world: World, seen: Seen, wanted: str, ladder: Sequence[Rung], beyond: Sequence[Version]) -> dict[str, Any]:
-    """Return the way that the result shows; raises where there is none. ``beyond`` are releases that are not here yet."""
+    """Return the way that the result shows; raises where there is none. ``beyond`` are releases that only origin has."""
     if seen.version is None:
         raise InvalidInput("Which version runs here cannot be told: neither api nor image nor checkout says it.")
     released = sorted({*seen.released, *beyond})

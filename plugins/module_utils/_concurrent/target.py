@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-
-import yaml
+from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import host as hosts
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.model import (
@@ -79,7 +78,7 @@ def target_of(world: World, seen: Seen, version: Version) -> Target:
         return Target(seen.folder, merge, (), {}, {}, (), tuple(blockers))
     goal = os.path.normpath(os.path.join(checkout.root, folder))
     moves = tuple(_moves(seen, here, folder)) if goal != seen.folder else ()
-    images = {name: str(body.get("image", "")) for name, body in (yaml.safe_load(text)["services"] or {}).items()}
+    images = {name: str(body.get("image", "")) for name, body in services_of(text).items()}
     return _with_images(world, seen, version, goal, merge, moves, images, blockers)
 
 
@@ -187,14 +186,22 @@ def images_to_have(target: Target, version: Version) -> list[dict[str, str]]:
     return [{"pull": pull, "tag": tag} for tag, pull in sorted(found.items())]
 
 
+def services_of(text: str) -> dict[str, dict[str, Any]]:
+    """Return the services of a compose file by name, as they stand in it."""
+    import yaml
+
+    found: dict[str, dict[str, Any]] = (yaml.safe_load(text) or {}).get("services") or {}
+    return {name: body or {} for name, body in found.items()}
+
+
 def _overridden(folder: str) -> dict[str, str]:
     """Return the images that the override file beside the compose file names: it stays, whatever is checked out."""
     for name in OVERRIDES:
         path = os.path.join(folder, name)
         if os.path.isfile(path):
             with open(path, encoding="utf-8") as file:
-                services = (yaml.safe_load(file) or {}).get("services") or {}
-            return {key: str(body["image"]) for key, body in services.items() if body and body.get("image")}
+                services = services_of(file.read())
+            return {key: str(body["image"]) for key, body in services.items() if body.get("image")}
     return {}
 
 
