@@ -243,7 +243,7 @@ def main() -> None:
 
 
 def way_to(world: World, seen: Seen, wanted: str, ladder: Sequence[Rung], beyond: Sequence[Version]) -> dict[str, Any]:
-    """Return the way that the result shows; raises where there is none. ``beyond`` are releases that only origin has."""
+    """Return the way that the result shows; raises where there is none. ``beyond``: releases that only origin has."""
     if seen.version is None:
         raise InvalidInput("Which version runs here cannot be told: neither api nor image nor checkout says it.")
     released = sorted({*seen.released, *beyond})
