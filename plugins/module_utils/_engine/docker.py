@@ -14,6 +14,7 @@ from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.commands import logs_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.exchange import exchange
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.frames import BrokenOff, frames
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.inspected import (
     container_from,
     image_from,
@@ -38,7 +39,6 @@ try:
     import docker.tls
     import docker.types
     import requests.exceptions
-    from docker.utils.socket import demux_adaptor, frames_iter
 
     DOCKER_IMPORT_ERROR: ImportError | None = None
 except ImportError as missing:  # pragma: no cover - met by re-executing in the virtual environment
@@ -291,11 +291,17 @@ class DockerEngine:
             )
             answer: Any = self._client.exec_start(made["Id"], socket=True)
             try:
-                frames = (demux_adaptor(*frame) for frame in frames_iter(answer, tty=False))  # type: ignore[no-untyped-call]
-                err = exchange(getattr(answer, "_sock", answer), frames, stdin, stdout)
+                raw = getattr(answer, "_sock", answer)
+                err = exchange(raw, frames(raw), stdin, stdout)
             finally:
                 answer.close()
             rc = self._exit_code(made["Id"])
+        except BrokenOff as error:
+            raise EngineRefused(
+                f"{argv[0]} in {container_id[:12]} cannot be followed to its end: {error}.",
+                state=f"{argv[0]} may have gone on without being heard",
+                next_command=logs_of(container_id[:12]),
+            ) from error
         except docker.errors.APIError as error:
             raise _refused(f"run {argv[0]} in", container_id, error) from error
         return ExecResult(argv=argv, rc=rc, stdout=b"", stderr=err)

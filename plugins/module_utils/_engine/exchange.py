@@ -17,13 +17,13 @@ END_OF_FEEDING = 10.0
 
 def exchange(
     raw: socketlib.socket,
-    frames: Iterator[tuple[bytes | None, bytes | None]],
+    frames: Iterator[tuple[bytes, bytes]],
     stdin: Iterator[bytes] | None,
     stdout: Callable[[bytes], object],
 ) -> bytes:
     """Hand ``stdin`` to a program that runs and its output to ``stdout``; return the end of what it said beside it.
 
-    ``frames`` are what comes over the connection: an output and an error, one of them None. What ``stdin`` or
+    ``frames`` are what comes over the connection: output and errors. What ``stdin`` or
     ``stdout`` raises is raised once the program has ended.
     """
     raw.settimeout(None)  # a program may be silent for as long as it works
@@ -51,7 +51,7 @@ def exchange(
                 stdout(first)
             except BaseException as error:  # noqa: BLE001 - as above; the program is to end by itself
                 failures.append(error)
-        err += second or b""
+        err += second
         del err[:-ERRORS_KEPT]
     if stdin is not None:
         feeder.join(END_OF_FEEDING)

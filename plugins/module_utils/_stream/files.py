@@ -11,15 +11,19 @@ import fcntl
 import gzip
 import hashlib
 import os
+import queue
+import threading
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import IO
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._durable import fsync_directory
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import AGAIN, InvalidInput, StatefulError, shell
 
 PIECE = 1 << 18
+BEHIND = 16
+SYNC_EVERY = 0.5
 QUICK = 1
 """As gzip counts: every further level costs more time than it saves room."""
 
@@ -32,21 +36,67 @@ def pieces_of(path: str, *, compressed: bool) -> Iterator[bytes]:
 
 
 class Destination:
-    """Takes what is written (:meth:`write`); ``bytes`` and ``sha256`` are of that, before any compression."""
+    """Takes what is written (:meth:`write`); ``bytes`` and ``sha256`` are of that, before any compression.
+
+    Whoever writes does not wait for the sum of it: that is added up beside, a few pieces behind.
+    """
 
     def __init__(self, file: IO[bytes] | gzip.GzipFile) -> None:
         self._file = file
         self._digest = hashlib.sha256()
+        self._behind: queue.Queue[bytes | None] = queue.Queue(maxsize=BEHIND)
+        self._adding = threading.Thread(target=self._add, daemon=True)
+        self._adding.start()
         self.bytes = 0
 
     def write(self, piece: bytes) -> None:
+        self._behind.put(piece)
         self._file.write(piece)
-        self._digest.update(piece)
         self.bytes += len(piece)
+
+    def close(self) -> None:
+        """Wait for the sum; nothing may be written afterwards."""
+        self._behind.put(None)
+        self._adding.join()
 
     @property
     def sha256(self) -> str:
         return self._digest.hexdigest()
+
+    def _add(self) -> None:
+        while (piece := self._behind.get()) is not None:
+            self._digest.update(piece)
+
+
+@contextmanager
+def _writing(file: IO[bytes] | gzip.GzipFile) -> Iterator[Destination]:
+    made = Destination(file)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+@contextmanager
+def _synced_beside(handle: int) -> Iterator[None]:
+    """Bring to the disk what is in the file already, while more is written: at the end little is left to wait for.
+
+    What fails here fails again in the one call that counts.
+    """
+    ended = threading.Event()
+
+    def sync() -> None:
+        while not ended.wait(SYNC_EVERY):
+            with suppress(OSError):
+                os.fdatasync(handle)
+
+    syncing = threading.Thread(target=sync, daemon=True)
+    syncing.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        syncing.join()
 
 
 @contextmanager
@@ -59,11 +109,14 @@ def destination(path: str, *, compressed: bool) -> Iterator[Destination]:
     partial = os.path.join(directory, f".{os.path.basename(path)}.partial")
     with _opened(partial) as raw:
         try:
-            if compressed:
-                with gzip.GzipFile(filename="", mode="wb", compresslevel=QUICK, fileobj=raw, mtime=0) as packed:
-                    yield Destination(packed)
-            else:
-                yield Destination(raw)
+            with _synced_beside(raw.fileno()):
+                if compressed:
+                    packed = gzip.GzipFile(filename="", mode="wb", compresslevel=QUICK, fileobj=raw, mtime=0)
+                    with packed, _writing(packed) as made:
+                        yield made
+                else:
+                    with _writing(raw) as made:
+                        yield made
             raw.flush()
             os.fsync(raw.fileno())
             os.replace(partial, path)
