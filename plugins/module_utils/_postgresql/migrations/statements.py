@@ -14,21 +14,25 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+# Runs are taken whole: a group that repeats for each character costs some 200 bytes of memory for every one of them.
 _TOKEN = re.compile(
     r"""
-    (?P<line>--[^\n]*)
+    (?P<line>--[^\n\r]*)
   | (?P<block>/\*)
-  | (?P<escape>\b[eE]'(?:[^'\\]|\\.|'')*(?:'|\Z))
-  | (?P<text>'(?:[^']|'')*(?:'|\Z))
-  | (?P<name>"(?:[^"]|"")*(?:"|\Z))
+  # What stands on the next line goes on with the same rules: E'…' of two lines.
+  | (?P<escape>\b[eE]'[^'\\]*(?:(?:\\.|''|'[^\S\n]*\n\s*')[^'\\]*)*(?:'|\Z))
+  | (?P<text>'[^']*(?:''[^']*)*(?:'|\Z))
+  | (?P<name>"[^"]*(?:""[^"]*)*(?:"|\Z))
   | (?P<dollar>(?<![\w$])\$(?P<tag>(?:[^\W\d]\w*)?)\$)
   | (?P<meta>^[ \t]*\\[^\n]*)
+  | (?P<blank>\s*\n|[^\S\n]+)
   | (?P<word>[^\W\d][\w$]*)
   | (?P<end>;)
-  | (?P<other>.)
+  | (?P<other>[\d.,=<>]+|.)
     """,
     re.VERBOSE | re.DOTALL | re.MULTILINE,
 )
+_NOTHING = ("line", "block", "blank")
 TRANSACTION_CONTROL = (
     *("BEGIN", "START TRANSACTION", "COMMIT", "END", "ROLLBACK", "ABORT"),
     *("PREPARE TRANSACTION", "COMMIT PREPARED", "ROLLBACK PREPARED"),
@@ -63,21 +67,27 @@ def split(text: str) -> list[Statement]:
     found: list[Statement] = []
     piece: list[str] = []
     words: list[str] = []
-    atomic = 0
+    begun = False
+    atomic = parentheses = 0
     for kind, token in _tokens(text):
-        if kind == "meta" and not words:
+        if kind == "meta" and not begun:
             found.append(_statement(token, []))
+            piece = []
+            continue
+        if kind == "end" and not atomic and not parentheses:
+            if begun:
+                found.append(_statement("".join(piece), words))
+            piece, words, begun = [], [], False
             continue
         if kind == "word":
             words.append(token.upper())
             atomic = _depth(words, atomic)
-        if kind == "end" and not atomic:
-            if words:
-                found.append(_statement("".join(piece), words))
-            piece, words = [], []
-            continue
+        elif token in ("(", ")"):
+            # Semicolons end nothing in them: CREATE RULE … DO (…; …).
+            parentheses = parentheses + 1 if token == "(" else max(parentheses - 1, 0)
+        begun = begun or kind not in _NOTHING
         piece.append(token)
-    if words:
+    if begun:
         found.append(_statement("".join(piece), words))
     return found
 
