@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import Blocker
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations.model import (
@@ -20,6 +21,8 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migr
 
 RUN, ACCEPT, KEEP = "run", "accept", "keep"
 """What is done with a migration: it runs, its changed text is accepted, or it is left alone."""
+NAMED = 5
+"""So many of the numbers that are missing are named."""
 
 
 @dataclass(frozen=True)
@@ -98,9 +101,11 @@ def _misnumbered(migrations: Sequence[Migration], known: Collection[int]) -> lis
     for one, other in zip(by_number, by_number[1:]):
         if one.number == other.number:
             found.append(Blocker(f"{one.name} and {other.name} have one number: each needs its own."))
-        missing = [n for n in range(one.number + 1, other.number) if n not in known]
+        # As many as a sentence can bear: between two times of day there are millions.
+        gap = (n for n in range(one.number + 1, other.number) if n not in known)
+        missing = [f"{n:02}" for n in islice(gap, NAMED + 1)]
         if missing:
-            numbers = ", ".join(f"{n:02}" for n in missing)
+            numbers = ", ".join(missing if len(missing) <= NAMED else [*missing[:NAMED], "…"])
             found.append(Blocker(f"Between {one.name} and {other.name} there is a gap: {numbers} is nowhere."))
     return found
 
@@ -150,6 +155,6 @@ def problems(migration: Migration) -> list[str]:
         found.append("COPY … FROM STDIN has no input here: write it as a script (.sh) that calls psql.")
     ending = next((s for s in statements if s.is_transaction_control), None)
     if ending is not None and guards.transaction:
-        word = ending.split()[0].upper()
+        word = ending.words[0]
         found.append(f"{word} would end the transaction that it runs in: leave it out, or declare transaction: false.")
     return found
