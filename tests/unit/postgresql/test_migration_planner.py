@@ -198,6 +198,12 @@ UNUSABLE = {
     "data": (a_file(1, "COPY a FROM STDIN;"), "COPY … FROM STDIN has no input here"),
     "a transaction": (a_file(1, "BEGIN; SELECT 1; COMMIT"), "BEGIN would end the transaction"),
     "a transaction below a comment": (a_file(1, "-- done\ncommit;"), "COMMIT would end the transaction"),
+    "an undo that ends its transaction": (
+        replace(a_file(1, guards=NO_TRANSACTION), undo="SELECT 1; COMMIT"),
+        "what takes it back cannot be run: COMMIT would end the transaction that it runs in: leave it out.",
+    ),
+    "an undo for psql": (replace(a_file(1), undo="\\i other"), "what takes it back cannot be run: \\i is a command"),
+    "an undo with data": (replace(a_file(1), undo="COPY a FROM STDIN"), "what takes it back cannot be run: COPY"),
     "rows of a script": (a_file(1, "true", Guards(expect_rows=Range(1, 1)), SHELL), "a script counts no rows"),
 }
 
@@ -219,9 +225,10 @@ def test_everything_that_is_wrong_with_a_file_is_told_at_once() -> None:
         a_file(1, "BEGIN; SELECT 1; COMMIT", NO_TRANSACTION),
         a_file(1, "SAVEPOINT a; SELECT 1; ROLLBACK TO a"),
         a_file(1, "SELECT 1", Guards(expect_rows=Range(1, 1))),
-        a_file(1, "\\copy; BEGIN", Guards(expect_rows=Query("SELECT 1")), SHELL),
+        replace(a_file(1), undo="-- there is nothing to take back"),
+        replace(a_file(1, "\\copy; BEGIN", Guards(expect_rows=Query("SELECT 1")), SHELL), undo="COMMIT"),
     ],
-    ids=["a transaction of its own", "a savepoint", "rows of SQL", "a script may hold anything"],
+    ids=["a transaction of its own", "a savepoint", "rows of SQL", "an undo of nothing", "a script may hold anything"],
 )
 def test_what_can_be_run_is_not_refused(migration: Migration) -> None:
     assert problems(migration) == []

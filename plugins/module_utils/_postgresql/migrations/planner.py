@@ -17,7 +17,10 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migr
     Range,
     Row,
 )
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations.statements import split
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations.statements import (
+    Statement,
+    split,
+)
 
 RUN, ACCEPT, KEEP = "run", "accept", "keep"
 """What is done with a migration: it runs, its changed text is accepted, or it is left alone."""
@@ -145,16 +148,27 @@ def problems(migration: Migration) -> list[str]:
             return ["a script counts no rows: expect_rows can only be a query here."]
         return []
     statements = split(migration.content)
+    found = [] if statements else ["it holds no statement."]
+    found += _unfit(statements)
+    if guards.transaction:
+        found += [f"{each}, or declare transaction: false." for each in _ending(statements)]
+    undo = split(migration.undo)
+    # What takes a migration back always happens as a whole, also where the migration does not.
+    unfit = (*_unfit(undo), *(f"{each}." for each in _ending(undo)))
+    return found + [f"what takes it back cannot be run: {each}" for each in unfit]
+
+
+def _unfit(statements: Sequence[Statement]) -> list[str]:
     found = []
-    if not statements:
-        found.append("it holds no statement.")
     meta = next((s for s in statements if s.is_meta_command), None)
     if meta is not None:
         found.append(f"{meta.split()[0]} is a command of psql, not SQL: write it as a script (.sh) that calls psql.")
     if any(s.reads_input for s in statements):
         found.append("COPY … FROM STDIN has no input here: write it as a script (.sh) that calls psql.")
-    ending = next((s for s in statements if s.is_transaction_control), None)
-    if ending is not None and guards.transaction:
-        word = ending.words[0]
-        found.append(f"{word} would end the transaction that it runs in: leave it out, or declare transaction: false.")
     return found
+
+
+def _ending(statements: Sequence[Statement]) -> list[str]:
+    """Return in words, without a full stop, what would end the transaction; of several the first."""
+    ending = next((s for s in statements if s.is_transaction_control), None)
+    return [f"{ending.words[0]} would end the transaction that it runs in: leave it out"] if ending else []
