@@ -16,6 +16,7 @@ migration stands in a comment at its head, as YAML::
 from __future__ import annotations
 
 import io
+import math
 import os
 import re
 import tarfile
@@ -85,33 +86,37 @@ def _head(name: str, kind: str, content: str) -> dict[str, Any]:
                 break
             continue
         lines.append(line[len(mark) :].rstrip())
-    begins = next((index for index, line in enumerate(lines) if line.strip() == HEADER), None)
+    begins = next((index for index, line in enumerate(lines) if line.lstrip().startswith(HEADER)), None)
     if begins is None:
         return {}
     indent = len(lines[begins]) - len(lines[begins].lstrip())
-    block = []
+    block = [lines[begins]]
     for line in lines[begins + 1 :]:
         if line.strip() and len(line) - len(line.lstrip()) <= indent:
             break
         block.append(line)
     try:
-        said = yaml.safe_load("\n".join(block)) or {}
+        said = yaml.safe_load("\n".join(block))
     except yaml.YAMLError as error:
         raise InvalidInput(f"The head of {name} cannot be read: {' '.join(str(error).split())}.") from error
-    if not isinstance(said, dict):
-        raise InvalidInput(f"The head of {name} has to be options with values, as `transaction: false`.")
-    return said
+    options = said.get(HEADER[:-1]) if isinstance(said, dict) else None
+    # A guard that is not read is one that does not hold.
+    if not isinstance(options, dict):
+        raise InvalidInput(
+            f"The head of {name} has to be options with values, indented below {HEADER}, as `  transaction: false`."
+        )
+    return options
 
 
 def guards_from(name: str, given: Mapping[str, Any]) -> Guards:
     """Return the guards that ``given`` names; raises :class:`InvalidInput` for what is no option, or no value of it."""
-    unknown = sorted(set(given) - OPTIONS)
+    unknown = sorted(map(str, set(given) - OPTIONS))
     if unknown:
         raise InvalidInput(f"{name}: {unknown[0]} is no option of a migration; there are {', '.join(sorted(OPTIONS))}.")
     seconds = {}
     for option in ("statement_timeout", "lock_timeout"):
         value = given.get(option) or 0
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0:
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
             raise InvalidInput(f"{name}: {option} is a number of seconds, not {value!r}.")
         seconds[option] = float(value)
     return Guards(
@@ -134,20 +139,24 @@ def expectation_from(name: str, value: Any) -> Expectation:
     """Read ``5``, ``"1-5"``, ``{min: 1, max: 5}``, or a query."""
     if value is None or value == "":
         return None
-    if isinstance(value, int) and not isinstance(value, bool):
-        return Range(value, value)
-    if isinstance(value, dict) and value and set(value) <= {"min", "max"}:
-        most = value.get("max")
-        return Range(int(value.get("min", 0)), int(most) if most is not None else None)
-    if isinstance(value, str):
-        exact = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", value)
-        if exact:
-            return Range(int(exact[1]), int(exact[2] or exact[1]))
-        if re.match(r"\s*(select|values|with)\b", value, re.IGNORECASE):
-            return Query(value.strip().rstrip(";"))
+    found = _range_from(value)
+    if found is not None and (found.most is None or found.least <= found.most):
+        return found
+    if isinstance(value, str) and re.match(r"\s*(select|values|with)\b", value, re.IGNORECASE):
+        return Query(value.strip().rstrip(";"))
     raise InvalidInput(
         f"{name}: expect_rows is a number, a range such as 10-20, {{min: 1, max: 5}}, or a query, not {value!r}."
     )
+
+
+def _range_from(value: Any) -> Range | None:
+    if isinstance(value, dict):
+        ends = {key: str(end) for key, end in value.items() if end is not None}
+        if not ends or not set(ends) <= {"min", "max"} or not all(map(str.isdecimal, ends.values())):
+            return None
+        return Range(int(ends.get("min", 0)), int(ends["max"]) if "max" in ends else None)
+    exact = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", str(value))
+    return Range(int(exact[1]), int(exact[2] or exact[1])) if exact else None
 
 
 def _marker_from(name: str, value: Any) -> Marker | None:
