@@ -82,6 +82,24 @@ def test_a_limit_never_becomes_no_limit() -> None:
     assert "statement_timeout=1 " in engine.asked[0].environment["PGOPTIONS"] + " "
 
 
+@pytest.mark.parametrize("seconds,expected", [(0.0, 0), (0.0004, 1), (1, 1000), (1.0001, 1001), (2.5, 2500)])
+def test_a_limit_is_never_shorter_than_asked_and_never_none_by_rounding(seconds: float, expected: int) -> None:
+    assert transport.milliseconds(seconds) == expected
+
+
+@pytest.mark.parametrize(
+    "tag,rows",
+    [
+        *(("INSERT 0 5", "5"), ("INSERT 16385 1", "1"), ("UPDATE 0", "0"), ("DELETE 12", "12"), ("MERGE 3", "3")),
+        *(("COPY 7", "7"), ("SELECT 5", None), ("FETCH 5", None), ("MOVE 5", None), ("CREATE TABLE", None)),
+        *(("INSERT 5", None), ("COPY", None), ("", None), ("UPDATE 3 ", None)),
+    ],
+)
+def test_rows_are_counted_where_a_command_changes_them(tag: str, rows: str | None) -> None:
+    found = transport.CHANGING.fullmatch(tag)
+    assert (found and found[1]) == rows
+
+
 @pytest.mark.parametrize(
     "env, user, database", [({}, "postgres", "postgres"), ({"POSTGRES_USER": "paperless"}, "paperless", "postgres")]
 )
