@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, StatefulError, shell
 
 LIMIT = 120.0
+LOCK_LASTS, LOCK_POLL = 10.0, 0.2
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,7 @@ class Checkout:
 
     def git(self, *words: str, limit: float = LIMIT) -> str:
         """Run git and return what it printed; raises with its own words where it fails."""
-        rc, out, err = run((*self.argv, *words), limit)
+        rc, out, err = run((*self.argv, *words), limit, owner=self.owner)
         if rc != 0:
             said = " ".join((err or out).split())
             raise StatefulError(
@@ -35,7 +38,12 @@ class Checkout:
 
     def asks(self, *words: str) -> bool:
         """Return whether a question that is answered by an exit code is answered yes."""
-        return run((*self.argv, *words), LIMIT)[0] == 0
+        return run((*self.argv, *words), LIMIT, owner=self.owner)[0] == 0
+
+    @property
+    def owner(self) -> tuple[int, int]:
+        status = os.stat(self.root)
+        return status.st_uid, status.st_gid
 
     @property
     def argv(self) -> tuple[str, ...]:
@@ -72,13 +80,15 @@ class Checkout:
         """Return the files in which a commit differs from what is checked out."""
         return [name for name in self.git("diff", "--name-only", "HEAD", reference, "-z").split("\0") if name]
 
-    def has_own_commits(self, reference: str) -> bool:
-        """Tell whether the branch that is checked out has commits that no release has."""
-        return bool(self.branch) and bool(self.git("rev-list", "--max-count=1", "HEAD", "--not", "--tags", "--remotes"))
+    def has_own_commits(self) -> bool:
+        """Tell whether there are commits here, on a branch or on none, that neither a release nor a remote has."""
+        return bool(self.git("rev-list", "--max-count=1", "HEAD", "--not", "--tags", "--remotes"))
 
     def conflicts(self, reference: str) -> list[str]:
         """Return the files that a merge of ``reference`` would leave in conflict, without merging."""
-        rc, out, err = run((*self.argv, "merge-tree", "--write-tree", "--name-only", "HEAD", reference), LIMIT)
+        rc, out, err = run(
+            (*self.argv, "merge-tree", "--write-tree", "--name-only", "HEAD", reference), LIMIT, owner=self.owner
+        )
         if rc == 0:
             return []
         if rc != 1:
@@ -104,6 +114,33 @@ class Checkout:
                 self.git("merge", "--abort")
             raise
 
+    def mend(self, head: str, release: str) -> None:
+        """Make the tree that of ``head`` again where a checkout of ``release`` was broken off half-way.
+
+        Of the files in which the two differ none had changes of the admin's: that was seen before it began. All others
+        are left alone.
+        """
+        lock = os.path.join(self.git("rev-parse", "--absolute-git-dir"), "index.lock")
+        ends = time.monotonic() + LOCK_LASTS
+        while os.path.exists(lock) and time.monotonic() < ends:
+            time.sleep(LOCK_POLL)
+        if self.head != head or self.asks("rev-parse", "-q", "--verify", "MERGE_HEAD"):
+            return
+        broken = os.path.exists(lock)
+        if broken:
+            os.unlink(lock)
+        differing = [name for name in self.git("diff", "--name-only", head, release, "-z").split("\0") if name]
+        for name in differing:
+            path = os.path.join(self.root, name)
+            if self.asks("cat-file", "-e", f"{head}:{name}"):
+                if broken or self.git("status", "--porcelain", "--", name):
+                    self.git("checkout", "-q", "--force", head, "--", name)
+            elif os.path.isfile(path) and self.git("hash-object", "--", path) == self.git(
+                "rev-parse", f"{release}:{name}"
+            ):
+                self.asks("rm", "-q", "--cached", "--ignore-unmatch", "--", name)
+                os.unlink(path)
+
     def back_to(self, head: str, branch: str) -> None:
         """Return to what was checked out; changes that are not committed are kept, or stop it."""
         if self.asks("rev-parse", "-q", "--verify", "MERGE_HEAD"):
@@ -117,8 +154,11 @@ class Checkout:
             self.git("checkout", "-q", "--detach", head)
 
 
-def run(argv: Sequence[str], limit: float) -> tuple[int, str, str]:
-    """Run a program; return exit code, output and errors."""
+def run(argv: Sequence[str], limit: float, *, owner: tuple[int, int] | None = None) -> tuple[int, str, str]:
+    """Run a program, as ``owner`` (user and group) where one is given; return exit code, output and errors."""
+    # Files that git makes are to be theirs whose checkout it is, and hooks of theirs are not to run as root.
+    theirs = owner is not None and os.geteuid() == 0 and owner[0] != 0
+    who: dict[str, Any] = {"user": owner[0], "group": owner[1], "extra_groups": []} if owner and theirs else {}
     try:
         # The module's own run_command is out of reach down here, where no module is known.
         done = subprocess.run(  # pylint: disable=ansible-bad-function
@@ -128,6 +168,7 @@ def run(argv: Sequence[str], limit: float) -> tuple[int, str, str]:
             timeout=limit,
             check=False,
             env={**os.environ, "LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"},
+            **who,
         )
     except FileNotFoundError:
         raise InvalidInput("git is not installed on this host.", next_command="apt-get install git") from None
@@ -138,7 +179,12 @@ def run(argv: Sequence[str], limit: float) -> tuple[int, str, str]:
 
 def checkout_of(directory: str) -> Checkout | None:
     """Return the checkout that a directory is part of; None where it is part of none."""
-    # The root has to be known before it can be called safe.
-    probing = ("git", "-c", "safe.directory=*", "-C", directory, "rev-parse", "--show-toplevel")
-    rc, out, _err = run(probing, LIMIT)
-    return Checkout(out.strip()) if rc == 0 else None
+    root = os.path.realpath(directory)
+    while not os.path.lexists(os.path.join(root, ".git")):
+        above = os.path.dirname(root)
+        if above == root:
+            return None
+        root = above
+    found = Checkout(root)
+    found.git("rev-parse", "--show-toplevel")  # says why, where git does not take it for one
+    return found

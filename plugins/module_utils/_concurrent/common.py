@@ -15,10 +15,12 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._compose.cli imp
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import host as hosts
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.checkout import Checkout
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.host import Counts, Host
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.survey import FILES
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError, shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import (
     Context,
     Evidence,
+    Undecided,
     UndoRefused,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import DONE, Step
@@ -29,18 +31,44 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree im
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.rename import rename_directory
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World
 
-QUIET, UP = "quiet", "up"
+NEXT_XID = "SELECT txid_snapshot_xmax(txid_current_snapshot())"
 
 
 def host_of(step: Step, context: Context[World]) -> Host:
-    """Return the host with its files in the step's ``folder``."""
-    return Host(context.world, step.args["folder"], step.args.get("database", "concurrent"))
+    """Return the host with its files in the step's ``folder``, or where an undo has brought them back to already."""
+    folder = step.args["folder"]
+    if not any(os.path.isfile(os.path.join(folder, name)) for name in FILES):
+        folder = context.operation.plan.facts["compose"]["project_src"]
+    return Host(context.world, folder, step.args.get("database", "concurrent"))
 
 
-def ensure_down(host: Host, data: str) -> None:
+def ensure_down(host: Host, data: str, *, prove: bool = True) -> None:
     """Take down whatever of the project is there, so that files and data may be put in their place."""
     if host.running():
-        host.take_down(data)
+        host.take_down(data, prove=prove)
+
+
+def is_aside(context: Context[World]) -> bool:
+    """Tell whether the old data was set aside: whatever runs from then on, runs on another directory."""
+    aside = context.operation.plan.facts.get("aside", {})
+    return bool(aside) and os.path.isdir(aside["data"])
+
+
+def refuse_served(host: Host, context: Context[World]) -> None:
+    """Raise where somebody started the services on what is only half loaded: nothing of theirs may be removed."""
+    others = host.others()
+    if others and is_aside(context):
+        aside = context.operation.plan.facts["aside"]["data"]
+        raise Undecided(
+            f"{', '.join(each.name for each in others)} was started while the old data was set aside, and may have"
+            " written to a database that does not have it.",
+            state=f"the old data is in {aside}, whole; what was started runs on another directory and was not touched",
+            safe_to_rerun=False,
+            next_command=(
+                "see whether anything was written that is to be kept; then "
+                f"{host.compose.typed('down')}, and roll the operation {context.operation.id} back"
+            ),
+        )
 
 
 class BackUp(NothingToUndo):
@@ -58,15 +86,22 @@ class BackUp(NothingToUndo):
 
 
 class Quiet(SelfProving):
-    """Nobody writes, all is counted, the stores are shut down. args: ``folder``, ``data``, ``containers`` by id."""
+    """Nobody writes, all is counted, the stores are shut down.
+
+    args: ``folder``, ``data``, ``containers`` by id, ``images``: what each reference meant when this was planned.
+    """
 
     def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
         noted = _noted(context)
         left = [cid for cid in step.args["containers"] if context.world.engine.container(cid) is not None]
-        return noted if noted is not None and not left else None
+        # Somebody may have brought all of it up since: then it is not quiet, whatever was noted.
+        return noted if noted is not None and not left and not host_of(step, context).others() else None
 
     def apply(self, step: Step, context: Context[World]) -> Evidence:
         host = host_of(step, context)
+        refuse_served(host, context)
+        if host.others():
+            durable.remove_file(_note_path(context))  # counted before somebody wrote again
         host.stop_others()
         noted = _noted(context)
         if noted is None:
@@ -79,6 +114,13 @@ class Quiet(SelfProving):
 
     def undo(self, step: Step, context: Context[World]) -> Evidence:
         host = host_of(step, context)
+        # A tag that floats may mean the new version by now.
+        for reference, image_id in step.args["images"].items():
+            found = context.world.engine.image(reference)
+            if (found is None or found.id != image_id) and "@" not in reference:
+                name, colon, tag = reference.rpartition(":")
+                plain = not colon or "/" in tag
+                context.world.engine.tag(image_id, reference if plain else name, "latest" if plain else tag)
         host.bring_up()
         durable.remove_file(_note_path(context))
         return {"healthy": True}
@@ -120,6 +162,7 @@ class Release(SelfProving):
 
     def apply(self, step: Step, context: Context[World]) -> Evidence:
         checkout, args = Checkout(step.args["root"]), step.args
+        checkout.mend(args["head"], args["release"])
         if checkout.head != args["head"] or checkout.branch != args["branch"]:
             raise StatefulError(
                 f"The checkout in {args['root']} is not where it was when this was planned ({args['head'][:12]}).",
@@ -129,8 +172,10 @@ class Release(SelfProving):
         return {"head": checkout.head}
 
     def undo(self, step: Step, context: Context[World]) -> Evidence:
-        Checkout(step.args["root"]).back_to(step.args["head"], step.args["branch"])
-        return {"head": step.args["head"]}
+        checkout, args = Checkout(step.args["root"]), step.args
+        checkout.mend(args["head"], args["release"])
+        checkout.back_to(args["head"], args["branch"])
+        return {"head": args["head"]}
 
 
 class Follow(SelfProving):
@@ -172,12 +217,16 @@ class Files(RewriteFiles):
     def compose(self, step: Step, context: Context[World]) -> ComposeCli:
         return host_of(step, context).compose
 
+    def undo(self, step: Step, context: Context[World]) -> Evidence:
+        if step.name in context.operation.history().undone:
+            return {}  # and the file may be elsewhere by now
+        return super().undo(step, context)
+
 
 class Up(SelfProving):
     """Every service runs again, and the host says which version it is.
 
-    args: ``folder``, ``data``, ``version``, and ``returns``: whether the way back is a copy, which lacks what was
-    written since.
+    args: ``folder``, ``data``, ``version``.
     """
 
     def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
@@ -186,32 +235,51 @@ class Up(SelfProving):
     def apply(self, step: Step, context: Context[World]) -> Evidence:
         host = host_of(step, context)
         host.bring_up()
-        container = host.container(hosts.API)
-        said = hosts.version_said(hosts.says(container))
-        if said and said.lstrip("v") != step.args["version"].lstrip("v"):
-            raise StatefulError(
-                f"The api says that it is {said}, and {step.args['version']} is wanted.",
-                next_command=shell("docker", "inspect", "-f", "{{.Image}} {{.Config.Image}}", container.name),
-            )
-        with host.postgresql() as there:
-            xid = int(there.scalar("SELECT txid_snapshot_xmax(txid_current_snapshot())"))
-        known = context.evidence.get(step.name, {})
-        return {"version": said, "ended": time.time(), "next_xid": known.get("next_xid", xid)}
+        return {"version": hosts.version_said(hosts.says(host.container(hosts.API))), "ended": time.time()}
 
     def undo(self, step: Step, context: Context[World]) -> Evidence:
+        history = context.operation.history()
+        if step.name in history.undone:
+            return {}
         host = host_of(step, context)
+        if history.state == DONE:
+            self._refuse_moved_on(context)
         host.stop_others()
-        known = context.evidence.get(step.name)
-        done = context.operation.history().state == DONE
-        if step.args["returns"] and done and known and not context.world.discard_writes:
-            with host.postgresql() as there:
-                now = int(there.scalar("SELECT txid_snapshot_xmax(txid_current_snapshot())"))
-            taken = now - int(known["next_xid"])
-            if taken > 0:
-                host.bring_up()
-                raise UndoRefused(
-                    f"The new database has taken about {taken} transactions since, which the old one does not have.",
-                    state="everything runs on the new version; nothing was changed",
-                    next_command="keep it, or set discard_writes: true to return to the old data and lose them",
-                )
+        loaded = context.evidence.get("load")
+        if history.state == DONE and loaded and is_aside(context) and not context.world.discard_writes:
+            self._refuse_loss(host, loaded)
         return {}
+
+    @staticmethod
+    def _refuse_moved_on(context: Context[World]) -> None:
+        """Refuse while everything still runs: what was committed to the checkout since would be left behind."""
+        released = next((step for step in context.operation.plan.steps if step.kind == "concurrent_release"), None)
+        known = context.evidence.get(released.name) if released else None
+        if released is None or known is None:
+            return
+        checkout = Checkout(released.args["root"])
+        if checkout.head not in (known["head"], released.args["head"]):
+            raise UndoRefused(
+                f"The checkout in {checkout.root} is not where this operation left it: its own commits since"
+                f" {known['head'][:12]} would be left behind.",
+                state="everything runs on the new version; nothing was changed",
+                next_command=shell("git", "-C", checkout.root, "log", "--oneline", f"{known['head'][:12]}..HEAD"),
+            )
+
+    @staticmethod
+    def _refuse_loss(host: Host, loaded: Evidence) -> None:
+        """Refuse where the new database has what the old one lacks; counted from before anybody was let in."""
+        if not [each for each in host.running() if each.service == hosts.DB and each.pid]:
+            host.compose.up(hosts.STORES, no_deps=True)
+            host.wait_postgresql()
+        with host.postgresql() as there:
+            identity = str(there.scalar("SELECT system_identifier FROM pg_control_system()"))
+            now = int(there.scalar(NEXT_XID))
+        taken = now - int(loaded["next_xid"])
+        if identity == loaded["system_identifier"] and taken > 0:
+            host.bring_up()
+            raise UndoRefused(
+                f"The new database has taken about {taken} transactions since, which the old one does not have.",
+                state="everything runs on the new version; nothing was changed",
+                next_command="keep it, or set discard_writes: true to return to the old data and lose them",
+            )

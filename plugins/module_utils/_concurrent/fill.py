@@ -26,7 +26,10 @@ SERIES = "concurrent"
 
 
 class StartApi(SelfProving):
-    """The new api alone runs on the data, has its columns, nothing is lost. args: ``folder``, ``data``, ``awaits``."""
+    """The new api alone runs on the data, has its columns, nothing is lost.
+
+    args: ``folder``, ``data``, ``awaits``, ``version``.
+    """
 
     def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
         known = context.evidence.get(step.name)
@@ -36,7 +39,7 @@ class StartApi(SelfProving):
 
     def apply(self, step: Step, context: Context[World]) -> Evidence:
         host = host_of(step, context)
-        host.start_api()
+        host.start_api(step.args["version"])
         host.wait_columns(step.args["awaits"])
         after = hosts.count_all(host)
         missing = hosts.lost(counted_before(context), after)

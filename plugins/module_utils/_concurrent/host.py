@@ -17,7 +17,7 @@ from typing import Any
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.cli import ComposeCli
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.commands import logs_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
-from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError, shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import control, session
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.session import Session
 from ansible_collections.selfhost.stateful.plugins.module_utils._redis import fingerprint as redis_fingerprint
@@ -29,6 +29,7 @@ STORES = (DB, REDIS)
 PORT = 8000
 HEALTHY = "ok"
 POLL = 0.2
+STABLE = 3
 GRACE_OF_OTHERS = 30.0
 REDIS_STREAM_ITEMS = "redis_stream_items"
 
@@ -44,9 +45,11 @@ class Host:
     @property
     def compose(self) -> ComposeCli:
         options = self.world.compose.options
-        # What was said of another folder's files holds for no other.
-        files = options.files if self.folder == options.project_src else ()
-        return self.world.compose.with_options(project_src=self.folder, files=files)
+        # What was said of another folder's files holds for no other, and its name must not come from the folder's.
+        same = self.folder == options.project_src
+        name = options.project_name if same else self.world.project
+        files = options.files if same else ()
+        return self.world.compose.with_options(project_src=self.folder, files=files, project_name=name)
 
     def container(self, service: str) -> Container:
         """Return the one running container of a service; raises where there is none."""
@@ -68,13 +71,24 @@ class Host:
         label = {"com.docker.compose.project": self.world.project}
         return self.world.engine.containers(labels=label)
 
+    def others(self) -> list[Container]:
+        """Return the containers of everything but the stores and the api, whatever their state."""
+        return [each for each in self.running() if each.service not in (*STORES, API)]
+
     # -- verbs ---------------------------------------------------------------
 
-    def start_api(self) -> None:
-        """Start both stores and the api, nothing else, and return when it is healthy."""
+    def start_api(self, version: str = "") -> None:
+        """Start both stores and the api, nothing else; return when it is healthy and says that it is ``version``."""
         self.compose.up(STORES, no_deps=True)
         self.compose.up((API,), no_deps=True)
         self.wait_healthy()
+        container = self.container(API)
+        said = version_said(says(container))
+        if version and said and said.lstrip("v") != version.lstrip("v"):
+            raise StatefulError(
+                f"The api says that it is {said}, and {version} is wanted.",
+                next_command=shell("docker", "inspect", "-f", "{{.Image}} {{.Config.Image}}", container.name),
+            )
 
     def stop_others(self) -> None:
         """Stop everything but the stores: nobody writes any more."""
@@ -82,18 +96,30 @@ class Host:
         if names:
             self.compose.stop(sorted(names), timeout=GRACE_OF_OTHERS)
 
-    def take_down(self, data: str) -> str:
+    def save_redis(self) -> None:
+        """Have Redis write its data to the disk, and see that it did: where it has no save points, a stop would not.
+
+        Nobody writes any more, so that what is saved is all there is.
+        """
+        found = [each for each in self.world.containers_of(REDIS) if each.pid]
+        if found:
+            redis.command(redis.open_session(self.world.engine, found[0]), "SAVE")
+
+    def take_down(self, data: str, *, prove: bool = True) -> str:
         """Stop all, prove that the cluster in ``data`` is shut down, remove the containers; volumes stay.
 
-        Returns the location of its shutdown checkpoint, empty where there is no cluster.
+        Returns the location of its shutdown checkpoint, empty where there is no cluster. Without ``prove`` it may be
+        in any state: that is for one that is thrown away.
         """
         self.stop_others()
+        if prove:
+            self.save_redis()
         here = {each.service for each in self.running()}
         stores = [name for name in STORES if name in here]
         if stores:
             self.compose.stop(stores, timeout=self.world.stop_timeout)
         location = ""
-        if os.path.exists(os.path.join(data, "PG_VERSION")):
+        if prove and os.path.exists(os.path.join(data, "PG_VERSION")):
             found = control.read_control(data)
             if found.state not in control.SHUT_DOWN_STATES:
                 raise StatefulError(
@@ -104,12 +130,45 @@ class Host:
             location = found.checkpoint_lsn
         if here:
             self.compose.rm(sorted(here))
+        left = self.running()
+        if left:
+            raise StatefulError(
+                f"{', '.join(each.name for each in left)} cannot be removed.",
+                state=f"the data is in {data}, and nobody was started on it",
+                next_command=self.compose.typed("ps", "-a"),
+            )
         return location
 
     def bring_up(self) -> None:
         """Start every service of the files, and return when the api is healthy and all that were started run."""
         self.compose.up()
         self.wait_healthy()
+        self._wait_running()
+
+    def _wait_running(self) -> None:
+        """Return when every service runs, twice in a row; compose says 0 also of one that ends at once."""
+        ends, seen = time.monotonic() + self.world.ready_timeout, 0
+        while seen < STABLE:
+            down = [each for each in self.running() if not each.pid or each.status == "restarting"]
+            seen = 0 if down else seen + 1
+            if down and time.monotonic() >= ends:
+                raise StatefulError(
+                    f"{', '.join(f'{each.service} ({each.status})' for each in down)} does not go on running.",
+                    next_command=logs_of(down[0].name),
+                )
+            time.sleep(POLL)
+
+    def wait_postgresql(self) -> None:
+        """Return when the database lets in."""
+        ends = time.monotonic() + self.world.ready_timeout
+        while True:
+            try:
+                self.postgresql().close()
+                return
+            except StatefulError:
+                if time.monotonic() >= ends:
+                    raise
+            time.sleep(POLL)
 
     def wait_healthy(self) -> None:
         """Return when ``/health`` of the api answers ok; raises with its log at the end of its time."""

@@ -15,7 +15,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._compose.config 
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import Project, observe_project
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import common, fill, planner, reload
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.model import Rung, Target, Version
-from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.survey import Seen, see
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.survey import FOLDERS, Seen, see
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.target import blockers_of, target_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Evidence, Handlers
@@ -30,6 +30,8 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.b
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World
 
 MODULE = "concurrent_version"
+KEPT_IMAGES = "selfhost-stateful/kept"
+"""The name that images have which a way back needs; whoever prunes leaves what has a name."""
 
 
 @dataclass(frozen=True)
@@ -169,7 +171,8 @@ class ConcurrentJourney:
 
 def _place(folder: str) -> str:
     """Return what tells one host from another, also where the folder's name changes between releases."""
-    return os.path.dirname(os.path.realpath(folder))
+    real = os.path.realpath(folder)
+    return os.path.dirname(real) if os.path.basename(real) in FOLDERS else real
 
 
 def open_in(folder: str, operations: OperationStore) -> Operation | None:
@@ -179,6 +182,21 @@ def open_in(folder: str, operations: OperationStore) -> Operation | None:
         if mine and operation.history().state in OPEN_STATES:
             return operation
     return None
+
+
+class KeepImages(NothingToUndo):
+    """What runs has a name of ours too, so that a way back finds it. args: ``images``: ids by reference."""
+
+    def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
+        return None  # naming them once more costs nothing
+
+    def apply(self, step: Step, context: Context[World]) -> Evidence:
+        kept = []
+        for number, image_id in enumerate(sorted(set(step.args["images"].values()))):
+            tag = f"{context.operation.id}-{number}"
+            context.world.engine.tag(image_id, KEPT_IMAGES, tag)
+            kept.append(f"{KEPT_IMAGES}:{tag}")
+        return {"kept_images": kept}
 
 
 class NameImage(NothingToUndo):
@@ -195,6 +213,7 @@ class NameImage(NothingToUndo):
 
 CONCURRENT_HANDLERS: Handlers[World] = {
     "concurrent_backup": common.BackUp(),
+    "concurrent_keep_images": KeepImages(),
     "concurrent_name_image": NameImage(),
     "concurrent_quiet": common.Quiet(),
     "concurrent_release": common.Release(),

@@ -211,6 +211,16 @@ class Site:
     redis: str
     containers: tuple[str, ...]
     database_image: str
+    images: Mapping[str, str]
+    """The id of each image that runs, by the reference that the file has for it."""
     root: str = ""
     head: str = ""
     branch: str = ""
+
+
+def after_moves(path: str, moved: Mapping[str, str]) -> str:
+    """Return where a path is once the moves are made."""
+    for old, new in moved.items():
+        if path == old or path.startswith(old + "/"):
+            return new + path[len(old) :]
+    return path

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.model import (
@@ -16,6 +15,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.mode
     Site,
     Target,
     Version,
+    after_moves,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import FINISH, PREPARE, SWITCH, Step
 
@@ -38,17 +38,18 @@ def steps_of(
     """Return the steps, and where the old data lies aside; the folder of a step is where the files are then."""
     old: dict[str, Any] = {"folder": site.folder, "database": DATABASE, "data": site.data}
     moved = dict(target.moves)
-    data, redis = _after(site.data, moved), _after(site.redis, moved)
+    data, redis = after_moves(site.data, moved), after_moves(site.redis, moved)
     new: dict[str, Any] = {"folder": target.folder, "database": DATABASE, "data": data, "redis": redis}
     aside = {"data": f"{data}.{operation}", "redis": f"{redis}.{operation}"}
     ids = list(site.containers)
-    steps = []
+    steps = [Step("concurrent_keep_images", "keep the images", PREPARE, {"images": dict(site.images)})]
     if backup != NONE:
         steps.append(Step("concurrent_backup", "backup", PREPARE, {**old, "path": backup_path, "format": backup}))
     if target.images.get(DB):
         name = {"image_id": site.database_image, "reference": target.images[DB]}
         steps.append(Step("concurrent_name_image", "name the image of the database", PREPARE, name))
-    steps.append(Step("concurrent_quiet", "quiet", SWITCH, {**old, "containers": ids}))
+    quiet = {**old, "containers": ids, "images": dict(site.images)}
+    steps.append(Step("concurrent_quiet", "quiet", SWITCH, quiet))
     if site.root:
         release = {
             "root": site.root,
@@ -64,27 +65,19 @@ def steps_of(
         files = {**new, "mounts": [], "images": dict(target.images), "rewrite": "override"}
         steps.append(Step("concurrent_files", "name the images", SWITCH, files))
     if rung.kind == RELOAD:
-        loading = {**new, "aside": aside, "rung": dict(rung.raw), "dump": dump}
+        loading = {**new, "aside": aside, "rung": dict(rung.raw), "dump": dump, "version": str(version)}
         steps += [
             Step("concurrent_dump", "dump", SWITCH, loading),
             Step("concurrent_set_aside", "set the old data aside", SWITCH, loading),
             Step("concurrent_load", "load", SWITCH, loading, proves=True),
         ]
     else:
-        starting = {**new, "awaits": list(rung.awaits)}
+        starting = {**new, "awaits": list(rung.awaits), "version": str(version)}
         filling = rung.kind == QUERY
         steps.append(Step("concurrent_start_api", "start the api alone", SWITCH, starting, proves=not filling))
         if filling:
             migrating = {**new, "migrations": [dict(each) for each in rung.migrations]}
             steps.append(Step("concurrent_migrate", "migrate", SWITCH, migrating, proves=True))
-    ending = {**new, "version": str(version), "returns": rung.kind == RELOAD}
+    ending = {**new, "version": str(version)}
     steps.append(Step("concurrent_up", "start everything", FINISH, ending))
     return tuple(steps), aside
-
-
-def _after(path: str, moved: Mapping[str, str]) -> str:
-    """Return where a path is once the moves are made."""
-    for old, new in moved.items():
-        if path == old or path.startswith(old + "/"):
-            return new + path[len(old) :]
-    return path

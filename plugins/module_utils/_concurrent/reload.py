@@ -15,11 +15,22 @@ from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import host as hosts
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.checkout import run
-from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.common import ensure_down, host_of
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.common import (
+    NEXT_XID,
+    counted_before,
+    ensure_down,
+    host_of,
+    is_aside,
+    refuse_served,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.host import Host
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.model import Kind, rung_from
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError, shell
-from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Evidence
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import (
+    Context,
+    Evidence,
+    Undecided,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import DONE, Copy, Step
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import control
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.base import SelfProving
@@ -44,17 +55,23 @@ class Dump(SelfProving):
         if known is None or not all(os.path.exists(each["path"]) for each in known["files"]):
             return None
         # Where the old data is still in place it must not have been served since.
-        aside = context.operation.plan.facts["aside"]["data"]
-        if os.path.isdir(aside):
+        if is_aside(context):
             return known
         found = control.read_control(step.args["data"])
         return known if found.shut_down and found.checkpoint_lsn == known["checkpoint"] else None
 
     def apply(self, step: Step, context: Context[World]) -> Evidence:
         host = host_of(step, context)
-        if os.path.isdir(context.operation.plan.facts["aside"]["data"]):
-            raise StatefulError("The dump is incomplete, and the old data is set aside already.")
-        host.start_api()
+        if is_aside(context):
+            raise Undecided(
+                "The dump is not there any more, and the old data is set aside already.",
+                state=f"the old data is in {context.operation.plan.facts['aside']['data']}, whole",
+                next_command=f"roll the operation {context.operation.id} back",
+            )
+        host.start_api(step.args["version"])
+        missing = hosts.lost(counted_before(context), hosts.count_all(host))
+        if missing:
+            raise StatefulError(f"The stores do not have what they had when they were stopped: {'; '.join(missing)}.")
         durable.make_private(step.args["dump"])
         files: list[dict[str, Any]] = []
         counts: dict[str, dict[str, int]] = {}
@@ -96,38 +113,64 @@ class SetAside(SelfProving):
 
     def apply(self, step: Step, context: Context[World]) -> Evidence:
         args, aside = step.args, step.args["aside"]
-        ensure_down(host_of(step, context), args["data"])
+        if not os.path.isdir(aside["data"]):
+            ensure_down(host_of(step, context), args["data"])
+            if os.path.isdir(aside["redis"]):
+                # Of an attempt that was taken back: Redis has gone on since.
+                shutil.rmtree(aside["redis"])
+            rename_directory(args["data"], aside["data"])
+        # From here on nothing can have been started on both, so that the copy is of the same moment.
         if not os.path.isdir(aside["redis"]):
             copy_tree(args["redis"], aside["redis"])
-        if not os.path.isdir(aside["data"]):
-            rename_directory(args["data"], aside["data"])
         empty_like(args["data"], aside["data"])
         return {"copies": [_retained(hosts.DB, aside["data"]), _retained(hosts.REDIS, aside["redis"])]}
 
     def undo(self, step: Step, context: Context[World]) -> Evidence:
         args, aside = step.args, step.args["aside"]
-        ensure_down(host_of(step, context), args["data"])
+        if not os.path.isdir(aside["data"]):
+            return {}  # not that far, or back already: the service may run on it, and Redis with it
+        ensure_down(host_of(step, context), args["data"], prove=False)
+        ours = context.operation.history().state != DONE and loaded_by_us(args["data"], context)
         kept = []
-        for name in ("data", "redis"):
+        # The data last: as long as it is aside, this is to be gone on with.
+        for name in ("redis", "data"):
             if not os.path.isdir(aside[name]):
-                continue  # not that far, or back already
-            if name == "redis" and os.path.isdir(aside["data"]):
-                raise StatefulError(f"{aside['data']} is still aside; nothing more is touched.")
+                continue
             if os.path.isdir(args[name]):
-                kept += _out_of_the_way(args[name], context)
+                kept += _out_of_the_way(args[name], context, remove=ours)
             rename_directory(aside[name], args[name])
         return {"kept": kept}
 
 
-def _out_of_the_way(path: str, context: Context[World]) -> list[str]:
-    """Make room for what comes back. What nobody but the load ever wrote to is removed; anything else is kept."""
-    if context.operation.history().state == DONE:
-        kept = f"{path}.{context.operation.id}.discarded"
-        rename_directory(path, kept)
-        return [kept]
-    shutil.rmtree(path)
-    durable.fsync_parent(path)
-    return []
+def _out_of_the_way(path: str, context: Context[World], *, remove: bool) -> list[str]:
+    """Make room for what comes back. Only what nobody but the load ever wrote to is removed."""
+    if remove:
+        shutil.rmtree(path)
+        durable.fsync_parent(path)
+        return []
+    number = 1
+    while os.path.lexists(kept := f"{path}.{context.operation.id}.discarded-{number}"):
+        number += 1
+    rename_directory(path, kept)
+    return [kept]
+
+
+def loaded_by_us(data: str, context: Context[World]) -> bool:
+    """Tell whether a directory holds nothing, or the cluster that this operation made to load into and no other.
+
+    The first is noted before anything is loaded; and whoever started more than the api on it was refused before.
+    """
+    if not os.path.isdir(data) or not os.listdir(data):
+        return True
+    try:
+        with open(_cluster_note(context), encoding="ascii") as file:
+            return file.read().strip() == str(control.read_control(data).system_identifier)
+    except (OSError, ValueError, StatefulError):
+        return False
+
+
+def _cluster_note(context: Context[World]) -> str:
+    return os.path.join(context.operation.directory, "loading-into")
 
 
 def copy_tree(source: str, target: str) -> None:
@@ -172,8 +215,8 @@ def _retained(service: str, path: str) -> dict[str, Any]:
 class Load(SelfProving):
     """The files are in new stores, as many of each kind as were dumped.
 
-    args: ``folder``, ``database``, ``data``, ``redis``, ``aside``, ``rung``. Until it has its evidence nobody but the
-    api was let in, so that it may be begun anew.
+    args: ``folder``, ``database``, ``data``, ``redis``, ``aside``, ``rung``, ``version``. Until it has its evidence
+    nobody but the api was let in, so that it may be begun anew.
     """
 
     def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
@@ -186,9 +229,14 @@ class Load(SelfProving):
     def apply(self, step: Step, context: Context[World]) -> Evidence:
         args, host = step.args, host_of(step, context)
         dumped = context.evidence["dump"]
-        ensure_down(host, args["data"])
-        self._begin_anew(args)
-        host.start_api()
+        refuse_served(host, context)
+        ensure_down(host, args["data"], prove=False)
+        self._begin_anew(args, context)
+        host.compose.up((hosts.DB,), no_deps=True)
+        host.wait_postgresql()
+        identity = str(control.read_control(args["data"]).system_identifier)
+        durable.write_atomically(_cluster_note(context), identity.encode())
+        host.start_api(args["version"])
         counts = {}
         for kind, file in zip(kinds_of(step), dumped["files"]):
             self._check_file(file)
@@ -199,22 +247,26 @@ class Load(SelfProving):
         # Before anybody is let in: what is loaded is on disk, also where the next second brings a power cut.
         with host.postgresql() as there:
             there.run("CHECKPOINT")
-        found = control.read_control(args["data"])
+            xid = int(there.scalar(NEXT_XID))
         total = sum(sum(each.values()) for each in counts.values())
-        return {"counts": counts, "total": total, "system_identifier": str(found.system_identifier)}
+        return {"counts": counts, "total": total, "system_identifier": identity, "next_xid": xid}
 
     def undo(self, step: Step, context: Context[World]) -> Evidence:
-        ensure_down(host_of(step, context), step.args["data"])
+        ensure_down(host_of(step, context), step.args["data"], prove=not is_aside(context))
         return {}
 
     @staticmethod
-    def _begin_anew(args: Mapping[str, Any]) -> None:
+    def _begin_anew(args: Mapping[str, Any], context: Context[World]) -> None:
         """Empty what a load that was broken off has filled, and give Redis back what it had."""
         if not os.path.exists(os.path.join(args["aside"]["data"], "PG_VERSION")):
             raise StatefulError(
                 f"The old data is not in {args['aside']['data']}, so that nothing is emptied.",
                 next_command=shell("ls", "-la", os.path.dirname(args["data"])),
             )
+        if not loaded_by_us(args["data"], context):
+            kept = _out_of_the_way(args["data"], context, remove=False)
+            empty_like(args["data"], args["aside"]["data"])
+            context.operation.journal.failure("load", f"What was in {args['data']} is kept in {kept[0]}.")
         for name in os.listdir(args["data"]):
             path = os.path.join(args["data"], name)
             if os.path.isdir(path) and not os.path.islink(path):
@@ -238,14 +290,14 @@ class Load(SelfProving):
             raise StatefulError(f"{file['path']} is not as it was when it was counted; it is not loaded.")
 
 
-DUMPED, LOADED = "the stores hold", "were dumped"
+DUMPED = "{found} {what} in the dump, and {expected} in the stores"
+LOADED = "{found} {what} are there, and {expected} were dumped"
 
 
 def check(kind: Kind, found: Mapping[str, int], expected: Mapping[str, int], words: str) -> None:
     """Raise where a count differs, whatever the program's exit code was; all are named, and their sums."""
-    wrong = [
-        f"{found[what]} {what}, and {expected[what]} {words}" for what in expected if found[what] != expected[what]
-    ]
+    differing = [what for what in expected if found[what] != expected[what]]
+    wrong = [words.format(what=what, found=found[what], expected=expected[what]) for what in differing]
     if wrong:
         both = {what: found[what] for what in expected}
         raise StatefulError(

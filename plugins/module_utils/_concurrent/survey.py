@@ -30,7 +30,7 @@ VERSION_LABEL = "org.opencontainers.image.version"
 
 def find_folder(given: str) -> str:
     """Return the directory of the compose file: the given one, or one of :data:`FOLDERS` in it or beside it."""
-    given = os.path.abspath(given)
+    given = os.path.realpath(given)
     above = os.path.dirname(given) if os.path.basename(given) in FOLDERS else given
     for folder in (given, *(os.path.join(above, name) for name in FOLDERS)):
         if any(os.path.isfile(os.path.join(folder, name)) for name in FILES):
@@ -96,6 +96,7 @@ class Seen:
             redis=self.redis,
             containers=tuple(each.id for found in self.project.containers.values() for each in found),
             database_image=self.db.image_id,
+            images={each.image_ref: each.image_id for found in self.project.containers.values() for each in found},
             root=self.checkout.root if self.checkout else "",
             head=self.head,
             branch=self.branch,

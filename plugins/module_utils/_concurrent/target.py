@@ -17,6 +17,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.mode
     Rung,
     Target,
     Version,
+    after_moves,
     version_of,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.survey import (
@@ -30,6 +31,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.surv
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import Blocker, shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import mounts, scan
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.rename import can_rename
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World
 
 LATEST = ("", "latest")
@@ -50,7 +52,8 @@ def target_of(world: World, seen: Seen, version: Version) -> Target:
             )
         )
         return Target(seen.folder, False, (), {}, {}, (), tuple(blockers))
-    merge = checkout.has_own_commits(release)
+    own = checkout.has_own_commits()
+    merge = own and bool(seen.branch)
     changed = set(checkout.changed_here()).intersection(checkout.differs(release))
     if changed:
         blockers.append(
@@ -59,6 +62,14 @@ def target_of(world: World, seen: Seen, version: Version) -> Target:
                 " has another: nothing of yours is overwritten. Commit it on a branch of your own, which is merged"
                 " then.",
                 shell("git", "-C", checkout.root, "diff"),
+            )
+        )
+    elif own and not seen.branch:
+        blockers.append(
+            Blocker(
+                f"The checkout in {checkout.root} has commits of yours that are on no branch, and would be left behind:"
+                " give them one.",
+                shell("git", "-C", checkout.root, "switch", "-c", "ours"),
             )
         )
     elif merge:
@@ -78,7 +89,9 @@ def target_of(world: World, seen: Seen, version: Version) -> Target:
         return Target(seen.folder, merge, (), {}, {}, (), tuple(blockers))
     goal = os.path.normpath(os.path.join(checkout.root, folder))
     moves = tuple(_moves(seen, here, folder)) if goal != seen.folder else ()
-    images = {name: str(body.get("image", "")) for name, body in services_of(text).items()}
+    services = services_of(text)
+    blockers += _elsewhere(seen, goal, services, dict(moves))
+    images = {name: str(body.get("image", "")) for name, body in services.items()}
     return _with_images(world, seen, version, goal, merge, moves, images, blockers)
 
 
@@ -100,6 +113,39 @@ def _moves(seen: Seen, here: str, there: str) -> list[tuple[str, str]]:
     entries = {name.rstrip("/") for name in listed if name}
     top = sorted({os.path.join(here, os.path.relpath(name, here).split(os.sep)[0]) for name in entries})
     return [(os.path.join(root, old), os.path.join(root, there, os.path.basename(old))) for old in top]
+
+
+def _elsewhere(
+    seen: Seen, folder: str, services: Mapping[str, Mapping[str, Any]], moved: Mapping[str, str]
+) -> list[Blocker]:
+    """Find where the release has its stores in other directories than the data is in: they would start empty."""
+    found = [
+        Blocker(f"{new} is in the way of {old}, which goes where the compose file goes.", shell("ls", "-la", new))
+        for old, new in moved.items()
+        if os.path.lexists(new)
+    ]
+    for service, data in ((hosts.DB, seen.data), (hosts.REDIS, seen.redis)):
+        if not data:
+            continue
+        goal = after_moves(data, moved)
+        sources = [_source_of(volume, folder) for volume in services.get(service, {}).get("volumes") or ()]
+        # Interpolated, or none: then an override file may say it, and compose is asked when it is started.
+        known = [source for source in sources if source and "$" not in source]
+        if known and not any(goal == source or goal.startswith(source + os.sep) for source in known):
+            found.append(
+                Blocker(
+                    f"The release mounts {', '.join(known)} into {service}, and the data is in {goal}: it would start"
+                    " empty. Move it there first, or keep your own mount in an override file.",
+                    shell("ls", "-la", os.path.dirname(goal)),
+                )
+            )
+    return found
+
+
+def _source_of(volume: Any, folder: str) -> str:
+    """Return the directory of the host that an entry of ``volumes`` mounts; empty where it is none."""
+    source = str(volume.get("source", "")) if isinstance(volume, dict) else str(volume).partition(":")[0]
+    return os.path.normpath(os.path.join(folder, source)) if source.startswith((".", "/")) else ""
 
 
 def _with_images(
@@ -210,10 +256,12 @@ def _pinned(seen: Seen, reference: str) -> str:
     tag = tag_of(reference)
     if tag.partition("-")[0].partition(".")[0] == str(seen.postgresql):
         return ""
-    runs = tag_of(seen.db.image_ref).partition("-")[0].partition(".")[0]
-    if runs == str(seen.postgresql):
+    running = tag_of(seen.db.image_ref)
+    if running.partition("-")[0].partition(".")[0] == str(seen.postgresql):
         return seen.db.image_ref
-    return f"{repository_of(seen.db.image_ref)}:{seen.postgresql}"
+    # Another variant would be another libc, and with it another order of text.
+    variant = "" if running in LATEST else f"-{running}"
+    return f"{repository_of(seen.db.image_ref)}:{seen.postgresql}{variant}"
 
 
 def blockers_of(seen: Seen, target: Target, rung: Rung, version: Version) -> list[Blocker]:
@@ -243,6 +291,9 @@ def blockers_of(seen: Seen, target: Target, rung: Rung, version: Version) -> lis
 
 def _space(seen: Seen) -> list[Blocker]:
     """The new cluster, the dump and a copy of Redis lie beside the old data until it is committed."""
+    possible = can_rename(seen.data, os.path.dirname(seen.data))
+    if not possible.yes:
+        return [Blocker(f"{seen.data} cannot be set aside by a rename: {possible.reason}")]
     needed = 2 * tree_bytes(seen.data) + 2 * tree_bytes(seen.redis)
     system = mounts.filesystem_of(os.path.dirname(seen.data))
     if system.bytes_free >= needed:

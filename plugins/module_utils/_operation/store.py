@@ -111,8 +111,8 @@ class OperationStore:
         return [o for o in self.all() if o.plan.goal.project == project]
 
     def open_for(self, project: str) -> Operation | None:
-        """Return the project's one open operation, if there is one."""
-        return next((o for o in self.of_project(project) if o.history().state in OPEN_STATES), None)
+        """Return the project's one open operation, if there is one; one whose roll back was broken off is open too."""
+        return next((o for o in self.of_project(project) if _is_open(o.history())), None)
 
     def newest_done(self, project: str) -> Operation | None:
         """Return the operation on top of the project's stack: the only one that can be rolled back."""
@@ -201,6 +201,10 @@ class OperationStore:
             return os.open(self._lock_path(project), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise _unwritable(self._directory, error) from error
+
+
+def _is_open(history: History) -> bool:
+    return history.state in OPEN_STATES or (history.undoing and history.state == DONE)
 
 
 def this_boot() -> str:

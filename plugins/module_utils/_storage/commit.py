@@ -163,8 +163,8 @@ def remove_keepers(world: World, operation: Operation) -> None:
 def let_images_go(world: World, operation: Operation) -> None:
     """Take our names off the images that were kept for a way back."""
     for evidence in operation.history().evidence.values():
-        if "kept_image" in evidence:
-            let_image_go(world.engine, evidence["kept_image"])
+        for name in (*([evidence["kept_image"]] if "kept_image" in evidence else []), *evidence.get("kept_images", ())):
+            let_image_go(world.engine, name)
 
 
 def _release_volumes(world: World, operation: Operation) -> None:

@@ -42,7 +42,7 @@ LIST_ARGUMENTS: dict[str, Any] = {
 }
 KNOWN = (
     *("project_src", "project_name", "files", "profiles", "env_files", "compose_program"),
-    *("service", "container", "docker_host", "login_user", "login_db"),
+    *("service", "container", "docker_host", "login_user", "login_db", "user"),
 )
 """Options by which a server is found again; passwords are not journaled."""
 

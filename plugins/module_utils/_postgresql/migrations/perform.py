@@ -96,7 +96,6 @@ def _in_one_transaction(server: Server, session: Session, series: str, migration
         seconds = round(time.monotonic() - began, 3)
         row = replace(ledger.begun(migration, DONE, operation, session), rows=ran.rows, seconds=seconds)
         ledger.write(session, series, row)
-    _mark(server, migration)
     return Ran(DONE, ran.rows, seconds, _kept("\n".join(ran.remarks)))
 
 
@@ -148,7 +147,6 @@ def _step_by_step(server: Server, session: Session, series: str, migration: Migr
     seconds = round(time.monotonic() - began, 3)
     done = replace(row, state=DONE, rows=rows, seconds=seconds)
     ledger.write(session, series, done)
-    _mark(server, migration)
     return Ran(DONE, rows, seconds, output)
 
 
@@ -163,6 +161,9 @@ def _statements(session: Session, migration: Migration) -> tuple[int, str]:
             ran = session.script(statement)
             rows += ran.rows
             remarks += ran.remarks
+        # Outside a transaction each statement has a time of its own.
+        if session.scalar("SELECT now() <> statement_timestamp()"):
+            raise StatefulError(f"{migration.name} leaves a transaction open, which is rolled back: it has no COMMIT.")
     finally:
         # One that was broken off may have left a transaction of its own open.
         session.run("ROLLBACK")
@@ -211,22 +212,25 @@ def _execute(server: Server, name: str, content: str) -> str:
     return text
 
 
-def _mark(server: Server, migration: Migration) -> None:
-    """Set the mark that is kept elsewhere, and read it back; the migration itself is done by then."""
+def mark(server: Server, migration: Migration) -> None:
+    """Set the mark that is kept elsewhere, and read it back."""
     marker = migration.guards.marker
-    if marker is None or (is_marked(server, marker) and not marker.set):
+    if marker is None or is_marked(server, marker):
         return
-    try:
-        if marker.set:
-            must_run(server, f"The mark of {migration.name} could not be set", marker.set)
-        if not is_marked(server, marker):
-            raise StatefulError(f"{migration.name} is done, and the mark that says so cannot be read back.")
-    except StatefulError as error:
-        raise PartlyDone(
-            error.msg,
-            f"{migration.name} is done in {server.name} and in the ledger; only its mark is missing",
-            "set the mark by hand",
-        ) from error
+    if marker.set:
+        must_run(server, f"The mark of {migration.name} could not be set", marker.set)
+    if not is_marked(server, marker):
+        raise StatefulError(
+            f"{migration.name} is done, and the mark that says so cannot be read back.",
+            state=f"{migration.name} is done in {server.name} and in the ledger; only its mark is missing",
+        )
+
+
+def unmark(server: Server, migration: Migration) -> None:
+    """Remove the mark, where there is a command for that."""
+    marker = migration.guards.marker
+    if marker is not None and marker.remove and is_marked(server, marker):
+        must_run(server, f"The mark of {migration.name} could not be removed", marker.remove)
 
 
 def take_back(server: Server, session: Session, series: str, migration: Migration) -> int | None:
@@ -244,9 +248,6 @@ def take_back(server: Server, session: Session, series: str, migration: Migratio
             error.state = f"{migration.name} may be taken back in part in {server.name}"
             raise
         ledger.remove(session, series, migration.number)
-    marker = migration.guards.marker
-    if marker is not None and marker.remove:
-        must_run(server, f"The mark of {migration.name} could not be removed", marker.remove)
     return rows
 
 

@@ -225,6 +225,13 @@ def _end_open(request: Request, operations: OperationStore, made: list[str], don
             next_command=to_end(open_one),
             operation=open_one.id,
         )
+    if {**open_one.plan.facts["subject"]} != {**request.subject}:
+        raise StatefulError(
+            f"The operation {open_one.id} is open on another server or database of {request.project}.",
+            state=f"the operation {open_one.id} stands at the step '{open_one.history().current_step or 'none'}'",
+            next_command=to_end(open_one),
+            operation=open_one.id,
+        )
     world = request.connect()
     context = execute.Context(world=world, operation=open_one, evidence=dict(open_one.history().evidence))
     step = next(step for step in open_one.plan.steps if step.proves)

@@ -45,6 +45,8 @@ class Server:
     def at_work(self, series: str) -> Iterator[Session]:
         """Open a session as an application has it, which holds the lock of the series; raises where another does."""
         with self.connect() as ours, ours.as_application() as session:
+            if not session.holds_transactions:
+                session.script("")  # says what is missing
             # A script may take longer than a server lets a session idle that only holds a lock.
             session.without_timeouts()
             if not ledger.lock(session, series):
@@ -78,8 +80,8 @@ def must_run(server: Server, what: str, argv: tuple[str, ...]) -> None:
 def is_done_already(server: Server, session: Session, migration: Migration) -> bool:
     """Tell by marker and ``done_when`` whether it was done by other means; False where neither is given."""
     guards = migration.guards
-    if guards.marker is not None:
-        return is_marked(server, guards.marker)
+    if guards.marker is not None and is_marked(server, guards.marker):
+        return True
     return bool(guards.done_when) and answer_of_done_when(session, migration)
 
 

@@ -18,6 +18,8 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execu
     UndoRefused,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import (
+    DONE,
+    FINISH,
     PREPARE,
     SWITCH,
     Goal,
@@ -31,10 +33,10 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migr
     Migration,
     Row,
 )
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations.server import Server
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations.server import Server, is_marked
 
 MODULE = "postgresql_migrations"
-BACKUP, MIGRATE = "cluster_backup", "migrate"
+BACKUP, MIGRATE, MARK = "cluster_backup", "migrate", "mark"
 
 
 def plan_one(
@@ -62,6 +64,9 @@ def plan_one(
         "guards": dict(guards),
     }
     steps.append(Step(MIGRATE, f"run {migration.name}", SWITCH, args, proves=True))
+    if migration.guards.marker is not None:
+        # After the proof: a mark that cannot be set undoes nothing, and the next run sets it.
+        steps.append(Step(MARK, f"mark {migration.name}", FINISH, args))
     return Plan(
         Goal(MODULE, project, {"migration": migration.name, "series": series, "database": database}),
         tuple(steps),
@@ -115,8 +120,13 @@ class Migrate:
 
     def is_done(self, step: Step, context: Context[Server]) -> Evidence | None:
         row = _row(step, context)
-        if row is None or not row.complete or row.sha256 != migration_of(step).sha256:
+        if row is None or not row.complete:
             return None
+        if row.sha256 != migration_of(step).sha256:
+            raise StatefulError(
+                f"Another text of {step.args['name']} ran meanwhile, by {row.who} on {row.host} ({row.at}).",
+                state=f"the other one is done in {context.world.name}",
+            )
         return {**context.evidence.get(step.name, {}), "row": row.as_dict()}
 
     def apply(self, step: Step, context: Context[Server]) -> Evidence:
@@ -141,7 +151,15 @@ class Migrate:
 
     def undo(self, step: Step, context: Context[Server]) -> Evidence:
         row = _row(step, context)
-        if row is None or not row.complete or row.operation != context.operation.id:
+        if row is not None and row.complete and row.operation != context.operation.id:
+            if context.operation.history().state == DONE:
+                raise UndoRefused(
+                    f"{step.args['name']} was done by another operation ({row.operation}, {row.who} on {row.host}).",
+                    state=f"{step.args['name']} is done, and its row is in the ledger",
+                    next_command="roll that operation back, on the host that has its journal",
+                )
+            return {}
+        if row is None or not row.complete:
             return {}  # nothing of a transaction is left, and of what runs in none the ledger says what is known
         migration, series = migration_of(step), step.args["series"]
         if row.state == RECOGNISED:
@@ -164,6 +182,31 @@ class Migrate:
         """It holds nothing: the lock ends with its session."""
 
 
+class Mark:
+    """The mark that a command keeps. ``args`` as of :class:`Migrate`."""
+
+    others_bring_about = False
+
+    def is_done(self, step: Step, context: Context[Server]) -> Evidence | None:
+        marker = migration_of(step).guards.marker
+        return {} if marker is None or is_marked(context.world, marker) else None
+
+    def apply(self, step: Step, context: Context[Server]) -> Evidence:
+        perform.mark(context.world, migration_of(step))
+        return {}
+
+    def verify(self, step: Step, context: Context[Server], evidence: Evidence) -> None:
+        """It was read back."""
+
+    def undo(self, step: Step, context: Context[Server]) -> Evidence:
+        """Before the migration is taken back: a mark of what is not there would keep it from ever running again."""
+        perform.unmark(context.world, migration_of(step))
+        return {}
+
+    def let_go(self, step: Step, context: Context[Server]) -> None:
+        """It holds nothing."""
+
+
 def _undo_name(migration: Migration) -> str:
     stem, _dot, kind = migration.name.rpartition(".")
     return f"{stem}.undo.{kind}"
@@ -175,4 +218,4 @@ def _row(step: Step, context: Context[Server]) -> Row | None:
         return next((row for row in ledger.read(session, step.args["series"]) if row.number == number), None)
 
 
-HANDLERS: Handlers[Server] = {BACKUP: ClusterBackup(), MIGRATE: Migrate()}
+HANDLERS: Handlers[Server] = {BACKUP: ClusterBackup(), MIGRATE: Migrate(), MARK: Mark()}
