@@ -170,7 +170,10 @@ def way(current: Version, wanted: Version, ladder: Sequence[Rung], released: Seq
             continue
         if here.series >= rung.series or wanted.series < rung.series:
             continue
+        # None that would pass over a version of the same series that has to be passed itself.
+        passed = [each.exact for each in ladder if each.exact is not None and each.series == rung.series]
         candidates = [each for each in released if each.series == rung.series and each <= wanted]
+        candidates = [each for each in candidates if all(each < exact for exact in passed)]
         if not candidates:
             raise InvalidInput(
                 f"A version of the series {rung.at} has to be passed through, and none is among what is released here."
