@@ -1,0 +1,368 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a host's files become is told beforehand, and whatever would be lost or cannot be is in the way."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.config import parse_config
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import Project
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.checkout import Checkout
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.model import (
+    COLUMNS,
+    QUERY,
+    RELOAD,
+    Rung,
+    Target,
+    rung_from,
+    version_of,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.survey import (
+    Seen,
+    find_folder,
+    repository_of,
+    tag_of,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.target import blockers_of, target_of
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import Blocker, InvalidInput
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import mounts
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World
+from tests.unit.concurrent.repositories import MOVED, NEXT, OLD, OURS, Repository
+from tests.unit.postgresql.fakes import a_container
+
+IMAGES = {"api": f"host:{OLD}", "db": "postgres:17", "redis": "redis:8"}
+
+
+@dataclass
+class Images:
+    """An engine that has every image but some."""
+
+    without: tuple[str, ...] = ()
+
+    def image(self, reference: str) -> object | None:
+        return None if reference in self.without else self
+
+
+def a_world(*without: str) -> World:
+    return World(Images(without), None, "concurrent", {})  # type: ignore[arg-type]
+
+
+def seen_in(folder: Path, images: Mapping[str, str] | None = None, **changes: Any) -> Seen:
+    """Return what a look at a host of the oldest release finds that runs from ``folder``."""
+    services = {name: {"image": image} for name, image in (images or IMAGES).items()}
+    config = parse_config({"name": "concurrent", "services": services})
+    project = Project("concurrent", str(folder), (), config, None, {})  # type: ignore[arg-type]
+    known = Seen(
+        project=project,
+        folder=str(folder),
+        checkout=None,
+        head="",
+        branch="",
+        versions={"said": OLD},
+        released=(),
+        api=a_container(),
+        db=a_container(image_ref="postgres:17"),
+        data="",
+        redis="",
+        system_identifier="7",
+        postgresql=17,
+    )
+    return replace(known, **changes)
+
+
+def seen_at(repository: Repository, folder: str = "docs", **changes: Any) -> Seen:
+    checkout = Checkout(str(repository.root))
+    return seen_in(repository.root / folder, checkout=checkout, head=checkout.head, branch=checkout.branch, **changes)
+
+
+def target(seen: Seen, version: str, *without: str) -> Target:
+    wanted = version_of(version)
+    assert wanted is not None
+    return target_of(a_world(*without), seen, wanted)
+
+
+def texts(blockers: tuple[Blocker, ...]) -> str:
+    return "\n".join(blocker.text for blocker in blockers)
+
+
+# -- without a checkout -------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "images,ours",
+    [
+        ({"api": "host:v0.2.5"}, {"api": "host:v0.3.0"}),
+        ({"api": "host:0.2.5"}, {"api": "host:0.3.0"}),
+        ({"api": "localhost:5000/a/host:v0.2.5@sha256:1"}, {"api": "localhost:5000/a/host:v0.3.0"}),
+        ({"api": "host:v0.2.5", "web": "web:v0.2.5"}, {"api": "host:v0.3.0", "web": "web:v0.3.0"}),
+        ({"api": "host:latest"}, {}),
+        ({"api": "localhost:5000/host"}, {}),
+        ({"api": "host:v0.2.4", "other": "other:1.2.3"}, {}),
+        ({"api": "host:mine"}, {}),
+    ],
+    ids=str,
+)
+def test_images_of_the_version_that_runs_become_those_of_the_next(
+    tmp_path: Path, images: dict[str, str], ours: dict[str, str]
+) -> None:
+    found = target(seen_in(tmp_path, {"db": "postgres:17", **images}), "v0.3.0")
+    assert found.images == ours
+    assert found.effective == {"db": "postgres:17", **images, **ours}
+    assert (found.folder, found.merge, found.moves, found.blockers) == (str(tmp_path), False, (), ())
+
+
+@pytest.mark.parametrize(
+    "named,runs,major,pinned",
+    [
+        ("postgres:17", "postgres:17", 17, None),
+        ("postgres:17.2-alpine", "postgres:17.1", 17, None),
+        ("postgres:latest", "postgres:latest", 17, "postgres:17"),
+        ("postgres", "postgres", 17, "postgres:17"),
+        ("localhost:5000/postgres", "localhost:5000/postgres", 15, "localhost:5000/postgres:15"),
+        ("postgres:18", "postgres:17.2-alpine", 17, "postgres:17.2-alpine"),
+        ("postgres:170", "postgres:17", 17, "postgres:17"),
+    ],
+)
+def test_the_database_keeps_the_major_of_its_data(
+    tmp_path: Path, named: str, runs: str, major: int, pinned: str | None
+) -> None:
+    seen = seen_in(tmp_path, {**IMAGES, "db": named}, db=a_container(image_ref=runs), postgresql=major)
+    found = target(seen, "v0.3.0")
+    assert found.images.get("db") == pinned
+    assert found.effective["db"] == (pinned or named)
+
+
+def test_an_image_that_the_engine_lacks_is_in_the_way_but_that_of_the_database(tmp_path: Path) -> None:
+    seen = seen_in(tmp_path, {**IMAGES, "db": "postgres"})
+    (blocker,) = target(seen, "v0.3.0", "host:v0.3.0", "postgres:17").blockers
+    assert "host:v0.3.0 of api is not on this engine" in blocker.text
+    assert blocker.command == "docker pull host:v0.3.0"
+
+
+# -- with one -----------------------------------------------------------------
+
+
+def test_a_release_brings_its_own_images(repository: Repository) -> None:
+    found = target(seen_at(repository), NEXT)
+    assert (found.images["db"], found.effective["api"]) == ("postgres:17", f"host:{NEXT}")
+    assert "api" not in found.images
+    assert (found.folder, found.merge, found.moves, found.blockers) == (str(repository.root / "docs"), False, (), ())
+
+
+def test_a_release_that_was_not_fetched_is_told_with_how_it_is(repository: Repository) -> None:
+    (blocker,) = target(seen_at(repository), "v0.9.9").blockers
+    assert blocker == Blocker(
+        f"The checkout in {repository.root} has no tag v0.9.9.", f"git -C {repository.root} fetch --tags"
+    )
+
+
+def test_a_change_that_the_release_would_overwrite_is_in_the_way(repository: Repository) -> None:
+    repository.write("docs/config.yaml", "a: mine\n")
+    assert target(seen_at(repository), NEXT).blockers == ()
+    repository.write("README.md", "mine\n")
+    repository.write("docs/compose.yml", OURS)
+    (blocker,) = target(seen_at(repository), NEXT).blockers
+    assert blocker.text.startswith("README.md, docs/compose.yml in ")
+    assert "was changed here and is not committed" in blocker.text
+
+
+def test_a_branch_of_ones_own_is_merged(repository: Repository) -> None:
+    repository.git("checkout", "-q", "mine")
+    found = target(seen_at(repository), NEXT)
+    assert (found.merge, found.blockers) == (True, ())
+
+
+def test_a_branch_that_only_follows_is_left_for_the_release(repository: Repository) -> None:
+    repository.git("checkout", "-q", "-b", "main")
+    assert not target(seen_at(repository), NEXT).merge
+
+
+def test_a_conflict_with_ones_own_branch_is_in_the_way(repository: Repository) -> None:
+    repository.git("checkout", "-q", "mine")
+    repository.commit("docs/compose.yml", OURS.replace(OLD, "mine"))
+    (blocker,) = target(seen_at(repository), NEXT).blockers
+    assert blocker.text.startswith(f"Your branch mine and {NEXT} are in conflict in docs/compose.yml:")
+
+
+def test_own_commits_on_no_branch_are_not_left_behind(repository: Repository) -> None:
+    repository.git("checkout", "-q", "--detach", "mine")
+    (blocker,) = target(seen_at(repository), NEXT).blockers
+    assert "is on no branch and has commits of its own" in blocker.text
+    assert blocker.command == f"git -C {repository.root} switch -c own"
+
+
+def test_a_release_without_a_compose_file_is_told(repository: Repository) -> None:
+    repository.git("rm", "-q", "docs/compose.yml")
+    repository.git("commit", "-q", "-m", "none")
+    repository.git("tag", "v0.9.9")
+    repository.git("checkout", "-q", OLD)
+    assert "v0.9.9 has no compose file in docs or docs or _docs" in texts(
+        target(seen_at(repository), "v0.9.9").blockers
+    )
+
+
+def test_what_git_does_not_know_goes_where_the_compose_file_goes(repository: Repository) -> None:
+    for name in ("data/db/PG_VERSION", "redis/dump.rdb", ".env", "sub/own.yml", "compose.override.yml"):
+        repository.write(f"docs/{name}", "")
+    repository.write("elsewhere/own", "")
+    found = target(seen_at(repository), MOVED)
+    old, new = repository.root / "docs", repository.root / "_docs"
+    names = (".env", "compose.override.yml", "data", "redis", "sub")
+    assert found.folder == str(new)
+    assert found.moves == tuple((str(old / name), str(new / name)) for name in names)
+    assert found.blockers == ()
+
+
+def test_where_the_folder_stays_nothing_moves(repository: Repository) -> None:
+    repository.write("docs/data/db/PG_VERSION", "")
+    assert target(seen_at(repository), NEXT).moves == ()
+
+
+def test_an_override_of_ones_own_says_what_runs(repository: Repository) -> None:
+    own = "services:\n  api:\n    image: own:{}\n  db:\n    image: postgres:17\n  web:\n"
+    repository.write("docs/compose.override.yml", own.format("mine"))
+    found = target(seen_at(repository), NEXT)
+    assert (found.images, found.effective["api"]) == ({}, "own:mine")
+    repository.write("docs/compose.override.yml", own.format(OLD))
+    pinned = target(seen_at(repository, images={**IMAGES, "api": f"own:{OLD}"}), NEXT)
+    assert pinned.images == {"api": f"own:{NEXT}"}
+
+
+def test_an_override_of_nothing_overrides_nothing(repository: Repository) -> None:
+    repository.write("docs/compose.override.yml", "# nothing yet\n")
+    assert target(seen_at(repository), NEXT).effective["api"] == f"host:{NEXT}"
+
+
+# -- what is in the way of a whole change -------------------------------------
+
+NOTHING = Target("", False, (), {}, {}, ())
+WAY = {
+    COLUMNS: rung_from({"at": "v0.3.0", "kind": COLUMNS}),
+    QUERY: rung_from({"at": "v0.3.0", "kind": QUERY, "migrations": [{"name": "01-a.sql"}]}),
+    RELOAD: rung_from({"at": "v0.3.0", "kind": RELOAD, "kinds": [{"name": "a", "dump": [], "load": [], "counts": []}]}),
+}
+
+
+def in_the_way(seen: Seen, rung: Rung = WAY[COLUMNS], of: Target = NOTHING) -> list[str]:
+    wanted = version_of("v0.3.0")
+    assert wanted is not None
+    return [blocker.text for blocker in blockers_of(seen, of, rung, wanted)]
+
+
+@pytest.fixture
+def at_rest(tmp_path: Path) -> Seen:
+    for name in ("db", "redis"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_bytes(b"x" * 100_000)
+    return seen_in(tmp_path, data=str(tmp_path / "db"), redis=str(tmp_path / "redis"))
+
+
+@pytest.mark.parametrize("kind", WAY)
+def test_nothing_is_in_the_way_of_what_can_be(at_rest: Seen, kind: str) -> None:
+    assert in_the_way(at_rest, WAY[kind]) == []
+
+
+def test_everything_in_the_way_is_told_at_once(at_rest: Seen) -> None:
+    seen = replace(at_rest, blockers=(Blocker("one"),))
+    assert in_the_way(seen, of=replace(NOTHING, blockers=(Blocker("two"),))) == ["one", "two"]
+
+
+def test_a_version_that_cannot_be_told_is_told_with_what_was_read(at_rest: Seen) -> None:
+    (text,) = in_the_way(replace(at_rest, versions={"tag": "latest"}))
+    assert "Which version runs here cannot be told" in text
+    assert "(tag: latest)" in text
+    assert "(nothing)" in in_the_way(replace(at_rest, versions={}))[0]
+
+
+def test_two_that_name_different_versions_are_not_believed(at_rest: Seen) -> None:
+    assert in_the_way(replace(at_rest, versions={"said": "v0.2.5", "label": "v0.2.4"})) == [
+        "The api says that it is v0.2.5, and its image is labelled v0.2.4.",
+    ]
+    assert in_the_way(replace(at_rest, versions={"said": "0.2.5", "label": "v0.2.5", "tag": "v0.1.0"})) == []
+
+
+def test_a_directory_that_is_not_there_is_in_the_way(at_rest: Seen) -> None:
+    os.rename(at_rest.redis, at_rest.redis + ".gone")
+    assert in_the_way(at_rest) == [f"{at_rest.redis} is no directory."]
+
+
+@pytest.mark.parametrize(
+    "rung,words",
+    [
+        (rung_from({"at": "v0.3", "kind": RELOAD}), "The rung v0.3 reloads everything and says nothing of how."),
+        (rung_from({"at": "v0.4", "kind": QUERY}), "The rung v0.4 runs a migration and has none."),
+    ],
+)
+def test_a_rung_without_what_its_kind_needs_is_in_the_way(at_rest: Seen, rung: Rung, words: str) -> None:
+    assert in_the_way(at_rest, rung) == [words]
+
+
+def test_a_reload_needs_room_for_everything_twice(at_rest: Seen, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = mounts.filesystem_of
+
+    def with_free(free: int) -> list[str]:
+        monkeypatch.setattr(mounts, "filesystem_of", lambda path: replace(real(path), bytes_free=free))
+        return in_the_way(at_rest, WAY[RELOAD])
+
+    assert with_free(500_000) == []
+    (text,) = with_free(300_000)
+    assert "bytes for what lies there until the reload is committed" in text
+    assert in_the_way(at_rest, WAY[COLUMNS]) == []
+
+
+# -- what was seen ------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "versions,expected",
+    [
+        ({"said": "v1.2.3", "label": "v1.2.4", "tag": "v1.2.5", "git": "v1.2.6"}, "v1.2.3"),
+        ({"label": "1.2.4", "tag": "v1.2.5", "git": "v1.2.6"}, "v1.2.4"),
+        ({"said": "unknown", "label": "main", "tag": "1.2.5", "git": "v1.2.6"}, "v1.2.5"),
+        ({"tag": "latest", "git": "v1.2.6"}, "v1.2.6"),
+        ({"tag": "latest"}, "None"),
+    ],
+)
+def test_the_version_is_read_from_the_nearest_source_that_has_one(versions: dict[str, str], expected: str) -> None:
+    assert str(seen_in(Path("/c"), versions=versions).version) == expected
+
+
+@pytest.mark.parametrize(
+    "reference,repository,tag",
+    [
+        ("postgres", "postgres", ""),
+        ("postgres:17", "postgres", "17"),
+        ("localhost:5000/a/b", "localhost:5000/a/b", ""),
+        ("localhost:5000/a/b:v1", "localhost:5000/a/b", "v1"),
+        ("ghcr.io/a/b:v1@sha256:0", "ghcr.io/a/b", "v1"),
+        ("b@sha256:0", "b", ""),
+        ("", "", ""),
+    ],
+)
+def test_a_reference_has_a_repository_and_a_tag(reference: str, repository: str, tag: str) -> None:
+    assert (repository_of(reference), tag_of(reference)) == (repository, tag)
+
+
+@pytest.mark.parametrize("given", ["", "docs", "_docs"])
+@pytest.mark.parametrize("there", ["docs/compose.yml", "_docs/docker-compose.yaml"])
+def test_the_compose_file_is_found_from_the_checkout_and_from_either_folder(
+    tmp_path: Path, given: str, there: str
+) -> None:
+    for folder in ("docs", "_docs"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / there).touch()
+    assert find_folder(str(tmp_path / given)) == str((tmp_path / there).parent)
+
+
+def test_a_folder_without_a_compose_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="There is no compose file in"):
+        find_folder(str(tmp_path))
