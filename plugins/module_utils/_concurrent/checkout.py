@@ -16,6 +16,8 @@ from typing import Any
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, StatefulError, shell
 
 LIMIT = 120.0
+USAGE = 129
+"""How git ends where it does not know an option."""
 LOCK_LASTS, LOCK_POLL = 10.0, 0.2
 
 
@@ -25,9 +27,9 @@ class Checkout:
 
     root: str
 
-    def git(self, *words: str, limit: float = LIMIT) -> str:
+    def git(self, *words: str, limit: float = LIMIT, settings: Sequence[str] = ()) -> str:
         """Run git and return what it printed; raises with its own words where it fails."""
-        rc, out, err = run((*self.argv, *words), limit, owner=self.owner)
+        rc, out, err = run((*self.argv, *settings, *words), limit, owner=self.owner)
         if rc != 0:
             said = " ".join((err or out).split())
             raise StatefulError(
@@ -86,12 +88,20 @@ class Checkout:
 
     def conflicts(self, reference: str) -> list[str]:
         """Return the files that a merge of ``reference`` would leave in conflict, without merging."""
-        rc, out, err = run(
-            (*self.argv, "merge-tree", "--write-tree", "--name-only", "HEAD", reference), LIMIT, owner=self.owner
-        )
+        if self.asks("merge-base", "--is-ancestor", reference, "HEAD"):
+            return []
+        argv = (*self.argv, "merge-tree", "--write-tree", "--name-only", "HEAD", reference)
+        rc, out, err = run(argv, LIMIT, owner=self.owner)
         if rc == 0:
             return []
-        if rc != 1:
+        if rc == USAGE:
+            raise InvalidInput(
+                f"The git of this host cannot foresee how {reference} is merged into {self.root}: 2.38 can. Install it,"
+                " or merge by hand, and run this again.",
+                next_command=shell("git", "-C", self.root, "merge", reference),
+            )
+        # With 1 it also ends where it knows no such commit; then it prints none.
+        if rc != 1 or not out:
             raise StatefulError(f"git merge-tree failed in {self.root}: {' '.join(err.split())[-300:]}")
         listed = out.split("\n\n")[0].splitlines()[1:]
         return [name for name in listed if name]
@@ -108,7 +118,7 @@ class Checkout:
             return
         try:
             who = ("-c", "user.name=selfhost.stateful", "-c", "user.email=selfhost.stateful@localhost")
-            self.git(*who, "merge", "--no-edit", "-q", "-m", f"Merge {reference}", reference)
+            self.git("merge", "--no-edit", "-q", "-m", f"Merge {reference}", reference, settings=who)
         except StatefulError:
             if self.asks("rev-parse", "-q", "--verify", "MERGE_HEAD"):
                 self.git("merge", "--abort")

@@ -181,10 +181,11 @@ def _with_images(
 def _own_services(world: World, seen: Seen) -> tuple[str, ...]:
     """Return the services that run an image of Concurrent itself, which its version goes with."""
     found = []
-    for name, containers in seen.project.containers.items():
+    for name, service in seen.project.config.services.items():
+        containers = seen.project.containers.get(name, ())
         image = world.engine.image(containers[0].image_id) if containers else None
         told = image.labels.get(VERSION_LABEL, "") if image else ""
-        named = tag_of(seen.project.config.services[name].image)
+        named = tag_of(service.image)
         if seen.version is not None and seen.version in (version_of(told), version_of(named)):
             found.append(name)
     return tuple(found)

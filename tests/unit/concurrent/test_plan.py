@@ -42,12 +42,13 @@ WITH_CHECKOUT = Site(
     redis="/srv/redis",
     containers=("one", "two"),
     database_image="sha256:1",
+    images={"postgres:17": "sha256:1"},
     root="/srv/c",
     head="abc",
     branch="mine",
 )
 WITHOUT = replace(WITH_CHECKOUT, root="", head="", branch="")
-STAYS = Target("/srv/c/docs", False, (), {}, {}, ())
+STAYS = Target("/srv/c/docs", False, (), {}, {}, (), ())
 MOVES = replace(STAYS, folder="/srv/c/_docs", moves=(("/srv/c/docs/data", "/srv/c/_docs/data"),))
 
 
@@ -64,9 +65,9 @@ def planned(
 
 
 STEPS = {
-    COLUMNS: ["backup", "quiet", "release", "start_api", "up"],
-    QUERY: ["backup", "quiet", "release", "start_api", "migrate", "up"],
-    RELOAD: ["backup", "quiet", "release", "dump", "set_aside", "load", "up"],
+    COLUMNS: ["keep_images", "backup", "quiet", "release", "start_api", "up"],
+    QUERY: ["keep_images", "backup", "quiet", "release", "start_api", "migrate", "up"],
+    RELOAD: ["keep_images", "backup", "quiet", "release", "dump", "set_aside", "load", "up"],
 }
 PROVING = {COLUMNS: "start_api", QUERY: "migrate", RELOAD: "load"}
 

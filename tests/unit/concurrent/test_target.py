@@ -244,7 +244,7 @@ def test_an_override_of_nothing_overrides_nothing(repository: Repository) -> Non
 
 # -- what is in the way of a whole change -------------------------------------
 
-NOTHING = Target("", False, (), {}, {}, ())
+NOTHING = Target("", False, (), {}, {}, (), ())
 WAY = {
     COLUMNS: rung_from({"at": "v0.3.0", "kind": COLUMNS}),
     QUERY: rung_from({"at": "v0.3.0", "kind": QUERY, "migrations": [{"name": "01-a.sql"}]}),

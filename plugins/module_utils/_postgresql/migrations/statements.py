@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 # Runs are taken whole: a group that repeats for each character costs some 200 bytes of memory for every one of them.
 _TOKEN = re.compile(
@@ -62,22 +63,29 @@ class Statement(str):
         return self.lstrip().startswith("\\")
 
 
+@dataclass
+class _Place:
+    """Where a reading of a text is: ``inside`` a statement, or between two of them."""
+
+    inside: bool = False
+
+
 def split(text: str) -> list[Statement]:
     """Return the statements of a file in order; comments alone are none. Meta-commands of psql are told apart."""
     found: list[Statement] = []
     piece: list[str] = []
     words: list[str] = []
-    begun = False
+    place = _Place()
     atomic = parentheses = 0
-    for kind, token in _tokens(text):
-        if kind == "meta" and not begun:
+    for kind, token in _tokens(text, place):
+        if kind == "meta":
             found.append(_statement(token, []))
             piece = []
             continue
         if kind == "end" and not atomic and not parentheses:
-            if begun:
+            if place.inside:
                 found.append(_statement("".join(piece), words))
-            piece, words, begun = [], [], False
+            piece, words, place.inside = [], [], False
             continue
         if kind == "word":
             words.append(token.upper())
@@ -85,9 +93,9 @@ def split(text: str) -> list[Statement]:
         elif token in ("(", ")"):
             # Semicolons end nothing in them: CREATE RULE … DO (…; …).
             parentheses = parentheses + 1 if token == "(" else max(parentheses - 1, 0)
-        begun = begun or kind not in _NOTHING
+        place.inside = place.inside or kind not in _NOTHING
         piece.append(token)
-    if begun:
+    if place.inside:
         found.append(_statement("".join(piece), words))
     return found
 
@@ -109,12 +117,15 @@ def _depth(words: list[str], depth: int) -> int:
     return depth - 1 if depth and words[-1] == "END" else depth
 
 
-def _tokens(text: str) -> Iterator[tuple[str, str]]:
+def _tokens(text: str, place: _Place) -> Iterator[tuple[str, str]]:
+    """Yield what the text consists of; a backslash begins a meta-command only between statements."""
     at = 0
     while at < len(text):
         match = _TOKEN.match(text, at)
         assert match is not None  # the last branch takes any character
         kind, end = match.lastgroup or "", match.end()
+        if kind == "meta" and place.inside:
+            kind, end = "other", at + 1
         if kind == "tag":
             kind = "dollar"
         if kind == "block":
