@@ -96,16 +96,16 @@ def broken(**changes: Any) -> dict[str, Any]:
 
 TRAPS = {
     "a dump that is cut off": (broken(dump=lambda argv: ["env", "CCADMIN_CUT_AFTER=2000", *argv]), "is no JSON"),
-    "a load that loses": (broken(load=lambda argv: ["env", "CCADMIN_LOSE=3", *argv]), "57 entities, and 60 were"),
+    "a load that loses": (broken(load=lambda argv: ["env", "CCADMIN_LOSE=3", *argv]), "57 entities are there, and 60 were dumped"),
     "an unknown mode of the dump": (broken(words=lambda _words: ["everything"]), "is no JSON"),
-    "an unknown mode of the load": (broken(load=lambda argv: [*argv[:-1], "everything"]), "0 entities, and 60"),
-    "the word for one": (broken(load=lambda argv: [*argv[:-1], "entity"]), "0 entities, and 60 were dumped"),
-    "nothing on its input": (broken(load=lambda argv: ["sh", "-c", f"{' '.join(argv)} </dev/null"]), "0 entities"),
+    "an unknown mode of the load": (broken(load=lambda argv: [*argv[:-1], "everything"]), "0 entities are there"),
+    "the word for one": (broken(load=lambda argv: [*argv[:-1], "entity"]), "0 entities are there, and 60 were"),
+    "nothing on its input": (broken(load=lambda argv: ["sh", "-c", f"{' '.join(argv)} </dev/null"]), "0 entities are there"),
     "something else on its input": (
-        broken(load=lambda argv: ["sh", "-c", f"echo nonsense | {' '.join(argv)}"]), "0 entities",
+        broken(load=lambda argv: ["sh", "-c", f"echo nonsense | {' '.join(argv)}"]), "0 entities are there",
     ),
     "a table that is not there": (
-        broken(load=lambda argv: ["sh", "-c", f"{' '.join(argv)} -d postgres"]), "0 entities, and 60 were dumped",
+        broken(load=lambda argv: ["sh", "-c", f"{' '.join(argv)} -d postgres"]), "0 entities are there, and 60 were",
     ),
     "a database that is away": (
         broken(load=lambda argv: [each.replace("db", "nowhere") for each in argv]), "ended with 2",
