@@ -40,7 +40,7 @@ WHOLE = {
 }  # fmt: skip
 FRAGMENTS = (
     *("'a;b'", "'it''s'", r"E'\';'", '"na;""me"', "$$;$$", "$q$;$$;$q$", "(1; (2))", "42", "4.2", "+", "$1", "naïve"),
-    *("-- ;'\n", "/* ; /* ' */ */", "\n", "\\x", "END", "COMMIT", "THEN"),
+    *("-- ;'\n", "/* ; /* ' */ */", "\n", "END", "COMMIT", "THEN"),
 )
 STATEMENTS = st.lists(
     st.lists(st.sampled_from(FRAGMENTS), max_size=5).map(lambda fragments: " ".join(["SELECT", *fragments, "x"])),
@@ -144,9 +144,10 @@ def test_commands_of_psql_are_told_apart_and_end_with_their_line() -> None:
     assert [each.is_meta_command for each in found] == [True, False, True, False]
 
 
-def test_a_backslash_within_a_statement_is_no_command() -> None:
-    (found,) = split("SELECT 1\n\\g")
-    assert not found.is_meta_command
+def test_a_command_of_psql_ends_the_statement_that_it_stands_behind() -> None:
+    found = split("SELECT 1\n\\gexec\nSELECT (2 \\g ; 'x\nSELECT 3;")
+    assert found == ["SELECT 1", "\\gexec", "SELECT (2", "\\g ; 'x", "SELECT 3"]
+    assert [each.is_meta_command for each in found] == [False, True, False, True, False]
 
 
 def test_a_large_text_costs_memory_once() -> None:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 # Runs are taken whole: a group that repeats for each character costs some 200 bytes of memory for every one of them.
 _TOKEN = re.compile(
@@ -25,13 +24,14 @@ _TOKEN = re.compile(
   | (?P<text>'[^']*(?:''[^']*)*(?:'|\Z))
   | (?P<name>"[^"]*(?:""[^"]*)*(?:"|\Z))
   | (?P<dollar>(?<![\w$])\$(?P<tag>(?:[^\W\d]\w*)?)\$)
-  | (?P<meta>^[ \t]*\\[^\n]*)
-  | (?P<blank>\s*\n|[^\S\n]+)
+  # Outside of quotes no SQL has a backslash; to psql it begins a command, also behind a statement: SELECT … \gexec.
+  | (?P<meta>\\[^\n]*)
+  | (?P<blank>\s+)
   | (?P<word>[^\W\d][\w$]*)
   | (?P<end>;)
   | (?P<other>[\d.,=<>]+|.)
     """,
-    re.VERBOSE | re.DOTALL | re.MULTILINE,
+    re.VERBOSE | re.DOTALL,
 )
 _NOTHING = ("line", "block", "blank")
 TRANSACTION_CONTROL = (
@@ -60,14 +60,7 @@ class Statement(str):
 
     @property
     def is_meta_command(self) -> bool:
-        return self.lstrip().startswith("\\")
-
-
-@dataclass
-class _Place:
-    """Where a reading of a text is: ``inside`` a statement, or between two of them."""
-
-    inside: bool = False
+        return self.startswith("\\")
 
 
 def split(text: str) -> list[Statement]:
@@ -75,17 +68,15 @@ def split(text: str) -> list[Statement]:
     found: list[Statement] = []
     piece: list[str] = []
     words: list[str] = []
-    place = _Place()
+    begun = False
     atomic = parentheses = 0
-    for kind, token in _tokens(text, place):
-        if kind == "meta":
-            found.append(_statement(token, []))
-            piece = []
-            continue
-        if kind == "end" and not atomic and not parentheses:
-            if place.inside:
+    for kind, token in _tokens(text):
+        if kind == "meta" or (kind == "end" and not atomic and not parentheses):
+            if begun:
                 found.append(_statement("".join(piece), words))
-            piece, words, place.inside = [], [], False
+            if kind == "meta":
+                found.append(_statement(token, []))
+            piece, words, begun, atomic, parentheses = [], [], False, 0, 0
             continue
         if kind == "word":
             words.append(token.upper())
@@ -93,9 +84,9 @@ def split(text: str) -> list[Statement]:
         elif token in ("(", ")"):
             # Semicolons end nothing in them: CREATE RULE … DO (…; …).
             parentheses = parentheses + 1 if token == "(" else max(parentheses - 1, 0)
-        place.inside = place.inside or kind not in _NOTHING
+        begun = begun or kind not in _NOTHING
         piece.append(token)
-    if place.inside:
+    if begun:
         found.append(_statement("".join(piece), words))
     return found
 
@@ -117,15 +108,12 @@ def _depth(words: list[str], depth: int) -> int:
     return depth - 1 if depth and words[-1] == "END" else depth
 
 
-def _tokens(text: str, place: _Place) -> Iterator[tuple[str, str]]:
-    """Yield what the text consists of; a backslash begins a meta-command only between statements."""
+def _tokens(text: str) -> Iterator[tuple[str, str]]:
     at = 0
     while at < len(text):
         match = _TOKEN.match(text, at)
         assert match is not None  # the last branch takes any character
         kind, end = match.lastgroup or "", match.end()
-        if kind == "meta" and place.inside:
-            kind, end = "other", at + 1
         if kind == "tag":
             kind = "dollar"
         if kind == "block":
