@@ -58,6 +58,7 @@ def test_rename_killed_at_every_step(tmp_path: Path) -> None:
         assert lab.run().ok()["changed"] is False
 
 
+@pytest.mark.faults
 def test_replica_and_copy_killed_at_their_steps(tmp_path: Path) -> None:
     steps = [f"prepare {DB}", "prepare redis:/data", f"move {DB}", "move redis:/data",
              f"remove the standby of {DB}", f"retain the original of {DB}",
