@@ -63,7 +63,7 @@ def test_counts_that_only_agree_in_sum_are_one() -> None:
     with pytest.raises(StatefulError) as caught:
         check(KIND, {"entities": 2, "messages": 3}, {"entities": 3, "messages": 2}, LOADED)
     assert caught.value.msg == (
-        "entities: 2 entities, and 3 were dumped; 3 messages, and 2 were dumped (in sum 5 and 5)."
+        "entities: 2 entities are there, and 3 were dumped; 3 messages are there, and 2 were dumped (in sum 5 and 5)."
     )
 
 

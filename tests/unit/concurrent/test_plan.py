@@ -77,9 +77,8 @@ def test_every_kind_has_its_steps_and_the_last_before_all_is_started_proves(kind
     steps, _aside = planned(RUNGS[kind])
     assert list(steps) == STEPS[kind]
     assert [name for name, step in steps.items() if step.proves] == [PROVING[kind]] == STEPS[kind][-2:-1]
-    assert steps["backup"].phase == PREPARE
+    assert steps["keep_images"].phase == steps["backup"].phase == PREPARE
     assert steps["up"].phase == FINISH
-    assert steps["up"].args["returns"] == (kind == RELOAD)
     assert steps["up"].args["version"] == "v1.3.0"
 
 
@@ -92,7 +91,7 @@ def test_without_a_checkout_nothing_is_checked_out(kind: str) -> None:
 @pytest.mark.parametrize("kind", RUNGS)
 def test_without_a_backup_none_is_taken(kind: str) -> None:
     steps, _aside = planned(RUNGS[kind], backup="none")
-    assert list(steps) == STEPS[kind][1:]
+    assert list(steps) == [name for name in STEPS[kind] if name != "backup"]
 
 
 def test_the_backup_is_of_the_kind_and_at_the_place_that_were_asked_for() -> None:
@@ -112,10 +111,17 @@ def test_the_containers_of_before_are_those_that_have_to_be_gone() -> None:
     assert steps["quiet"].args["containers"] == ["one", "two"]
 
 
+def test_the_images_of_before_are_kept_first_and_get_their_names_back() -> None:
+    steps, _aside = planned(RUNGS[COLUMNS])
+    images = {"postgres:17": "sha256:1"}
+    assert next(iter(steps)) == "keep_images"
+    assert steps["keep_images"].args["images"] == steps["quiet"].args["images"] == images
+
+
 @pytest.mark.parametrize("kind", RUNGS)
 def test_what_git_does_not_know_moves_once_all_is_quiet_and_before_anything_starts(kind: str) -> None:
     steps, _aside = planned(RUNGS[kind], target=MOVES)
-    assert list(steps) == [*STEPS[kind][:3], "follow", *STEPS[kind][3:]]
+    assert list(steps) == [*STEPS[kind][:4], "follow", *STEPS[kind][4:]]
     assert [tuple(move) for move in steps["follow"].args["moves"]] == list(MOVES.moves)
 
 
@@ -127,7 +133,7 @@ def test_paths_are_the_old_ones_before_a_move_and_the_new_ones_after_it(kind: st
         return [steps[name].args[each] for each in ("folder", "data") if each in steps[name].args]
 
     names = list(steps)
-    for name in names[: names.index("release")]:
+    for name in names[names.index("backup") : names.index("release")]:
         assert places(name) == ["/srv/c/docs", "/srv/c/docs/data/db"]
     for name in names[names.index("follow") + 1 :]:
         assert places(name) == ["/srv/c/_docs", "/srv/c/_docs/data/db"]
@@ -153,7 +159,7 @@ def test_the_old_data_lies_beside_its_place() -> None:
 
 def test_images_are_named_in_the_folder_where_the_files_are_by_then() -> None:
     steps, _aside = planned(RUNGS[COLUMNS], target=replace(MOVES, images={"api": "a:1.3.0", "web": "w:1.3.0"}))
-    assert list(steps) == ["backup", "quiet", "release", "follow", "files", "start_api", "up"]
+    assert list(steps) == ["keep_images", "backup", "quiet", "release", "follow", "files", "start_api", "up"]
     assert steps["files"].args["folder"] == "/srv/c/_docs"
     assert steps["files"].args["images"] == {"api": "a:1.3.0", "web": "w:1.3.0"}
     assert steps["files"].args["rewrite"] == "override"
@@ -161,7 +167,7 @@ def test_images_are_named_in_the_folder_where_the_files_are_by_then() -> None:
 
 def test_the_image_of_the_database_is_given_its_name_before_anything_stops() -> None:
     steps, _aside = planned(RUNGS[COLUMNS], target=replace(STAYS, images={"db": "postgres:17"}))
-    assert list(steps)[:3] == ["backup", "name_image", "quiet"]
+    assert list(steps)[:4] == ["keep_images", "backup", "name_image", "quiet"]
     assert steps["name_image"].args == {"image_id": "sha256:1", "reference": "postgres:17"}
     assert steps["name_image"].phase == PREPARE
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +27,14 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.mode
     version_of,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.survey import (
+    VERSION_LABEL,
     Seen,
     find_folder,
     repository_of,
     tag_of,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.target import blockers_of, target_of
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Image
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import Blocker, InvalidInput
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import mounts
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World
@@ -44,16 +46,20 @@ IMAGES = {"api": f"host:{OLD}", "db": "postgres:17", "redis": "redis:8"}
 
 @dataclass
 class Images:
-    """An engine that has every image but some."""
+    """An engine that has every image but some; ``told`` is the version that a label names, by reference or id."""
 
     without: tuple[str, ...] = ()
+    told: Mapping[str, str] = field(default_factory=dict)
 
-    def image(self, reference: str) -> object | None:
-        return None if reference in self.without else self
+    def image(self, reference: str) -> Image | None:
+        if reference in self.without:
+            return None
+        labels = {VERSION_LABEL: self.told[reference]} if reference in self.told else {}
+        return Image(f"sha256:{reference}", (), (), {}, (), "", "", "", labels)
 
 
-def a_world(*without: str) -> World:
-    return World(Images(without), None, "concurrent", {})  # type: ignore[arg-type]
+def a_world(*without: str, told: Mapping[str, str] | None = None) -> World:
+    return World(Images(without, told or {}), None, "concurrent", {})  # type: ignore[arg-type]
 
 
 def seen_in(folder: Path, images: Mapping[str, str] | None = None, **changes: Any) -> Seen:
@@ -84,10 +90,10 @@ def seen_at(repository: Repository, folder: str = "docs", **changes: Any) -> See
     return seen_in(repository.root / folder, checkout=checkout, head=checkout.head, branch=checkout.branch, **changes)
 
 
-def target(seen: Seen, version: str, *without: str) -> Target:
+def target(seen: Seen, version: str, *without: str, told: Mapping[str, str] | None = None) -> Target:
     wanted = version_of(version)
     assert wanted is not None
-    return target_of(a_world(*without), seen, wanted)
+    return target_of(a_world(*without, told=told), seen, wanted)
 
 
 def texts(blockers: tuple[Blocker, ...]) -> str:
@@ -196,8 +202,8 @@ def test_a_conflict_with_ones_own_branch_is_in_the_way(repository: Repository) -
 def test_own_commits_on_no_branch_are_not_left_behind(repository: Repository) -> None:
     repository.git("checkout", "-q", "--detach", "mine")
     (blocker,) = target(seen_at(repository), NEXT).blockers
-    assert "is on no branch and has commits of its own" in blocker.text
-    assert blocker.command == f"git -C {repository.root} switch -c own"
+    assert "has commits of yours that are on no branch" in blocker.text
+    assert blocker.command == f"git -C {repository.root} switch -c ours"
 
 
 def test_a_release_without_a_compose_file_is_told(repository: Repository) -> None:
