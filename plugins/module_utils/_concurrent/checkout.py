@@ -76,11 +76,16 @@ class Checkout:
 
     def changed_here(self) -> list[str]:
         """Return tracked files that were changed and not committed."""
-        return [name for name in self.git("diff", "--name-only", "HEAD", "-z").split("\0") if name]
+        return self._names("HEAD")
 
     def differs(self, reference: str) -> list[str]:
         """Return the files in which a commit differs from what is checked out."""
-        return [name for name in self.git("diff", "--name-only", "HEAD", reference, "-z").split("\0") if name]
+        return self._names("HEAD", reference)
+
+    def _names(self, *commits: str) -> list[str]:
+        # Of a file that was renamed git would name the new place alone, and the old one is what is here.
+        listed = self.git("diff", "--name-only", "--no-renames", "-z", *commits)
+        return [name for name in listed.split("\0") if name]
 
     def has_own_commits(self) -> bool:
         """Tell whether there are commits here, on a branch or on none, that neither a release nor a remote has."""
@@ -128,7 +133,7 @@ class Checkout:
         """Make the tree that of ``head`` again where a checkout of ``release`` was broken off half-way.
 
         Of the files in which the two differ none had changes of the admin's: that was seen before it began. All others
-        are left alone.
+        are left alone, and what was written since, as far as it can be told from what git left.
         """
         lock = os.path.join(self.git("rev-parse", "--absolute-git-dir"), "index.lock")
         ends = time.monotonic() + LOCK_LASTS
@@ -139,17 +144,29 @@ class Checkout:
         broken = os.path.exists(lock)
         if broken:
             os.unlink(lock)
-        differing = [name for name in self.git("diff", "--name-only", head, release, "-z").split("\0") if name]
-        for name in differing:
+        for name in self._names(head, release):
             path = os.path.join(self.root, name)
             if self.asks("cat-file", "-e", f"{head}:{name}"):
-                if broken or self.git("status", "--porcelain", "--", name):
+                if broken or self._is_of(release, name):
                     self.git("checkout", "-q", "--force", head, "--", name)
-            elif os.path.isfile(path) and self.git("hash-object", "--", path) == self.git(
-                "rev-parse", f"{release}:{name}"
-            ):
+            elif os.path.isfile(path) and self._has(release, name):
                 self.asks("rm", "-q", "--cached", "--ignore-unmatch", "--", name)
                 os.unlink(path)
+
+    def _is_of(self, release: str, name: str) -> bool:
+        """Tell whether a checkout or a merge of ``release`` made a file what it is, or removed it."""
+        if not self.git("status", "--porcelain", "--", name):
+            return False
+        gone = not os.path.lexists(os.path.join(self.root, name))
+        # What is in the index and as it is there: of a merge that was not noted any more.
+        return gone or self.asks("diff", "--quiet", "--", name) or self._has(release, name)
+
+    def _has(self, release: str, name: str) -> bool:
+        """Tell whether a file that is here is that of ``release``."""
+        if not self.asks("cat-file", "-e", f"{release}:{name}"):
+            return False
+        here = self.git("hash-object", "--", os.path.join(self.root, name))
+        return here == self.git("rev-parse", f"{release}:{name}")
 
     def back_to(self, head: str, branch: str) -> None:
         """Return to what was checked out; changes that are not committed are kept, or stop it."""

@@ -115,6 +115,7 @@ def test_names_may_hold_anything(repository: Repository, there: Checkout) -> Non
 def test_a_release_differs_in_its_files(there: Checkout) -> None:
     assert there.differs(OLD) == []
     assert there.differs(NEXT) == ["README.md", "docs/compose.yml"]
+    assert set(there.differs(MOVED)) == {*RELEASES[OLD], *RELEASES[MOVED]}, "a renamed one has two names"
     assert there.file_at(NEXT, "docs/compose.yml") == RELEASES[NEXT]["docs/compose.yml"].rstrip("\n")
     assert there.file_at(MOVED, "docs/compose.yml") is None
 
@@ -253,6 +254,87 @@ def test_the_way_back_overwrites_nothing(repository: Repository, there: Checkout
         there.back_to(own, "mine")
     assert repository.state == before
     assert repository.read("README.md") == "written since\n"
+
+
+# -- a checkout that was broken off -------------------------------------------
+
+
+def break_off(repository: Repository, release: str, *names: str, lock: bool = False) -> None:
+    """Leave what a checkout leaves that is killed: some files are of the release, HEAD is where it was."""
+    for name in names:
+        content = RELEASES[release].get(name)
+        if content is None:
+            (repository.root / name).unlink()
+        else:
+            repository.write(name, content)
+    if lock:
+        repository.write(".git/index.lock", "")
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkout, "LOCK_LASTS", 0.0)
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("lock", [True, False])
+@pytest.mark.parametrize(
+    "names", [(), ("docs/compose.yml", "docs/config.yaml"), ("docs/compose.yml", "_docs/compose.yml", "README.md")]
+)
+def test_a_checkout_that_was_broken_off_is_mended(
+    repository: Repository, there: Checkout, names: tuple[str, ...], lock: bool
+) -> None:
+    repository.write("docs/data", "rows")
+    before = repository.state
+    break_off(repository, MOVED, *names, lock=lock)
+    there.mend(there.head, MOVED)
+    assert repository.state == before
+    assert not (repository.root / ".git/index.lock").exists()
+
+
+def test_what_was_in_the_index_already_is_mended(repository: Repository, there: Checkout) -> None:
+    before = repository.state
+    repository.git("read-tree", "-m", "-u", OLD, MOVED)
+    there.mend(there.head, MOVED)
+    assert repository.state == before
+
+
+def test_what_a_merge_left_in_the_index_is_mended(repository: Repository, there: Checkout, own: str) -> None:
+    before = repository.state
+    repository.git("merge", "-q", "--no-commit", NEXT)
+    (repository.root / ".git/MERGE_HEAD").unlink()
+    there.mend(own, NEXT)
+    assert repository.state == before
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("lock", [True, False])
+def test_mending_leaves_alone_what_the_release_does_not_touch(
+    repository: Repository, there: Checkout, lock: bool
+) -> None:
+    repository.write("docs/config.yaml", "a: mine\n")
+    repository.write("_docs/own.yml", "mine")
+    before = repository.state
+    break_off(repository, NEXT, "docs/compose.yml", lock=lock)
+    there.mend(there.head, NEXT)
+    assert repository.state == before
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/config.yaml", "_docs/compose.yml"])
+def test_mending_overwrites_nothing_that_was_written_since(repository: Repository, there: Checkout, name: str) -> None:
+    repository.write(name, "written since\n")
+    before = repository.state
+    there.mend(there.head, MOVED)
+    assert repository.state == before
+
+
+def test_a_checkout_that_has_ended_is_not_mended(repository: Repository, there: Checkout) -> None:
+    head = there.head
+    there.to_release(NEXT, merge=False)
+    repository.write("README.md", "old\n")
+    before = repository.state
+    there.mend(head, NEXT)
+    assert repository.state == before
 
 
 def test_what_does_not_end_is_told() -> None:

@@ -181,6 +181,12 @@ def test_a_change_that_the_release_would_overwrite_is_in_the_way(repository: Rep
     assert "was changed here and is not committed" in blocker.text
 
 
+def test_a_change_in_a_file_that_the_release_has_elsewhere_is_in_the_way(repository: Repository) -> None:
+    repository.write("docs/config.yaml", "a: mine\n")
+    (blocker,) = target(seen_at(repository), MOVED).blockers
+    assert blocker.text.startswith("docs/config.yaml in ")
+
+
 def test_a_branch_of_ones_own_is_merged(repository: Repository) -> None:
     repository.git("checkout", "-q", "mine")
     found = target(seen_at(repository), NEXT)
