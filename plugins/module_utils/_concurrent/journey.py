@@ -19,7 +19,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.surv
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.target import blockers_of, target_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Evidence, Handlers
-from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import OPEN_STATES, Goal, Plan, Step
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Goal, Plan, Step
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import Operation, OperationStore
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.journey import compose_facts
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.run import (
@@ -179,7 +179,7 @@ def open_in(folder: str, operations: OperationStore) -> Operation | None:
     """Return the operation that is unfinished on the host whose compose file is in ``folder``."""
     for operation in operations.all():
         mine = operation.plan.goal.module == MODULE and operation.plan.facts.get("place") == _place(folder)
-        if mine and operation.history().state in OPEN_STATES:
+        if mine and operation.is_open:
             return operation
     return None
 

@@ -73,6 +73,11 @@ class Operation:
     def history(self) -> History:
         return self.journal.history(frozenset(step.name for step in self.plan.steps if step.proves))
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it is to be gone on with: it has not ended, or a roll back of it was broken off."""
+        return _is_open(self.history())
+
 
 class OperationStore:
     """Finds, opens and locks the operations below one directory."""
@@ -112,7 +117,7 @@ class OperationStore:
 
     def open_for(self, project: str) -> Operation | None:
         """Return the project's one open operation, if there is one; one whose roll back was broken off is open too."""
-        return next((o for o in self.of_project(project) if _is_open(o.history())), None)
+        return next((o for o in self.of_project(project) if o.is_open), None)
 
     def newest_done(self, project: str) -> Operation | None:
         """Return the operation on top of the project's stack: the only one that can be rolled back."""

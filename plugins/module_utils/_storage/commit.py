@@ -73,6 +73,11 @@ def plan_commit(
             f"The operation {operation.id} is {history.state}: only one that has ended can be committed.",
             next_command=to_end(operation),
         )
+    if open_one is not None:
+        raise InvalidInput(
+            f"The roll back of {operation.id} was broken off: what it retains is needed to go on with it.",
+            next_command=to_end(operation),
+        )
     age = (time.time() - history.changed_at) / DAY
     if age < min_age_days:
         raise InvalidInput(

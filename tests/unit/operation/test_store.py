@@ -131,6 +131,28 @@ def test_one_is_open_until_it_ends(store: OperationStore) -> None:
     assert found.id == other.id
 
 
+def test_one_whose_roll_back_was_broken_off_is_open(store: OperationStore) -> None:
+    operation = store.begin(a_plan())
+    operation.journal.state(DONE)
+    operation.journal.undoing("asked for")
+    found = store.open_for("project")
+    assert found is not None
+    assert (found.id, found.is_open, found.history().state) == (operation.id, True, DONE)
+    operation.journal.state(ROLLED_BACK)
+    assert store.open_for("project") is None
+
+
+def test_one_whose_roll_back_was_refused_is_as_done_as_before(store: OperationStore) -> None:
+    operation = store.begin(a_plan())
+    operation.journal.state(DONE)
+    operation.journal.undoing("asked for")
+    operation.journal.undo_refused("something was written since")
+    assert store.open_for("project") is None
+    found = store.newest_done("project")
+    assert found is not None
+    assert found.id == operation.id
+
+
 def test_the_newest_that_is_done_is_on_top(store: OperationStore) -> None:
     first, second = store.begin(a_plan()), store.begin(a_plan())
     back = store.begin(a_plan(goal=Goal("operation", "project", {}), reverts=first.id))

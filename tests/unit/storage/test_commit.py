@@ -133,6 +133,15 @@ def test_what_is_open_or_young_is_not_committed(moved: tuple[Lab, Operation]) ->
         plan_commit(other, other, min_age_days=0, with_backups=False)
 
 
+def test_what_is_half_rolled_back_is_not_committed(moved: tuple[Lab, Operation]) -> None:
+    lab, operation = moved
+    operation.journal.undoing("asked for")
+    open_one = lab.operations.open_for("app")
+    assert open_one is not None
+    with pytest.raises(InvalidInput, match=f"The roll back of {operation.id} was broken off"):
+        plan_commit(operation, open_one, min_age_days=0, with_backups=False)
+
+
 def test_killed_half_way_it_goes_on(moved: tuple[Lab, Operation]) -> None:
     lab, operation = moved
     kept, number = original(operation), 1
