@@ -111,6 +111,10 @@ class Checkout:
         listed = out.split("\n\n")[0].splitlines()[1:]
         return [name for name in listed if name]
 
+    def merged(self, reference: str) -> str:
+        """Return the tree that a merge of ``reference`` without conflicts would make, without merging."""
+        return self.git("merge-tree", "--write-tree", "HEAD", reference).splitlines()[0]
+
     def file_at(self, reference: str, path: str) -> str | None:
         """Return the text of a file as a commit has it; None where it has none."""
         name = f"{reference}:{path}"

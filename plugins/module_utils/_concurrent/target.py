@@ -54,6 +54,7 @@ def target_of(world: World, seen: Seen, version: Version) -> Target:
         return Target(seen.folder, False, (), {}, {}, (), tuple(blockers))
     own = checkout.has_own_commits()
     merge = own and bool(seen.branch)
+    source = release
     changed = set(checkout.changed_here()).intersection(checkout.differs(release))
     if changed:
         blockers.append(
@@ -74,7 +75,9 @@ def target_of(world: World, seen: Seen, version: Version) -> Target:
         )
     elif merge:
         conflicts = checkout.conflicts(release)
-        if conflicts:
+        if not conflicts:
+            source = checkout.merged(release)
+        else:
             blockers.append(
                 Blocker(
                     f"Your branch {seen.branch} and {release} are in conflict in {', '.join(conflicts)}: merge it by"
@@ -83,23 +86,24 @@ def target_of(world: World, seen: Seen, version: Version) -> Target:
                 )
             )
     here = os.path.relpath(seen.folder, os.path.realpath(checkout.root))
-    folder, text = _file_in(seen, release, here)
+    folder, text = _file_in(seen, source, here)
     if text is None:
         blockers.append(Blocker(f"{release} has no compose file in {here} or {' or '.join(FOLDERS)}."))
         return Target(seen.folder, merge, (), {}, {}, (), tuple(blockers))
     goal = os.path.normpath(os.path.join(checkout.root, folder))
     moves = tuple(_moves(seen, here, folder)) if goal != seen.folder else ()
     services = services_of(text)
+    blockers += _in_the_way(seen, source, dict(moves))
     blockers += _elsewhere(seen, goal, services, dict(moves))
     images = {name: str(body.get("image", "")) for name, body in services.items()}
     return _with_images(world, seen, version, goal, merge, moves, images, blockers)
 
 
-def _file_in(seen: Seen, release: str, here: str) -> tuple[str, str | None]:
+def _file_in(seen: Seen, source: str, here: str) -> tuple[str, str | None]:
     assert seen.checkout is not None
     for folder in dict.fromkeys((here, *FOLDERS)):
         for name in FILES:
-            text = seen.checkout.file_at(release, os.path.normpath(os.path.join(folder, name)))
+            text = seen.checkout.file_at(source, os.path.normpath(os.path.join(folder, name)))
             if text is not None:
                 return folder, text
     return here, None
@@ -115,20 +119,31 @@ def _moves(seen: Seen, here: str, there: str) -> list[tuple[str, str]]:
     return [(os.path.join(root, old), os.path.join(root, there, os.path.basename(old))) for old in top]
 
 
+def _in_the_way(seen: Seen, source: str, moved: Mapping[str, str]) -> list[Blocker]:
+    """Find what cannot go where the compose file goes: something is there, or is once the release is checked out."""
+    assert seen.checkout is not None
+    found = []
+    for old, new in moved.items():
+        inside = os.path.relpath(new, seen.checkout.root)
+        if os.path.lexists(new) or seen.checkout.asks("cat-file", "-e", f"{source}:{inside}"):
+            text = f"{new} is in the way of {old}, which goes where the compose file goes."
+            found.append(Blocker(text, shell("ls", "-la", old, new)))
+    return found
+
+
 def _elsewhere(
     seen: Seen, folder: str, services: Mapping[str, Mapping[str, Any]], moved: Mapping[str, str]
 ) -> list[Blocker]:
     """Find where the release has its stores in other directories than the data is in: they would start empty."""
-    found = [
-        Blocker(f"{new} is in the way of {old}, which goes where the compose file goes.", shell("ls", "-la", new))
-        for old, new in moved.items()
-        if os.path.lexists(new)
-    ]
+    found: list[Blocker] = []
+    # The override file goes along, or stays beside the compose file: what it mounts is mounted then too.
+    overrides = _overrides(seen.folder)
     for service, data in ((hosts.DB, seen.data), (hosts.REDIS, seen.redis)):
         if not data:
             continue
         goal = after_moves(data, moved)
-        sources = [_source_of(volume, folder) for volume in services.get(service, {}).get("volumes") or ()]
+        volumes = [volume for each in (services, overrides) for volume in each.get(service, {}).get("volumes") or ()]
+        sources = [_source_of(volume, folder) for volume in volumes]
         # Interpolated, or none: then an override file may say it, and compose is asked when it is started.
         known = [source for source in sources if source and "$" not in source]
         if known and not any(goal == source or goal.startswith(source + os.sep) for source in known):
@@ -144,7 +159,11 @@ def _elsewhere(
 
 def _source_of(volume: Any, folder: str) -> str:
     """Return the directory of the host that an entry of ``volumes`` mounts; empty where it is none."""
-    source = str(volume.get("source", "")) if isinstance(volume, dict) else str(volume).partition(":")[0]
+    if isinstance(volume, dict):
+        source = str(volume.get("source", ""))
+    else:
+        source, colon, _target = str(volume).partition(":")
+        source = source if colon else ""  # a volume without a name
     return os.path.normpath(os.path.join(folder, source)) if source.startswith((".", "/")) else ""
 
 
@@ -228,7 +247,7 @@ def images_to_have(target: Target, version: Version) -> list[dict[str, str]]:
     for name, reference in target.effective.items():
         if name in hosts.STORES or not reference:
             continue
-        floats = name in target.own and tag_of(reference) in LATEST
+        floats = name in target.own and tag_of(reference) in LATEST and "@" not in reference
         found[reference] = f"{repository_of(reference)}:{version}" if floats else reference
     return [{"pull": pull, "tag": tag} for tag, pull in sorted(found.items())]
 
@@ -242,13 +261,17 @@ def services_of(text: str) -> dict[str, dict[str, Any]]:
 
 
 def _overridden(folder: str) -> dict[str, str]:
-    """Return the images that the override file beside the compose file names: it stays, whatever is checked out."""
+    """Return the images that the override file beside the compose file names."""
+    return {key: str(body["image"]) for key, body in _overrides(folder).items() if body.get("image")}
+
+
+def _overrides(folder: str) -> dict[str, dict[str, Any]]:
+    """Return the services of the override file beside the compose file: it stays, whatever is checked out."""
     for name in OVERRIDES:
         path = os.path.join(folder, name)
         if os.path.isfile(path):
             with open(path, encoding="utf-8") as file:
-                services = services_of(file.read())
-            return {key: str(body["image"]) for key, body in services.items() if body.get("image")}
+                return services_of(file.read())
     return {}
 
 

@@ -33,7 +33,11 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.surv
     repository_of,
     tag_of,
 )
-from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.target import blockers_of, target_of
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.target import (
+    blockers_of,
+    images_to_have,
+    target_of,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Image
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import Blocker, InvalidInput
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import mounts
@@ -136,6 +140,9 @@ def test_images_of_the_version_that_runs_become_those_of_the_next(
         ("localhost:5000/postgres", "localhost:5000/postgres", 15, "localhost:5000/postgres:15"),
         ("postgres:18", "postgres:17.2-alpine", 17, "postgres:17.2-alpine"),
         ("postgres:170", "postgres:17", 17, "postgres:17"),
+        ("postgres:alpine", "postgres:alpine", 17, "postgres:17-alpine"),
+        ("postgres:18-alpine", "postgres:17-alpine", 17, "postgres:17-alpine"),
+        ("postgres", "postgres@sha256:0", 17, "postgres:17"),
     ],
 )
 def test_the_database_keeps_the_major_of_its_data(
@@ -152,6 +159,36 @@ def test_an_image_that_the_engine_lacks_is_in_the_way_but_that_of_the_database(t
     (blocker,) = target(seen, "v0.3.0", "host:v0.3.0", "postgres:17").blockers
     assert "host:v0.3.0 of api is not on this engine" in blocker.text
     assert blocker.command == "docker pull host:v0.3.0"
+
+
+@pytest.mark.parametrize("reference", ["host:latest", "host", "host:stable"])
+def test_a_tag_that_means_another_version_is_in_the_way(tmp_path: Path, reference: str) -> None:
+    seen = seen_in(tmp_path, {**IMAGES, "api": reference})
+    running = a_container(image_ref=reference)
+    seen = replace(seen, project=replace(seen.project, containers={"api": (running,)}))
+    told = {running.image_id: OLD, reference: OLD}
+    (blocker,) = target(seen, NEXT, told=told).blockers
+    assert blocker == Blocker(
+        f"The image {reference} of api is {OLD}, and {NEXT} is wanted: pull that one, and let {reference} mean it.",
+        f"docker pull host:{NEXT}",
+    )
+    found = target(seen, NEXT, told={**told, reference: NEXT})
+    assert (found.own, found.images, found.blockers) == (("api",), {}, ())
+
+
+def test_the_images_to_have_are_those_of_the_version_and_no_store(tmp_path: Path) -> None:
+    wanted = version_of(NEXT)
+    assert wanted is not None
+    images = {"api": "host", "gateway": "gate:latest", "web": f"web:{NEXT}", "own": "own", "pin": "pin@sha256:0"}
+    effective = {"db": "postgres:17", "redis": "redis:8", "built": "", **images}
+    found = replace(NOTHING, effective=effective, own=("api", "gateway", "web", "pin"))
+    assert {each["tag"]: each["pull"] for each in images_to_have(found, wanted)} == {
+        "host": f"host:{NEXT}",
+        "gate:latest": f"gate:{NEXT}",
+        f"web:{NEXT}": f"web:{NEXT}",
+        "own": "own",
+        "pin@sha256:0": "pin@sha256:0",
+    }
 
 
 # -- with one -----------------------------------------------------------------
@@ -191,6 +228,7 @@ def test_a_branch_of_ones_own_is_merged(repository: Repository) -> None:
     repository.git("checkout", "-q", "mine")
     found = target(seen_at(repository), NEXT)
     assert (found.merge, found.blockers) == (True, ())
+    assert (found.effective["api"], found.effective["own"]) == (f"host:{NEXT}", "own"), "as they are once merged"
 
 
 def test_a_branch_that_only_follows_is_left_for_the_release(repository: Repository) -> None:
@@ -232,6 +270,78 @@ def test_what_git_does_not_know_goes_where_the_compose_file_goes(repository: Rep
     assert found.folder == str(new)
     assert found.moves == tuple((str(old / name), str(new / name)) for name in names)
     assert found.blockers == ()
+
+
+@pytest.mark.parametrize("name", ["_docs/data/x", "_docs/data"])
+def test_what_is_where_something_goes_is_in_the_way(repository: Repository, name: str) -> None:
+    repository.write("docs/data/db/PG_VERSION", "")
+    repository.write(name, "")
+    (blocker,) = target(seen_at(repository), MOVED).blockers
+    assert blocker.text.startswith(f"{repository.root}/_docs/data is in the way of {repository.root}/docs/data,")
+
+
+def test_what_the_release_brings_where_something_goes_is_in_the_way(repository: Repository) -> None:
+    release(repository, "_docs/compose.yml", "services: {}\n", "_docs/etc/example", "docs/compose.yml")
+    repository.write("docs/etc/own", "")
+    (blocker,) = target(seen_at(repository), "v0.9.9").blockers
+    assert blocker.text.startswith(f"{repository.root}/_docs/etc is in the way of {repository.root}/docs/etc,")
+
+
+# -- where the stores are -----------------------------------------------------
+
+MOUNTING = "services:\n  api:\n    image: host:v0.9.9\n  db:\n    image: postgres:17\n    volumes: [{}]\n"
+
+
+def release(repository: Repository, name: str, content: str, added: str = "", removed: str = "") -> None:
+    """Add a release v0.9.9 that has a file, and go back to where the checkout was."""
+    if removed:
+        repository.git("rm", "-q", removed)
+    if added:
+        repository.commit(added, "")
+    repository.commit(name, content)
+    repository.git("tag", "v0.9.9")
+    repository.git("checkout", "-q", "--detach", OLD)
+
+
+def mounted(repository: Repository, volume: str, data: str = "docs/data/db", folder: str = "docs") -> str:
+    removed = "" if folder == "docs" else "docs/compose.yml"
+    release(repository, f"{folder}/compose.yml", MOUNTING.format(volume), removed=removed)
+    repository.write(f"{data}/PG_VERSION", "")
+    return texts(target(seen_at(repository, data=str(repository.root / data)), "v0.9.9").blockers)
+
+
+@pytest.mark.parametrize(
+    "volume",
+    [
+        '"./data/db:/var/lib/postgresql/data"',
+        '"./data:/var/lib/postgresql:rw"',
+        '{"type": "bind", "source": "./data/db", "target": "/var/lib/postgresql/data"}',
+        '"../other:/docker-entrypoint-initdb.d", "./data/db/:/var/lib/postgresql/data"',
+        '"${DATA}:/var/lib/postgresql/data"',
+        '"./${DATA}:/var/lib/postgresql/data"',
+        '"named:/var/lib/postgresql/data"',
+        '"/var/lib/postgresql/data"',
+        "",
+    ],
+)
+@pytest.mark.parametrize("folder", ["docs", "_docs"])
+def test_a_store_that_stays_where_its_data_is_or_goes_with_it_is_none(
+    repository: Repository, volume: str, folder: str
+) -> None:
+    assert mounted(repository, volume, folder=folder) == ""
+
+
+@pytest.mark.parametrize("folder", ["docs", "_docs"])
+def test_a_store_that_would_start_empty_is_in_the_way(repository: Repository, folder: str) -> None:
+    found = mounted(repository, '"./data/database:/var/lib/postgresql/data"', folder=folder)
+    goal = repository.root / folder / "data"
+    assert found.startswith(f"The release mounts {goal}/database into db, and the data is in {goal}/db: it would start")
+
+
+def test_a_mount_of_ones_own_in_an_override_file_keeps_the_data(repository: Repository) -> None:
+    own = "services:\n  db:\n    volumes: [../rows:/var/lib/postgresql/data]\n"
+    repository.write("docs/compose.override.yml", own)
+    assert mounted(repository, '"./data/db:/var/lib/postgresql/data"', "rows") == ""
 
 
 def test_where_the_folder_stays_nothing_moves(repository: Repository) -> None:
