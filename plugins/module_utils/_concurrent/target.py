@@ -144,12 +144,14 @@ def _elsewhere(
         goal = after_moves(data, moved)
         volumes = [volume for each in (services, overrides) for volume in each.get(service, {}).get("volumes") or ()]
         sources = [_source_of(volume, folder) for volume in volumes]
-        # Interpolated, or none: then an override file may say it, and compose is asked when it is started.
-        known = [source for source in sources if source and "$" not in source]
-        if known and not any(goal == source or goal.startswith(source + os.sep) for source in known):
+        if any("$" in str(volume) for volume in volumes):
+            continue  # only compose can tell, once it is started; what it counts then has to be there
+        mounted = [source for source in sources if source]
+        if not any(goal == source or goal.startswith(source + os.sep) for source in mounted):
+            shown = ", ".join(mounted) or "no directory of the host"
             found.append(
                 Blocker(
-                    f"The release mounts {', '.join(known)} into {service}, and the data is in {goal}: it would start"
+                    f"The release mounts {shown} into {service}, and the data is in {goal}: it would start"
                     " empty. Move it there first, or keep your own mount in an override file.",
                     shell("ls", "-la", os.path.dirname(goal)),
                 )

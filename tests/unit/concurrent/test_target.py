@@ -319,9 +319,6 @@ def mounted(repository: Repository, volume: str, data: str = "docs/data/db", fol
         '"../other:/docker-entrypoint-initdb.d", "./data/db/:/var/lib/postgresql/data"',
         '"${DATA}:/var/lib/postgresql/data"',
         '"./${DATA}:/var/lib/postgresql/data"',
-        '"named:/var/lib/postgresql/data"',
-        '"/var/lib/postgresql/data"',
-        "",
     ],
 )
 @pytest.mark.parametrize("folder", ["docs", "_docs"])
@@ -329,6 +326,11 @@ def test_a_store_that_stays_where_its_data_is_or_goes_with_it_is_none(
     repository: Repository, volume: str, folder: str
 ) -> None:
     assert mounted(repository, volume, folder=folder) == ""
+
+
+@pytest.mark.parametrize("volume", ['"named:/var/lib/postgresql/data"', '"/var/lib/postgresql/data"', ""])
+def test_a_release_without_a_directory_for_a_store_is_in_the_way(repository: Repository, volume: str) -> None:
+    assert "mounts no directory of the host into db" in mounted(repository, volume)
 
 
 @pytest.mark.parametrize("folder", ["docs", "_docs"])
