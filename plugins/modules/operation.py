@@ -184,6 +184,10 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._compose.argumen
     LOGIN_ARGUMENTS,
     connection,
 )
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.journey import (
+    MODULE as CONCURRENT,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.reload import prove_loaded
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.docker import connect
 from ansible_collections.selfhost.stateful.plugins.module_utils._module import answer
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import OperationStore
@@ -259,6 +263,7 @@ def main() -> None:
             ways_back={
                 "postgresql_image": partial(plan_image_way_back, discard_writes=params["discard_writes"]),
             },
+            proofs={CONCURRENT: prove_loaded},
         )
         if params["state"] == "rolled_back":
             return roll_back(ending, params["id"], params["project"])

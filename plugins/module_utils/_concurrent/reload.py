@@ -32,6 +32,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execu
     Undecided,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import DONE, Copy, Step
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import Operation
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import control
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.base import SelfProving
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import durable, scan
@@ -288,6 +289,22 @@ class Load(SelfProving):
             digest.update(piece)
         if digest.hexdigest() != file["sha256"]:
             raise StatefulError(f"{file['path']} is not as it was when it was counted; it is not loaded.")
+
+
+def prove_loaded(world: World, operation: Operation) -> None:
+    """Raise where the database that runs is not the one that was loaded: the original is not removed then."""
+    loaded = operation.history().evidence.get("load")
+    if loaded is None:
+        return
+    host = Host(world, world.compose.options.project_src)
+    with host.postgresql() as there:
+        found = str(there.scalar("SELECT system_identifier FROM pg_control_system()"))
+    if found != loaded["system_identifier"]:
+        raise StatefulError(
+            f"The cluster that runs ({found}) is not the one that was loaded ({loaded['system_identifier']}), so the"
+            " original is not removed.",
+            next_command=shell("docker", "inspect", "-f", "{{json .Mounts}}", host.container(hosts.DB).name),
+        )
 
 
 DUMPED = "{found} {what} in the dump, and {expected} in the stores"

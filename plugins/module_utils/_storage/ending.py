@@ -62,6 +62,8 @@ class Ending:
     check_mode: bool = False
     ways_back: Mapping[str, PlanWayBack] = field(default_factory=dict)
     """By the module of an operation, how its way back is planned where that is not the one of a move."""
+    proofs: Mapping[str, Callable[[World, Operation], None]] = field(default_factory=dict)
+    """By the module of an operation, what raises where its original is not to be removed, beside what a move asks."""
 
     def world(self, operation: Operation) -> World:
         return of_operation(self.connect(operation.plan.facts["compose"]), operation)
@@ -109,7 +111,11 @@ def commit(
     }
     if pending and not ending.check_mode:
         with ending.operations.locked(operation.plan.goal.project, wait=True):
-            carry_out_commit(ending.world(operation), operation, removal)
+            world = ending.world(operation)
+            prove = ending.proofs.get(operation.plan.goal.module)
+            if prove is not None and operation.history().state == DONE:
+                prove(world, operation)
+            carry_out_commit(world, operation, removal)
     return {**result, "copies": [copy.as_dict() for copy in operation.history().copies()]}
 
 

@@ -181,6 +181,11 @@ def test_killed_at_a_step_the_next_run_ends_it(engine: Engine, tmp_path: Path, s
         assert lab.version() == "v0.3.0"
         assert lab.project.web_status() == 200
 
+        committed = lab.operation(id=ended["operation"], state="committed")
+        assert len(committed["removed"]) == 2, committed  # the old cluster, and the copy of Redis
+        assert not [each["path"] for each in committed["removed"] if Path(each["path"]).exists()]
+        assert lab.rows() == before
+
 
 @pytest.mark.faults
 @pytest.mark.parametrize(
