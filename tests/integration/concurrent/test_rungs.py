@@ -240,3 +240,21 @@ def test_the_folder_of_the_files_changes_and_the_data_goes_along(engine: Engine,
         back = lab.operation(id=moved["operation"], state="rolled_back")
         assert back["changed"], back
         assert lab.state() == old
+
+
+@pytest.mark.faults
+def test_a_tag_that_floats_means_again_what_it_meant(engine: Engine, tmp_path: Path) -> None:
+    rung, words = TRAPS["a load that loses"]
+    with laid_out(tmp_path, engine, floating=True, **LAYOUT) as lab:
+        lab.project.git("fetch", "-q", "--tags")
+        before = lab.state()
+        stays = lab.to("v0.3.0", "v0.3")  # the file says latest, and that is still the old one
+        lab.project.publish("v0.3.0")
+
+        failed = lab.run("concurrent_version", version="v0.3.0", rung=rung)
+
+        assert "is v0.2.5, and v0.3.0 is wanted" in stays["msg"]
+        assert words in failed["msg"]
+        assert lab.state() == before
+        lab.project.compose("up", "-d", "--force-recreate")
+        assert lab.version() == "v0.2.5"
