@@ -6,11 +6,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -22,9 +20,8 @@ import pytest
 from tests.sandbox._base import wait_for
 from tests.sandbox.engine import Engine
 from tests.sandbox.projects import Project, simple_project
-from tests.tools import tree
+from tests.support.module_run import answer_of, start
 
-MODULES = f"ansible_collections.{tree.COLLECTION}.plugins.modules"
 ROWS = 1000
 MEGABYTES = 100
 
@@ -52,21 +49,12 @@ class Runner:
         asked: dict[str, Any] = {
             "docker_host": self.project.engine.host,
             "operations_dir": str(self.directory / "operations"),
-            "_ansible_check_mode": check,
         }
         if module == "postgresql_migrations":
             subject = {"project_src": str(self.project.directory), "service": "db", "series": self.series}
             where = {} if "migrations" in options else {"src": str(self.source), "src_on": "host"}
             asked = {**asked, **subject, **where, "backup": "none", **self.options}
-        process = subprocess.Popen(
-            [sys.executable, "-m", f"{MODULES}.{module}"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": str(tree.link())},
-        )  # fmt: skip
-        assert process.stdin is not None
-        process.stdin.write(json.dumps({"ANSIBLE_MODULE_ARGS": {**asked, **options}}).encode())
-        process.stdin.close()
-        return process
+        return start(module, {**asked, **options}, check=check)
 
     def run(self, module: str = "postgresql_migrations", check: bool = False, **options: Any) -> dict[str, Any]:
         return answer_of(self.start(module, check, **options))
@@ -89,19 +77,6 @@ def asleep(seconds: float) -> str:
 
 def is_asleep(runner: Runner, seconds: float) -> bool:
     return runner.sql(f"SELECT count(*) FROM pg_stat_activity WHERE {asleep(seconds)}") != "0"
-
-
-def answer_of(process: subprocess.Popen[bytes]) -> dict[str, Any]:
-    assert process.stdout is not None
-    assert process.stderr is not None
-    said, beside = process.stdout.read(), process.stderr.read()
-    process.wait(120)
-    try:
-        answer: dict[str, Any] = json.loads(said)
-    except ValueError:
-        raise AssertionError(f"no answer: {said!r} {beside!r}") from None
-    assert "exception" not in answer, answer["exception"]
-    return answer
 
 
 @pytest.fixture(scope="module")

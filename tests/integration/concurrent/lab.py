@@ -11,7 +11,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -24,9 +23,8 @@ from tests.sandbox._base import wait_for
 from tests.sandbox.concurrent import ConcurrentProject, concurrent_project
 from tests.sandbox.concurrent_data import fill
 from tests.sandbox.engine import Engine
-from tests.tools import tree
+from tests.support.module_run import answer_of, start
 
-MODULES = f"ansible_collections.{tree.COLLECTION}.plugins.modules"
 ROOT = Path(__file__).resolve().parents[3]
 LADDER = yaml.safe_load((ROOT / "roles/concurrent_migration/vars/ladder.yml").read_text())[
     "concurrent_migration_ladder"
@@ -45,24 +43,13 @@ class Lab:
     def start(self, module: str, *, check: bool = False, **options: Any) -> subprocess.Popen[bytes]:
         asked: dict[str, Any] = {
             "docker_host": self.project.engine.host,
-            "_ansible_check_mode": check,
             **({"operations_dir": str(self.directory / "operations")} if module != "concurrent_info" else {}),
             **({"project_src": str(self.project.checkout)} if module.startswith("concurrent") else {}),
             **({"backup": "none", "ready_timeout": 60} if module == "concurrent_version" else {}),
             **self.options,
             **options,
         }
-        process = subprocess.Popen(
-            [sys.executable, "-m", f"{MODULES}.{module}"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": str(tree.link())},
-        )
-        assert process.stdin is not None
-        process.stdin.write(json.dumps({"ANSIBLE_MODULE_ARGS": asked}).encode())
-        process.stdin.close()
-        return process
+        return start(module, asked, check=check)
 
     def run(self, module: str, **options: Any) -> dict[str, Any]:
         return answer_of(self.start(module, **options))
@@ -101,19 +88,6 @@ class Lab:
         assert container is not None
         label = '{{index .Config.Labels "org.opencontainers.image.version"}}'
         return self.project.engine.docker("inspect", "-f", label, container)
-
-
-def answer_of(process: subprocess.Popen[bytes]) -> dict[str, Any]:
-    assert process.stdout is not None
-    assert process.stderr is not None
-    said, beside = process.stdout.read(), process.stderr.read()
-    process.wait(300)
-    try:
-        answer: dict[str, Any] = json.loads(said)
-    except ValueError:
-        raise AssertionError(f"no answer: {said!r} {beside!r}") from None
-    assert "exception" not in answer, answer["exception"]
-    return answer
 
 
 @contextlib.contextmanager
