@@ -95,6 +95,12 @@ def test_into_itself(tmp_path: Path) -> None:
     assert (answer.yes, "lies inside" in answer.reason) == (False, True)
 
 
+def mount_points() -> set[str]:
+    """Return where something is mounted; an engine that works beside brings its own, and takes them away."""
+    lines = Path("/proc/self/mountinfo").read_text().splitlines()
+    return {line.split()[4] for line in lines if "/overlay2/" not in line}
+
+
 @isolated
 def test_between_two_mounts_of_one_file_system(tmp_path: Path) -> None:
     source = volume(tmp_path / "engine")
@@ -105,11 +111,11 @@ def test_between_two_mounts_of_one_file_system(tmp_path: Path) -> None:
         os.rename(project / "volume", target)
     answer = rename.can_rename(project / "volume", target.parent)
     assert (answer.yes, answer.how) == (True, "bind")
-    before, table = source.stat(), Path("/proc/self/mountinfo").read_text()
+    before, table = source.stat(), mount_points()
     done = rename.rename_directory(project / "volume", target)
     assert (done.how, done.inode, target.stat().st_ino) == ("bind", before.st_ino, before.st_ino)
     assert not source.exists()
-    assert Path("/proc/self/mountinfo").read_text() == table, "no mount is left behind"
+    assert not mount_points() - table, "a mount is left behind"
 
 
 @isolated
