@@ -113,6 +113,8 @@ class Checkout:
 
     def merged(self, reference: str) -> str:
         """Return the tree that a merge of ``reference`` without conflicts would make, without merging."""
+        if self.asks("merge-base", "--is-ancestor", reference, "HEAD"):
+            return "HEAD"
         return self.git("merge-tree", "--write-tree", "HEAD", reference).splitlines()[0]
 
     def file_at(self, reference: str, path: str) -> str | None:
@@ -133,8 +135,10 @@ class Checkout:
                 self.git("merge", "--abort")
             raise
 
-    def mend(self, head: str, release: str) -> None:
+    def mend(self, head: str, release: str, *, broken: bool = False) -> bool:
         """Make the tree that of ``head`` again where a checkout of ``release`` was broken off half-way.
+
+        Returns whether git was ended in the middle, which ``broken`` says where that was found before.
 
         Of the files in which the two differ none had changes of the admin's: that was seen before it began. All others
         are left alone, and what was written since, as far as it can be told from what git left.
@@ -143,11 +147,11 @@ class Checkout:
         ends = time.monotonic() + LOCK_LASTS
         while os.path.exists(lock) and time.monotonic() < ends:
             time.sleep(LOCK_POLL)
-        if self.head != head or self.asks("rev-parse", "-q", "--verify", "MERGE_HEAD"):
-            return
-        broken = os.path.exists(lock)
-        if broken:
+        if os.path.exists(lock):
+            broken = True
             os.unlink(lock)
+        if self.head != head or self.asks("rev-parse", "-q", "--verify", "MERGE_HEAD"):
+            return broken
         for name in self._names(head, release):
             path = os.path.join(self.root, name)
             if self.asks("cat-file", "-e", f"{head}:{name}"):
@@ -156,6 +160,7 @@ class Checkout:
             elif os.path.isfile(path) and self._has(release, name):
                 self.asks("rm", "-q", "--cached", "--ignore-unmatch", "--", name)
                 os.unlink(path)
+        return broken
 
     def _is_of(self, release: str, name: str) -> bool:
         """Tell whether a checkout or a merge of ``release`` made a file what it is, or removed it."""

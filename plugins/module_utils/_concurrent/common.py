@@ -26,7 +26,10 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execu
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import DONE, Step
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.backup.taken import backed_up
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.base import NothingToUndo, SelfProving
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.files import RewriteFiles
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.files import (
+    RewriteFiles,
+    read_hunks,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import durable
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.rename import rename_directory
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World
@@ -36,10 +39,10 @@ NEXT_XID = "SELECT txid_snapshot_xmax(txid_current_snapshot())"
 
 def host_of(step: Step, context: Context[World]) -> Host:
     """Return the host with its files in the step's ``folder``, or where an undo has brought them back to already."""
-    folder = step.args["folder"]
-    if not any(os.path.isfile(os.path.join(folder, name)) for name in FILES):
-        folder = context.operation.plan.facts["compose"]["project_src"]
-    return Host(context.world, folder, step.args.get("database", "concurrent"))
+    plan = context.operation.plan
+    places = [step.args["folder"], *(each.args["folder"] for each in plan.steps if "folder" in each.args)]
+    there = (place for place in places if any(os.path.isfile(os.path.join(place, name)) for name in FILES))
+    return Host(context.world, next(there, step.args["folder"]), step.args.get("database", "concurrent"))
 
 
 def ensure_down(host: Host, data: str, *, prove: bool = True) -> None:
@@ -100,7 +103,8 @@ class Quiet(SelfProving):
     def apply(self, step: Step, context: Context[World]) -> Evidence:
         host = host_of(step, context)
         refuse_served(host, context)
-        if host.others():
+        began = (_noted(context) or {}).get("began", 0.0)
+        if any(each.running or each.started > began for each in host.others()):
             durable.remove_file(_note_path(context))  # counted before somebody wrote again
         host.stop_others()
         noted = _noted(context)
@@ -173,7 +177,10 @@ class Release(SelfProving):
 
     def undo(self, step: Step, context: Context[World]) -> Evidence:
         checkout, args = Checkout(step.args["root"]), step.args
-        checkout.mend(args["head"], args["release"])
+        broken = checkout.mend(args["head"], args["release"])
+        if checkout.head != args["head"]:
+            # A way back that was broken off: first it is whole again where it is.
+            checkout.mend(checkout.head, args["head"], broken=broken)
         checkout.back_to(args["head"], args["branch"])
         return {"head": args["head"]}
 
@@ -244,6 +251,7 @@ class Up(SelfProving):
         host = host_of(step, context)
         if history.state == DONE:
             self._refuse_moved_on(context)
+            self._refuse_changed(context)
         host.stop_others()
         loaded = context.evidence.get("load")
         if history.state == DONE and loaded and is_aside(context) and not context.world.discard_writes:
@@ -267,6 +275,23 @@ class Up(SelfProving):
             )
 
     @staticmethod
+    def _refuse_changed(context: Context[World]) -> None:
+        """Refuse while everything still runs: git would stop at changes that are not committed, once all is down."""
+        released = next((step for step in context.operation.plan.steps if step.kind == "concurrent_release"), None)
+        if released is None:
+            return
+        checkout = Checkout(released.args["root"])
+        ours = {os.path.relpath(str(each["path"]), checkout.root) for each in read_hunks(context)}
+        changed = set(checkout.changed_here()).intersection(checkout.differs(released.args["head"])) - ours
+        if changed:
+            raise UndoRefused(
+                f"{', '.join(sorted(changed))} in {checkout.root} was changed here and is not committed: it would be in"
+                " the way of what was checked out before.",
+                state="everything runs on the new version; nothing was changed",
+                next_command=shell("git", "-C", checkout.root, "diff"),
+            )
+
+    @staticmethod
     def _refuse_loss(host: Host, loaded: Evidence) -> None:
         """Refuse where the new database has what the old one lacks; counted from before anybody was let in."""
         if not [each for each in host.running() if each.service == hosts.DB and each.pid]:
@@ -277,9 +302,13 @@ class Up(SelfProving):
             now = int(there.scalar(NEXT_XID))
         taken = now - int(loaded["next_xid"])
         if identity == loaded["system_identifier"] and taken > 0:
-            host.bring_up()
+            state = "everything runs on the new version; nothing was changed"
+            try:
+                host.bring_up()
+            except StatefulError as error:
+                state = f"the new version does not come up ({error.msg}); its data was not changed"
             raise UndoRefused(
                 f"The new database has taken about {taken} transactions since, which the old one does not have.",
-                state="everything runs on the new version; nothing was changed",
+                state=state,
                 next_command="keep it, or set discard_writes: true to return to the old data and lose them",
             )

@@ -17,7 +17,10 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execu
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Step
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import session
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations import files, ledger, perform
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations.model import Migration
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations.model import (
+    RECOGNISED,
+    Migration,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations.server import Server
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.base import SelfProving
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World
@@ -33,6 +36,8 @@ class StartApi(SelfProving):
 
     def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
         known = context.evidence.get(step.name)
+        if known is None or step.proves:
+            return known  # what is down by now, the last step starts
         containers = context.world.containers_of(hosts.API)
         healthy = [each for each in containers if each.pid and hosts.ask(each, "/health")[0] == 200]
         return known if healthy else None
@@ -73,8 +78,12 @@ class Migrate(SelfProving):
 
     def undo(self, step: Step, context: Context[World]) -> Evidence:
         """Take it back, or at least its note, so that it runs again: what it filled is in nobody's way till then."""
-        if not [each for each in host_of(step, context).running() if each.service == hosts.DB and each.pid]:
-            host_of(step, context).start_api()
+        if step.name in context.operation.history().undone:
+            return {}
+        host = host_of(step, context)
+        if not [each for each in host.running() if each.service == hosts.DB and each.pid]:
+            host.compose.up((hosts.DB,), no_deps=True)
+            host.wait_postgresql()
         server = server_of(step, context)
         with server.at_work(SERIES) as there:
             known = {row.number: row for row in ledger.read(there, SERIES)}
@@ -82,7 +91,7 @@ class Migrate(SelfProving):
                 row = known.get(migration.number)
                 if row is None or row.operation != context.operation.id:
                     continue
-                if migration.undo:
+                if migration.undo and row.state != RECOGNISED:
                     perform.take_back(server, there, SERIES, migration)
                 else:
                     ledger.remove(there, SERIES, migration.number)

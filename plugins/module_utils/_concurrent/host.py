@@ -149,7 +149,7 @@ class Host:
         """Return when every service runs, twice in a row; compose says 0 also of one that ends at once."""
         ends, seen = time.monotonic() + self.world.ready_timeout, 0
         while seen < STABLE:
-            down = [each for each in self.running() if not each.pid or each.status == "restarting"]
+            down = [each for each in self.running() if not _goes_on(each)]
             seen = 0 if down else seen + 1
             if down and time.monotonic() >= ends:
                 raise StatefulError(
@@ -219,6 +219,12 @@ class Host:
     def stream_items(self) -> int:
         found = redis_fingerprint.take(redis.open_session(self.world.engine, self.container(REDIS)))
         return sum(database.stream_items for database in found.databases.values())
+
+
+def _goes_on(container: Container) -> bool:
+    """Tell whether a container runs, or has done what it was for."""
+    finished = container.status == "exited" and container.exit_code == 0
+    return finished or (bool(container.pid) and container.status != "restarting")
 
 
 def _has_column(there: Session, name: str) -> bool:

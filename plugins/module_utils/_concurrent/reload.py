@@ -32,7 +32,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execu
     Undecided,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import DONE, Copy, Step
-from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import Operation
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import Operation, OperationStore
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import control
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.base import SelfProving
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import durable, scan
@@ -110,6 +110,9 @@ class SetAside(SelfProving):
         aside = step.args["aside"]
         if not all(os.path.isdir(path) for path in aside.values()) or not os.path.isdir(step.args["data"]):
             return None
+        known = context.evidence.get(step.name)
+        if known is not None:
+            return known  # with the moment at which it was set aside
         return {"copies": [_retained(hosts.DB, aside["data"]), _retained(hosts.REDIS, aside["redis"])]}
 
     def apply(self, step: Step, context: Context[World]) -> Evidence:
@@ -140,6 +143,9 @@ class SetAside(SelfProving):
             if os.path.isdir(args[name]):
                 kept += _out_of_the_way(args[name], context, remove=ours)
             rename_directory(aside[name], args[name])
+        if kept:
+            copies = [_retained(hosts.DB, path) for path in kept]
+            context.operation.journal.evidence("kept aside", {"copies": copies}, durable=True)
         return {"kept": kept}
 
 
@@ -253,7 +259,11 @@ class Load(SelfProving):
         return {"counts": counts, "total": total, "system_identifier": identity, "next_xid": xid}
 
     def undo(self, step: Step, context: Context[World]) -> Evidence:
-        ensure_down(host_of(step, context), step.args["data"], prove=not is_aside(context))
+        host = host_of(step, context)
+        if host.others():
+            # Somebody was let in since: what is there is not the load's alone any more, and is kept.
+            durable.remove_file(_cluster_note(context))
+        ensure_down(host, step.args["data"], prove=not is_aside(context))
         return {}
 
     @staticmethod
@@ -299,7 +309,9 @@ def prove_loaded(world: World, operation: Operation) -> None:
     host = Host(world, world.compose.options.project_src)
     with host.postgresql() as there:
         found = str(there.scalar("SELECT system_identifier FROM pg_control_system()"))
-    if found != loaded["system_identifier"]:
+    later = OperationStore(os.path.dirname(operation.directory)).of_project(operation.plan.goal.project)
+    upgraded = any(each.plan.goal.module == "postgresql_image" for each in later)
+    if found != loaded["system_identifier"] and not upgraded:
         raise StatefulError(
             f"The cluster that runs ({found}) is not the one that was loaded ({loaded['system_identifier']}), so the"
             " original is not removed.",

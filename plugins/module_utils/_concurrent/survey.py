@@ -133,6 +133,15 @@ def see(world: World, project: Project) -> Seen:
                 f"The service {name} does not run: this host has to be up before it can be migrated.",
                 next_command=project.compose.typed("up", "-d"),
             )
+    strays = [*project.one_off, *project.orphans]
+    if strays:
+        blockers.append(
+            Blocker(
+                f"{', '.join(each.name for each in strays)} belong to the project and to no service of its files:"
+                " remove them first.",
+                shell("docker", "rm", *(each.name for each in strays)),
+            )
+        )
     api, db = host.container(hosts.API), host.container(hosts.DB)
     data, redis = _directory(host, hosts.DB, blockers), _directory(host, hosts.REDIS, blockers)
     identity = control.read_control(data) if data else None

@@ -29,7 +29,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.surv
     repository_of,
     tag_of,
 )
-from ansible_collections.selfhost.stateful.plugins.module_utils._errors import Blocker, shell
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import Blocker, InvalidInput, shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import mounts, scan
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.rename import can_rename
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World
@@ -74,7 +74,11 @@ def target_of(world: World, seen: Seen, version: Version) -> Target:
             )
         )
     elif merge:
-        conflicts = checkout.conflicts(release)
+        try:
+            conflicts = checkout.conflicts(release)
+        except InvalidInput as error:
+            blockers.append(Blocker(error.msg, error.next_command))
+            return Target(seen.folder, merge, (), {}, {}, (), tuple(blockers))
         if not conflicts:
             source = checkout.merged(release)
         else:

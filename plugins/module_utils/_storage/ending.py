@@ -241,7 +241,9 @@ def _undo_steps(ending: Ending, operation: Operation) -> dict[str, Any]:
     if not ending.check_mode:
 
         def work() -> dict[str, Any]:
-            execute.undo(operation, ending.handlers, ending.world(operation), reason="It was rolled back on request.")
+            world = ending.world(operation)
+            execute.undo(operation, ending.handlers, world, reason="It was rolled back on request.")
+            let_images_go(world, operation)
             return {}
 
         run_detached(work, result_path=operation.result_path, log_path=operation.worker_log)

@@ -132,7 +132,8 @@ def _plan(task: Task[Seen], world: World, observed: Seen) -> Planned:
 def _ended_meanwhile(task: Task[Seen], operation_id: str) -> Operation | None:
     """Return the operation that this run waited for, if another made it to its end."""
     operation = task.operations.get(operation_id) if operation_id else None
-    return operation if operation is not None and operation.history().state == DONE else None
+    ended = operation is not None and operation.history().state == DONE and not operation.is_open
+    return operation if ended else None
 
 
 def _run_locked(task: Task[Seen], world: World, observed: Seen) -> dict[str, Any] | None:

@@ -175,8 +175,16 @@ class Migrate:
                     " cluster (selfhost.stateful.postgresql_restore)"
                 ),
             )
-        with context.world.at_work(series) as session:
-            return {"rows": perform.take_back(context.world, session, series, migration)}
+        try:
+            with context.world.at_work(series) as session:
+                return {"rows": perform.take_back(context.world, session, series, migration)}
+        except StatefulError as error:
+            done = f"{migration.name} is done, and its row is in the ledger"
+            raise UndoRefused(
+                f"{migration.name} could not be taken back: {error.msg}",
+                state=done if error.state == StatefulError.NOTHING_CHANGED else error.state,
+                next_command=error.next_command or "put right what msg names, and roll it back again",
+            ) from error
 
     def let_go(self, step: Step, context: Context[Server]) -> None:
         """It holds nothing: the lock ends with its session."""
@@ -204,7 +212,8 @@ class Mark:
         return {}
 
     def let_go(self, step: Step, context: Context[Server]) -> None:
-        """It holds nothing."""
+        """The migration stays done, and so does its mark."""
+        perform.mark(context.world, migration_of(step))
 
 
 def _undo_name(migration: Migration) -> str:
