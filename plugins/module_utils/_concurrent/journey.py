@@ -72,7 +72,8 @@ class ConcurrentJourney:
 
     def plan(self, world: World, observed: Observed, operations: OperationStore) -> Planned:
         seen = observed.seen
-        assert seen is not None  # run.refuse_ended has seen to it
+        if seen is None:
+            return Planned(None)  # a run is open, and is gone on with
         if seen.version == self.version:
             return Planned(None)
         if seen.version is not None and seen.version > self.version:

@@ -89,9 +89,8 @@ class Rung:
 
     @property
     def series(self) -> tuple[int, int]:
-        found = _SERIES.match(self.at)
-        assert found is not None  # read by rung_from
-        return int(found[1]), int(found[2])
+        major, minor = self.at.lstrip("v").split(".")[:2]
+        return int(major), int(minor)
 
     @property
     def key(self) -> tuple[int, int, int]:

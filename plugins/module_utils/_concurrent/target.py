@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import host as hosts
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.checkout import Checkout
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.model import (
     QUERY,
     RELOAD,
@@ -90,46 +91,43 @@ def target_of(world: World, seen: Seen, version: Version) -> Target:
                 )
             )
     here = os.path.relpath(seen.folder, os.path.realpath(checkout.root))
-    folder, text = _file_in(seen, source, here)
+    folder, text = _file_in(checkout, source, here)
     if text is None:
         blockers.append(Blocker(f"{release} has no compose file in {here} or {' or '.join(FOLDERS)}."))
         return Target(seen.folder, merge, (), {}, {}, (), tuple(blockers))
     goal = os.path.normpath(os.path.join(checkout.root, folder))
-    moves = tuple(_moves(seen, here, folder)) if goal != seen.folder else ()
+    moves = tuple(_moves(checkout, here, folder)) if goal != seen.folder else ()
     services = services_of(text)
-    blockers += _in_the_way(seen, source, dict(moves))
+    blockers += _in_the_way(checkout, source, dict(moves))
     blockers += _elsewhere(seen, goal, services, dict(moves))
     images = {name: str(body.get("image", "")) for name, body in services.items()}
     return _with_images(world, seen, version, goal, merge, moves, images, blockers)
 
 
-def _file_in(seen: Seen, source: str, here: str) -> tuple[str, str | None]:
-    assert seen.checkout is not None
+def _file_in(checkout: Checkout, source: str, here: str) -> tuple[str, str | None]:
     for folder in dict.fromkeys((here, *FOLDERS)):
         for name in FILES:
-            text = seen.checkout.file_at(source, os.path.normpath(os.path.join(folder, name)))
+            text = checkout.file_at(source, os.path.normpath(os.path.join(folder, name)))
             if text is not None:
                 return folder, text
     return here, None
 
 
-def _moves(seen: Seen, here: str, there: str) -> list[tuple[str, str]]:
+def _moves(checkout: Checkout, here: str, there: str) -> list[tuple[str, str]]:
     """Return what git does not know in the folder that goes away, and where it goes: data, secrets, overrides."""
-    assert seen.checkout is not None
-    root = seen.checkout.root
-    listed = seen.checkout.git("ls-files", "--others", "--directory", "-z", "--", here).split("\0")
+    root = checkout.root
+    listed = checkout.git("ls-files", "--others", "--directory", "-z", "--", here).split("\0")
     entries = {name.rstrip("/") for name in listed if name}
     top = sorted({os.path.join(here, os.path.relpath(name, here).split(os.sep)[0]) for name in entries})
     return [(os.path.join(root, old), os.path.join(root, there, os.path.basename(old))) for old in top]
 
 
-def _in_the_way(seen: Seen, source: str, moved: Mapping[str, str]) -> list[Blocker]:
+def _in_the_way(checkout: Checkout, source: str, moved: Mapping[str, str]) -> list[Blocker]:
     """Find what cannot go where the compose file goes: something is there, or is once the release is checked out."""
-    assert seen.checkout is not None
     found = []
     for old, new in moved.items():
-        inside = os.path.relpath(new, seen.checkout.root)
-        if os.path.lexists(new) or seen.checkout.asks("cat-file", "-e", f"{source}:{inside}"):
+        inside = os.path.relpath(new, checkout.root)
+        if os.path.lexists(new) or checkout.asks("cat-file", "-e", f"{source}:{inside}"):
             text = f"{new} is in the way of {old}, which goes where the compose file goes."
             found.append(Blocker(text, shell("ls", "-la", old, new)))
     return found

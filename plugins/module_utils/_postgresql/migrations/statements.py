@@ -110,9 +110,8 @@ def _depth(words: list[str], depth: int) -> int:
 
 def _tokens(text: str) -> Iterator[tuple[str, str]]:
     at = 0
-    while at < len(text):
-        match = _TOKEN.match(text, at)
-        assert match is not None  # the last branch takes any character
+    # Its last branch takes any character, so that it ends where the text does.
+    while (match := _TOKEN.match(text, at)) is not None:
         kind, end = match.lastgroup or "", match.end()
         if kind == "tag":
             kind = "dollar"
