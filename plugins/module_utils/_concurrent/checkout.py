@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import subprocess
 import time
 from collections.abc import Sequence
@@ -43,9 +44,18 @@ class Checkout:
         return run((*self.argv, *words), LIMIT, owner=self.owner)[0] == 0
 
     @property
-    def owner(self) -> tuple[int, int]:
+    def owner(self) -> tuple[int, int] | None:
+        """User and group of the checkout; None where they do not reach it, as one that lies below root's own home."""
         status = os.stat(self.root)
-        return status.st_uid, status.st_gid
+        uid, gid = status.st_uid, status.st_gid
+        above = self.root
+        while above != os.path.dirname(above):
+            above = os.path.dirname(above)
+            place = os.stat(above)
+            bit = 0o100 if place.st_uid == uid else 0o010 if place.st_gid == gid else 0o001
+            if not place.st_mode & bit:
+                return None
+        return uid, gid
 
     @property
     def argv(self) -> tuple[str, ...]:
@@ -195,6 +205,8 @@ def run(argv: Sequence[str], limit: float, *, owner: tuple[int, int] | None = No
     # Files that git makes are to be theirs whose checkout it is, and hooks of theirs are not to run as root.
     theirs = owner is not None and os.geteuid() == 0 and owner[0] != 0
     who: dict[str, Any] = {"user": owner[0], "group": owner[1], "extra_groups": []} if owner and theirs else {}
+    # Root's own settings are out of their reach, and none of theirs.
+    home = {"HOME": _home(owner[0])} if owner and theirs else {}
     try:
         # The module's own run_command is out of reach down here, where no module is known.
         done = subprocess.run(  # pylint: disable=ansible-bad-function
@@ -203,7 +215,7 @@ def run(argv: Sequence[str], limit: float, *, owner: tuple[int, int] | None = No
             capture_output=True,
             timeout=limit,
             check=False,
-            env={**os.environ, "LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"},
+            env={**os.environ, "LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0", **home},
             **who,
         )
     except FileNotFoundError:
@@ -211,6 +223,13 @@ def run(argv: Sequence[str], limit: float, *, owner: tuple[int, int] | None = No
     except subprocess.TimeoutExpired:
         raise StatefulError(f"{argv[0]} {argv[-1]} has not ended within {limit:.0f} s.") from None
     return done.returncode, done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace")
+
+
+def _home(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_dir
+    except KeyError:
+        return "/"
 
 
 def checkout_of(directory: str) -> Checkout | None:
