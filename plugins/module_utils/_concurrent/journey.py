@@ -21,12 +21,13 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._errors import I
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Evidence, Handlers
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Goal, Plan, Step
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import Operation, OperationStore
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.held import let_image_go
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.journey import compose_facts
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.run import (
     Planned,
     refuse_other_goal,
 )
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.base import NothingToUndo
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.base import NothingToUndo, SelfProving
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World
 
 MODULE = "concurrent_version"
@@ -185,7 +186,7 @@ def open_in(folder: str, operations: OperationStore) -> Operation | None:
     return None
 
 
-class KeepImages(NothingToUndo):
+class KeepImages(SelfProving):
     """What runs has a name of ours too, so that a way back finds it. args: ``images``: ids by reference."""
 
     def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
@@ -198,6 +199,12 @@ class KeepImages(NothingToUndo):
             context.world.engine.tag(image_id, KEPT_IMAGES, tag)
             kept.append(f"{KEPT_IMAGES}:{tag}")
         return {"kept_images": kept}
+
+    def undo(self, step: Step, context: Context[World]) -> Evidence:
+        """The first step is undone last: what they were kept for runs again."""
+        for name in context.evidence.get(step.name, {}).get("kept_images", ()):
+            let_image_go(context.world.engine, name)
+        return {}
 
 
 class NameImage(NothingToUndo):

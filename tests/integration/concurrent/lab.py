@@ -25,6 +25,7 @@ from tests.sandbox.concurrent_data import fill
 from tests.sandbox.engine import Engine
 from tests.support.module_run import answer_of, start
 
+KEPT_IMAGES = "selfhost-stateful/kept"
 ROOT = Path(__file__).resolve().parents[3]
 LADDER = yaml.safe_load((ROOT / "roles/concurrent_migration/vars/ladder.yml").read_text())[
     "concurrent_migration_ladder"
@@ -107,6 +108,10 @@ def laid_out(
         yield Lab(project, directory, dict(options or {}))
     finally:
         project.down()
+        # What operations kept for a way back goes with their commit, which tests do without.
+        for image in engine.docker("images", "--format", "{{.Repository}}:{{.Tag}}", KEPT_IMAGES).splitlines():
+            if image.startswith(f"{KEPT_IMAGES}:{project.name}-"):
+                engine.docker("rmi", image, check=False)
 
 
 def kill_worker(process: subprocess.Popen[bytes], operations: Path, step: str) -> None:
