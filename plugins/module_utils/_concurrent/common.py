@@ -203,19 +203,19 @@ class Follow(SelfProving):
         return {}
 
 
-def move(old: str, new: str) -> None:
+def move(source: str, target: str) -> None:
     """Move one entry, durably; one that is moved already stays. What is in the way is never replaced."""
-    if not os.path.lexists(old):
+    if not os.path.lexists(source):
         return
-    os.makedirs(os.path.dirname(new), exist_ok=True)
-    if os.path.isdir(old) and not os.path.islink(old):
-        rename_directory(old, new)
+    os.makedirs(os.path.dirname(target), exist_ok=True)
+    if os.path.isdir(source) and not os.path.islink(source):
+        rename_directory(source, target)
         return
-    if os.path.lexists(new):
-        raise StatefulError(f"{new} is in the way of {old}.", next_command=shell("ls", "-la", old, new))
-    os.rename(old, new)
-    durable.fsync_parent(new)
-    durable.fsync_parent(old)
+    if os.path.lexists(target):
+        raise StatefulError(f"{target} is in the way of {source}.", next_command=shell("ls", "-la", source, target))
+    os.rename(source, target)
+    durable.fsync_parent(target)
+    durable.fsync_parent(source)
 
 
 class Files(RewriteFiles):
