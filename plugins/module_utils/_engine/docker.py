@@ -68,6 +68,8 @@ class Connection:
 
 
 DEFAULT_HOST = "unix:///var/run/docker.sock"
+STARTS = 3
+"""How often a program is started whose start the runtime broke off."""
 END_AFTER_OUTPUT = 10.0
 END_POLL = 0.005
 
@@ -105,6 +107,15 @@ def _unreachable(host: str, detail: str) -> EngineUnreachable:
         f"The Docker engine at {host} could not be reached: {detail}",
         next_command=shell("docker", "--host", host, "info"),
     )
+
+
+def never_ran(rc: int, said: bytes) -> bool:
+    """Tell whether the runtime lost the process before the program began, so that starting it again is no second run.
+
+    On a busy host runc now and then ends so ("waiting for init preliminary setup: read init-p: connection reset by
+    peer"). A program that is missing, or must not be run, is another matter: that stays so.
+    """
+    return rc in (126, 127) and b"unable to start container process: waiting for init preliminary setup" in said
 
 
 class DockerEngine:
@@ -256,9 +267,12 @@ class DockerEngine:
         user: str = "",
         stdin: bytes | None = None,
     ) -> ExecResult:
-        out = bytearray()
-        given = iter((stdin,)) if stdin is not None else None
-        ended = self.stream(container_id, argv, stdout=out.extend, stdin=given, environment=environment, user=user)
+        for attempt in range(1, STARTS + 1):
+            out = bytearray()
+            given = iter((stdin,)) if stdin is not None else None
+            ended = self.stream(container_id, argv, stdout=out.extend, stdin=given, environment=environment, user=user)
+            if attempt == STARTS or not never_ran(ended.rc, bytes(out) + ended.stderr):
+                break
         return replace(ended, stdout=bytes(out))
 
     def _exit_code(self, exec_id: str) -> int:
