@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,9 +19,8 @@ import pytest
 
 from tests.sandbox.engine import Engine
 from tests.sandbox.projects import Project, simple_project
-from tests.tools import tree
+from tests.support.module_run import start
 
-MODULE = f"ansible_collections.{tree.COLLECTION}.plugins.modules.compose_exec_stream"
 MUCH = 150 << 20
 LITTLE_MB = 100
 
@@ -42,14 +40,7 @@ def started(project: Project, *script: str, **options: Any) -> subprocess.Popen[
         "project_src": str(project.directory), "service": "redis", "docker_host": project.engine.host,
         "argv": ["sh", "-c", *script], **options,
     }  # fmt: skip
-    process = subprocess.Popen(
-        [sys.executable, "-m", MODULE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": str(tree.link())},
-    )  # fmt: skip
-    assert process.stdin is not None
-    process.stdin.write(json.dumps({"ANSIBLE_MODULE_ARGS": asked}).encode())
-    process.stdin.close()
-    return process
+    return start("compose_exec_stream", asked)
 
 
 def ended(process: subprocess.Popen[bytes]) -> tuple[dict[str, Any], float]:

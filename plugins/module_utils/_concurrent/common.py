@@ -12,10 +12,14 @@ import time
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.cli import ComposeCli
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.command_line import DEFAULT_FILES
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import host as hosts
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.checkout import Checkout
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.host import Counts, Host
-from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.survey import FILES
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.survey import (
+    repository_of,
+    tag_of,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError, shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import (
     Context,
@@ -25,6 +29,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execu
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import DONE, Step
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.backup.taken import backed_up
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import NEXT_XID
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.base import NothingToUndo, SelfProving
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.files import (
     RewriteFiles,
@@ -34,14 +39,14 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree im
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.rename import rename_directory
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World
 
-NEXT_XID = "SELECT txid_snapshot_xmax(txid_current_snapshot())"
+UNTOUCHED = "everything runs on the new version; nothing was changed"
 
 
 def host_of(step: Step, context: Context[World]) -> Host:
     """Return the host with its files in the step's ``folder``, or where an undo has brought them back to already."""
     plan = context.operation.plan
     places = [step.args["folder"], *(each.args["folder"] for each in plan.steps if "folder" in each.args)]
-    there = (place for place in places if any(os.path.isfile(os.path.join(place, name)) for name in FILES))
+    there = (place for place in places if any(os.path.isfile(os.path.join(place, name)) for name in DEFAULT_FILES))
     return Host(context.world, next(there, step.args["folder"]), step.args.get("database", "concurrent"))
 
 
@@ -122,9 +127,7 @@ class Quiet(SelfProving):
         for reference, image_id in step.args["images"].items():
             found = context.world.engine.image(reference)
             if (found is None or found.id != image_id) and "@" not in reference:
-                name, colon, tag = reference.rpartition(":")
-                plain = not colon or "/" in tag
-                context.world.engine.tag(image_id, reference if plain else name, "latest" if plain else tag)
+                context.world.engine.tag(image_id, repository_of(reference), tag_of(reference) or "latest")
         host.bring_up()
         durable.remove_file(_note_path(context))
         return {"healthy": True}
@@ -250,8 +253,7 @@ class Up(SelfProving):
             return {}
         host = host_of(step, context)
         if history.state == DONE:
-            self._refuse_moved_on(context)
-            self._refuse_changed(context)
+            self._refuse_own_changes(context)
         host.stop_others()
         loaded = context.evidence.get("load")
         if history.state == DONE and loaded and is_aside(context) and not context.world.discard_writes:
@@ -259,50 +261,39 @@ class Up(SelfProving):
         return {}
 
     @staticmethod
-    def _refuse_moved_on(context: Context[World]) -> None:
-        """Refuse while everything still runs: what was committed to the checkout since would be left behind."""
-        released = next((step for step in context.operation.plan.steps if step.kind == "concurrent_release"), None)
-        known = context.evidence.get(released.name) if released else None
-        if released is None or known is None:
-            return
-        checkout = Checkout(released.args["root"])
-        if checkout.head not in (known["head"], released.args["head"]):
-            raise UndoRefused(
-                f"The checkout in {checkout.root} is not where this operation left it: its own commits since"
-                f" {known['head'][:12]} would be left behind.",
-                state="everything runs on the new version; nothing was changed",
-                next_command=shell("git", "-C", checkout.root, "log", "--oneline", f"{known['head'][:12]}..HEAD"),
-            )
-
-    @staticmethod
-    def _refuse_changed(context: Context[World]) -> None:
-        """Refuse while everything still runs: git would stop at changes that are not committed, once all is down."""
+    def _refuse_own_changes(context: Context[World]) -> None:
+        """Refuse while everything still runs what would be left behind, or would stop git once all is down."""
         released = next((step for step in context.operation.plan.steps if step.kind == "concurrent_release"), None)
         if released is None:
             return
-        checkout = Checkout(released.args["root"])
+        checkout, known = Checkout(released.args["root"]), context.evidence.get(released.name)
+        if known is not None and checkout.head not in (known["head"], released.args["head"]):
+            raise UndoRefused(
+                f"The checkout in {checkout.root} is not where this operation left it: its own commits since"
+                f" {known['head'][:12]} would be left behind.",
+                state=UNTOUCHED,
+                next_command=shell("git", "-C", checkout.root, "log", "--oneline", f"{known['head'][:12]}..HEAD"),
+            )
         ours = {os.path.relpath(str(each["path"]), checkout.root) for each in read_hunks(context)}
         changed = set(checkout.changed_here()).intersection(checkout.differs(released.args["head"])) - ours
         if changed:
             raise UndoRefused(
                 f"{', '.join(sorted(changed))} in {checkout.root} was changed here and is not committed: it would be in"
                 " the way of what was checked out before.",
-                state="everything runs on the new version; nothing was changed",
+                state=UNTOUCHED,
                 next_command=shell("git", "-C", checkout.root, "diff"),
             )
 
     @staticmethod
     def _refuse_loss(host: Host, loaded: Evidence) -> None:
         """Refuse where the new database has what the old one lacks; counted from before anybody was let in."""
-        if not [each for each in host.running() if each.service == hosts.DB and each.pid]:
-            host.compose.up(hosts.STORES, no_deps=True)
-            host.wait_postgresql()
+        host.start_postgresql()
         with host.postgresql() as there:
             identity = str(there.scalar("SELECT system_identifier FROM pg_control_system()"))
             now = int(there.scalar(NEXT_XID))
         taken = now - int(loaded["next_xid"])
         if identity == loaded["system_identifier"] and taken > 0:
-            state = "everything runs on the new version; nothing was changed"
+            state = UNTOUCHED
             try:
                 host.bring_up()
             except StatefulError as error:

@@ -81,9 +81,7 @@ class Migrate(SelfProving):
         if step.name in context.operation.history().undone:
             return {}
         host = host_of(step, context)
-        if not [each for each in host.running() if each.service == hosts.DB and each.pid]:
-            host.compose.up((hosts.DB,), no_deps=True)
-            host.wait_postgresql()
+        host.start_postgresql()
         server = server_of(step, context)
         with server.at_work(SERIES) as there:
             known = {row.number: row for row in ledger.read(there, SERIES)}

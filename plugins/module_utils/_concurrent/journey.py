@@ -15,7 +15,13 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._compose.config 
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import Project, observe_project
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import common, fill, planner, reload
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.model import Rung, Target, Version
-from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.survey import FOLDERS, Seen, see
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.survey import (
+    FOLDERS,
+    Seen,
+    repository_of,
+    see,
+    tag_of,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.target import blockers_of, target_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Evidence, Handlers
@@ -214,9 +220,9 @@ class NameImage(NothingToUndo):
         return {} if context.world.engine.image(step.args["reference"]) is not None else None
 
     def apply(self, step: Step, context: Context[World]) -> Evidence:
-        name, _colon, tag = step.args["reference"].rpartition(":")
-        context.world.engine.tag(step.args["image_id"], name, tag)
-        return {"named": step.args["reference"]}
+        reference = step.args["reference"]
+        context.world.engine.tag(step.args["image_id"], repository_of(reference), tag_of(reference))
+        return {"named": reference}
 
 
 CONCURRENT_HANDLERS: Handlers[World] = {

@@ -9,14 +9,13 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import host as hosts
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.checkout import run
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.common import (
-    NEXT_XID,
     counted_before,
     ensure_down,
     host_of,
@@ -34,14 +33,15 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execu
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import DONE, Copy, Step
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import Operation, OperationStore
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import control
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import NEXT_XID
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.base import SelfProving
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import durable, scan
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.rename import rename_directory
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World
 from ansible_collections.selfhost.stateful.plugins.module_utils._stream import json_count
 from ansible_collections.selfhost.stateful.plugins.module_utils._stream import run as streams
+from ansible_collections.selfhost.stateful.plugins.module_utils._stream.files import pieces_of
 
-PIECE = 1 << 20
 COPY_LIMIT = 24 * 3600.0
 
 
@@ -239,8 +239,7 @@ class Load(SelfProving):
         refuse_served(host, context)
         ensure_down(host, args["data"], prove=False)
         self._begin_anew(args, context)
-        host.compose.up((hosts.DB,), no_deps=True)
-        host.wait_postgresql()
+        host.start_postgresql()
         identity = str(control.read_control(args["data"]).system_identifier)
         durable.write_atomically(_cluster_note(context), identity.encode())
         host.start_api(args["version"])
@@ -295,7 +294,7 @@ class Load(SelfProving):
     @staticmethod
     def _check_file(file: Mapping[str, Any]) -> None:
         digest = hashlib.sha256()
-        for piece in pieces_of(file["path"]):
+        for piece in pieces_of(file["path"], compressed=False):
             digest.update(piece)
         if digest.hexdigest() != file["sha256"]:
             raise StatefulError(f"{file['path']} is not as it was when it was counted; it is not loaded.")
@@ -347,14 +346,8 @@ def argv_of(host: Host, kind: Kind) -> tuple[str, ...]:
 def counted_in(path: str, kind: Kind) -> dict[str, int]:
     """Count what a dump holds, by the name of each thing."""
     places = [place for each in kind.counts for place in each.json]
-    found = json_count.count(pieces_of(path), places)
+    found = json_count.count(pieces_of(path, compressed=False), places)
     return {each.what: sum(found[place] for place in each.json) for each in kind.counts}
-
-
-def pieces_of(path: str) -> Iterator[bytes]:
-    with open(path, "rb") as file:
-        while piece := file.read(PIECE):
-            yield piece
 
 
 def kinds_of(step: Step) -> tuple[Kind, ...]:

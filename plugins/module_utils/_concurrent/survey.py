@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.command_line import DEFAULT_FILES
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import Project
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import host as hosts
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.checkout import Checkout, checkout_of
@@ -22,8 +23,6 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world i
 
 FOLDERS = ("docs", "_docs")
 """Where the repository has its compose file: the first below v1.0, the second since."""
-FILES = ("compose.yml", "compose.yaml", "docker-compose.yml", "docker-compose.yaml")
-OVERRIDES = ("compose.override.yml", "compose.override.yaml", "docker-compose.override.yml")
 FETCHING = 600.0
 VERSION_LABEL = "org.opencontainers.image.version"
 
@@ -33,7 +32,7 @@ def find_folder(given: str) -> str:
     given = os.path.realpath(given)
     above = os.path.dirname(given) if os.path.basename(given) in FOLDERS else given
     for folder in (given, *(os.path.join(above, name) for name in FOLDERS)):
-        if any(os.path.isfile(os.path.join(folder, name)) for name in FILES):
+        if any(os.path.isfile(os.path.join(folder, name)) for name in DEFAULT_FILES):
             return folder
     raise InvalidInput(
         f"There is no compose file in {given}, nor in {' or '.join(FOLDERS)} of it: project_src is the checkout of"

@@ -10,6 +10,10 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.command_line import (
+    DEFAULT_FILES,
+    OVERRIDE_FILES,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import host as hosts
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.checkout import Checkout
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.model import (
@@ -22,9 +26,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.mode
     version_of,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.survey import (
-    FILES,
     FOLDERS,
-    OVERRIDES,
     VERSION_LABEL,
     Seen,
     repository_of,
@@ -106,7 +108,7 @@ def target_of(world: World, seen: Seen, version: Version) -> Target:
 
 def _file_in(checkout: Checkout, source: str, here: str) -> tuple[str, str | None]:
     for folder in dict.fromkeys((here, *FOLDERS)):
-        for name in FILES:
+        for name in DEFAULT_FILES:
             text = checkout.file_at(source, os.path.normpath(os.path.join(folder, name)))
             if text is not None:
                 return folder, text
@@ -271,7 +273,7 @@ def _overridden(folder: str) -> dict[str, str]:
 
 def _overrides(folder: str) -> dict[str, dict[str, Any]]:
     """Return the services of the override file beside the compose file: it stays, whatever is checked out."""
-    for name in OVERRIDES:
+    for name in OVERRIDE_FILES:
         path = os.path.join(folder, name)
         if os.path.isfile(path):
             with open(path, encoding="utf-8") as file:

@@ -21,6 +21,9 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.mode
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.session import Session
 
+NEXT_XID = "SELECT txid_snapshot_xmax(txid_current_snapshot())"
+"""Asks for the transaction that is next to begin: by it writes are told that somebody made since."""
+
 BOOTSTRAP_OID = 10
 # pg_default and pg_global have fixed oids and lie in the data directory.
 BUILT_IN_TABLESPACES = (1663, 1664)

@@ -27,6 +27,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model
     Step,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import Operation
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import NEXT_XID
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.model import AUTO, SWAP
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.planner import STOP, refresh_steps
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.store import postgresql_store
@@ -50,7 +51,6 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.transfe
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World, holds, transfer_of
 
 RETURN = "return to the original"
-NEXT_XID = "SELECT txid_snapshot_xmax(txid_current_snapshot())"
 
 
 class ReturnToOriginal(NothingToUndo):

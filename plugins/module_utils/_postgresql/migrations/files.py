@@ -47,6 +47,12 @@ LARGEST = 64 << 20
 """Bytes that the files of one directory may have together."""
 
 
+def undo_name(name: str) -> str:
+    """Return what the file is called that takes a migration back."""
+    stem, _dot, kind = name.rpartition(".")
+    return f"{stem}.undo.{kind}"
+
+
 def parse(files: Mapping[str, str], guards: Mapping[str, Mapping[str, Any]] | None = None) -> tuple[Migration, ...]:
     """Return the migrations among ``files`` (content by name), in order; other names are left alone.
 
@@ -218,8 +224,7 @@ def of_list(given: Sequence[Mapping[str, Any]]) -> tuple[dict[str, str], dict[st
         contents[name] = each["content"]
         guards[name] = {key: value for key, value in each.items() if key in OPTIONS and value is not None}
         if each.get("undo"):
-            stem, _dot, kind = name.rpartition(".")
-            contents[f"{stem}.undo.{kind}"] = each["undo"]
+            contents[undo_name(name)] = each["undo"]
     return contents, guards
 
 
@@ -230,8 +235,7 @@ def as_list(contents: Mapping[str, str]) -> list[dict[str, str]]:
         match = NAME.fullmatch(name)
         if match is None or match["undo"]:
             continue
-        stem, _dot, kind = name.rpartition(".")
-        found.append({"name": name, "content": content, "undo": contents.get(f"{stem}.undo.{kind}", "")})
+        found.append({"name": name, "content": content, "undo": contents.get(undo_name(name), "")})
     return found
 
 

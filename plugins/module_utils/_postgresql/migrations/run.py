@@ -36,6 +36,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migr
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations.steps import (
     HANDLERS,
     MODULE,
+    goal_of,
     plan_one,
 )
 
@@ -156,25 +157,11 @@ def carry_out(request: Request, operations: OperationStore) -> dict[str, Any]:
     backup = request.backup
     for decision in looked.decided.of(RUN):
         migration = decision.migration
-        plan = plan_one(
-            migration,
-            request.guards.get(migration.name, {}),
-            project=request.project,
-            series=request.series,
-            database=looked.database,
-            facts={"subject": dict(request.subject), "backup": {}},
-        )
-        if backup != NONE:
-            path = os.path.join(request.backup_dir, operations.next_id(plan.goal))
-            plan = plan_one(
-                migration,
-                request.guards.get(migration.name, {}),
-                project=request.project,
-                series=request.series,
-                database=looked.database,
-                facts={"subject": dict(request.subject), "backup": {"format": backup, "path": path}},
-            )
-        operation = operations.begin(plan)
+        goal = goal_of(migration, project=request.project, series=request.series, database=looked.database)
+        path = os.path.join(request.backup_dir, operations.next_id(goal))
+        taken = {"format": backup, "path": path} if backup != NONE else {}
+        facts = {"subject": dict(request.subject), "backup": taken}
+        operation = operations.begin(plan_one(migration, request.guards.get(migration.name, {}), goal, facts))
         try:
             _run(request, operation)
         except StatefulError as error:
@@ -218,16 +205,14 @@ def _end_open(request: Request, operations: OperationStore, made: list[str], don
     open_one = operations.open_for(request.project)
     if open_one is None:
         return
+    why = ""
     if open_one.plan.goal.module != MODULE:
+        why = f"is open on {request.project}; it has to end before a migration can begin"
+    elif open_one.plan.facts["subject"] != request.subject:
+        why = f"is open on another server or database of {request.project}"
+    if why:
         raise StatefulError(
-            f"The operation {open_one.id} is open on {request.project}; it has to end before a migration can begin.",
-            state=f"the operation {open_one.id} stands at the step '{open_one.history().current_step or 'none'}'",
-            next_command=to_end(open_one),
-            operation=open_one.id,
-        )
-    if {**open_one.plan.facts["subject"]} != {**request.subject}:
-        raise StatefulError(
-            f"The operation {open_one.id} is open on another server or database of {request.project}.",
+            f"The operation {open_one.id} {why}.",
             state=f"the operation {open_one.id} stands at the step '{open_one.history().current_step or 'none'}'",
             next_command=to_end(open_one),
             operation=open_one.id,

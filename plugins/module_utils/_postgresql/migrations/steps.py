@@ -39,15 +39,11 @@ MODULE = "postgresql_migrations"
 BACKUP, MIGRATE, MARK = "cluster_backup", "migrate", "mark"
 
 
-def plan_one(
-    migration: Migration,
-    guards: Mapping[str, Any],
-    *,
-    project: str,
-    series: str,
-    database: str,
-    facts: Mapping[str, Any],
-) -> Plan:
+def goal_of(migration: Migration, *, project: str, series: str, database: str) -> Goal:
+    return Goal(MODULE, project, {"migration": migration.name, "series": series, "database": database})
+
+
+def plan_one(migration: Migration, guards: Mapping[str, Any], goal: Goal, facts: Mapping[str, Any]) -> Plan:
     """Return the plan of one migration. ``guards`` are those that were given beside the file.
 
     ``facts`` hold ``subject`` (how the server is found again) and, where a backup is
@@ -57,7 +53,7 @@ def plan_one(
     if facts.get("backup"):
         steps.append(Step(BACKUP, "back the cluster up", PREPARE, dict(facts["backup"])))
     args = {
-        "series": series,
+        "series": goal.wants["series"],
         "name": migration.name,
         "content": migration.content,
         "undo": migration.undo,
@@ -68,11 +64,11 @@ def plan_one(
         # After the proof: a mark that cannot be set undoes nothing, and the next run sets it.
         steps.append(Step(MARK, f"mark {migration.name}", FINISH, args))
     return Plan(
-        Goal(MODULE, project, {"migration": migration.name, "series": series, "database": database}),
+        goal,
         tuple(steps),
         facts=dict(facts),
-        summary={"migration": migration.name, "sha256": migration.sha256, "series": series, "database": database},
-        text=f"Run {migration.name} ({migration.sha256[:12]}) in the database {database}",
+        summary={**goal.wants, "sha256": migration.sha256},
+        text=f"Run {migration.name} ({migration.sha256[:12]}) in the database {goal.wants['database']}",
     )
 
 
@@ -81,8 +77,7 @@ def migration_of(step: Step) -> Migration:
     name, args = step.args["name"], step.args
     contents = {name: args["content"]}
     if args["undo"]:
-        stem, _dot, kind = name.rpartition(".")
-        contents[f"{stem}.undo.{kind}"] = args["undo"]
+        contents[files.undo_name(name)] = args["undo"]
     (found,) = files.parse(contents, {name: args["guards"]})
     return found
 
@@ -171,8 +166,8 @@ class Migrate:
                 f"{migration.name} is done in {context.world.name}, and there is no undo file for it.",
                 state=f"{migration.name} is done, and its row is in the ledger",
                 next_command=(
-                    f"write {_undo_name(migration)}, or restore the backup that is named in copies into an empty"
-                    " cluster (selfhost.stateful.postgresql_restore)"
+                    f"write {files.undo_name(migration.name)}, or restore the backup that is named in copies into an"
+                    " empty cluster (selfhost.stateful.postgresql_restore)"
                 ),
             )
         try:
@@ -214,11 +209,6 @@ class Mark:
     def let_go(self, step: Step, context: Context[Server]) -> None:
         """The migration stays done, and so does its mark."""
         perform.mark(context.world, migration_of(step))
-
-
-def _undo_name(migration: Migration) -> str:
-    stem, _dot, kind = migration.name.rpartition(".")
-    return f"{stem}.undo.{kind}"
 
 
 def _row(step: Step, context: Context[Server]) -> Row | None:
