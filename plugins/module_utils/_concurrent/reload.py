@@ -35,7 +35,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import control
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import NEXT_XID
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.base import SelfProving
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import durable, scan
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import compare, durable, scan
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.rename import rename_directory
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World
 from ansible_collections.selfhost.stateful.plugins.module_utils._stream import json_count
@@ -192,6 +192,11 @@ def copy_tree(source: str, target: str) -> None:
             f"{source} could not be copied to {part}: {err.strip()[-300:]}",
             next_command=shell("df", "-h", os.path.dirname(target)),
         )
+    # A copy that takes the original's place one day is not believed by an exit code.
+    differences = compare.compare_trees(source, part)
+    if differences:
+        shown = "; ".join(f"{each.path} ({each.what})" for each in differences[:5])
+        raise StatefulError(f"The copy of {source} in {part} differs from it: {shown}.")
     durable.sync_file_system(part)
     rename_directory(part, target)
 
