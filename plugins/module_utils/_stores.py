@@ -9,18 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.journey import CONCURRENT_HANDLERS
-from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Handlers
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.steps import IMAGE_HANDLERS
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.standby_steps import STANDBY_HANDLERS
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.store import Login, PostgresqlStore
 from ansible_collections.selfhost.stateful.plugins.module_utils._redis.store import RedisStore
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.files_store import FilesStore
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.handlers import STORAGE_HANDLERS
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.store import Store
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World
-
-HANDLERS: Handlers[World] = {**STORAGE_HANDLERS, **STANDBY_HANDLERS, **IMAGE_HANDLERS, **CONCURRENT_HANDLERS}
 
 
 def stores_from(params: Mapping[str, Any]) -> dict[str, Store]:

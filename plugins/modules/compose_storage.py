@@ -259,6 +259,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._compose.argumen
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._module import answer
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import OperationStore
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.standby_steps import MOVE_HANDLERS
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.arguments import (
     CHANGE_ARGUMENTS,
     MOUNT_ARGUMENTS,
@@ -271,10 +272,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.argumen
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.from_files import plan_from_files
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.journey import StorageJourney
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.run import Task, carry_out
-from ansible_collections.selfhost.stateful.plugins.module_utils._stores import (
-    HANDLERS,
-    stores_from,
-)
+from ansible_collections.selfhost.stateful.plugins.module_utils._stores import stores_from
 
 ARGUMENTS = {
     **PROJECT_ARGUMENTS,
@@ -307,7 +305,7 @@ def main() -> None:
             Task(
                 connect=lambda: connect_world(params, stores),
                 operations=OperationStore(operations_directory(params)),
-                handlers=HANDLERS,
+                handlers=MOVE_HANDLERS,
                 journey=StorageJourney(
                     mounts=mount_requests(params),
                     make_request=lambda project, mounts: request_from(params, project, mounts),

@@ -208,7 +208,10 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._compose.argumen
     ENGINE_ARGUMENTS,
     PROJECT_ARGUMENTS,
 )
-from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.journey import ConcurrentJourney
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.handlers import CONCURRENT_HANDLERS
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.journey import (
+    ConcurrentJourney,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.model import (
     COLUMNS,
     RELEASES,
@@ -220,11 +223,11 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._errors import I
 from ansible_collections.selfhost.stateful.plugins.module_utils._module import answer
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import (
     OperationStore,
+    beside,
     default_directory,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.arguments import connect_world
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.run import Task, carry_out
-from ansible_collections.selfhost.stateful.plugins.module_utils._stores import HANDLERS
 
 ARGUMENTS = {
     **PROJECT_ARGUMENTS,
@@ -253,13 +256,12 @@ def main() -> None:
         rung = rung_from(params["rung"] or plain)
         folder = find_folder(params["project_src"])
         directory = params["operations_dir"] or default_directory()
-        beside = os.path.join(os.path.dirname(os.path.normpath(directory)), "backups")
-        backups = os.path.abspath(params["backup_dir"] or beside)
+        backups = os.path.abspath(params["backup_dir"] or beside(directory, "backups"))
         return carry_out(
             Task(
                 connect=lambda: connect_world({**params, "project_src": folder}, {}),
                 operations=OperationStore(directory),
-                handlers=HANDLERS,
+                handlers=CONCURRENT_HANDLERS,
                 journey=ConcurrentJourney(version, rung, params["backup"], backups),
                 check_mode=module.check_mode,
             )

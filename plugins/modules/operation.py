@@ -184,6 +184,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._compose.argumen
     LOGIN_ARGUMENTS,
     connection,
 )
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.handlers import CONCURRENT_HANDLERS
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.journey import (
     MODULE as CONCURRENT,
 )
@@ -191,6 +192,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.relo
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.docker import connect
 from ansible_collections.selfhost.stateful.plugins.module_utils._module import answer
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import OperationStore
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.steps import IMAGE_HANDLERS
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.way_back import plan_image_way_back
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations.arguments import server_from
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations.ending import MigrationEnding
@@ -209,10 +211,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.ending 
     find_ended,
     roll_back,
 )
-from ansible_collections.selfhost.stateful.plugins.module_utils._stores import (
-    HANDLERS,
-    stores_from,
-)
+from ansible_collections.selfhost.stateful.plugins.module_utils._stores import stores_from
 
 ARGUMENTS = {
     **ENGINE_ARGUMENTS,
@@ -256,7 +255,7 @@ def main() -> None:
         stores = stores_from(params)
         ending = Ending(
             operations=operations,
-            handlers=HANDLERS,
+            handlers={**IMAGE_HANDLERS, **CONCURRENT_HANDLERS},
             connect=lambda known: connect_world({**params, **known, **_given(params)}, stores),
             make_request=lambda project: request_from({**params, **UNUSED}, project, ()),
             check_mode=module.check_mode,

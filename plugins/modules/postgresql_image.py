@@ -260,6 +260,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.imag
     STRATEGIES,
     ImageRequest,
 )
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.steps import IMAGE_HANDLERS
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.arguments import (
     CHANGE_ARGUMENTS,
     connect_world,
@@ -268,7 +269,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.argumen
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import AUTO, MountRequest
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.run import Task, carry_out
-from ansible_collections.selfhost.stateful.plugins.module_utils._stores import HANDLERS, stores_from
+from ansible_collections.selfhost.stateful.plugins.module_utils._stores import stores_from
 
 ARGUMENTS = {
     **PROJECT_ARGUMENTS,
@@ -329,7 +330,7 @@ def main() -> None:
             Task(
                 connect=lambda: connect_world(params, stores),
                 operations=OperationStore(operations_directory(params)),
-                handlers=HANDLERS,
+                handlers=IMAGE_HANDLERS,
                 journey=ImageJourney(params["service"], tuple(params["dependents"]), request),
                 check_mode=module.check_mode,
                 stop_before="switch" if params["stop_before"] == "switch" else "",

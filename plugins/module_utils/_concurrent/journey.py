@@ -13,32 +13,25 @@ from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.config import ComposeConfig
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import Project, observe_project
-from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import common, fill, planner, reload
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import planner
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.model import Rung, Target, Version
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.survey import (
     FOLDERS,
     Seen,
-    repository_of,
     see,
-    tag_of,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.target import blockers_of, target_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput
-from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Evidence, Handlers
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Goal, Plan, Step
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import Operation, OperationStore
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.held import let_image_go
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.journey import compose_facts
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.run import (
     Planned,
     refuse_other_goal,
 )
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.base import NothingToUndo, SelfProving
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World
 
 MODULE = "concurrent_version"
-KEPT_IMAGES = "selfhost-stateful/kept"
-"""The name that images have which a way back needs; whoever prunes leaves what has a name."""
 
 
 @dataclass(frozen=True)
@@ -190,53 +183,3 @@ def open_in(folder: str, operations: OperationStore) -> Operation | None:
         if mine and operation.is_open:
             return operation
     return None
-
-
-class KeepImages(SelfProving):
-    """What runs has a name of ours too, so that a way back finds it. args: ``images``: ids by reference."""
-
-    def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
-        return None  # naming them once more costs nothing
-
-    def apply(self, step: Step, context: Context[World]) -> Evidence:
-        kept = []
-        for number, image_id in enumerate(sorted(set(step.args["images"].values()))):
-            tag = f"{context.operation.id}-{number}"
-            context.world.engine.tag(image_id, KEPT_IMAGES, tag)
-            kept.append(f"{KEPT_IMAGES}:{tag}")
-        return {"kept_images": kept}
-
-    def undo(self, step: Step, context: Context[World]) -> Evidence:
-        """The first step is undone last: what they were kept for runs again."""
-        for name in context.evidence.get(step.name, {}).get("kept_images", ()):
-            let_image_go(context.world.engine, name)
-        return {}
-
-
-class NameImage(NothingToUndo):
-    """An image has the name that the file is to say. args: ``image_id``, ``reference``."""
-
-    def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
-        return {} if context.world.engine.image(step.args["reference"]) is not None else None
-
-    def apply(self, step: Step, context: Context[World]) -> Evidence:
-        reference = step.args["reference"]
-        context.world.engine.tag(step.args["image_id"], repository_of(reference), tag_of(reference))
-        return {"named": reference}
-
-
-CONCURRENT_HANDLERS: Handlers[World] = {
-    "concurrent_backup": common.BackUp(),
-    "concurrent_keep_images": KeepImages(),
-    "concurrent_name_image": NameImage(),
-    "concurrent_quiet": common.Quiet(),
-    "concurrent_release": common.Release(),
-    "concurrent_follow": common.Follow(),
-    "concurrent_files": common.Files(),
-    "concurrent_dump": reload.Dump(),
-    "concurrent_set_aside": reload.SetAside(),
-    "concurrent_load": reload.Load(),
-    "concurrent_start_api": fill.StartApi(),
-    "concurrent_migrate": fill.Migrate(),
-    "concurrent_up": common.Up(),
-}

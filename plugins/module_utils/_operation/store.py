@@ -43,6 +43,11 @@ def default_directory() -> str:
     return os.path.join(state, "selfhost-stateful", "operations")
 
 
+def beside(operations_dir: str, name: str) -> str:
+    """Return the place next to the journals where ``name`` is kept: ``backups``, ``retained``."""
+    return os.path.join(os.path.dirname(os.path.abspath(operations_dir)), name)
+
+
 @dataclass(frozen=True)
 class Operation:
     """An operation as its directory tells it."""

@@ -18,6 +18,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql impo
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import observe_cluster
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.store import postgresql_store
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.transport import SqlError
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.handlers import STORAGE_HANDLERS
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.base import NothingToUndo, SelfProving
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.moves import (
     StagedMove,
@@ -180,8 +181,10 @@ def _make_parents(transfer: Transfer, directory: str) -> None:
         raise StatefulError(f"The standby would lie in {directory}, and {made} was made for it.")
 
 
-STANDBY_HANDLERS: dict[str, Handler[World]] = {
+MOVE_HANDLERS: dict[str, Handler[World]] = {
+    **STORAGE_HANDLERS,
     "make_standby": MakeStandby(),
     "promote_standby": PromoteStandby(),
     "remove_helpers": RemoveHelpers(),
 }
+"""Every step of a move, whatever the strategy."""

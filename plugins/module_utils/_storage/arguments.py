@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,7 +17,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._compose.cli imp
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import Project
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.docker import connect
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.refusals import refuse_unsupported, require_root
-from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import default_directory
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import beside, default_directory
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import MountRequest, Request
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.store import Store
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World
@@ -85,15 +84,15 @@ def operations_directory(params: Mapping[str, Any]) -> str:
 
 
 def request_from(params: Mapping[str, Any], project: Project, mounts: tuple[MountRequest, ...]) -> Request:
-    beside = os.path.dirname(operations_directory(params).rstrip("/"))
+    operations_dir = operations_directory(params)
     return Request(
         project=project.name,
         project_dir=project.working_dir,
         mounts=mounts,
         strategy=params["strategy"],
         backup=params["backup"],
-        backup_dir=params["backup_dir"] or os.path.join(beside, "backups"),
-        retained_dir=os.path.join(beside, "retained"),
+        backup_dir=params["backup_dir"] or beside(operations_dir, "backups"),
+        retained_dir=beside(operations_dir, "retained"),
         rewrite=params["rewrite"],
         pin_images=params["pin_images"],
         accept_drift=params["accept_drift"],

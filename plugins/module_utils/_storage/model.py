@@ -31,6 +31,9 @@ POSTGRESQL = "postgresql"
 REDIS = "redis"
 FILES = "files"
 
+KEPT_IMAGES = "selfhost-stateful/kept"
+"""The repository of the names that images have which a way back needs: whoever prunes leaves what has a name."""
+
 
 @dataclass(frozen=True)
 class MountRequest:

@@ -21,9 +21,8 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model
     Plan,
     Step,
 )
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.standby_steps import STANDBY_HANDLERS
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.standby_steps import MOVE_HANDLERS
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage import planner, rollback_plan
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.handlers import STORAGE_HANDLERS
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import (
     ANONYMOUS,
     AUTO,
@@ -115,7 +114,7 @@ def assert_before(steps: Sequence[Step], first: set[str], then: set[str]) -> Non
 
 def assert_safe(plan: Plan) -> None:
     steps = plan.steps
-    known = {**STORAGE_HANDLERS, **STANDBY_HANDLERS}
+    known = MOVE_HANDLERS
     assert {step.kind for step in steps} <= set(known), "every kind has its handler"
     disturbing = STOPS | MOVES | {"keep_layer", "vacate", "rewrite", "reverse_files", "create_containers"}
     assert_before(steps, {"backup", "count_before"} | WARM, {"arrange_stop", "hold_restarts"} | disturbing)

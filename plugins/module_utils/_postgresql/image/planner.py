@@ -34,7 +34,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.imag
     ImageRequest,
     Sides,
 )
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import BIND, REPLICA
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import BIND, KEPT_IMAGES, REPLICA
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.planner import (
     MOVE_KINDS,
     WARM_KINDS,
@@ -55,8 +55,6 @@ STOP = "stop the stores"
 """The name of the step that says as what the cluster was stopped."""
 MADE_BY = {PG_UPGRADE: ("make_upgradable_cluster", "upgrade"), DUMP: ("make_cluster", "reload")}
 """By strategy the kinds of the steps that make the new cluster while the service runs, and that fill it."""
-KEPT = "selfhost-stateful/kept"
-"""The repository of the names that keep images from being pruned."""
 
 
 def goal_of(request: ImageRequest, image_id: str) -> Goal:
@@ -117,7 +115,7 @@ def steps_for(
     """Return the steps of the change."""
     strategy, everything = transfer.strategy, {"transfers": [transfer.as_dict()]}
     context = {**everything, "pins": {}, "file_is_theirs": request.storage.rewrite == "none"}
-    name = f"{KEPT}:{operation.lower()}"
+    name = f"{KEPT_IMAGES}:{operation.lower()}"
     steps = backup_steps(request.storage, found.findings, [transfer], backup_dir)
     steps.append(Step("count_before", "count", PREPARE, everything))
     steps.append(

@@ -33,9 +33,8 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.imag
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.reload import reload
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.model import Cluster
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.paths import owner_of
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.standby_steps import STANDBY_HANDLERS
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.standby_steps import MOVE_HANDLERS
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.store import postgresql_store
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.handlers import STORAGE_HANDLERS
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import REPLICA
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.base import NothingToUndo, SelfProving
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.moves import (
@@ -294,7 +293,7 @@ REBUILD_HANDLERS: dict[str, Handler[World]] = {
     "reload": Reload(),
     "discard": Discard(),
     **{
-        f"{kind}_to_rebuild": UntilRebuilt({**STORAGE_HANDLERS, **STANDBY_HANDLERS}[kind])
+        f"{kind}_to_rebuild": UntilRebuilt(MOVE_HANDLERS[kind])
         for kind in ("warm_copy", "make_standby", "clone", "settle", "promote_standby")
     },
 }

@@ -22,6 +22,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.imag
     still_true,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.way_back import ReturnToOriginal
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.standby_steps import MOVE_HANDLERS
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.store import postgresql_store
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.held import let_image_go
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.base import NothingToUndo, SelfProving
@@ -102,6 +103,7 @@ class Analyze(NothingToUndo):
 
 
 IMAGE_HANDLERS: dict[str, Handler[World]] = {
+    **MOVE_HANDLERS,
     **REBUILD_HANDLERS,
     "return_to_original": ReturnToOriginal(),
     "keep_image": KeepImage(),
@@ -111,3 +113,4 @@ IMAGE_HANDLERS: dict[str, Handler[World]] = {
     "compare_service": CompareService(),
     "analyze": Analyze(),
 }
+"""Every step of a change of the image, with those of the moves that it is made of."""

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.subject import Reached
-from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import OperationStore
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import OperationStore, beside
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import subject
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations.server import Server
 
@@ -67,8 +67,7 @@ def server_from(params: Mapping[str, Any], reached: Reached | None = None) -> Se
 
 def backups_directory(params: Mapping[str, Any], operations: OperationStore) -> str:
     """Return where backups go: where the option says, else beside the journal of operations."""
-    beside = os.path.join(os.path.dirname(os.path.normpath(operations.directory)), "backups")
-    return os.path.abspath(params["backup_dir"] or beside)
+    return os.path.abspath(params["backup_dir"] or beside(operations.directory, "backups"))
 
 
 DEFAULTS: dict[str, Any] = {"project_name": "", "files": [], "profiles": [], "env_files": []}
