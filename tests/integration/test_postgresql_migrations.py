@@ -340,6 +340,7 @@ def test_a_mark_that_a_command_keeps_is_read_set_and_removed(runner: Runner) -> 
     assert runner.sql("SELECT count(note) FROM items") == "0"
 
 
+@pytest.mark.faults
 def test_a_way_back_that_was_not_written_is_refused(runner: Runner) -> None:
     runner.file("01-note.sql", "UPDATE items SET note = 'x'")
     runner.options = {"backup": "auto", "backup_dir": str(runner.directory / "backups")}
@@ -405,6 +406,7 @@ def test_killed_in_the_middle(runner: Runner, kind: str) -> None:
     assert [row[1] for row in runner.ledger()] == ["done"]
 
 
+@pytest.mark.faults
 def test_a_million_rows_take_little_memory(runner: Runner) -> None:
     runner.sql("INSERT INTO items SELECT g, repeat('x', 60) FROM generate_series(2000, 1001999) g")
     runner.file("01-much.sql", "UPDATE items SET note = 'y' WHERE id >= 2000;\nSELECT * FROM items;\n")

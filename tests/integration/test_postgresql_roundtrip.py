@@ -162,6 +162,7 @@ def flip(path: Path, at: int) -> None:
     path.write_bytes(raw)
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("major", MAJORS)
 def test_files_come_back_as_they_were(shared: Lab, lab: Lab, major: str) -> None:
     source = server(shared, major)

@@ -107,7 +107,7 @@ TRAPS: dict[str, tuple[dict[str, Any], str]] = {
     "a table that is not there": (broken(load=lambda argv: ["sh", "-c", f"{' '.join(argv)} -d postgres"]), NONE),
     "a database that is away": (broken(load=lambda argv: [each.replace("db", "nowhere") for each in argv]), "with 2"),
 }
-USUAL = ("a dump that is cut off", "a load that loses")
+USUAL = ("a load that loses",)
 
 
 @pytest.mark.parametrize(

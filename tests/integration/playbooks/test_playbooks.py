@@ -89,6 +89,7 @@ def assert_data(admin: Admin) -> None:
     assert admin.project.count_keys() >= KEYS
 
 
+@pytest.mark.faults
 def test_a_mastodon_moves_whatever_gets_in_its_way(mastodon: Admin) -> None:
     admin, project = mastodon, mastodon.project
     containers = admin.containers()

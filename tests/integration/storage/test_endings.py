@@ -95,6 +95,7 @@ def assert_committed(lab: Lab, operation: str) -> None:
     lab.assert_tidy()
 
 
+@pytest.mark.faults
 def test_a_roll_back_that_loses_its_connection_is_known_to_be_done(tmp_path: Path) -> None:
     """The worker goes on alone, and notes the end where the next run finds it."""
     with laid_out(tmp_path, services=["redis"]) as lab:
@@ -112,6 +113,7 @@ def test_a_roll_back_that_loses_its_connection_is_known_to_be_done(tmp_path: Pat
         assert lab.run(check=True).ok()["changed"] is True, "a new move can be planned"
 
 
+@pytest.mark.faults
 def test_a_store_that_does_not_get_ready_takes_the_others_back_with_it(tmp_path: Path) -> None:
     """Copies, not renames: Redis has run on its copy, and nothing but its own snapshot was written there."""
     with loopfs("ext4", 1024) as disk:

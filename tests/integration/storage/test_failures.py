@@ -84,7 +84,7 @@ def children(pid: int) -> list[int]:
 @pytest.mark.parametrize(
     "step, service, way",
     [
-        ("move redis:/data", "redis", IsolatedEngine.stop),
+        pytest.param("move redis:/data", "redis", IsolatedEngine.stop, marks=pytest.mark.faults),
         # The engine that starts again ends what the killed one left running: Postgres has to recover.
         ("stop the stores", "db", IsolatedEngine.kill),
         pytest.param("create the containers", "db", IsolatedEngine.kill, marks=pytest.mark.faults),
@@ -108,7 +108,7 @@ def test_engine_restarts_in_the_downtime(
             lab.assert_moved(probe)
 
 
-@pytest.mark.parametrize("sig", [signal.SIGHUP, signal.SIGKILL])
+@pytest.mark.parametrize("sig", [pytest.param(signal.SIGHUP, marks=pytest.mark.faults), signal.SIGKILL])
 def test_connection_is_cut_in_the_downtime(tmp_path: Path, sig: signal.Signals) -> None:
     """The worker goes on without its parent; the next run waits for it and finds all done."""
     with laid_out(tmp_path, services=["redis"]) as lab, lab.prober() as probe:
@@ -132,10 +132,10 @@ def test_connection_is_cut_in_the_downtime(tmp_path: Path, sig: signal.Signals) 
     "step, services",
     [
         (f"prepare {DB}", ["db"]),
-        ("prepare redis:/data", ["db", "redis"]),
+        pytest.param("prepare redis:/data", ["db", "redis"], marks=pytest.mark.faults),
         ("move redis:/data", ["db", "redis"]),
         # Not with Redis: it would take writes in memory that it can save nowhere.
-        ("start the stores", ["db"]),
+        pytest.param("start the stores", ["db"], marks=pytest.mark.faults),
     ],
 )
 def test_target_file_system_is_full(tmp_path: Path, step: str, services: list[str]) -> None:
