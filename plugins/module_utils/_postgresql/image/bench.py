@@ -139,6 +139,9 @@ def make_bare(bench: Bench, cluster: Cluster) -> None:
         "jit": "off",
         "listen_addresses": "",
         "max_prepared_transactions": "0",
+        # A copy, written down with the whole file system in the end; a crash before that begins with another.
+        "fsync": "off",
+        "full_page_writes": "off",
     }
     if cluster.server_version_num < 110000:
         del settings["jit"]
