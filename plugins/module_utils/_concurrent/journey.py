@@ -22,13 +22,13 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.surv
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.target import blockers_of, target_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput
-from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Goal, Plan, Step
-from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import Operation, OperationStore
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.journey import compose_facts
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.run import (
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.drive import (
     Planned,
     refuse_other_goal,
 )
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Goal, Plan, Step
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import Operation, OperationStore
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.journey import compose_facts
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World
 
 MODULE = "concurrent_version"
