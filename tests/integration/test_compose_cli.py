@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -54,6 +55,7 @@ class Site:
     directory: Path
     name: str
     services: dict[str, Service] = field(default_factory=dict)
+    began: float = field(default_factory=time.time)
 
     @cached_property
     def compose(self) -> ComposeCli:
@@ -92,13 +94,28 @@ class Site:
     def ids(self) -> dict[str, str]:
         return {c.service: c.id for c in self.engine.containers(labels={PROJECT_LABEL: self.name})}
 
+    def volumes(self) -> set[str]:
+        """Return the volumes that containers of the project ever ran on: compose forgets some where it makes anew."""
+        ours = {actor["ID"] for actor in self._events("event=start", f"label={PROJECT_LABEL}={self.name}")}
+        mounted = self._events("type=volume", "event=mount")
+        return {actor["ID"] for actor in mounted if actor["Attributes"]["container"] in ours}
+
+    def _events(self, *filters: str) -> list[dict[str, Any]]:
+        since = ("--since", f"{self.began:.0f}", "--until", f"{time.time() + 1:.0f}")
+        wanted = (word for each in filters for word in ("--filter", each))
+        told = self.host.docker("events", *since, "--format", "{{json .Actor}}", *wanted)
+        return [json.loads(line) for line in told.splitlines()]
+
     def remove(self) -> None:
         label = f"label=com.docker.compose.project={self.name}"
+        volumes = self.volumes()
         for container in self.host.docker("ps", "-aq", "--filter", label).split():
             self.host.docker("rm", "-fv", container, check=False)
         for kind in ("network", "volume"):
             for found in self.host.docker(kind, "ls", "-q", "--filter", label).split():
                 self.host.docker(kind, "rm", found, check=False)
+        for volume in volumes:
+            self.host.docker("volume", "rm", volume, check=False)
 
 
 def program_of(generation: str, host: sandbox.Engine) -> tuple[str, ...]:
