@@ -165,7 +165,6 @@ next_command:
   type: str
 """
 
-from functools import partial
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._host import (
@@ -182,36 +181,12 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.arguments import (
     ENGINE_ARGUMENTS,
     LOGIN_ARGUMENTS,
-    connection,
 )
-from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.handlers import CONCURRENT_HANDLERS
-from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.journey import (
-    MODULE as CONCURRENT,
-)
-from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.reload import prove_loaded
-from ansible_collections.selfhost.stateful.plugins.module_utils._engine.docker import connect
+from ansible_collections.selfhost.stateful.plugins.module_utils._endings import ending_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._module import answer
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.ending import find, find_ended
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import OperationStore
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.steps import IMAGE_HANDLERS
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.way_back import plan_image_way_back
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations.arguments import server_from
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations.ending import MigrationEnding
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations.steps import (
-    MODULE as MIGRATIONS,
-)
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.arguments import (
-    connect_world,
-    operations_directory,
-    request_from,
-)
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.ending import (
-    Ending,
-    commit,
-    find,
-    find_ended,
-    roll_back,
-)
-from ansible_collections.selfhost.stateful.plugins.module_utils._stores import stores_from
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.arguments import operations_directory
 
 ARGUMENTS = {
     **ENGINE_ARGUMENTS,
@@ -240,50 +215,13 @@ def main() -> None:
         require_libraries_of_stores()
         operations = OperationStore(operations_directory(params))
         choose = find if params["state"] == "rolled_back" else find_ended
-        chosen = choose(operations, params["id"], params["project"])
-        if chosen.plan.goal.module == MIGRATIONS:
-            migrations = MigrationEnding(
-                operations=operations,
-                connect=lambda known: server_from({**params, **known, **_given(params)}),
-                engine=lambda: connect(connection(params)),
-                check_mode=module.check_mode,
-            )
-            if params["state"] == "rolled_back":
-                return migrations.roll_back(chosen)
-            age, backups = params["min_age_days"], params["remove_backups"]
-            return migrations.commit(chosen, min_age_days=age, remove_backups=backups)
-        stores = stores_from(params)
-        ending = Ending(
-            operations=operations,
-            handlers={**IMAGE_HANDLERS, **CONCURRENT_HANDLERS},
-            connect=lambda known: connect_world({**params, **known, **_given(params)}, stores),
-            make_request=lambda project: request_from({**params, **UNUSED}, project, ()),
-            check_mode=module.check_mode,
-            ways_back={
-                "postgresql_image": partial(plan_image_way_back, discard_writes=params["discard_writes"]),
-            },
-            proofs={CONCURRENT: prove_loaded},
-        )
+        operation = choose(operations, params["id"], params["project"])
+        ending = ending_of(operation, params, operations, check_mode=module.check_mode)
         if params["state"] == "rolled_back":
-            return roll_back(ending, params["id"], params["project"])
-        return commit(
-            ending,
-            params["id"],
-            params["project"],
-            min_age_days=params["min_age_days"],
-            remove_backups=params["remove_backups"],
-        )
+            return ending.roll_back(operation)
+        return ending.commit(operation, min_age_days=params["min_age_days"], remove_backups=params["remove_backups"])
 
     answer(module, work)
-
-
-UNUSED = {"rewrite": "none", "pin_images": False, "accept_drift": True, "max_downtime": 0}
-"""Options of a move that a way back does not have."""
-
-
-def _given(params: dict[str, object]) -> dict[str, object]:
-    """Return the options that were set here and so win over what the operation journaled."""
-    return {name: params[name] for name in ("docker_host", "compose_program") if params[name]}
 
 
 if __name__ == "__main__":

@@ -44,6 +44,8 @@ KNOWS = {
     "_storage": FOUNDATION,
     # For the modules alone: the one place that knows every kind of store.
     "_stores": FOUNDATION | DOMAINS,
+    # For the module ``operation`` alone: the one place that knows every kind of operation.
+    "_endings": FOUNDATION | DOMAINS | {"_stores"},
 }
 
 # What planning code may use: nothing here asks the machine, the clock or chance.

@@ -13,9 +13,8 @@ from __future__ import annotations
 
 import os
 import shutil
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import SERVICE_LABEL
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
@@ -25,14 +24,14 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model im
     ROLE_LABEL,
     Container,
 )
-from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, StatefulError, shell
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError, shell
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.ending import Removal, plan_removal
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import (
     COMMITTED,
     DONE,
     ROLLED_BACK,
     Copy,
 )
-from ansible_collections.selfhost.stateful.plugins.module_utils._operation.report import to_end
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import Operation
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.held import let_image_go
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.copies import KEEPER, WHERE_OPTIONS_POINT
@@ -40,62 +39,16 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.m
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.transfer import transfers_of_plan
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World, holds
 
-DAY = 86400.0
-
-
-@dataclass(frozen=True)
-class Removal:
-    """What a commit frees."""
-
-    copies: tuple[Copy, ...]
-
-    @property
-    def bytes(self) -> int:
-        return sum(copy.size_bytes for copy in self.copies)
-
 
 def plan_commit(
     operation: Operation, open_one: Operation | None, *, min_age_days: float, with_backups: bool
 ) -> Removal:
-    """Return what committing would remove; raises where the operation is not to be committed (yet).
-
-    ``open_one`` is the project's open operation, which may still need what this one keeps.
-    """
-    history = operation.history()
-    if open_one is not None and open_one.id != operation.id:
-        raise InvalidInput(
-            f"The operation {open_one.id} is open on the same project: {operation.id} cannot be committed before it"
-            " has ended.",
-            next_command=to_end(open_one),
-        )
-    if history.state not in (DONE, ROLLED_BACK, COMMITTED):
-        raise InvalidInput(
-            f"The operation {operation.id} is {history.state}: only one that has ended can be committed.",
-            next_command=to_end(operation),
-        )
-    if open_one is not None:
-        raise InvalidInput(
-            f"The roll back of {operation.id} was broken off: what it retains is needed to go on with it.",
-            next_command=to_end(operation),
-        )
-    age = (time.time() - history.changed_at) / DAY
-    if age < min_age_days:
-        raise InvalidInput(
-            f"The operation {operation.id} ended {age:.1f} days ago, less than min_age_days ({min_age_days:g}).",
-            next_command="wait, or set min_age_days: 0",
-        )
-    roles = ("original", "backup") if with_backups else ("original",)
+    """Return what committing would remove, as of :func:`plan_removal`."""
+    removal = plan_removal(operation, open_one, min_age_days=min_age_days, with_backups=with_backups)
     # What was the original is in use again once the change was rolled back.
-    in_use = {t.origin.path for t in transfers_of_plan(operation.plan)} if history.state == ROLLED_BACK else set()
-    copies = [
-        copy
-        for copy in history.copies()
-        if copy.role in roles
-        and copy.path not in in_use
-        and copy.protected != WHERE_OPTIONS_POINT
-        and os.path.lexists(copy.path)
-    ]
-    return Removal(tuple(copies))
+    rolled_back = operation.history().state == ROLLED_BACK
+    in_use = {t.origin.path for t in transfers_of_plan(operation.plan)} if rolled_back else set()
+    return Removal(tuple(c for c in removal.copies if c.path not in in_use and c.protected != WHERE_OPTIONS_POINT))
 
 
 def carry_out_commit(world: World, operation: Operation, removal: Removal) -> None:

@@ -12,13 +12,12 @@ from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import Project, observe_project
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import (
-    InvalidInput,
     StatefulError,
     refusal,
-    shell,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation import execute
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.detached import run_detached
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.ending import check_state
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Handlers
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import (
     COMMITTED,
@@ -39,7 +38,6 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.held im
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import Request
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.rollback import (
     WayBack,
-    check_state,
     mark_rolled_back,
     plan_way_back,
 )
@@ -52,7 +50,7 @@ PlanWayBack = Callable[[World, Operation, Request, str], WayBack]
 
 
 @dataclass(frozen=True)
-class Ending:
+class StorageEnding:
     """``connect`` opens fresh connections for what the operation journaled about its project."""
 
     operations: OperationStore
@@ -68,36 +66,14 @@ class Ending:
     def world(self, operation: Operation) -> World:
         return of_operation(self.connect(operation.plan.facts["compose"]), operation)
 
+    def roll_back(self, operation: Operation) -> dict[str, Any]:
+        return roll_back(self, operation)
 
-def find(operations: OperationStore, operation_id: str, project: str) -> Operation:
-    """Return the operation that is meant; of a project, the one that is open, else the newest that is done."""
-    if operation_id:
-        return operations.get(operation_id)
-    mine = [operation for operation in operations.of_project(project) if operation.plan.reverts is None]
-    found = next((o for o in mine if o.history().state in OPEN_STATES), None) or operations.newest_done(project)
-    if found is None and mine:
-        return mine[-1]
-    if found is None:
-        raise InvalidInput(
-            f"There is no operation of the project {project} in {operations.directory}.",
-            next_command=shell("ls", "-l", operations.directory),
-        )
-    return found
+    def commit(self, operation: Operation, *, min_age_days: float, remove_backups: bool) -> dict[str, Any]:
+        return commit(self, operation, min_age_days=min_age_days, remove_backups=remove_backups)
 
 
-def find_ended(operations: OperationStore, operation_id: str, project: str) -> Operation:
-    """Return the operation to commit; of a project the newest that is done, a roll back that left data included."""
-    done = [o for o in operations.of_project(project) if o.history().state == DONE]
-    if operation_id or not done:
-        return find(operations, operation_id, project)
-    return max(done, key=lambda o: o.history().changed_at)
-
-
-def commit(
-    ending: Ending, operation_id: str, project: str, *, min_age_days: float, remove_backups: bool
-) -> dict[str, Any]:
-    """Return the module's result; raises StatefulError."""
-    operation = find_ended(ending.operations, operation_id, project)
+def commit(ending: StorageEnding, operation: Operation, *, min_age_days: float, remove_backups: bool) -> dict[str, Any]:
     open_one = ending.operations.open_for(operation.plan.goal.project)
     removal = plan_commit(operation, open_one, min_age_days=min_age_days, with_backups=remove_backups)
     pending = operation.history().state == DONE or bool(removal.copies)
@@ -119,9 +95,7 @@ def commit(
     return {**result, "copies": [copy.as_dict() for copy in operation.history().copies()]}
 
 
-def roll_back(ending: Ending, operation_id: str, project: str) -> dict[str, Any]:
-    """Return the module's result; raises StatefulError."""
-    operation = find(ending.operations, operation_id, project)
+def roll_back(ending: StorageEnding, operation: Operation) -> dict[str, Any]:
     with ending.operations.locked(operation.plan.goal.project, wait=True):
         state = operation.history().state
         if state == ROLLED_BACK:
@@ -165,7 +139,7 @@ def _open_rollback(operations: OperationStore, operation: Operation) -> Operatio
     )
 
 
-def _undo(ending: Ending, operation: Operation) -> dict[str, Any]:
+def _undo(ending: StorageEnding, operation: Operation) -> dict[str, Any]:
     text = f"{operation.id} is unfinished ({operation.history().current_step or 'not begun'}): what it did is undone."
     if not ending.check_mode:
 
@@ -184,7 +158,7 @@ def _undo(ending: Ending, operation: Operation) -> dict[str, Any]:
     return {"changed": True, "operation": operation.id, "plan_text": text, "copies": copies}
 
 
-def _carry_back(ending: Ending, operation: Operation, carrying: Operation | None) -> dict[str, Any]:
+def _carry_back(ending: StorageEnding, operation: Operation, carrying: Operation | None) -> dict[str, Any]:
     if carrying is None and not transfers_of_plan(operation.plan):
         return _undo_steps(ending, operation)
     if carrying is not None and ending.check_mode:
@@ -214,7 +188,7 @@ def _carry_back(ending: Ending, operation: Operation, carrying: Operation | None
     return _rolled_back(operation, carrying, outcome["steps"])
 
 
-def _note_rolled_back(ending: Ending, operation: Operation, carried: Operation) -> None:
+def _note_rolled_back(ending: StorageEnding, operation: Operation, carried: Operation) -> None:
     world = ending.world(operation)
     remove_keepers(world, operation)
     let_images_go(world, operation)
@@ -234,7 +208,7 @@ def _rolled_back(operation: Operation, carried: Operation, steps: Mapping[str, f
     }
 
 
-def _undo_steps(ending: Ending, operation: Operation) -> dict[str, Any]:
+def _undo_steps(ending: StorageEnding, operation: Operation) -> dict[str, Any]:
     """Take an operation back that moved nothing by a transfer, step by step, as it would have been undone."""
     steps = ", ".join(step.name for step in reversed(operation.plan.steps))
     text = f"{operation.id} is taken back, step by step: {steps}."
@@ -251,7 +225,7 @@ def _undo_steps(ending: Ending, operation: Operation) -> dict[str, Any]:
     return {"changed": True, "operation": operation.id, "plan_text": text, "copies": copies}
 
 
-def _run(ending: Ending, carrying: Operation, reverted: Operation) -> dict[str, Any]:
+def _run(ending: StorageEnding, carrying: Operation, reverted: Operation) -> dict[str, Any]:
     def work() -> dict[str, Any]:
         world = ending.world(carrying)
         remove_leftover_helpers(world.engine, carrying.id)

@@ -15,18 +15,14 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.commands import mounts_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import (
     Blocker,
-    InvalidInput,
     StatefulError,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import (
-    COMMITTED,
     DONE,
-    OPEN_STATES,
     ROLLED_BACK,
     Plan,
     Step,
 )
-from ansible_collections.selfhost.stateful.plugins.module_utils._operation.report import rolling_back
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import Operation
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage import preflight, rollback_plan
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import (
@@ -70,26 +66,6 @@ def hunks_of(operation: Operation) -> list[Mapping[str, Any]]:
     for evidence in operation.history().evidence.values():
         found += evidence.get("hunks", ())
     return found
-
-
-def check_state(operation: Operation, newest: Operation | None) -> None:
-    """Raise where this operation is not the one that can be rolled back."""
-    state = operation.history().state
-    if state == COMMITTED:
-        raise InvalidInput(
-            f"The operation {operation.id} is committed: what it retained is gone, and there is no way back.",
-            next_command="leave it as it is; selfhost.stateful.operation_info lists the backups that are left",
-        )
-    if state == DONE and newest is not None and newest.id != operation.id:
-        raise InvalidInput(
-            f"Only the newest operation of a project can be rolled back, and that is {newest.id}.",
-            next_command=f"{rolling_back(newest)}, and then the same with {operation.id}",
-        )
-    if state in OPEN_STATES and operation.history().proved:
-        raise InvalidInput(
-            f"The operation {operation.id} is proved and unfinished; it can be rolled back once it is finished.",
-            next_command=f"run the task of the operation {operation.id} again, then roll it back",
-        )
 
 
 def plan_way_back(world: World, operation: Operation, request: Request, new_id: str) -> WayBack:
