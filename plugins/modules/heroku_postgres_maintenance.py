@@ -31,6 +31,11 @@ attributes:
   diff_mode:
     description: Will return details on what has changed (or possibly needs changing in check_mode), when in diff mode.
     support: none
+  action_group:
+    description: Use C(group/selfhost.stateful.heroku) in C(module_defaults) to set the same options for several
+      modules.
+    support: full
+    membership: [selfhost.stateful.heroku]
 options:
   state:
     description: What is to be reached.

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,8 +17,9 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._heroku.api impo
 from ansible_collections.selfhost.stateful.plugins.module_utils._heroku.http import Http, checked_url
 from ansible_collections.selfhost.stateful.plugins.module_utils._heroku.patience import Patience
 
+KEY_VARIABLE = "HEROKU_API_KEY"
 API_ARGUMENTS: dict[str, Any] = {
-    "api_key": {"type": "str", "no_log": True, "fallback": (env_fallback, ["HEROKU_API_KEY"])},
+    "api_key": {"type": "str", "no_log": True, "fallback": (env_fallback, [KEY_VARIABLE])},
     "api_url": {"type": "str", "default": "https://api.heroku.com"},
     "data_api_url": {"type": "str", "default": "https://api.data.heroku.com"},
     "timeout": {"type": "float", "default": 30},
@@ -37,10 +39,12 @@ WAIT_ARGUMENTS: dict[str, Any] = {
 
 
 def connect(params: Mapping[str, Any]) -> Heroku:
-    if not params["api_key"]:
+    # A role hands an empty one on where none was set.
+    key = params["api_key"] or os.environ.get(KEY_VARIABLE)
+    if not key:
         raise InvalidInput("There is no key: set api_key, or HEROKU_API_KEY in the environment of the controller.")
     return Heroku(
-        Http(params["api_key"], timeout=params["timeout"], patience=params["retry_timeout"]),
+        Http(key, timeout=params["timeout"], patience=params["retry_timeout"]),
         platform=checked_url("api_url", params["api_url"]),
         data=checked_url("data_api_url", params["data_api_url"]),
     )
