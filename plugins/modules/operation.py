@@ -189,6 +189,8 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.jour
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.reload import prove_loaded
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.docker import connect
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput
+from ansible_collections.selfhost.stateful.plugins.module_utils._heroku.planner import MODULE as HEROKU
 from ansible_collections.selfhost.stateful.plugins.module_utils._module import answer
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import OperationStore
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.way_back import plan_image_way_back
@@ -242,6 +244,12 @@ def main() -> None:
         operations = OperationStore(operations_directory(params))
         choose = find if params["state"] == "rolled_back" else find_ended
         chosen = choose(operations, params["id"], params["project"])
+        if chosen.plan.goal.module == HEROKU:
+            app = chosen.plan.summary["app"]
+            raise InvalidInput(
+                f"{chosen.id} remembers what the app {app} ran on Heroku, and ends when that runs again:"
+                f" selfhost.stateful.{HEROKU} with state: restored and app: {app}."
+            )
         if chosen.plan.goal.module == MIGRATIONS:
             migrations = MigrationEnding(
                 operations=operations,

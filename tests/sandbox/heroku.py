@@ -38,6 +38,7 @@ from .heroku_world import (
     Database,
     Invalid,
     NotFound,
+    Timing,
     World,
     identity,
 )
@@ -523,7 +524,7 @@ def _text(moment: datetime | None) -> str | None:
 
 def example_world() -> World:
     """Return an app with a database on standard-0, a follower of it, and a staging app."""
-    world = World(tick=20)
+    world = World(tick=20, timing=Timing(preparing=200, forkable=100))
     shop = world.add_app("shop", web=2, worker=1, cron=0)
     shop.services.append("scheduler")
     leader = world.add_database("postgresql-leader-1", "shop", "DATABASE", "standard-0")
