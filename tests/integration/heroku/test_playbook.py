@@ -53,10 +53,6 @@ def test_the_whole_way(admin: Admin) -> None:
     assert admin.changes() == []
     assert "Heroku Scheduler" in checked.said()
     assert "REPORTS_DB is a copy of the address" in checked.said()
-    prepared = admin.play("--tags", "prepare").ok()
-    assert admin.leader.maintenance.status == "ready"
-    assert "waits for the switch" in prepared.said()
-    assert len(admin.changes()) == 1
     done = admin.play(heroku_postgres_plan_connections={"web": 250}).ok()
     admin.check_open("standard-2")
     assert world.databases[FOLLOWER].serving == "standard-2"
@@ -66,12 +62,25 @@ def test_the_whole_way(admin: Admin) -> None:
     assert "backup            b001" in said
     order = [each.rsplit("/", 1)[-1] for each in admin.changes()[1:7]]
     assert order == ["shop", "formation", "backups", "run", "formation", "shop"]
-    asked = len(admin.changes())
-    admin.play().ok()
-    assert len(admin.changes()) == asked, "nothing is left to do"
     text = "".join(path.read_text() for path in admin.directory.rglob("*.log"))
     assert "s3cret" not in text
     assert world.key not in text
+
+
+@pytest.mark.faults
+def test_prepared_hours_before(admin: Admin) -> None:
+    early = admin.play("--tags", "switch").failed()
+    assert "is not prepared" in early.said()
+    assert admin.changes() == []
+    prepared = admin.play("--tags", "prepare").ok()
+    assert admin.leader.maintenance.status == "ready"
+    assert "waits for the switch" in prepared.said()
+    assert len(admin.changes()) == 1
+    admin.play("--tags", "switch").ok()
+    admin.check_open("standard-2")
+    asked = len(admin.changes())
+    admin.play().ok()
+    assert len(admin.changes()) == asked, "nothing is left to do"
 
 
 @pytest.mark.parametrize(
@@ -94,13 +103,14 @@ def test_killed_at_a_change_the_next_run_ends_right(admin: Admin, name: str, mom
     assert len(runs) <= 1 + (moment == BEFORE), "no maintenance runs twice"
 
 
+@pytest.mark.faults
 def test_a_backup_that_fails_opens_the_app_again(admin: Admin) -> None:
     admin.world.backup_fails = True
     failed = admin.play().failed()
     assert admin.quantities() == FORMATION
     assert not admin.app.maintenance
     assert admin.leader.serving == "standard-0"
-    assert "is OPEN again: web=2 worker=1 cron=0" in failed.said()
+    assert "is OPEN again: cron=0 web=2 worker=1" in failed.said()
 
 
 @pytest.mark.faults
