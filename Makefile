@@ -13,7 +13,7 @@ MAKEFLAGS += --no-builtin-rules
 VENV := .venv
 READY := $(VENV)/.ready
 CI := $(VENV)/bin/python -m tests.tools.ci
-STAGES := sanity unit integration molecule molecule-postgresql-image molecule-concurrent docs build
+STAGES := sanity unit integration molecule molecule-postgresql-image molecule-concurrent molecule-heroku heroku-cli docs build
 
 .PHONY: help venv lint test test-matrix test-faults bench demo demo-clean clean $(STAGES)
 
@@ -46,6 +46,12 @@ molecule-postgresql-image: $(READY) ## The same, with another Postgres image for
 
 molecule-concurrent: $(READY) ## The same, with a host of Concurrent that goes through its whole ladder
 	@$(CI) molecule-concurrent -- $(ARGS)
+
+molecule-heroku: $(READY) ## The playbook for Heroku, against the stand-in
+	@$(CI) molecule-heroku -- $(ARGS)
+
+heroku-cli: $(READY) ## The public CLI of Heroku (npm) against the same stand-in
+	@$(CI) heroku-cli -- $(ARGS)
 
 docs: $(READY) ## Check the modules' and roles' documentation
 	@$(CI) docs -- $(ARGS)

@@ -16,6 +16,8 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.hand
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.journey import MODULE as CONCURRENT
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.reload import prove_loaded
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.docker import connect
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput
+from ansible_collections.selfhost.stateful.plugins.module_utils._heroku.planner import MODULE as HEROKU
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.ending import Ending
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import Operation, OperationStore
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.steps import IMAGE_HANDLERS
@@ -37,6 +39,7 @@ UNUSED = {"rewrite": "none", "pin_images": False, "accept_drift": True, "max_dow
 class Call:
     """One call of the module: its options, and where the journals are."""
 
+    operation: Operation
     params: Mapping[str, Any]
     operations: OperationStore
     check_mode: bool
@@ -52,7 +55,7 @@ def ending_of(
 ) -> Ending:
     """Return what ends an operation of this kind."""
     make = ENDINGS.get(operation.plan.goal.module, _of_stores)
-    return make(Call(params, operations, check_mode))
+    return make(Call(operation, params, operations, check_mode))
 
 
 def _of_stores(call: Call) -> Ending:
@@ -77,5 +80,15 @@ def _of_migrations(call: Call) -> Ending:
     )
 
 
-ENDINGS: Mapping[str, Callable[[Call], Ending]] = {MIGRATIONS: _of_migrations}
+def _of_heroku(call: Call) -> Ending:
+    raise InvalidInput(
+        f"{call.operation.id} remembers what the app {call.operation.plan.summary['app']} ran on Heroku, and ends when"
+        f" that runs again: selfhost.stateful.{HEROKU} with state: restored and this app.",
+    )
+
+
+ENDINGS: Mapping[str, Callable[[Call], Ending]] = {
+    MIGRATIONS: _of_migrations,
+    HEROKU: _of_heroku,
+}
 """By the module of an operation; those on stores are the rest."""

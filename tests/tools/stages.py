@@ -98,11 +98,13 @@ def python_stage(version: str, without: tuple[str, ...] = ()) -> Stage:
     )
 
 
-def _molecule(name: str, scenario: str, *, on_request: bool = False) -> Stage:
+def _molecule(
+    name: str, scenario: str, *, on_request: bool = False, after: tuple[str, ...] = ("images", "build")
+) -> Stage:
     return Stage(
         name,
         ((PYTHON, "-m", "molecule", "test", "--scenario-name", scenario),),
-        after=("images", "build"),
+        after=after,
         env={"ANSIBLE_COLLECTIONS_PATH": str(tree.BUILD / "installed")},
         # Hundreds of tasks over ssh: on a machine that is busy otherwise it takes a quarter of an hour.
         limit=1800,
@@ -166,6 +168,8 @@ STAGES = (
     python_stage(pythons.SUPPORTED[0], ONCE),
     _molecule("molecule-postgresql-image", "postgresql_image", on_request=True),
     _molecule("molecule-concurrent", "concurrent", on_request=True),
+    _molecule("molecule-heroku", "heroku", on_request=True, after=("build",)),
+    Stage("heroku-cli", (_pytest("heroku-cli", "tests/integration/heroku/cli.py", "--timeout=900"),), on_request=True),
     Stage(
         "faults",
         (_pytest("faults", "tests/integration", "-m", "faults or matrix", "--timeout=1800", *PARALLEL),),

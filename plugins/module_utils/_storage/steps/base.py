@@ -6,9 +6,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Evidence
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Step
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World
 
 
 class SelfProving:
@@ -16,15 +17,15 @@ class SelfProving:
 
     others_bring_about = False
 
-    def verify(self, step: Step, context: Context[World], evidence: Evidence) -> None:
+    def verify(self, step: Step, context: Context[Any], evidence: Evidence) -> None:
         return None
 
-    def let_go(self, step: Step, context: Context[World]) -> None:
+    def let_go(self, step: Step, context: Context[Any]) -> None:
         return None
 
 
 class NothingToUndo(SelfProving):
     """A step after the proof, or one that leaves nothing behind: there is nothing to undo."""
 
-    def undo(self, step: Step, context: Context[World]) -> Evidence:
+    def undo(self, step: Step, context: Context[Any]) -> Evidence:
         return {}

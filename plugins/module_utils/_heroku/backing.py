@@ -1,0 +1,144 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A backup is captured and waited for until it succeeded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import AGAIN, InvalidInput, StatefulError, shell
+from ansible_collections.selfhost.stateful.plugins.module_utils._heroku.api import Heroku
+from ansible_collections.selfhost.stateful.plugins.module_utils._heroku.http import BrokenOff
+from ansible_collections.selfhost.stateful.plugins.module_utils._heroku.model import Addon, moment
+from ansible_collections.selfhost.stateful.plugins.module_utils._heroku.patience import Patience
+from ansible_collections.selfhost.stateful.plugins.module_utils._heroku.steps import SETTLES
+
+LINES = 5
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """A backup as Heroku tells it."""
+
+    uuid: str
+    name: str
+    database: str
+    created: datetime | None
+    finished_at: str
+    succeeded: bool
+    warnings: int
+    source_bytes: int
+    processed_bytes: int
+    log: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "uuid": self.uuid,
+            "name": self.name,
+            "database": self.database,
+            "created_at": self.created.isoformat() if self.created else "",
+            "finished_at": self.finished_at,
+            "succeeded": self.succeeded,
+            "warnings": self.warnings,
+            "source_bytes": self.source_bytes,
+            "processed_bytes": self.processed_bytes,
+        }
+
+
+def transfer_from(raw: Mapping[str, Any]) -> Transfer:
+    number, scheduled = raw.get("num") or 0, bool(raw.get("schedule"))
+    return Transfer(
+        uuid=str(raw["uuid"]),
+        name=f"{'a' if scheduled else 'b'}{number:03}",
+        database=str(raw.get("from_name") or ""),
+        created=moment(raw.get("created_at")),
+        finished_at=raw.get("finished_at") or "",
+        succeeded=bool(raw.get("succeeded")),
+        warnings=int(raw.get("warnings") or 0),
+        source_bytes=int(raw.get("source_bytes") or 0),
+        processed_bytes=int(raw.get("processed_bytes") or 0),
+        log=tuple(str(each.get("message", "")) for each in raw.get("logs") or ()),
+    )
+
+
+def backups_of(heroku: Heroku, app: str, attached: Sequence[str]) -> list[Transfer]:
+    """Return the backups of a database, by any of its names, oldest first."""
+    raws = [each for each in heroku.transfers(app) if each.get("to_type", "gof3r") != "pg_restore"]
+    found = [transfer_from(each) for each in raws if each.get("from_type", "pg_dump") == "pg_dump"]
+    mine = [each for each in found if each.database.upper() in {name.upper() for name in attached}]
+    return sorted(mine, key=lambda each: each.name[1:])
+
+
+def capture(heroku: Heroku, app: str, name: str, patience: Patience, *, newer_than: str, check: bool) -> dict[str, Any]:
+    """Return the result of a backup; one that was begun after ``newer_than`` and did not fail will do."""
+    addon = heroku.find(app, name)
+    # Backups belong to the app that owns the database, and are listed there.
+    owner = addon.app
+    names = [addon.name, *(each.name for each in heroku.attachments_of(addon))]
+    before = backups_of(heroku, owner, names)
+    known = _fresh(before, newer_than)
+    if check:
+        usable = known is not None and known.succeeded
+        return {"changed": not usable, "backup": known.as_dict() if known else {}}
+    if known is not None and known.succeeded:
+        return {"changed": False, "backup": known.as_dict(), "warnings": _warnings(known)}
+    begun = known or _begin(heroku, addon, owner, names, {each.uuid for each in before}, patience)
+    ended, over = patience.until(
+        heroku, lambda: transfer_from(heroku.transfer(owner, begun.uuid)), lambda seen: bool(seen.finished_at)
+    )
+    looking = shell("heroku", "pg:backups:info", ended.name, "--app", owner)
+    if not over or not ended.succeeded:
+        why = "; ".join(ended.log[-LINES:])
+        what = f"failed{f': {why}' if why else ''}" if over else f"is not finished after {patience.limit:.0f} s"
+        raise StatefulError(
+            f"The backup {ended.name} of {addon.name} {what}.",
+            state=f"{addon.name} is as it was; a backup only reads",
+            next_command=looking,
+            backup=ended.as_dict(),
+        )
+    return {"changed": True, "backup": ended.as_dict(), "warnings": _warnings(ended)}
+
+
+def _fresh(known: Sequence[Transfer], newer_than: str) -> Transfer | None:
+    """Return the newest backup that was begun after a moment and has not failed."""
+    if not newer_than:
+        return None
+    since = moment(newer_than)
+    if since is None:
+        raise InvalidInput(f"newer_than is no moment: {newer_than!r}; one is written as 2026-12-06T03:00:00+00:00.")
+    usable = [each for each in known if each.created and each.created >= since]
+    return next((each for each in reversed(usable) if each.succeeded or not each.finished_at), None)
+
+
+def _begin(
+    heroku: Heroku, addon: Addon, owner: str, names: Sequence[str], before: set[str], patience: Patience
+) -> Transfer:
+    """Ask for a backup, once; find it by looking, because the answer may be lost."""
+    lost: BrokenOff | None = None
+    try:
+        heroku.capture(addon)
+    except BrokenOff as error:
+        lost = error
+    seen, good = patience.short(SETTLES).until(
+        heroku,
+        lambda: [each for each in backups_of(heroku, owner, names) if each.uuid not in before],
+        bool,
+    )
+    if not good:
+        raise StatefulError(
+            f"{lost.msg if lost else ''} No new backup of {addon.name} is listed.".strip(),
+            state=f"{addon.name} is as it was; no backup was begun",
+            next_command=AGAIN,
+        ) from lost
+    return seen[-1]
+
+
+def _warnings(transfer: Transfer) -> list[str]:
+    if not transfer.warnings:
+        return []
+    return [f"The backup {transfer.name} succeeded with {transfer.warnings} warnings: look at pg:backups:info."]

@@ -1,0 +1,145 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A database goes to another plan: asked for once, and watched until it is so. There is no way back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import Any
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import AGAIN, StatefulError, refusal, shell
+from ansible_collections.selfhost.stateful.plugins.module_utils._heroku import look
+from ansible_collections.selfhost.stateful.plugins.module_utils._heroku.api import Heroku
+from ansible_collections.selfhost.stateful.plugins.module_utils._heroku.http import BrokenOff
+from ansible_collections.selfhost.stateful.plugins.module_utils._heroku.model import (
+    COMPLETED,
+    READY,
+    RUNNING,
+    Database,
+    Maintenance,
+    plain_plan,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._heroku.patience import Patience
+from ansible_collections.selfhost.stateful.plugins.module_utils._heroku.planner import (
+    PlanChange,
+    Wanted,
+    change_of,
+    reached,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._heroku.steps import SETTLES, now
+
+REQUESTED = "requested"
+
+
+@dataclass(frozen=True)
+class Change:
+    """What is wanted, up to where it is waited for, and how long. ``say`` tells every status as it is seen."""
+
+    app: str
+    database: str
+    plan: str
+    wait_for: str
+    before_leader: bool
+    patience: Patience
+    say: Callable[[str], None] = lambda line: None
+    seen: list[dict[str, Any]] = field(default_factory=list)
+
+    def note(self, database: Database) -> None:
+        status, plan = database.maintenance.status, database.service.plan
+        if not self.seen or (self.seen[-1]["status"], self.seen[-1]["plan"]) != (status, plan):
+            self.seen.append({"at": now(), "status": status, "plan": plan})
+            self.say(f"{database.addon.name}: maintenance {status}, plan {plan}")
+
+
+def change_plan(heroku: Heroku, change: Change, *, check: bool) -> dict[str, Any]:
+    """Return the module's result; raises StatefulError."""
+    databases = look.databases_of(heroku, change.app)
+    wanted_one = heroku.find(change.app, change.database)
+    before = next((each for each in databases if each.addon.id == wanted_one.id), None)
+    if before is None:
+        before = look.database_of(heroku, change.app, change.database)
+    change.note(before)
+    decided = change_of(before, _wanted(heroku, change, before, databases), datetime.now(timezone.utc))
+    if decided.blockers:
+        raise refusal(decided.blockers, plan_text=decided.text)
+    if check or not (decided.request or decided.wait):
+        return _result(change, before, before, decided, changed=decided.request)
+    old = before.maintenance if decided.request else None
+    if decided.request:
+        before = _request(heroku, before, change)
+    after = before if change.wait_for == REQUESTED else _watch(heroku, change, before, old)
+    return _result(change, before, after, decided, changed=decided.request)
+
+
+def _wanted(heroku: Heroku, change: Change, database: Database, databases: Sequence[Database]) -> Wanted:
+    leader = next((each for each in databases if database.leader and each.addon.name == database.leader), None)
+    plans = heroku.plans() if plain_plan(database.addon.plan) != plain_plan(change.plan) else ()
+    return Wanted(change.plan, tuple(plans), leader, change.before_leader)
+
+
+def _request(heroku: Heroku, database: Database, change: Change) -> Database:
+    """Ask for the plan, once, and read back that it was taken down, whatever became of the answer."""
+    plan = plain_plan(change.plan)
+    lost: BrokenOff | None = None
+    try:
+        heroku.change_plan(database.addon, plan)
+    except BrokenOff as error:
+        lost = error
+    seen, good = change.patience.short(SETTLES).until(
+        heroku, lambda: look.again(heroku, database), lambda seen: plain_plan(seen.addon.plan) == plan
+    )
+    if not good:
+        raise StatefulError(
+            f"{lost.msg if lost else ''} {database.addon.name} is still asked to be on"
+            f" {plain_plan(seen.addon.plan)}.".strip(),
+            state=f"{database.addon.name} runs on {seen.service.plan}; no change of its plan is known",
+            next_command=AGAIN,
+        ) from lost
+    return seen
+
+
+def is_new(maintenance: Maintenance, old: Maintenance | None) -> bool:
+    """Tell whether a maintenance is another than the one that was there before it was asked for."""
+    return old is None or (maintenance.completed_at, maintenance.started_at, maintenance.status) != (
+        old.completed_at,
+        old.started_at,
+        old.status,
+    )
+
+
+def _watch(heroku: Heroku, change: Change, before: Database, old: Maintenance | None) -> Database:
+    def good(seen: Database) -> bool:
+        change.note(seen)
+        if reached(seen, change.plan) and is_new(seen.maintenance, old) and seen.serves:
+            return True
+        waiting = seen.maintenance.status in (READY, RUNNING) and is_new(seen.maintenance, old)
+        return change.wait_for == READY and waiting
+
+    seen, is_good = change.patience.until(heroku, lambda: look.again(heroku, before), good)
+    if not is_good:
+        raise StatefulError(
+            f"{before.addon.name} is not {change.wait_for} after {change.patience.limit:.0f} s: its maintenance is"
+            f" {seen.maintenance.status}, its plan {seen.service.plan}.",
+            state=f"the change to {plain_plan(change.plan)} was taken down and goes on at Heroku;"
+            f" the database is {'available' if seen.serves else f'not available ({seen.service.status})'}",
+            next_command=shell("heroku", "data:maintenances:info", before.addon.name),
+            progress=change.seen,
+        )
+    return seen
+
+
+def _result(change: Change, before: Database, after: Database, decided: PlanChange, *, changed: bool) -> dict[str, Any]:
+    status = after.maintenance.status
+    return {
+        "changed": changed,
+        "database": after.as_dict(),
+        "plan": after.service.plan,
+        "reached": COMPLETED if reached(after, change.plan) else READY if status in (READY, RUNNING) else REQUESTED,
+        "progress": change.seen,
+        "plan_text": decided.text,
+        "warnings": list(decided.warnings),
+    }

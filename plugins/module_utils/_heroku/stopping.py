@@ -1,0 +1,188 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""An app is stopped and started again, so that a kill at any moment never forgets how many dynos ran.
+
+One operation an app: its plan holds the former formation, and is on the disk before anything is
+scaled. Its undo starts the app again. ``done`` means: stopped, and somebody has to start it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
+from ansible_collections.selfhost.stateful.plugins.module_utils._heroku import planner
+from ansible_collections.selfhost.stateful.plugins.module_utils._heroku.model import formation_as_dict, formation_of
+from ansible_collections.selfhost.stateful.plugins.module_utils._heroku.planner import Former
+from ansible_collections.selfhost.stateful.plugins.module_utils._heroku.steps import (
+    HANDLERS,
+    World,
+    one_off_dynos,
+    scale,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation import execute
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import (
+    COMMITTED,
+    DONE,
+    OPEN_STATES,
+    Plan,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import Operation, OperationStore
+
+LIVE = OPEN_STATES | {DONE}
+
+
+def live_of(operations: OperationStore, app: str) -> list[Operation]:
+    """Return the operations that remember what an app ran, oldest first: a newer one has taken the older ones up."""
+    return [each for each in operations.of_project(planner.project_of(app)) if each.history().state in LIVE]
+
+
+def begun_in(operations: list[Operation]) -> set[str]:
+    """Return the names of the steps that any of them has begun."""
+    histories = [each.history() for each in operations]
+    return {name for history in histories for name in (*history.intents, *history.evidence)}
+
+
+def former_of(operation: Operation) -> Former:
+    raw = operation.plan.summary["former"]
+    return Former(formation_of(raw["formation"]), bool(raw["maintenance"]))
+
+
+@contextmanager
+def alone(operations: OperationStore, app: str) -> Iterator[None]:
+    """Hold the app against other runs on this controller; wait for the one that holds it."""
+    with operations.locked(planner.project_of(app), wait=True):
+        yield
+
+
+def stop(
+    world: World,
+    operations: OperationStore,
+    app: str,
+    *,
+    maintenance: bool,
+    note: Mapping[str, Any],
+    check: bool,
+    keep: Callable[[], None],
+) -> dict[str, Any]:
+    """Stop all dynos; ``keep`` raises where the journal would be forgotten. The caller holds the app."""
+    live = live_of(operations, app)
+    if live and live[-1].history().undoing and not check:
+        # A start that was broken off is brought to its end: half of it may have been made.
+        restore(world, operations, app, check=False)
+        live = []
+    known = live[-1] if live else None
+    now = Former(world.heroku.formation(app), world.heroku.in_maintenance(app))
+    former = planner.remembered(former_of(known) if known else None, begun_in(live), now)
+    stopped = known is not None and known.history().state == DONE and _holds(world, known)
+    plan = planner.closing(app, former, maintenance=maintenance, note=_note(note, known, stopped))
+    if known is not None and stopped and _closes(known.plan) >= maintenance:
+        return {**_told(world, app, former, known), "changed": False, "plan_text": known.plan.text}
+    keep()
+    if check:
+        return {**_told(world, app, former, known), "changed": True, "plan_text": plan.text}
+    if known is None or former.as_dict() != former_of(known).as_dict() or _closes(known.plan) < maintenance:
+        known = operations.begin(plan)
+    _take_up(operations, app, known)
+    try:
+        execute.run(known, HANDLERS, world)
+    except execute.UndoneFailure as failure:
+        failure.state = (
+            f"{app} runs what it ran before, its maintenance mode is as it was; the database was not touched"
+        )
+        raise
+    return {**_told(world, app, former, known), "changed": True, "plan_text": known.plan.text}
+
+
+def restore(world: World, operations: OperationStore, app: str, *, check: bool) -> dict[str, Any]:
+    """Bring back what ran before; nothing to do where nothing was stopped by us. The caller holds the app."""
+    live = live_of(operations, app)
+    known = live[-1] if live else None
+    if known is None:
+        formation = world.heroku.formation(app)
+        return {
+            "changed": False,
+            "operation": "",
+            "formation": formation_as_dict(formation),
+            "former": {},
+            "plan_text": f"The app {app}: nothing is noted that was stopped.",
+        }
+    former = former_of(known)
+    text = f"The app {app}: back to what ran before {known.id}"
+    if check:
+        return {**_told(world, app, former, known), "changed": True, "plan_text": text}
+    _take_up(operations, app, known)
+    execute.undo(known, HANDLERS, world, reason=f"{app} was to be started again.")
+    return {**_told(world, app, former, known), "changed": True, "plan_text": text}
+
+
+def set_exact(world: World, operations: OperationStore, app: str, wanted: Any, *, check: bool) -> dict[str, Any]:
+    """Make a formation the wanted one. The caller holds the app."""
+    live = live_of(operations, app)
+    if begun_in(live):
+        raise StatefulError(
+            f"{app} was stopped by the operation {live[-1].id}, which remembers what it ran: that has to be brought"
+            " back (state: restored) before another formation is set.",
+            state=f"{app} is as that operation left it",
+            next_command="run selfhost.stateful.heroku_app_formation with state: restored",
+            operation=live[-1].id,
+        )
+    before = world.heroku.formation(app)
+    unknown = sorted(set(wanted) - set(before))
+    if unknown:
+        raise StatefulError(f"{app} has no process type {', '.join(unknown)}; it has {', '.join(sorted(before))}.")
+    updates = planner.to_exact(wanted, before)
+    after = scale(world, app, updates) if updates and not check else before
+    return {
+        "changed": bool(updates),
+        "operation": "",
+        "formation": formation_as_dict(after),
+        "former": {"formation": formation_as_dict(before)},
+        "plan_text": f"The app {app}: {updates or 'nothing to do'}",
+    }
+
+
+def _holds(world: World, operation: Operation) -> bool:
+    context = execute.Context(world=world, operation=operation, evidence=dict(operation.history().evidence))
+    return all(HANDLERS[step.kind].is_done(step, context) is not None for step in operation.plan.steps)
+
+
+def _closes(plan: Plan) -> bool:
+    return any(step.kind == planner.CLOSE for step in plan.steps)
+
+
+def _note(note: Mapping[str, Any], known: Operation | None, stopped: bool) -> dict[str, Any]:
+    """Return what was noted first: of a run that is gone on with, that is from before anything had changed."""
+    if known is not None and known.plan.summary["note"] and (stopped or known.is_open):
+        return dict(known.plan.summary["note"])
+    return dict(note)
+
+
+def _take_up(operations: OperationStore, app: str, newest: Operation) -> None:
+    """End the older operations of an app, after what they began is begun in the newest too.
+
+    Killed in between, both are there, and both say that the app was stopped.
+    """
+    older = [each for each in live_of(operations, app) if each.id != newest.id]
+    for step in newest.plan.steps:
+        if step.name in begun_in(older) - begun_in([newest]):
+            newest.journal.intent(step.name)
+    for each in older:
+        each.journal.state(COMMITTED)
+
+
+def _told(world: World, app: str, former: Former, operation: Operation | None) -> dict[str, Any]:
+    evidence = operation.history().evidence.get(planner.EMPTIED, {}) if operation else {}
+    return {
+        "operation": operation.id if operation else "",
+        "formation": formation_as_dict(world.heroku.formation(app)),
+        "former": former.as_dict(),
+        "note": dict(operation.plan.summary["note"]) if operation else {},
+        "stopped_at": evidence.get("stopped_at", ""),
+        "one_off_dynos": one_off_dynos(world, app),
+        "warnings": list(world.warnings),
+    }

@@ -1,0 +1,301 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Plans, maintenances and backups at a Heroku that breaks off, limits, falls back and never ends."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, StatefulError
+from ansible_collections.selfhost.stateful.plugins.module_utils._heroku import backing, changing, look, maintaining
+from ansible_collections.selfhost.stateful.plugins.module_utils._heroku.changing import Change
+from ansible_collections.selfhost.stateful.plugins.module_utils._heroku.http import Refused
+from tests.sandbox.heroku_world import Running
+from tests.support.heroku_lab import APP, FOLLOWER, LEADER, Lab
+
+
+def change(lab: Lab, plan: str = "standard-2", wait_for: str = "ready", **more: Any) -> dict[str, Any]:
+    check, database = more.pop("check", False), more.pop("database", "DATABASE_URL")
+    limit, before_leader = more.pop("limit", 7200), more.pop("before_leader", False)
+    wanted = Change(APP, database, plan, wait_for, before_leader, lab.patience(limit))
+    return changing.change_plan(lab.heroku, wanted, check=check)
+
+
+def complete(lab: Lab, *, limit: float = 1800, open_app: bool = False, check: bool = False) -> dict[str, Any]:
+    return maintaining.complete(lab.heroku, APP, "DATABASE_URL", lab.patience(limit), open_app=open_app, check=check)
+
+
+def capture(lab: Lab, *, newer_than: str = "", check: bool = False) -> dict[str, Any]:
+    return backing.capture(lab.heroku, APP, "DATABASE_URL", lab.patience(), newer_than=newer_than, check=check)
+
+
+def schedule(lab: Lab, *, window: tuple[str, str] | None = None, week: str = "", check: bool = False) -> dict[str, Any]:
+    return maintaining.schedule(lab.heroku, APP, LEADER, lab.patience(), window=window, week=week, check=check)
+
+
+# -- looking ------------------------------------------------------------------------------
+
+
+def test_all_databases_of_an_app_are_seen_with_leader_and_followers(lab: Lab) -> None:
+    lab.world.add_app("reports", web=1)
+    lab.world.attach(lab.leader, "reports", "SHOP_DATABASE")
+    lab.follower.behind = 17
+    found = {each.addon.name: each.as_dict() for each in look.databases_of(lab.heroku, APP)}
+    assert found[LEADER]["followers"] == [FOLLOWER]
+    assert found[LEADER]["apps"] == ["reports", "shop"]
+    assert (found[LEADER]["following"], found[FOLLOWER]["following"]) == (None, LEADER)
+    assert (found[FOLLOWER]["behind_by"], found[FOLLOWER]["available"]) == (17, True)
+    assert found[LEADER]["connection_limit"] == 120
+
+
+@pytest.mark.parametrize("name", ["DATABASE_URL", "DATABASE", LEADER])
+def test_a_database_is_found_by_each_of_its_names(lab: Lab, name: str) -> None:
+    assert look.database_of(lab.heroku, APP, name).addon.name == LEADER
+
+
+def test_a_database_that_is_not_there_is_told_with_those_that_are(lab: Lab) -> None:
+    with pytest.raises(InvalidInput, match=f"DATABASE \\({LEADER}\\)"):
+        look.databases_of(lab.heroku, APP, "NO_SUCH")
+
+
+def test_an_app_that_is_not_there_is_told(lab: Lab) -> None:
+    with pytest.raises(Refused, match="knows nothing by that name"):
+        look.databases_of(lab.heroku, "no-such-app")
+
+
+def test_what_a_change_touches_is_told_without_any_secret(lab: Lab) -> None:
+    lab.app.services.append("scheduler")
+    lab.app.formation["release"] = {"quantity": 0, "size": "Standard-1X"}
+    lab.app.config["REPORTS_DB"] = lab.leader.url
+    databases = look.databases_of(lab.heroku, APP)
+    facts = look.app_facts(lab.heroku, APP, databases)
+    assert (facts["scheduler"], facts["release_phase"], facts["maintenance"]) == (True, True, False)
+    assert facts["copies"] == [{"config_var": "REPORTS_DB", "database": LEADER}]
+    assert "s3cret" not in str([facts, [each.as_dict() for each in databases]])
+
+
+# -- a plan ---------------------------------------------------------------------------------
+
+
+def test_a_change_is_asked_for_once_and_waited_for(lab: Lab) -> None:
+    first = change(lab)
+    assert (first["changed"], first["reached"], first["plan"]) == (True, "ready", "standard-0")
+    assert [each["status"] for each in first["progress"]] == ["none", "pending", "preparing", "ready"]
+    second = change(lab)
+    assert (second["changed"], second["reached"]) == (False, "ready")
+    assert len(lab.stand_in.changes()) == 1
+
+
+def test_check_mode_asks_for_nothing(lab: Lab) -> None:
+    assert change(lab, check=True)["changed"]
+    assert lab.stand_in.changes() == []
+
+
+def test_requested_is_enough_where_nothing_more_is_wanted(lab: Lab) -> None:
+    assert change(lab, wait_for="requested")["reached"] == "requested"
+    assert lab.leader.maintenance.status == "pending"
+
+
+def test_completed_is_waited_for_until_the_window(lab: Lab) -> None:
+    result = change(lab, wait_for="completed", limit=6 * 86400)
+    assert (result["reached"], result["plan"]) == ("completed", "standard-2")
+    assert change(lab, wait_for="completed")["changed"] is False
+
+
+def test_a_maintenance_of_the_past_is_not_taken_for_the_new_one(lab: Lab) -> None:
+    lab.leader.maintenance = Running(status="completed", started_at=lab.world.now, completed_at=lab.world.now)
+    lab.world.advance(86400)
+    with pytest.raises(StatefulError, match="is not completed after"):
+        change(lab, wait_for="completed", limit=600)
+    assert change(lab)["reached"] == "ready"
+
+
+@pytest.mark.parametrize("kind", ["drop_after", "drop_before"])
+def test_a_change_whose_answer_is_lost_is_read_back(lab: Lab, kind: str) -> None:
+    lab.stand_in.break_next("/addons/", kind, method="PATCH")
+    if kind == "drop_before":
+        with pytest.raises(StatefulError, match="still asked to be on standard-0") as caught:
+            change(lab)
+        assert caught.value.safe_to_rerun
+    assert change(lab)["reached"] == "ready"
+    assert lab.leader.plan == "standard-2"
+
+
+@pytest.mark.parametrize("plan, word", [("essential-0", "pg:copy"), ("standard-9", "There is no plan")])
+def test_a_change_that_cannot_be_is_refused_before_it_is_asked_for(lab: Lab, plan: str, word: str) -> None:
+    with pytest.raises(InvalidInput, match=word):
+        change(lab, plan)
+    assert lab.stand_in.changes() == []
+
+
+def test_an_essential_database_is_told_the_way_that_works(lab: Lab) -> None:
+    lab.leader.plan = lab.leader.serving = "essential-0"
+    with pytest.raises(InvalidInput, match="pg:copy") as caught:
+        change(lab)
+    assert caught.value.next_command == "heroku addons:create heroku-postgresql:standard-2 --app shop"
+
+
+def test_a_follower_comes_after_its_leader(lab: Lab) -> None:
+    with pytest.raises(InvalidInput, match="change the leader first"):
+        change(lab, database=FOLLOWER)
+    assert change(lab, database=FOLLOWER, before_leader=True)["reached"] == "ready"
+
+
+def test_a_wait_that_ends_says_that_the_change_goes_on(lab: Lab) -> None:
+    with pytest.raises(StatefulError, match="is not ready after 60 s") as caught:
+        change(lab, limit=60)
+    assert "goes on at Heroku" in caught.value.state
+    assert change(lab)["reached"] == "ready"
+
+
+def test_a_failing_wait_is_carried_over_an_outage(lab: Lab) -> None:
+    lab.stand_in.break_next("/data/maintenances/", status=503, times=4)
+    lab.stand_in.break_next("/client/v11/", status=429, headers={"Retry-After": "10"}, times=2)
+    assert change(lab)["reached"] == "ready"
+
+
+# -- a maintenance ------------------------------------------------------------------------------
+
+
+def test_what_is_ready_is_run_to_its_end(lab: Lab) -> None:
+    lab.make_ready()
+    assert complete(lab, check=True)["changed"]
+    result = complete(lab)
+    assert (result["changed"], result["status"]) == (True, "completed")
+    assert 70 <= result["duration_seconds"] < 130
+    assert lab.leader.serving == "standard-2"
+    assert complete(lab)["changed"] is False
+    assert change(lab)["reached"] == "completed"
+
+
+def test_what_runs_already_is_waited_for(lab: Lab) -> None:
+    lab.make_ready()
+    lab.world.run_maintenance(lab.leader)
+    assert complete(lab)["status"] == "completed"
+    assert lab.stand_in.changes() == []
+
+
+def test_an_open_app_is_refused_unless_told(lab: Lab) -> None:
+    lab.make_ready()
+    lab.app.maintenance = False
+    with pytest.raises(InvalidInput, match="not in maintenance mode"):
+        complete(lab)
+    assert complete(lab, open_app=True)["status"] == "completed"
+
+
+def test_what_is_not_ready_is_refused(lab: Lab) -> None:
+    lab.world.change_plan(lab.leader, "standard-2")
+    with pytest.raises(InvalidInput, match="can be run once it is ready"):
+        complete(lab)
+
+
+@pytest.mark.parametrize("kind", ["drop_after", "drop_before"])
+def test_a_run_whose_answer_is_lost_is_read_back(lab: Lab, kind: str) -> None:
+    lab.make_ready()
+    lab.stand_in.break_next("/run$", kind)
+    if kind == "drop_before":
+        with pytest.raises(StatefulError, match="did not begin") as caught:
+            complete(lab)
+        assert "available" in caught.value.state
+    assert complete(lab)["status"] == "completed"
+
+
+def test_one_that_never_ends_ends_the_wait_and_says_what_is_known(lab: Lab) -> None:
+    lab.make_ready()
+    lab.world.never_ends = True
+    with pytest.raises(StatefulError, match="is running after 600 s") as caught:
+        complete(lab, limit=600)
+    assert caught.value.facts["available"] is False
+    assert "may not be available" in caught.value.state
+    lab.world.never_ends = False
+    assert complete(lab)["status"] == "completed"
+
+
+def test_one_that_goes_back_to_pending_is_not_taken_for_done(lab: Lab) -> None:
+    lab.make_ready()
+    lab.world.falls_back = True
+    before = lab.clock()
+    with pytest.raises(StatefulError, match="began, and is pending now") as caught:
+        complete(lab)
+    assert caught.value.facts["available"] is True
+    assert lab.clock() - before < 600, "the app is closed: nobody waits for the time limit"
+    assert lab.leader.serving == "standard-0"
+
+
+def test_a_window_is_set_once(lab: Lab) -> None:
+    assert schedule(lab, window=("tuesday", "02:30"), check=True)["changed"]
+    assert lab.stand_in.changes() == []
+    assert schedule(lab, window=("tuesday", "02:30"))["changed"]
+    assert lab.leader.window == "Tuesdays 02:30 to 06:30 UTC"
+    assert schedule(lab, window=("tuesday", "2:30"))["changed"] is False
+
+
+def test_a_week_is_chosen_once(lab: Lab) -> None:
+    lab.world.change_plan(lab.leader, "standard-2")
+    scheduled = lab.leader.maintenance.scheduled_for
+    assert scheduled is not None
+    wanted = (scheduled.toordinal() + 14) and scheduled.replace(microsecond=0).isoformat()
+    assert schedule(lab, week=wanted)["changed"] is False
+    later = lab.world.now.fromtimestamp(scheduled.timestamp() + 14 * 86400, scheduled.tzinfo).date().isoformat()
+    assert schedule(lab, week=later)["changed"]
+    assert lab.leader.maintenance.scheduled_for is not None
+    assert (lab.leader.maintenance.scheduled_for - scheduled).days == 14
+    assert schedule(lab, week=later)["changed"] is False
+
+
+@pytest.mark.parametrize("week, word", [("soon", "no date"), ("2026-12-06", "no maintenance that could be scheduled")])
+def test_a_week_that_cannot_be_is_refused(lab: Lab, week: str, word: str) -> None:
+    with pytest.raises(InvalidInput, match=word):
+        schedule(lab, week=week)
+
+
+# -- a backup -----------------------------------------------------------------------------------
+
+
+def test_a_backup_is_waited_for(lab: Lab) -> None:
+    result = capture(lab)
+    assert (result["changed"], result["backup"]["succeeded"], result["backup"]["name"]) == (True, True, "b001")
+    assert capture(lab)["backup"]["name"] == "b002"
+
+
+def test_one_that_is_young_enough_will_do(lab: Lab) -> None:
+    since = lab.world.now.isoformat()
+    assert capture(lab, newer_than=since, check=True)["changed"]
+    assert capture(lab, newer_than=since)["changed"]
+    assert capture(lab, newer_than=since)["changed"] is False
+    assert len(lab.world.backups) == 1
+    lab.world.advance(3600)
+    assert capture(lab, newer_than=lab.world.now.isoformat())["backup"]["name"] == "b002"
+
+
+def test_one_that_is_being_made_is_waited_for(lab: Lab) -> None:
+    since = lab.world.now.isoformat()
+    lab.world.capture(lab.leader)
+    assert capture(lab, newer_than=since)["backup"]["name"] == "b001"
+    assert len(lab.world.backups) == 1
+
+
+@pytest.mark.parametrize("kind", ["drop_after", "drop_before"])
+def test_a_backup_whose_answer_is_lost_is_looked_for(lab: Lab, kind: str) -> None:
+    lab.stand_in.break_next("/backups$", kind)
+    if kind == "drop_before":
+        with pytest.raises(StatefulError, match="No new backup"):
+            capture(lab)
+        assert lab.world.backups == []
+        return
+    assert capture(lab)["backup"]["name"] == "b001"
+    assert len(lab.world.backups) == 1
+
+
+def test_a_backup_that_fails_says_why(lab: Lab) -> None:
+    lab.world.backup_fails = True
+    with pytest.raises(StatefulError, match="could not read") as caught:
+        capture(lab)
+    assert caught.value.next_command == "heroku pg:backups:info b001 --app shop"
+    lab.world.backup_fails = False
+    since = lab.world.backups[0]["created"].isoformat()
+    assert capture(lab, newer_than=since)["backup"]["name"] == "b002", "one that failed will not do"
