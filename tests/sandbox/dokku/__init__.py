@@ -4,7 +4,7 @@
 
 """A ``dokku`` with its postgres and maintenance plugins, on the sandbox's engine.
 
-The program is all modules but ``installation``, ``endpoint`` and ``front``, which the tests
+The program is all modules but those that ``layout.TESTS_ONLY`` names, which the tests
 import: it needs the standard library alone, so that it can be copied to another host.
 """
 

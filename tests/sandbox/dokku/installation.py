@@ -10,10 +10,8 @@ import contextlib
 import json
 import os
 import secrets
-import shlex
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -22,14 +20,11 @@ from typing import Any
 from .. import images
 from .._base import PROJECT_PREFIX, SandboxError, wait_for
 from ..engine import Engine, up
-from . import deploy, maintenance
+from . import deploy, layout, maintenance
 from .front import Front, fetch
-from .ground import FAULTS, ROOT_VARIABLE, SETTINGS, Host, Settings
+from .ground import FAULTS, Host, Settings
 from .service import Service
 
-CHECKOUT = Path(__file__).parents[3]
-PROGRAM_MODULES = Path(__file__).parent
-TESTS_ONLY = ("installation.py", "endpoint.py", "front.py")
 WORKER_TABLE = "CREATE TABLE worker_rows (id bigint PRIMARY KEY, at timestamptz DEFAULT clock_timestamp())"
 SEED_TABLE = "sandbox_rows"
 
@@ -113,8 +108,19 @@ class Installation:
         self.dokku("postgres:create", name, *flags)
         return self.service(name)
 
-    def create_app(self, word: str = "app", *, web: int = 1, worker: int = 1, options: Sequence[str] = ()) -> str:
-        """Make an app and start it; without a linked service its web answers 500 and its worker retries."""
+    def create_app(
+        self,
+        word: str = "app",
+        *,
+        web: int = 1,
+        worker: int = 1,
+        options: Sequence[str] = (),
+        link: Service | None = None,
+    ) -> str:
+        """Make an app, linked to a service or not, and start it.
+
+        Without a service its web answers 500 and its worker retries. ``options`` are the engine's, one to a string.
+        """
         name = self.name(word)
         images.ensure(["dokku-app:latest"], self.engine)
         self.dokku("apps:create", name)
@@ -124,6 +130,8 @@ class Installation:
         for option in (f"-v {notes}:/acknowledged", *options):
             self.dokku("docker-options:add", name, "deploy", option)
         self.dokku("ps:scale", name, f"web={web}", f"worker={worker}")
+        if link is not None:
+            self.dokku("postgres:link", link.name, name, "-n")
         self.dokku("git:from-image", name, self.host.settings.app_image)
         return name
 
@@ -131,8 +139,7 @@ class Installation:
         """Make an app with a service that has rows and is its ``DATABASE_URL``; its worker writes already."""
         service = self.create_service(f"{word}-db", *flags)
         self.seed(service, rows)
-        app = self.create_app(word, worker=worker)
-        self.dokku("postgres:link", service.name, app)
+        app = self.create_app(word, worker=worker, link=service)
         self.wait_writing(app)
         return app, service
 
@@ -229,14 +236,8 @@ class Installation:
 
     def export_program(self, directory: Path, *, python: str = "/usr/bin/python3", docker: str = "docker") -> None:
         """Write ``bin/dokku`` and what it needs below ``directory``, to be copied to the same place on another host."""
-        package = directory / "lib/dokku_standin"
-        package.mkdir(parents=True)
-        for module in PROGRAM_MODULES.glob("*.py"):
-            if module.name not in TESTS_ONLY:
-                shutil.copy(module, package)
         settings = {**asdict(self.host.settings), "docker": docker, "docker_host": "unix:///var/run/docker.sock"}
-        _lay_out(directory, {**settings, "program": str(directory / "bin/dokku")})
-        _write_program(directory, python, directory / "lib", package.name)
+        layout.export(directory, settings, python)
 
     def down(self) -> None:
         """Remove every container, network and file of this dokku."""
@@ -284,22 +285,6 @@ def make(
         postgres_image_version=postgres, program=str(directory / "bin/dokku"), wait_seconds=wait_seconds, **settings,
     )  # fmt: skip
     made = Settings(**{**asdict(made), "versions": {**made.versions, **(versions or {})}})
-    _lay_out(directory, asdict(made))
-    _write_program(directory, sys.executable, CHECKOUT, __package__ or "tests.sandbox.dokku")
+    layout.lay_out(directory, asdict(made))
+    layout.write_program(directory)
     return Installation(directory, engine, Host(directory, made))
-
-
-def _lay_out(directory: Path, settings: Mapping[str, Any]) -> None:
-    for folder in ("bin", "etc/cron.d", "faults", "home/dokku", "var/lib/dokku/services/postgres"):
-        (directory / folder).mkdir(parents=True, exist_ok=True)
-    (directory / SETTINGS).write_text(json.dumps(settings, indent=1))
-
-
-def _write_program(directory: Path, python: str, path: Path, package: str) -> None:
-    program = directory / "bin/dokku"
-    variables = {"PYTHONPATH": str(path), ROOT_VARIABLE: str(directory)}
-    exports = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in variables.items())
-    # Where nothing is written elsewhere, the library's own compiled files are the fast ones.
-    exports += "export PYTHONDONTWRITEBYTECODE=1\nunset PYTHONPYCACHEPREFIX\n"
-    program.write_text(f'#!/bin/sh\n{exports}exec {shlex.quote(python)} -m {package} "$@"\n')
-    program.chmod(0o755)
