@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 import shlex
 import time
 from pathlib import Path
@@ -86,7 +86,7 @@ def _create(host: Host, app: str, process: str, image: str) -> str:
     kind = process.partition(".")[0]
     return host.docker.run(
         "container", "create",
-        f"--name={app}.{process}.upcoming-{secrets.randbelow(100000)}",
+        f"--name={app}.{process}.upcoming-{os.urandom(4).hex()}",
         f"--label={host.label}", f"--label={SANDBOX_LABEL}", "--label=dokku", f"--label=com.dokku.app-name={app}",
         "--label=com.dokku.container-type=deploy", f"--label=com.dokku.process-type={kind}",
         f"--label=com.dokku.dyno={process}",
