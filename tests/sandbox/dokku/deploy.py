@@ -17,7 +17,7 @@ from .ground import Host
 from .words import Fail, info1, info2, verbose, warn
 
 PORT = 5000
-CHECK_S = 20.0
+CHECK_S = 60.0
 STOP_S = 30
 OPTIONS = "DOCKER_OPTIONS_DEPLOY"
 

@@ -46,7 +46,7 @@ class Settings:
     app_image: str = "selfhost-sandbox/dokku-app:latest"
     postgres_image: str = "selfhost-sandbox/postgres"
     postgres_image_version: str = "17"
-    # The plugin waits half a minute for a server that does not come.
+    # The plugin waits half a minute for a server that does not come; one that starts again and again is noticed.
     wait_seconds: float = 30.0
     # ``broken``: maintenance:enable answers 1 although it did its work; ``works``: it answers 0.
     nginx: str = "broken"

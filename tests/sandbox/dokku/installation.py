@@ -266,7 +266,7 @@ def make(
     engine: Engine | None = None,
     postgres: str = "17",
     nginx: str = "broken",
-    wait_seconds: float = 15.0,
+    wait_seconds: float = 60.0,
     versions: Mapping[str, str] | None = None,
     **settings: Any,
 ) -> Installation:
