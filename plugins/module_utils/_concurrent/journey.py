@@ -24,15 +24,15 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.surv
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.target import blockers_of, target_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.drive import (
+    Planned,
+    refuse_other_goal,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Evidence, Handlers
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Goal, Plan, Step
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import Operation, OperationStore
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.held import let_image_go
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.journey import compose_facts
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.run import (
-    Planned,
-    refuse_other_goal,
-)
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.base import NothingToUndo, SelfProving
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import Project, observe_project
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.drive import Planned, refuse_other_goal
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import DONE, SWITCH, Goal, Step
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import Operation, OperationStore
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage import planner, preflight, report
@@ -28,7 +29,6 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model i
     Request,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.observe import reached
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.run import Planned, refuse_other_goal
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.strategy import choose
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.survey import survey, survey_files
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.transfer import transfers_of_plan

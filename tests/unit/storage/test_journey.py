@@ -13,11 +13,11 @@ import pytest
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import Project
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.drive import refuse_ended
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Goal, Plan
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import OperationStore
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage import journey
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import MountRequest, Request
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.run import refuse_ended
 from tests.support import fake_store
 from tests.unit.storage.projects import NAME, Small, bind, small
 

@@ -14,6 +14,7 @@ from typing import Any
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import Project, observe_project
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, shell
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.drive import Planned, refuse_other_goal
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import Operation, OperationStore
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image import plan_text, planner, preflight
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.model import AUTO, ImageRequest
@@ -23,7 +24,6 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.find im
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.journey import compose_facts
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import DataPath
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.planner import plan_of
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.run import Planned, refuse_other_goal
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.transfer import transfers_of_plan
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World
 
