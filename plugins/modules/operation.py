@@ -165,6 +165,7 @@ next_command:
   type: str
 """
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -188,6 +189,10 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.jour
     MODULE as CONCURRENT,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.reload import prove_loaded
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.arguments import world_from
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.ending import SwapEnding
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.model import MODULE as DOKKU_IMAGE
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.world import World
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.docker import connect
 from ansible_collections.selfhost.stateful.plugins.module_utils._module import answer
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import OperationStore
@@ -253,6 +258,12 @@ def main() -> None:
                 return migrations.roll_back(chosen)
             age, backups = params["min_age_days"], params["remove_backups"]
             return migrations.commit(chosen, min_age_days=age, remove_backups=backups)
+        if chosen.plan.goal.module == DOKKU_IMAGE:
+            swap = SwapEnding(operations, partial(_dokku_again, params), module.check_mode)
+            if params["state"] == "rolled_back":
+                return swap.roll_back(chosen)
+            age, backups = params["min_age_days"], params["remove_backups"]
+            return swap.commit(chosen, min_age_days=age, remove_backups=backups)
         stores = stores_from(params)
         ending = Ending(
             operations=operations,
@@ -276,6 +287,11 @@ def main() -> None:
         )
 
     answer(module, work)
+
+
+def _dokku_again(params: dict[str, Any], known: Mapping[str, Any]) -> World:
+    """Return a host of dokku's as it was journaled, but for what was set here."""
+    return world_from({**params, **known, **_given(params)})
 
 
 UNUSED = {"rewrite": "none", "pin_images": False, "accept_drift": True, "max_downtime": 0}

@@ -39,6 +39,8 @@ class Call:
     stdin_path: str = ""
     stdout_path: str = ""
     limit: float = QUESTION_LIMIT
+    held: int = -1
+    """A descriptor that the program gets too, and holds for as long as it or a child of its lives; -1 for none."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,7 @@ def run_process(call: Call) -> Answer:
                 stderr=subprocess.PIPE,
                 timeout=call.limit,
                 check=False,
+                pass_fds=(call.held,) if call.held >= 0 else (),
             )
             if call.stdout_path:
                 os.fsync(kept.fileno())
@@ -116,6 +119,7 @@ class Dokku:
 
     program: tuple[str, ...] = ("dokku",)
     runner: Runner = field(default=run_process, repr=False)
+    held: int = -1
 
     def tried(
         self,
@@ -124,7 +128,7 @@ class Dokku:
         limit: float = WORK_LIMIT,
     ) -> Answer:
         """Call a subcommand and return what came of it, whatever that is."""
-        answer = self.runner(Call((*self.program, *words), environment or {}, limit=limit))
+        answer = self.runner(Call((*self.program, *words), environment or {}, limit=limit, held=self.held))
         if answer.rc == NO_PROGRAM:
             raise DokkuMissing(
                 f"There is no {self.program[0]} on this host ({answer.said}).",
@@ -145,11 +149,11 @@ class Dokku:
 
     def exported(self, path: str, *words: str) -> Answer:
         """Call a subcommand whose output becomes a file, which is on disk afterwards."""
-        return self.runner(Call((*self.program, *words), stdout_path=path, limit=DATA_LIMIT))
+        return self.runner(Call((*self.program, *words), stdout_path=path, limit=DATA_LIMIT, held=self.held))
 
     def imported(self, path: str, *words: str) -> Answer:
         """Call a subcommand that reads a file."""
-        return self.runner(Call((*self.program, *words), stdin_path=path, limit=DATA_LIMIT))
+        return self.runner(Call((*self.program, *words), stdin_path=path, limit=DATA_LIMIT, held=self.held))
 
     def typed(self, *words: str) -> str:
         """Return a call as an admin would type it."""
@@ -161,5 +165,6 @@ class Dokku:
         said = mask(answer.said, [each for each in secrets if each])
         return DokkuFailed(f"{shown} ended with {answer.rc}: {said or 'it said nothing'}", rc=answer.rc, **rest)
 
-    def with_runner(self, runner: Runner) -> Dokku:
-        return replace(self, runner=runner)
+    def holding(self, descriptor: int) -> Dokku:
+        """Return the same command, whose calls hold a descriptor: so a later run knows whether they have ended."""
+        return replace(self, held=descriptor)
