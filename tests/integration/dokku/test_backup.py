@@ -17,6 +17,7 @@ from tests.sandbox.dokku.endpoint import Endpoint
 from tests.sandbox.dokku.installation import Installation
 
 pytestmark = [
+    pytest.mark.faults,
     pytest.mark.xdist_group("dokku-backup"),
     pytest.mark.skipif(not endpoint.available(), reason="needs moto[server] and boto3"),
 ]

@@ -63,6 +63,7 @@ def test_an_app_is_swapped_once_and_goes_back_only_when_that_loses_nothing(dokku
     assert not app.new.root.exists()
 
 
+@pytest.mark.faults
 def test_what_was_swapped_is_committed_and_the_old_service_is_gone(dokku: Installation, tmp_path: Path) -> None:
     app = swapping.of(dokku, tmp_path, "shop")
     dokku.dokku("postgres:backup-auth", app.old.name, "key", "secret-of-mine", "region")

@@ -28,6 +28,7 @@ def linked(dokku: Installation) -> Linked:
     return dokku.create_linked("app", rows=100)
 
 
+@pytest.mark.faults
 def test_a_service_is_made_once_as_it_was_asked_for_and_destroyed_to_the_end(dokku: Installation, ask: Ask) -> None:
     name = dokku.name("made")
     wanted: dict[str, Any] = {
@@ -54,6 +55,7 @@ def test_a_service_is_made_once_as_it_was_asked_for_and_destroyed_to_the_end(dok
     assert not ask("postgres_service", name=name, state="absent")["changed"]
 
 
+@pytest.mark.faults
 def test_a_service_that_was_destroyed_half_is_destroyed_to_the_end(dokku: Installation, ask: Ask) -> None:
     service = dokku.create_service("half")
     with dokku.fault("busybox-missing"):
@@ -71,6 +73,7 @@ def test_what_cannot_be_made_is_said_before_anything_is(dokku: Installation, ask
     assert dokku.dokku("postgres:exists", dokku.name("none"), check=False).code != 0
 
 
+@pytest.mark.faults
 def test_a_link_is_made_once_and_leaves_nothing(dokku: Installation, ask: Ask, linked: Linked) -> None:
     app, old = linked
     new = dokku.create_service("new")
@@ -104,6 +107,7 @@ def test_a_link_is_made_once_and_leaves_nothing(dokku: Installation, ask: Ask, l
     dokku.dokku("postgres:destroy", new.name, "--force")
 
 
+@pytest.mark.faults
 def test_an_app_that_does_not_come_back_is_a_failure(dokku: Installation, ask: Ask, linked: Linked) -> None:
     app, service = linked
     with dokku.fault("app-does-not-start", app):
@@ -130,6 +134,7 @@ def test_variables_that_point_at_nothing_are_named(dokku: Installation, ask: Ask
     ]
 
 
+@pytest.mark.faults
 def test_the_page_is_there_by_the_report_and_not_by_the_exit_code(
     dokku: Installation, ask: Ask, linked: Linked
 ) -> None:
