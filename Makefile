@@ -62,7 +62,7 @@ test-matrix: $(READY) ## Every supported ansible-core and Python (long)
 test-faults: $(READY) ## Every step x every strategy, killed before, in and after (long)
 	@$(CI) faults -- $(ARGS)
 
-bench: $(READY) ## Downtime beside what is done by hand (ARGS: persist, postgresql-image, stream)
+bench: $(READY) ## Downtime beside what is done by hand (ARGS: persist, postgresql-image, stream, dokku)
 	@$(VENV)/bin/python -m tests.bench $(ARGS)
 
 demo: $(READY) ## See a Mastodon's data move into bind mounts

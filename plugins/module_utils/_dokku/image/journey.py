@@ -115,7 +115,7 @@ class Swap:
         operation = self.operations.next_id(goal)
         dump = look.backup_path(request, operation)
         blockers = planner.blockers_of(request, found)
-        steps: tuple[Step, ...] = planner.steps_of(request, found, operation, dump=dump)
+        steps: tuple[Step, ...] = planner.steps_of(request, found, dump=dump)
         plan = Plan(
             goal,
             steps,

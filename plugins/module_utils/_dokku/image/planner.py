@@ -141,7 +141,7 @@ def _of_space(found: Found) -> list[Blocker]:
     ]
 
 
-def steps_of(request: Request, found: Found, operation: str, *, dump: str) -> tuple[Step, ...]:
+def steps_of(request: Request, found: Found, *, dump: str) -> tuple[Step, ...]:
     """Return the steps. What is secret is read again where it is needed, from where it is kept."""
     old, new, app = found.old.name, found.name, found.app.name
     both: dict[str, Any] = {"app": app, "old": old, "new": new}
