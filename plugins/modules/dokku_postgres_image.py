@@ -71,10 +71,6 @@ options:
         built, with V(_) for what a name may not have.
     type: str
     default: ""
-  service:
-    description: The service that the data is in now. Left out, the one that E(DATABASE_URL) points at.
-    type: str
-    default: ""
   strategy:
     description:
       - How the data gets to the new service. V(dump) exports it to a file and imports that. V(auto) chooses.
@@ -188,6 +184,15 @@ plan_text:
   description: The plan, for people.
   returned: always where a plan was made
   type: str
+plan_complete:
+  description: Whether everything could be looked at. It is false in check mode on a host that still lacks libraries.
+  returned: always where a plan was made
+  type: bool
+missing:
+  description: The libraries that the host lacks.
+  returned: when C(plan_complete) is false
+  type: list
+  elements: str
 blockers:
   description: What forbids it, each with a way out.
   returned: failure
@@ -235,6 +240,7 @@ next_command:
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._host import (
+    LibraryMissing,
     missing,
     prefer,
     prefer_libraries_of_stores,
@@ -267,7 +273,6 @@ ARGUMENTS = {
     "image": {"type": "str", "default": "postgres"},
     "version": {"type": "str", "required": True},
     "name": {"type": "str", "default": ""},
-    "service": {"type": "str", "default": ""},
     "strategy": {"type": "str", "choices": ["auto", "dump"], "default": "auto"},
     "database_scheme": {"type": "str"},
     "maintenance": {"type": "bool", "default": True},
@@ -285,6 +290,18 @@ ARGUMENTS = {
 BOTOCORE = "botocore"
 
 
+def without_libraries(lacking: LibraryMissing, app: str) -> dict[str, Any]:
+    """Return the result of a check on a host that lacks libraries: nothing could be looked at."""
+    rest = f"which service {app} has its data in, which image that runs, and what stands in the way"
+    return {
+        "changed": True,
+        "plan": {"app": app, "steps": []},
+        "plan_text": f"{lacking.msg}\nNot looked at before that: {rest}.",
+        "plan_complete": False,
+        "missing": list(lacking.missing),
+    }
+
+
 def main() -> None:
     """Read the options, carry them out, exit."""
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
@@ -293,7 +310,13 @@ def main() -> None:
     def work() -> dict[str, Any]:
         if params["bucket"]:
             prefer(BOTOCORE)
-        require("docker", optional=("psycopg",))
+        try:
+            require("docker", optional=("psycopg",))
+        except LibraryMissing as lacking:
+            if not module.check_mode:
+                raise
+            # A dry run on a fresh host comes before the role that provides the libraries could do so.
+            return without_libraries(lacking, params["app"])
         if params["bucket"] and missing(BOTOCORE):
             raise InvalidInput(
                 "Backups are read back from the bucket, and the Python library botocore, which does that, is not on"
@@ -308,7 +331,7 @@ def main() -> None:
             program=tuple(params["dokku_program"]),
             docker_host=params["docker_host"],
             check_mode=module.check_mode,
-            stop_before=params["stop_before"] or "",
+            stop_before="switch" if params["stop_before"] == "switch" else "",
         ).carry_out()
 
     answer(module, work)

@@ -51,6 +51,7 @@ def test_nothing_stands_in_the_way_of_what_is_usual() -> None:
         ({"name": "blog-17.2"}, "a dot is not"),
         ({"name": "b" * 49}, "longer than 48"),
         ({"name_taken": True}, "There is a service"),
+        ({"name": "a-b", "old": replace(OLD, name="a_b")}, "one host name"),
         ({"old": replace(OLD, status="exited")}, "does not run (exited)"),
         ({"others": ("the app shop is linked to it",)}, "the app shop is linked to it"),
         ({"lacks": (Blocker("The image lacks postgis."),)}, "lacks postgis"),

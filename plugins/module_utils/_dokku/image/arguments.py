@@ -34,7 +34,6 @@ def request_from(params: Mapping[str, Any], operations_dir: str) -> Request:
         repository=params["image"],
         version=params["version"],
         name=params["name"],
-        service=params["service"],
         strategy=params["strategy"],
         settings=settings_given(params),
         scheme=params["database_scheme"],

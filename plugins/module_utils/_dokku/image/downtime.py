@@ -179,26 +179,25 @@ class Repoint(SelfProving):
 
     def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
         world, args = context.world, step.args
-        app = survey.app(world.dokku, args["app"])
+        known = context.evidence.get(step.name)
+        if known is None:
+            return None  # to do it once more costs as little as to look whether it is done
+        app, new = survey.app(world.dokku, args["app"]), world.service(args["new"])
         wanted = args["scheme"] if args["scheme"] is not None else args["former_scheme"]
-        new = world.service(args["new"])
         there = set(args["addresses"]) <= set(app.pointing_at(new))
-        return {} if there and app.scheme == wanted and args["app"] in new.links else None
+        return known if there and app.scheme == wanted and args["app"] in new.links else None
 
     def apply(self, step: Step, context: Context[World]) -> Evidence:
         world, args = context.world, step.args
-        old, new = world.service(args["old"]), world.service(args["new"])
-        app = survey.app(world.dokku, args["app"])
+        new, app = world.service(args["new"]), survey.app(world.dokku, args["app"])
         first = plan_links.before_linking(app, new, Wish(scheme=args["scheme"]))
         links.carry_out(world.dokku, app.name, new, first)
-        if first.link:
-            call = words.link(new.name, app.name)
-            answer = world.dokku.tried(*call)
-            if app.name not in survey.links(world.dokku, new.name):
-                raise world.dokku.failed(call, answer)
+        answer = world.dokku.tried(*words.link(new.name, app.name)) if first.link else None
         links.set_values(world.dokku, app.name, self._values(args, new, scheme=args["scheme"]))
-        seen = survey.app(world.dokku, app.name)
-        if PRIMARY not in seen.pointing_at(new) or set(args["addresses"]) & set(seen.pointing_at(old)):
+        new, seen = world.service(args["new"]), survey.app(world.dokku, app.name)
+        if app.name not in new.links and answer is not None:
+            raise world.dokku.failed(words.link(new.name, app.name), answer)
+        if not set(args["addresses"]) <= set(seen.pointing_at(new)) or PRIMARY not in seen.pointing_at(new):
             raise StatefulError(f"{PRIMARY} of {app.name} does not point at {new.name}, although it was set.")
         return {"variables": sorted(args["addresses"])}
 

@@ -44,12 +44,9 @@ SHOWN = 5
 def app_and_service(world: World, request: Request) -> tuple[App, Service]:
     """Return the app, and the service that it has its data in; raises where that is none of the plugin's."""
     app = survey.app(world.dokku, request.app)
-    if request.service:
-        return app, world.service(request.service)
     if app.primary is None:
         raise InvalidInput(
-            f"DATABASE_URL of {app.name} does not point at a service of dokku's plugin for Postgres: name the service"
-            " with service, or link one.",
+            f"DATABASE_URL of {app.name} does not point at a service of dokku's plugin for Postgres.",
             next_command=world.dokku.typed("postgres:app-links", app.name),
         )
     found = service_at(app.primary, survey.services(world.dokku, world.engine))

@@ -37,7 +37,6 @@ class Request:
     repository: str
     version: str
     name: str = ""
-    service: str = ""
     strategy: str = AUTO
     settings: Mapping[str, Any] = field(default_factory=dict, repr=False)
     scheme: str | None = None

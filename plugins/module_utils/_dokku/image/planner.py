@@ -19,6 +19,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.model imp
     COLOUR,
     NETWORKS,
     RUNNING,
+    host_of,
     is_legal,
     points_at,
 )
@@ -52,6 +53,13 @@ def _of_names(request: Request, found: Found) -> list[Blocker]:
             Blocker(
                 f"{found.name} is longer than {LONGEST_NAME} characters, and the host name of its container could not"
                 " be made of it: name the new service with name."
+            )
+        )
+    if host_of(found.name) == found.old.host and not found.name_taken:
+        refused.append(
+            Blocker(
+                f"{found.name} and {found.old.name} would have one host name, {found.old.host}, by which nobody could"
+                " tell them apart: name the new service with name."
             )
         )
     if found.name_taken:
