@@ -106,10 +106,12 @@ class Export(NothingToUndo):
 
     def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
         known, world = context.evidence.get(step.name), context.world
-        if known is None or not os.path.isfile(step.args["path"]):
+        if known is None:
             return None
         if is_primary(world, step.args["app"], step.args["new"]):
             return known
+        if not os.path.isfile(step.args["path"]):
+            return None
         with world.session(step.args["old"]) as there:
             return known if int(there.scalar(NEXT_XID)) == known["next_xid"] else None
 

@@ -102,8 +102,9 @@ class SwapEnding:
         if written:
             raise InvalidInput(
                 f"About {written} transactions were made on {args['new']} since {operation.id}, and {args['old']} does"
-                " not have them. Keep the new service; or go to the old image with dokku_postgres_image, which takes"
-                " them along; or set discard_writes, which exports them to a file and goes back without them.",
+                " not have them. Keep the new service; or, within one major version, go to the old image with"
+                " dokku_postgres_image, which takes them along; or set discard_writes, which exports them to a file"
+                " and goes back without them.",
                 next_command=f"{rolling_back(operation)} -e discard_writes=true",
                 operation=operation.id,
                 transactions=written,
