@@ -13,7 +13,7 @@ MAKEFLAGS += --no-builtin-rules
 VENV := .venv
 READY := $(VENV)/.ready
 CI := $(VENV)/bin/python -m tests.tools.ci
-STAGES := sanity unit integration molecule molecule-postgresql-image molecule-concurrent molecule-heroku heroku-cli docs build
+STAGES := sanity unit integration molecule molecule-postgresql-image molecule-concurrent molecule-dokku molecule-heroku heroku-cli docs build
 
 .PHONY: help venv lint test test-matrix test-faults bench demo demo-clean clean $(STAGES)
 
@@ -47,6 +47,9 @@ molecule-postgresql-image: $(READY) ## The same, with another Postgres image for
 molecule-concurrent: $(READY) ## The same, with a host of Concurrent that goes through its whole ladder
 	@$(CI) molecule-concurrent -- $(ARGS)
 
+molecule-dokku: $(READY) ## The same, with an app on dokku that goes to another major version
+	@$(CI) molecule-dokku -- $(ARGS)
+
 molecule-heroku: $(READY) ## The playbook for Heroku, against the stand-in
 	@$(CI) molecule-heroku -- $(ARGS)
 
@@ -68,7 +71,7 @@ test-matrix: $(READY) ## Every supported ansible-core and Python (long)
 test-faults: $(READY) ## Every step x every strategy, killed before, in and after (long)
 	@$(CI) faults -- $(ARGS)
 
-bench: $(READY) ## Downtime beside what is done by hand (ARGS: persist, postgresql-image, stream)
+bench: $(READY) ## Downtime beside what is done by hand (ARGS: persist, postgresql-image, stream, dokku)
 	@$(VENV)/bin/python -m tests.bench $(ARGS)
 
 demo: $(READY) ## See a Mastodon's data move into bind mounts

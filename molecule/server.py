@@ -24,6 +24,8 @@ sys.path.insert(0, str(ROOT))
 from tests.sandbox import images  # noqa: E402
 from tests.sandbox._base import cache_dir, locked, run  # noqa: E402
 from tests.sandbox.concurrent import VERSIONS, concurrent_project  # noqa: E402
+from tests.sandbox.dokku import installation  # noqa: E402
+from tests.sandbox.dokku.ground import SETTINGS  # noqa: E402
 from tests.sandbox.engine import Engine  # noqa: E402
 from tests.sandbox.projects import mastodon_project  # noqa: E402
 from tests.sandbox.server import Server, ssh_key  # noqa: E402
@@ -33,6 +35,7 @@ APPLICATION = ("redis:8", "mastodon-base:latest")
 LIBRARIES = ("docker", "psycopg[binary]", "PyYAML")
 WHEELS = "/srv/wheels"
 CHECKOUT = "/home/mastodon/live"
+DOKKU = "/srv/dokku"
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,15 @@ def concurrent(folder: Path, engine: Engine) -> None:
     project.git("remote", "set-url", "origin", "/srv/live/origin.git")
 
 
+def dokku(folder: Path, engine: Engine) -> None:
+    """Lay the program of a dokku out, as it is to lie on the server."""
+    with tempfile.TemporaryDirectory() as beside, installation.make(Path(beside) / "made", engine=engine) as made:
+        made.export_program(folder)
+    for name in ("bin/dokku", SETTINGS):
+        path = folder / name
+        path.write_text(path.read_text().replace(str(folder), DOKKU))
+
+
 SCENARIOS = {
     # As of the era whose file has the mounts, commented out.
     "default": Scenario(("postgres:17", *APPLICATION), mastodon(era="v1.4")),
@@ -75,6 +87,8 @@ SCENARIOS = {
         concurrent,
         "/srv/live",
     ),
+    # An app that writes all the time, to another major version.
+    "dokku": Scenario(("postgres:15", "postgres:17", "dokku-app:latest"), dokku, DOKKU),
 }
 
 

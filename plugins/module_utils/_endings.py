@@ -15,6 +15,9 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._compose.argumen
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.handlers import CONCURRENT_HANDLERS
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.journey import MODULE as CONCURRENT
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.reload import prove_loaded
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.arguments import world_from
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.ending import ending_of_swaps
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.model import MODULE as DOKKU
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.docker import connect
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput
 from ansible_collections.selfhost.stateful.plugins.module_utils._heroku.planner import MODULE as HEROKU
@@ -80,6 +83,12 @@ def _of_migrations(call: Call) -> Ending:
     )
 
 
+def _of_dokku(call: Call) -> Ending:
+    return ending_of_swaps(
+        call.operations, lambda known: world_from(call.with_known(known)), check_mode=call.check_mode
+    )
+
+
 def _of_heroku(call: Call) -> Ending:
     raise InvalidInput(
         f"{call.operation.id} remembers what the app {call.operation.plan.summary['app']} ran on Heroku, and ends when"
@@ -89,6 +98,7 @@ def _of_heroku(call: Call) -> Ending:
 
 ENDINGS: Mapping[str, Callable[[Call], Ending]] = {
     MIGRATIONS: _of_migrations,
+    DOKKU: _of_dokku,
     HEROKU: _of_heroku,
 }
 """By the module of an operation; those on stores are the rest."""

@@ -17,6 +17,7 @@ description:
   - Rolling a storage move back carries the data as it is now back to where it came from, by the same strategies as
     the move, with a backup before and the same proofs. Nothing that was written since is lost. Our own lines are taken
     out of the compose file as it is now; a conflict is shown and nothing is changed.
+  - Rolling a swap on dokku back returns to the old service as it was. Committing one destroys that.
   - Rolling back an operation that is still open, for example one that was halted before its downtime, undoes it.
   - Only the newest operation of a project can be rolled back.
   - To go on with an operation that was interrupted, run its own task again.
@@ -42,7 +43,7 @@ options:
     type: str
     default: ""
   project:
-    description: The compose project, where O(id) is not given.
+    description: The compose project, or the app on dokku, where O(id) is not given.
     type: str
     default: ""
   state:
@@ -80,7 +81,8 @@ options:
     description:
       - Return from an upgrade of Postgres to the original although the new cluster has taken writes since, and lose
         those. Without it such a roll back is refused, and says about how many transactions it is about.
-      - The new cluster's directory is kept, and named in the result, until the roll back is committed.
+      - The new cluster's directory is kept, and named in the result, until the roll back is committed. On dokku the new
+        service is exported to a file, which is named in the result, before it is destroyed.
     type: bool
     default: false
   stop_timeout:

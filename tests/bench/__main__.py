@@ -12,10 +12,15 @@ from __future__ import annotations
 
 import sys
 
-from tests.bench import persist, postgresql_image, stream
+from tests.bench import dokku, persist, postgresql_image, stream
 from tests.bench.ground import place
 
-PARTS = {"persist": persist.measure, "postgresql-image": postgresql_image.measure, "stream": stream.measure}
+PARTS = {
+    "persist": persist.measure,
+    "postgresql-image": postgresql_image.measure,
+    "stream": stream.measure,
+    "dokku": dokku.measure,
+}
 
 
 def main() -> int:

@@ -63,6 +63,26 @@ _MASTODON_BASE = Recipe(
 # The base is what a project's own Dockerfile starts from; this is the image that others built from it.
 _MASTODON = Recipe(name="mastodon", tag="latest", parent="mastodon-base:latest", contract="USER mastodon\n")
 
+# What dokku's apps run: the process's name is the command.
+_DOKKU_APP = Recipe(
+    name="dokku-app",
+    tag="latest",
+    parent="mastodon-base:latest",
+    files=("dokku_app.py",),
+    contract="""\
+USER root
+COPY --chmod=755 dokku_app.py /app/dokku_app.py
+RUN install -d -o mastodon -g mastodon -m 777 /acknowledged
+RUN python3 -c 'import http.server, psycopg, urllib.parse'
+ENV PYTHONUNBUFFERED=1
+WORKDIR /app
+USER mastodon
+EXPOSE 5000
+ENTRYPOINT ["python3", "/app/dokku_app.py"]
+CMD ["web"]
+""",
+)
+
 # Inside, docker.service meets a read-only /proc/sys, which it has to write to for its bridge.
 _SERVER_CONTRACT = """\
 RUN mkdir -p /etc/systemd/system/docker.service.d /root/.ssh && chmod 700 /root/.ssh \\
@@ -105,13 +125,14 @@ _ALL = (
     _MASTODON_BASE,
     _MASTODON,
     *CONCURRENT,
+    _DOKKU_APP,
     _SERVER,
 )
 RECIPES: dict[str, Recipe] = {recipe.key: recipe for recipe in _ALL}
 DEMO = ("postgres:17", "redis:8", "mastodon:latest")
 # What ``make test`` uses, what takes longest to build first.
 TESTED = (
-    "server:trixie", "postgres:17", "postgres:18", "mastodon:latest", "redis:8", "redis:7",
+    "server:trixie", "postgres:17", "postgres:18", "mastodon:latest", "redis:8", "redis:7", "dokku-app:latest",
     *(recipe.key for recipe in CONCURRENT),
 )  # fmt: skip
 

@@ -14,6 +14,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.comm
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Evidence
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.handlers import SelfProving
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Step
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import session
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations import files, ledger, perform
@@ -22,7 +23,6 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migr
     Migration,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations.server import Server
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.base import SelfProving
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World
 
 SERIES = "concurrent"

@@ -9,10 +9,10 @@ from __future__ import annotations
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import common, fill, reload
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.survey import repository_of, tag_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Evidence, Handlers
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.handlers import NothingToUndo, SelfProving
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Step
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.held import let_image_go
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import KEPT_IMAGES
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.base import NothingToUndo, SelfProving
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World
 
 

@@ -30,11 +30,11 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execu
     Evidence,
     Undecided,
 )
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.handlers import SelfProving
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import DONE, Copy, Step
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import Operation, OperationStore
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import control
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import NEXT_XID
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.base import SelfProving
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import compare, durable, scan
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.rename import rename_directory
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World

@@ -21,8 +21,8 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._heroku.model im
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._heroku.patience import Patience
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Evidence, Handlers
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.handlers import SelfProving
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Step
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.base import SelfProving
 
 SETTLES = 30.0
 """Seconds in which what was accepted has to be seen."""

@@ -7,11 +7,7 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import os
-import signal
 import subprocess
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +15,6 @@ from typing import Any
 
 import yaml
 
-from tests.sandbox._base import wait_for
 from tests.sandbox.concurrent import ConcurrentProject, concurrent_project
 from tests.sandbox.concurrent_data import fill
 from tests.sandbox.engine import Engine
@@ -112,23 +107,3 @@ def laid_out(
         for image in engine.docker("images", "--format", "{{.Repository}}:{{.Tag}}", KEPT_IMAGES).splitlines():
             if image.startswith(f"{KEPT_IMAGES}:{project.name}-"):
                 engine.docker("rmi", image, check=False)
-
-
-def kill_worker(process: subprocess.Popen[bytes], operations: Path, step: str) -> None:
-    """Kill the process that works, and the one that waits, once ``step`` has its intent in the journal."""
-
-    def begun() -> bool:
-        return any(
-            json.loads(line).get("what") == "intent" and json.loads(line).get("step") == step
-            for journal in operations.glob("*/journal.jsonl")
-            for line in journal.read_text().splitlines()
-        )
-
-    wait_for(lambda: begun() or process.poll() is not None, f"the step {step} begins", timeout=120, every=0.01)
-    assert process.poll() is None, f"it ended before {step}"
-    for child in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(int(child), signal.SIGKILL)
-    process.kill()
-    process.wait()
-    time.sleep(0.05)

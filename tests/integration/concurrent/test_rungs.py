@@ -14,9 +14,10 @@ from typing import Any
 
 import pytest
 
-from tests.integration.concurrent.lab import RUNGS, Lab, kill_worker, laid_out
+from tests.integration.concurrent.lab import RUNGS, Lab, laid_out
 from tests.sandbox import images
 from tests.sandbox.engine import Engine
+from tests.support.killing import kill_worker
 
 IMAGES = ("concurrent:v0.2.5", "concurrent:v0.3.0", "concurrent:v0.4.0", "concurrent:v1.2.0", "postgres:17", "redis:8")
 pytestmark = pytest.mark.xdist_group("concurrent")

@@ -19,6 +19,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.commands import mounts_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import Blocker, StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Evidence
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.handlers import NothingToUndo
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import (
     FINISH,
     PREPARE,
@@ -41,7 +42,6 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.planner
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.rollback import WayBack, hunks_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.rollback_plan import rollback_goal
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.base import NothingToUndo
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.survey import dependents_of, stopped
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.transfer import (
     Transfer,

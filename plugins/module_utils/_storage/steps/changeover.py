@@ -18,6 +18,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execu
     Evidence,
     UndoRefused,
 )
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.handlers import NothingToUndo, SelfProving
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Step
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.held import (
     baseline,
@@ -31,7 +32,6 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.recreat
     create_containers,
     prove_mount,
 )
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.base import NothingToUndo, SelfProving
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.downtime import running_on
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.moves import (
     published,

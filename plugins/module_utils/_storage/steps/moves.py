@@ -25,12 +25,12 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execu
     Undecided,
     UndoRefused,
 )
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.handlers import NothingToUndo, SelfProving
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Step
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import Operation
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.barrier import is_sealed, seal, unseal
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.held import baseline, note_baseline
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import ANONYMOUS, LAYER
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.base import NothingToUndo, SelfProving
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.downtime import running_on
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.store import Identity
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.transfer import Location, Transfer

@@ -13,8 +13,8 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model im
     Helper,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Evidence
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.handlers import SelfProving
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Step
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.base import SelfProving
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World, transfer_of
 
 HOLDER = "volume-holder"

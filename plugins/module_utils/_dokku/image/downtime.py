@@ -1,0 +1,382 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The downtime: writers out, export, import, the app's variables, and the app in again."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import datetime, timezone
+from typing import Any, TypeVar
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku import (
+    links,
+    maintenance,
+    plan_links,
+    survey,
+    words,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.planner import EXPORT, IMPORT
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.world import (
+    World,
+    end_sessions,
+    is_primary,
+    now,
+    processes,
+    set_read_only,
+    start_app,
+    stop_app,
+    wait_answer,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.model import (
+    DEFAULT_SCHEME,
+    PRIMARY,
+    SCHEME,
+    Service,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.plan_links import Wish
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError, shell
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Evidence, UndoRefused
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.handlers import NothingToUndo, SelfProving
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Copy, Step
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import NEXT_XID, system_identifier
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint.compare import (
+    compare,
+    refuse_losses,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint.model import (
+    Fingerprint,
+    as_dict,
+    from_dict,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint.take import take
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import durable
+
+DUMP_BEGINS = b"PGDMP"
+A = TypeVar("A")
+B = TypeVar("B")
+
+
+class Quiet(SelfProving):
+    """The app does not run, its page is shown, nobody has a session with its database, and a new one could not write.
+
+    args: ``app``, ``old``, ``new``, ``running``: whether it ran, ``page``: whether the page is ours to show.
+    """
+
+    def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
+        known = context.evidence.get(step.name)
+        if known is None:
+            return None
+        if is_primary(context.world, step.args["app"], step.args["new"]):
+            return known
+        return None if processes(context.world, step.args["app"]) else known
+
+    def apply(self, step: Step, context: Context[World]) -> Evidence:
+        world, app, old = context.world, step.args["app"], step.args["old"]
+        database = world.service(old).database
+        began = now()
+        if step.args["page"]:
+            maintenance.set_enabled(world.dokku, app, True)
+        stop_app(world, app)
+        set_read_only(world, old, database, wanted=True)
+        ended = end_sessions(world, old, database)
+        return {"began": began, "sessions_ended": ended, "at": now()}
+
+    def undo(self, step: Step, context: Context[World]) -> Evidence:
+        world, old = context.world, step.args["old"]
+        set_read_only(world, old, world.service(old).database, wanted=False)
+        self.let_go(step, context)
+        return {"ended": now()}
+
+    def let_go(self, step: Step, context: Context[World]) -> None:
+        world, app = context.world, step.args["app"]
+        if step.args["running"]:
+            start_app(world, app)
+        if step.args["page"] and maintenance.is_enabled(world.dokku, app):
+            maintenance.set_enabled(world.dokku, app, False)
+
+
+class Export(NothingToUndo):
+    """The database is in a file, and what it held is known. args: ``app``, ``old``, ``new``, ``path``. It is kept."""
+
+    def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
+        known, world = context.evidence.get(step.name), context.world
+        if known is None:
+            return None
+        if is_primary(world, step.args["app"], step.args["new"]):
+            return known
+        if not os.path.isfile(step.args["path"]):
+            return None
+        with world.session(step.args["old"]) as there:
+            return known if int(there.scalar(NEXT_XID)) == known["next_xid"] else None
+
+    def apply(self, step: Step, context: Context[World]) -> Evidence:
+        world, old = context.world, step.args["old"]
+        database = world.service(old).database
+        # Nobody writes, so that both see the same without a common snapshot.
+        before, path = at_once(
+            lambda: content_of(world, old, database), lambda: exported(world, old, step.args["path"])
+        )
+        with world.session(old) as there:
+            xid = int(there.scalar(NEXT_XID))
+        copy = Copy(
+            role="backup",
+            service=old,
+            path=path,
+            moment=moment(),
+            size_bytes=os.path.getsize(path),
+            proof="begins as an archive of pg_dump's; whether all is in it, the import proves",
+        )
+        found = {"copies": [copy.as_dict()], "next_xid": xid, "stamp": stamp_of(path)}
+        return {**found, "content": as_dict(before), "at": now()}
+
+
+class Import(NothingToUndo):
+    """The new service has every table, row, sequence and extension that the old one had.
+
+    args: ``app``, ``old``, ``new``, ``path``.
+    """
+
+    def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
+        known, world, new = context.evidence.get(step.name), context.world, step.args["new"]
+        exported_ones = context.evidence.get(EXPORT, {})
+        if known is None or known["stamp"] != exported_ones.get("stamp"):
+            return None
+        if is_primary(world, step.args["app"], new):
+            return known
+        return known if writes_since(world, new, known) == 0 else None
+
+    def apply(self, step: Step, context: Context[World]) -> Evidence:
+        world, new, path = context.world, step.args["new"], step.args["path"]
+        known = context.evidence[EXPORT]
+        if stamp_of(path) != known["stamp"]:
+            raise StatefulError(f"{path} is not as it was when it was exported; it is not imported.")
+        database = world.service(new).database
+        call = ("postgres:import", new)
+        answer = world.dokku.imported(path, *call)
+        if answer.rc != 0:
+            raise world.dokku.failed(call, answer)
+        after, _done = at_once(lambda: content_of(world, new, database), lambda: analyze(world, new, database))
+        before = renamed(from_dict(known["content"]), database)
+        refuse_losses(before, after, f"{new} lacks what {step.args['old']} has")
+        with world.session(new) as there:
+            there.run("CHECKPOINT")
+            identity, xid = str(system_identifier(there)), int(there.scalar(NEXT_XID))
+        tables = after.databases[database].tables
+        counted = {"tables": len(tables), "rows": sum(table.rows for table in tables.values())}
+        return {"stamp": known["stamp"], "system_identifier": identity, "next_xid": xid, **counted}
+
+
+class Repoint(SelfProving):
+    """The app is linked to the new service, which is its primary one; of the old one it has at most colours.
+
+    args: ``app``, ``old``, ``new``, ``addresses`` and ``colours``: scheme and query of each variable that named the old
+    one, ``scheme``: the app's that is asked for, or None, ``former_scheme``.
+    """
+
+    def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
+        world, args = context.world, step.args
+        known = context.evidence.get(step.name)
+        if known is None:
+            return None  # to do it once more costs as little as to look whether it is done
+        app, new = survey.app(world.dokku, args["app"]), world.service(args["new"])
+        wanted = args["scheme"] if args["scheme"] is not None else args["former_scheme"]
+        there = set(args["addresses"]) <= set(app.pointing_at(new))
+        return known if there and app.scheme == wanted and args["app"] in new.links else None
+
+    def apply(self, step: Step, context: Context[World]) -> Evidence:
+        world, args = context.world, step.args
+        new, app = world.service(args["new"]), survey.app(world.dokku, args["app"])
+        first = plan_links.before_linking(app, new, Wish(scheme=args["scheme"]))
+        links.carry_out(world.dokku, app.name, new, first)
+        answer = world.dokku.tried(*words.link(new.name, app.name)) if first.link else None
+        links.set_values(world.dokku, app.name, self._values(args, new, scheme=args["scheme"]))
+        new, seen = world.service(args["new"]), survey.app(world.dokku, app.name)
+        if app.name not in new.links and answer is not None:
+            raise world.dokku.failed(words.link(new.name, app.name), answer)
+        if not set(args["addresses"]) <= set(seen.pointing_at(new)) or PRIMARY not in seen.pointing_at(new):
+            raise StatefulError(f"{PRIMARY} of {app.name} does not point at {new.name}, although it was set.")
+        return {"variables": sorted(args["addresses"])}
+
+    def undo(self, step: Step, context: Context[World]) -> Evidence:
+        world, args = context.world, step.args
+        old = world.service(args["old"])
+        app = survey.app(world.dokku, args["app"])
+        if args["app"] not in old.links:
+            answer = world.dokku.tried(*words.link(old.name, args["app"]))
+            if args["app"] not in survey.links(world.dokku, old.name):
+                raise world.dokku.failed(words.link(old.name, args["app"]), answer)
+        names = {**args["addresses"], **args["colours"]}
+        values = self._values({"addresses": names}, old, scheme=None)
+        if app.scheme != args["former_scheme"] and args["former_scheme"]:
+            values[SCHEME] = args["former_scheme"]
+        links.set_values(world.dokku, app.name, values)
+        if survey.exists(world.dokku, args["new"]):
+            links.unlink(world.dokku, survey.app(world.dokku, app.name), world.service(args["new"]))
+        app = survey.app(world.dokku, app.name)
+        excess = tuple(name for name in app.pointing_at(old) if name not in names)
+        if app.scheme and not args["former_scheme"]:
+            excess += (SCHEME,)
+        if excess:
+            world.dokku.asked(*words.unset_variables(app.name, excess))
+        seen = survey.app(world.dokku, app.name)
+        if sorted(names) != sorted(seen.pointing_at(old)) or seen.scheme != args["former_scheme"]:
+            raise StatefulError(f"The variables of {app.name} are not as they were before the swap.")
+        return {"variables": sorted(names)}
+
+    @staticmethod
+    def _values(args: Mapping[str, Any], service: Service, *, scheme: str | None) -> dict[str, str]:
+        """Return the variables as they name a service; each keeps its query, and where none is given its scheme."""
+        if service.dsn is None:
+            raise StatefulError(f"The service {service.name} says no address.")
+        return {
+            name: replace(
+                service.dsn,
+                scheme=parts["scheme"] if scheme is None else scheme or DEFAULT_SCHEME,
+                query=parts["query"],
+            ).text()
+            for name, parts in args["addresses"].items()
+        }
+
+
+class LetIn(SelfProving):
+    """The app runs on the new service, and answers.
+
+    args: ``app``, ``old``, ``new``, ``running``, ``page``, ``answer_path``, ``dump``. From its start on somebody writes
+    to the new service, which is never thrown away unasked.
+    """
+
+    def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
+        world, args = context.world, step.args
+        known = context.evidence.get(step.name)
+        if known is None or not is_primary(world, args["app"], args["new"]):
+            return None
+        if args["running"] and survey.is_running(world.dokku, args["app"]) != "true":
+            return None
+        return known
+
+    def apply(self, step: Step, context: Context[World]) -> Evidence:
+        world, args = context.world, step.args
+        if not args["running"]:
+            return {"answers": {}, "ended": now()}
+        start_app(world, args["app"])
+        return {"answers": wait_answer(world, args["app"], args["answer_path"]), "ended": now()}
+
+    def undo(self, step: Step, context: Context[World]) -> Evidence:
+        world, args = context.world, step.args
+        app, new = args["app"], args["new"]
+        if not survey.exists(world.dokku, new) or not is_primary(world, app, new):
+            return {}
+        stop_app(world, app)
+        end_sessions(world, new, world.service(new).database)
+        written = writes_since(world, new, context.evidence[IMPORT])
+        # The server's own work counts as transactions, too; nobody is kept from going back by that.
+        if not written or same_content(world, args["old"], new):
+            return {}
+        if not world.discard_writes:
+            raise UndoRefused(
+                f"About {written} transactions were made on {new} since the data was brought there, and going back to"
+                f" {args['old']} would lose them.",
+                state=f"the app {app} runs on {new}, which has all data; {args['old']} is as it was before",
+                next_command=world.dokku.typed("logs", app),
+            )
+        path = exported(world, new, f"{args['dump']}.discarded")
+        copy = Copy(
+            "backup", new, path, datetime.now(timezone.utc).isoformat(timespec="seconds"), os.path.getsize(path)
+        )
+        context.operation.journal.evidence("what was discarded", {"copies": [copy.as_dict()]}, durable=True)
+        return {"discarded": written, "kept_in": path}
+
+    def let_go(self, step: Step, context: Context[World]) -> None:
+        if step.args["running"]:
+            start_app(context.world, step.args["app"])
+
+
+def writes_since(world: World, service: str, known: Mapping[str, Any]) -> int:
+    """Return about how many transactions were made on a service since its data was brought there."""
+    with world.session(service) as there:
+        found = str(system_identifier(there))
+        if found != known["system_identifier"]:
+            raise StatefulError(
+                f"The cluster of {service} ({found}) is not the one that the data was brought to.",
+                next_command=world.dokku.typed("postgres:info", service),
+            )
+        return max(0, int(there.scalar(NEXT_XID)) - int(known["next_xid"]))
+
+
+def same_content(world: World, old: str, new: str) -> bool:
+    """Tell whether two services hold the very same rows, large objects and places of sequences."""
+    databases = {name: world.service(name).database for name in (old, new)}
+    before, after = at_once(
+        lambda: content_of(world, old, databases[old], content=True),
+        lambda: content_of(world, new, databases[new], content=True),
+    )
+    return not compare(rows_of(renamed(before, databases[new])), rows_of(after))
+
+
+def rows_of(found: Fingerprint) -> Fingerprint:
+    """Return a content without how it is defined, which majors tell in other words."""
+    bare = {
+        name: replace(one, objects={}, properties={}, extensions={}, invalid_indexes=())
+        for name, one in found.databases.items()
+    }
+    return replace(found, databases=bare)
+
+
+def content_of(world: World, service: str, database: str, *, content: bool = False) -> Fingerprint:
+    """Return what a service's database holds, every row counted; of roles and grants a dump of it knows nothing."""
+    with world.session(service, database) as there:
+        found = take(there, databases=[database], content=content)
+    held = {name: replace(one, grants={}) for name, one in found.databases.items()}
+    return replace(found, databases=held, skipped={}, roles={}, memberships={}, settings={}, grants={})
+
+
+def renamed(found: Fingerprint, database: str) -> Fingerprint:
+    """Return the content of one database as that of another name."""
+    (only,) = found.databases.values()
+    return replace(found, databases={database: only})
+
+
+def exported(world: World, service: str, path: str) -> str:
+    """Export a service's database to a file, which has its name once it is whole."""
+    os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+    part, call = f"{path}.part", ("postgres:export", service)
+    answer = world.dokku.exported(part, *call)
+    with open(part, "rb") as handle:
+        begins = handle.read(len(DUMP_BEGINS))
+    if answer.rc != 0 or begins != DUMP_BEGINS:
+        durable.remove_file(part)
+        raise world.dokku.failed(call, answer, next_command=shell("df", "-h", os.path.dirname(path)))
+    os.rename(part, path)
+    durable.fsync_parent(path)
+    return path
+
+
+def stamp_of(path: str) -> str:
+    """Return what tells a file from another of the same name, without reading it: this is downtime."""
+    status = os.stat(path)
+    return f"{status.st_ino}-{status.st_size}-{status.st_mtime_ns}"
+
+
+def analyze(world: World, service: str, database: str) -> None:
+    """Take statistics: without them the first questions of the app would take their time.
+
+    And there is less left for the server itself to do later, of which each counts as a transaction too.
+    """
+    with world.session(service, database) as there:
+        there.without_timeouts().run("ANALYZE")
+
+
+def at_once(one: Callable[[], A], other: Callable[[], B]) -> tuple[A, B]:
+    """Do two things at the same time, and return what came of both."""
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        first, second = pool.submit(one), pool.submit(other)
+        return first.result(), second.result()
+
+
+def moment() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")

@@ -1,0 +1,103 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""How a swap ends: committed, and the old service is destroyed; or rolled back, and it is the app's again."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku import services, survey
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image import downtime, planner
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.journey import HANDLERS
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.world import World, calls_of, is_primary
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, StatefulError
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.ending import BACKUP, Stepwise
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import DONE, Copy
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.report import rolling_back
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import Operation, OperationStore
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.commit import remove_copy
+
+Connect = Callable[[Mapping[str, Any]], World]
+"""Opens the seams to the host, by what the operation journaled of them."""
+
+
+def ending_of_swaps(operations: OperationStore, connect: Connect, *, check_mode: bool) -> Stepwise[World]:
+    """Return how swaps end: the old service is the app's again, or is destroyed."""
+
+    def world_of(operation: Operation) -> World:
+        return connect(operation.plan.facts["dokku"])
+
+    def free(operation: Operation, copies: Sequence[Copy]) -> None:
+        world = world_of(operation)
+        if operation.history().state == DONE:
+            _destroy(world, operation)
+        for copy in copies:
+            if copy.role == BACKUP and os.path.isfile(copy.path):
+                os.unlink(copy.path)
+            elif os.path.lexists(copy.path):
+                remove_copy(world.engine, operation, copy)
+
+    return Stepwise(
+        operations=operations,
+        handlers=HANDLERS,
+        open_world=lambda operation: calls_of(operation, world_of(operation)),
+        back=_way_back,
+        free=free,
+        check_back=lambda operation: _refuse_loss(world_of(operation), operation),
+        check_mode=check_mode,
+    )
+
+
+def _way_back(operation: Operation) -> str:
+    args = _args(operation)
+    return f"{args['app']} goes back from {args['new']} to {args['old']}, which is as it was."
+
+
+def _refuse_loss(world: World, operation: Operation) -> None:
+    args = _args(operation)
+    known = operation.history().evidence.get(planner.IMPORT)
+    if known is None or world.discard_writes or not survey.exists(world.dokku, args["new"]):
+        return
+    if not is_primary(world, args["app"], args["new"]):
+        return
+    written = downtime.writes_since(world, args["new"], known)
+    if written:
+        raise InvalidInput(
+            f"About {written} transactions were made on {args['new']} since {operation.id}, and {args['old']} does"
+            " not have them. Keep the new service; or, within one major version, go to the old image with"
+            " dokku_postgres_image, which takes them along; or set discard_writes, which exports them to a file"
+            " and goes back without them.",
+            next_command=f"{rolling_back(operation)} -e operation_discard_writes=true",
+            operation=operation.id,
+            transactions=written,
+        )
+
+
+def _destroy(world: World, operation: Operation) -> None:
+    """Destroy the old service, where the app has its data in the new one and nobody uses the old one."""
+    args = _args(operation)
+    if not is_primary(world, args["app"], args["new"]):
+        raise StatefulError(
+            f"DATABASE_URL of {args['app']} does not point at {args['new']}, so {args['old']} is not destroyed.",
+            next_command=world.dokku.typed("postgres:app-links", args["app"]),
+        )
+    world.container(args["new"])
+    old = survey.service(world.dokku, world.engine, args["old"])
+    if old is None:
+        return
+    users = services.users_of(world.reached, old)
+    if users:
+        raise StatefulError(
+            f"{args['old']} is in use, and is not destroyed: {'; '.join(users)}.",
+            next_command=world.dokku.typed("postgres:links", args["old"]),
+        )
+    services.remove(world.reached, args["old"])
+
+
+def _args(operation: Operation) -> Mapping[str, Any]:
+    """Return what the step that lets the app in was told: who goes from where to where."""
+    return next(step.args for step in operation.plan.steps if step.name == planner.LET_IN)

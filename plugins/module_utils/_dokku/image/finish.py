@@ -1,0 +1,131 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What follows the proof: the page, the backups, and the old service, which stays unlinked and stopped."""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime, timezone
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku import (
+    backups,
+    links,
+    maintenance,
+    services,
+    survey,
+    words,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.backups import auth_of
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.world import (
+    World,
+    now,
+    set_read_only,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.model import Service, container_of
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.report import size_of
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import RestartPolicy
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Evidence
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.handlers import NothingToUndo, SelfProving
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Copy, Step
+
+ALWAYS, NEVER = RestartPolicy("always"), RestartPolicy("no")
+FAST = "SIGINT"
+"""What lets a server end its sessions and shut down; SIGTERM would wait for clients."""
+
+
+class Show(NothingToUndo):
+    """Visitors see the app again. args: ``app``, ``page``."""
+
+    def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
+        return context.evidence.get(step.name)
+
+    def apply(self, step: Step, context: Context[World]) -> Evidence:
+        dokku, app = context.world.dokku, step.args["app"]
+        if step.args["page"] and maintenance.is_enabled(dokku, app):
+            maintenance.set_enabled(dokku, app, False)
+        return {"ended": now()}
+
+
+class CarryBackups(SelfProving):
+    """The new service has the login and the schedule of the old one, which has no schedule any more.
+
+    args: ``old``, ``new``.
+    """
+
+    def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
+        return context.evidence.get(step.name)
+
+    def apply(self, step: Step, context: Context[World]) -> Evidence:
+        world = context.world
+        return self._carry(world, self._seen(world, step.args["old"]), self._seen(world, step.args["new"]))
+
+    def undo(self, step: Step, context: Context[World]) -> Evidence:
+        world = context.world
+        if not survey.exists(world.dokku, step.args["new"]):
+            return {}
+        return self._carry(world, self._seen(world, step.args["new"]), self._seen(world, step.args["old"]))
+
+    @staticmethod
+    def _seen(world: World, name: str) -> Service:
+        return survey.with_schedule(world.dokku, world.service(name))
+
+    @staticmethod
+    def _carry(world: World, source: Service, target: Service) -> Evidence:
+        """Carry the backups over. First to the target: for a moment both are backed up, and never none."""
+        auth = auth_of(source)
+        if auth and auth_of(target) != auth:
+            backups.authenticate(world.dokku, target, auth)
+        if source.schedule is not None:
+            if target.schedule != source.schedule:
+                backups.set_schedule(world.dokku, target, source.schedule)
+            backups.set_schedule(world.dokku, source, None)
+        return {"schedule": source.schedule.as_dict() if source.schedule else None, "auth": bool(auth)}
+
+
+class Retire(SelfProving):
+    """Nothing of the app points at the old service, which is stopped and stays. args: ``app``, ``old``, ``new``."""
+
+    def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
+        return context.evidence.get(step.name)
+
+    def apply(self, step: Step, context: Context[World]) -> Evidence:
+        world, name = context.world, step.args["old"]
+        old = world.service(name)
+        links.unlink(world.dokku, survey.app(world.dokku, step.args["app"]), old)
+        container = world.engine.container(container_of(name))
+        if container is not None:
+            if container.running:
+                # Whoever goes back by hand one day finds it as it was.
+                set_read_only(world, name, old.database, wanted=False)
+            # An engine that restarts would bring it up again.
+            world.engine.set_restart_policy(container.id, NEVER)
+            if container.running:
+                world.engine.stop(container.id, signal=FAST, timeout=world.stop_timeout)
+        status = os.stat(old.data)
+        copy = Copy(
+            role="original",
+            service=name,
+            path=old.data,
+            moment=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            size_bytes=size_of(old),
+            protected="a service of dokku's, unlinked and stopped",
+            device=status.st_dev,
+            inode=status.st_ino,
+        )
+        return {"copies": [copy.as_dict()]}
+
+    def undo(self, step: Step, context: Context[World]) -> Evidence:
+        world, name = context.world, step.args["old"]
+        container = world.engine.container(container_of(name))
+        if container is not None:
+            world.engine.set_restart_policy(container.id, ALWAYS)
+            if not container.running:
+                world.engine.start(container.id)
+            services.wait(world.reached, name, world.ready_timeout)
+        else:
+            services.start(world.reached, name, ready_timeout=world.ready_timeout)
+        if step.args["app"] not in survey.links(world.dokku, name):
+            world.dokku.tried(*words.link(name, step.args["app"]))
+        return {}

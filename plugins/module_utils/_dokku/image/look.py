@@ -1,0 +1,140 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a host says that a swap is planned from. Changes nothing."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku import maintenance, services, survey
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.model import (
+    DUMP,
+    Found,
+    Request,
+    Room,
+    default_name,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.world import World
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.links import UP
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.model import RUNNING, App, Service, service_at
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Image
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import Blocker, InvalidInput, shell
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint.grants import memberships
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image import needs
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.candidate import examine
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.observe import observe_subject
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.session import Session
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import mounts
+
+OTHER_ROLES = "SELECT rolname FROM pg_roles WHERE rolname !~ '^pg_' AND rolname <> current_user ORDER BY 1"
+OTHER_DATABASES = (
+    "SELECT datname FROM pg_database WHERE NOT datistemplate AND datname NOT IN (%s, 'postgres') ORDER BY 1"
+)
+SETTINGS = (
+    "SELECT coalesce(d.datname, r.rolname, 'all') FROM pg_db_role_setting s LEFT JOIN pg_database d"
+    " ON d.oid = s.setdatabase LEFT JOIN pg_roles r ON r.oid = s.setrole ORDER BY 1"
+)
+TABLES = "SELECT count(*) FROM pg_class WHERE relkind IN ('r', 'p') AND relnamespace = 'public'::regnamespace"
+SHOWN = 5
+
+
+def app_and_service(world: World, request: Request) -> tuple[App, Service]:
+    """Return the app, and the service that it has its data in; raises where that is none of the plugin's."""
+    app = survey.app(world.dokku, request.app)
+    if app.primary is None:
+        raise InvalidInput(
+            f"DATABASE_URL of {app.name} does not point at a service of dokku's plugin for Postgres.",
+            next_command=world.dokku.typed("postgres:app-links", app.name),
+        )
+    found = service_at(app.primary, survey.services(world.dokku, world.engine))
+    if found is None:
+        raise InvalidInput(
+            f"DATABASE_URL of {app.name} points at {app.primary.host}, and there is no such service.",
+            next_command=world.dokku.typed("postgres:list"),
+        )
+    return app, found
+
+
+def image_of(world: World, request: Request) -> Image:
+    """Return the image that is wanted; raises where it is not on this engine."""
+    image = world.engine.image(request.reference)
+    if image is None:
+        raise InvalidInput(
+            f"The image {request.reference} is not on this engine.",
+            next_command=shell("docker", "pull", request.reference),
+        )
+    return image
+
+
+def find(world: World, request: Request, app: App, old: Service, image: Image) -> Found:
+    """Return all that a plan has to know."""
+    name = request.name or default_name(app.name, request.repository, request.version, image.created)
+    settings = old.settings.with_given({key: value for key, value in request.settings.items() if key != "custom_env"})
+    settings = replace(settings, custom_env={**old.settings.custom_env, **world.environment})
+    services.refuse_unfit(old.name, settings)
+    known = survey.versions(world.dokku)
+    tells = known.get(survey.MAINTENANCE, ()) >= survey.FIRST_REPORTING
+    candidate = examine(world.engine, image.id)
+    major = int(candidate.major.partition(".")[0])
+    facts = Found(
+        app=app,
+        old=survey.with_schedule(world.dokku, old),
+        settings=settings,
+        running=survey.is_running(world.dokku, app.name) in UP,
+        maintained=maintenance.is_enabled(world.dokku, app.name) if tells else None,
+        image_id=image.id,
+        built=image.created,
+        name=name,
+        name_taken=survey.exists(world.dokku, name),
+        others=tuple(each for each in services.users_of(world.reached, old) if f"app {app.name} " not in f"{each} "),
+        major=0,
+        new_major=major,
+        database_bytes=0,
+        lacks=(),
+        left_behind=(),
+        backup_room=_room(request.backup_dir),
+        data_room=_room(old.root),
+    )
+    if old.status != RUNNING:
+        return facts
+    with world.session(old.name, old.database) as there:
+        subject = observe_subject(world.engine, there)
+        # Of the ways that another image is reached by, this is the dump.
+        lacks = [lack for lack in needs.lacks(subject, candidate, old.container) if DUMP in lack.ways]
+        return replace(
+            facts,
+            major=int(subject.cluster.major.partition(".")[0]),
+            database_bytes=int(there.scalar("SELECT pg_database_size(current_database())")),
+            lacks=tuple(Blocker(lack.text, lack.command) for lack in lacks),
+            left_behind=tuple(_left_behind(there, old.database)),
+        )
+
+
+def _left_behind(there: Session, database: str) -> list[str]:
+    """Return in words what an export of one database does not hold."""
+    found = []
+    questions = (
+        ("the roles", OTHER_ROLES, ()),
+        ("the databases", OTHER_DATABASES, (database,)),
+        ("settings of", SETTINGS, ()),
+    )
+    for what, query, params in questions:
+        names = [str(name) for (name,) in there.rows(query, params)]
+        if names:
+            more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+            found.append(f"{what} {', '.join(names[:SHOWN])}{more}")
+    if memberships(there):
+        found.append("memberships in roles")
+    return found
+
+
+def _room(path: str) -> Room:
+    system = mounts.filesystem_of(path)
+    return Room(system.mount_point, system.device, system.bytes_free)
+
+
+def backup_path(request: Request, operation: str) -> str:
+    return os.path.join(request.backup_dir, f"{operation}.dump")

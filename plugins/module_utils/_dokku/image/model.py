@@ -1,0 +1,94 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What is asked for and what was found, where the data of an app is to go to a service of another image. Pure data."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.model import App, Schedule, Service, Settings
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import Blocker
+
+MODULE = "dokku_postgres_image"
+AUTO, DUMP = "auto", "dump"
+LONGEST_NAME = 48
+"""The container's host name is ``dokku.postgres.`` and the service's name, and Linux takes 63 characters."""
+NEW_CLUSTER_BYTES = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class BackupPlace:
+    """The bucket that the last backup of the old service and the first of the new one go to."""
+
+    bucket: str
+    use_iam: bool = False
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked for. ``settings`` are those that are given; all others are the old service's."""
+
+    app: str
+    repository: str
+    version: str
+    name: str = ""
+    strategy: str = AUTO
+    settings: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    scheme: str | None = None
+    maintenance: bool = True
+    unit: str = ""
+    backup: BackupPlace | None = None
+    backup_dir: str = ""
+    answer_path: str = "/"
+    accept_losses: bool = False
+
+    @property
+    def reference(self) -> str:
+        return f"{self.repository}:{self.version}"
+
+
+@dataclass(frozen=True)
+class Room:
+    """A file system that something is put on."""
+
+    mount_point: str
+    device: int
+    free_bytes: int
+
+
+@dataclass(frozen=True)
+class Found:
+    """An app, the service that it has its data in, and the image that it is to go to."""
+
+    app: App
+    old: Service
+    settings: Settings
+    running: bool
+    maintained: bool | None
+    """Whether the page is shown now; None where there is no plugin for it."""
+    image_id: str
+    built: str
+    name: str
+    name_taken: bool
+    others: tuple[str, ...]
+    """Who else uses the old service, in words."""
+    major: int
+    new_major: int
+    database_bytes: int
+    lacks: tuple[Blocker, ...]
+    left_behind: tuple[str, ...]
+    """What a dump of one database does not hold, in words."""
+    backup_room: Room
+    data_room: Room
+    schedule: Schedule | None = None
+
+
+def default_name(app: str, repository: str, version: str, built: str) -> str:
+    """Return ``app-image-version-date``, the date being the day on which the image was built."""
+    image = repository.rpartition("/")[2]
+    return re.sub(r"[^A-Za-z0-9_-]", "_", f"{app}-{image}-{version}-{built[:10].replace('-', '')}")

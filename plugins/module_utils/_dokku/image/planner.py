@@ -1,0 +1,226 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The steps by which the data of an app goes to a service of another image, and what forbids them. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.model import (
+    DUMP,
+    LONGEST_NAME,
+    NEW_CLUSTER_BYTES,
+    Found,
+    Request,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.model import (
+    COLOUR,
+    NETWORKS,
+    RUNNING,
+    host_of,
+    is_legal,
+    points_at,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import Blocker, shell
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import FINISH, PREPARE, SWITCH, Step
+
+MAKE, UNIT, LAST_BACKUP = "make the new service", "run the unit", "back the old service up"
+QUIET, EXPORT, IMPORT, REPOINT = "shut the writers out", "export", "import", "link and promote the new service"
+LET_IN = "let the app in"
+SHOW, CARRY, FIRST_BACKUP, RETIRE = (
+    "take the page away",
+    "carry the backups over",
+    "back the new service up",
+    "unlink and stop the old service",
+)
+
+
+def blockers_of(request: Request, found: Found) -> list[Blocker]:
+    """Return everything that forbids the swap."""
+    return [*_of_names(request, found), *_of_the_old(found), *_of_the_image(request, found), *_of_space(found)]
+
+
+def _of_names(request: Request, found: Found) -> list[Blocker]:
+    refused = []
+    if not is_legal(found.name):
+        refused.append(
+            Blocker(f"{found.name!r} is no name for a service: letters, digits, - and _ are, and a dot is not.")
+        )
+    elif len(found.name) > LONGEST_NAME:
+        refused.append(
+            Blocker(
+                f"{found.name} is longer than {LONGEST_NAME} characters, and the host name of its container could not"
+                " be made of it: name the new service with name."
+            )
+        )
+    if host_of(found.name) == found.old.host and not found.name_taken:
+        refused.append(
+            Blocker(
+                f"{found.name} and {found.old.name} would have one host name, {found.old.host}, by which nobody could"
+                " tell them apart: name the new service with name."
+            )
+        )
+    if found.name_taken:
+        refused.append(
+            Blocker(
+                f"There is a service {found.name} already, of a swap that was begun by hand, say. Nothing is brought"
+                " into what is not ours: destroy it where nobody needs it, or give the new one another name.",
+                shell("dokku", "postgres:info", found.name),
+            )
+        )
+    return refused
+
+
+def _of_the_old(found: Found) -> list[Blocker]:
+    old, refused = found.old, []
+    if old.status != RUNNING:
+        refused.append(
+            Blocker(
+                f"The service {old.name} does not run ({old.status}), and its data can be taken from it only while it"
+                " does.",
+                shell("dokku", "postgres:start", old.name),
+            )
+        )
+    if found.others:
+        refused.append(
+            Blocker(
+                f"Others would go on writing to {old.name}: {'; '.join(found.others)}. Give them a service of their own"
+                " first.",
+                shell("dokku", "postgres:links", old.name),
+            )
+        )
+    return refused
+
+
+def _of_the_image(request: Request, found: Found) -> list[Blocker]:
+    refused = list(found.lacks)
+    if found.new_major < found.major:
+        refused.append(
+            Blocker(
+                f"{request.reference} is Postgres {found.new_major}, and the data is of {found.major}: there is no way"
+                " down."
+            )
+        )
+    if found.left_behind and not request.accept_losses:
+        refused.append(
+            Blocker(
+                f"The plugin exports one database, without roles and grants. {found.old.name} has more, which would be"
+                f" left behind: {'; '.join(found.left_behind)}. Where nobody needs that, set accept_losses."
+            )
+        )
+    if request.maintenance and found.maintained is None:
+        refused.append(
+            Blocker(
+                "There is no plugin maintenance from 0.5 on here, to show the page with: install it, or set maintenance"
+                " to false.",
+                shell("dokku", "plugin:list"),
+            )
+        )
+    if not found.old.networks_known and any(request.settings.get(name) for name in NETWORKS):
+        refused.append(
+            Blocker(
+                "This version of the plugin knows no networks of services: update it first.",
+                shell("dokku", "plugin:update", "postgres"),
+            )
+        )
+    return refused
+
+
+def space_of(found: Found) -> dict[str, int]:
+    """Return the bytes that the swap takes on each file system, by its mount point."""
+    needed = {found.backup_room.mount_point: found.database_bytes}
+    data = found.data_room.mount_point
+    needed[data] = needed.get(data, 0) + found.database_bytes + NEW_CLUSTER_BYTES
+    return needed
+
+
+def _of_space(found: Found) -> list[Blocker]:
+    free = {room.mount_point: room.free_bytes for room in (found.backup_room, found.data_room)}
+    return [
+        Blocker(
+            f"{mount} has {free[mount]:,} bytes free, and the dump and the new service take up to {needed:,}:"
+            f" {needed - free[mount]:,} bytes are missing there.",
+            shell("df", "-h", mount),
+        )
+        for mount, needed in space_of(found).items()
+        if needed > free[mount]
+    ]
+
+
+def steps_of(request: Request, found: Found, *, dump: str) -> tuple[Step, ...]:
+    """Return the steps. What is secret is read again where it is needed, from where it is kept."""
+    old, new, app = found.old.name, found.name, found.app.name
+    both: dict[str, Any] = {"app": app, "old": old, "new": new}
+    made = {
+        **both,
+        "repository": request.repository,
+        "tag": request.version,
+        "image_id": found.image_id,
+        "settings": {name: value for name, value in found.settings.as_dict().items() if name != "custom_env"},
+        "custom_env": sorted(found.settings.custom_env),
+    }
+    place = {"bucket": request.backup.bucket, "use_iam": request.backup.use_iam} if request.backup else {}
+    shown = request.maintenance and found.maintained is False
+    quiet = {**both, "running": found.running, "page": shown}
+    addresses = {
+        name: {"scheme": dsn.scheme, "query": dsn.query}
+        for name, dsn in sorted(found.app.addresses.items())
+        if points_at(dsn, found.old)
+    }
+    moving = {
+        **both,
+        "addresses": {name: parts for name, parts in addresses.items() if not COLOUR.fullmatch(name)},
+        "colours": {name: parts for name, parts in addresses.items() if COLOUR.fullmatch(name)},
+        "scheme": request.scheme,
+        "former_scheme": found.app.scheme,
+    }
+    steps = [Step("dokku_make", MAKE, PREPARE, made)]
+    if request.unit:
+        steps.append(Step("dokku_unit", UNIT, PREPARE, {"unit": request.unit}))
+    if place:
+        steps.append(Step("dokku_back_up", LAST_BACKUP, PREPARE, {"service": old, **place}))
+    steps += [
+        Step("dokku_quiet", QUIET, SWITCH, quiet),
+        Step("dokku_export", EXPORT, SWITCH, {**both, "path": dump}),
+        Step("dokku_import", IMPORT, SWITCH, {**both, "path": dump}),
+        Step("dokku_repoint", REPOINT, SWITCH, moving),
+        Step("dokku_let_in", LET_IN, SWITCH, {**quiet, "answer_path": request.answer_path, "dump": dump}, proves=True),
+        Step("dokku_show", SHOW, FINISH, quiet),
+        Step("dokku_carry_backups", CARRY, FINISH, both),
+    ]
+    if place:
+        steps.append(Step("dokku_back_up", FIRST_BACKUP, FINISH, {"service": new, **place}))
+    steps.append(Step("dokku_retire", RETIRE, FINISH, both))
+    return tuple(steps)
+
+
+def summary_of(request: Request, found: Found, steps: tuple[Step, ...]) -> dict[str, Any]:
+    return {
+        "app": found.app.name,
+        "from": {"service": found.old.name, "image": found.old.image, "image_id": found.old.image_id},
+        "to": {"service": found.name, "image": request.reference, "image_id": found.image_id},
+        "strategy": DUMP,
+        "space": space_of(found),
+        "free": {room.mount_point: room.free_bytes for room in (found.backup_room, found.data_room)},
+        "steps": [step.name for step in steps],
+    }
+
+
+def text_of(request: Request, found: Found, blockers: list[Blocker], *, dump: str) -> str:
+    """Return the plan as an admin reads it."""
+    page = "shown" if request.maintenance else "not shown"
+    backup = f"into the bucket {request.backup.bucket}" if request.backup else "none but the dump"
+    lines = [
+        f"{found.app.name}: {found.old.name} ({found.old.image}) → {found.name} ({request.reference})",
+        f"  image      {found.old.image_id[7:19]} → {found.image_id[7:19]}, Postgres {found.major} → {found.new_major}",
+        f"  how        the app is stopped, its database dumped and restored ({found.database_bytes:,} bytes)",
+        f"  dump       {dump}, which is kept",
+        f"  page       {page}",
+        f"  backup     {backup}",
+        f"  afterwards {found.old.name} is unlinked and stopped, and stays until the operation is committed",
+    ]
+    lines += [f"  left       {what}" for what in found.left_behind]
+    lines += [f"  BLOCKER: {blocker.text}" for blocker in blockers]
+    return "\n".join(lines)

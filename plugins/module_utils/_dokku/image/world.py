@@ -1,0 +1,235 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the steps of a swap work with: the seams, and an app's processes and sessions."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku import survey
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.arguments import Reached
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.cli import Dokku
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.model import (
+    PRIMARY,
+    Service,
+    container_of,
+    host_of,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.services import until
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError, shell
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import Operation
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import session as sessions
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import sql
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.session import Session
+
+APP_LABEL, TYPE_LABEL, PROCESS_LABEL = "com.dokku.app-name", "com.dokku.container-type", "com.dokku.process-type"
+ONE_OFF = "run"
+MAINTENANCE_DATABASE = "postgres"
+"""Where statements about a service's own database are made: there, a session of ours counts for nobody's."""
+WEB_PORT = "5000"
+ASKING = 10.0
+BROKEN = 500
+CALLS = "calls.lock"
+LEFTOVER_LIMIT = 600.0
+"""Seconds that calls get which a killed run has left behind."""
+
+CLIENTS = (
+    "SELECT count(*) FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid()"
+    " AND backend_type = 'client backend'"
+)
+END = (
+    "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid()"
+    " AND backend_type = 'client backend'"
+)
+
+
+@dataclass(frozen=True)
+class World:
+    """The seams to a host, and the time limits in seconds of this run."""
+
+    reached: Reached
+    stop_timeout: float = 120.0
+    ready_timeout: float = 120.0
+    discard_writes: bool = False
+    """Whether an undo may lose what was written to the new service; it is exported first all the same."""
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Variables of the new service that were given; they may be secrets, and are in no plan."""
+
+    @property
+    def dokku(self) -> Dokku:
+        return self.reached.dokku
+
+    @property
+    def engine(self) -> Engine:
+        return self.reached.engine
+
+    def service(self, name: str) -> Service:
+        return survey.required(self.dokku, self.engine, name)
+
+    def container(self, name: str) -> Container:
+        """Return the running container of a service."""
+        found = self.engine.container(container_of(name))
+        if found is None or not found.pid:
+            raise StatefulError(
+                f"The service {name} does not run.", next_command=self.dokku.typed("postgres:start", name)
+            )
+        return found
+
+    def session(self, name: str, database: str = "") -> Session:
+        """Ask the server of a service; without a ``database`` beside its own."""
+        return sessions.connect(self.engine, self.container(name), database=database or MAINTENANCE_DATABASE)
+
+
+@contextmanager
+def calls_of(operation: Operation, world: World) -> Iterator[World]:
+    """Yield the world for one run of an operation, once all calls have ended that a run before has left behind.
+
+    A run that is killed leaves the call that it waited for, and dokku goes on with it. Each call inherits the lock,
+    which ends with the last process that has it.
+    """
+    path = os.path.join(operation.directory, CALLS)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        if not until(lambda: _locked(descriptor), LEFTOVER_LIMIT):
+            raise StatefulError(
+                f"A call of dokku's that a run of {operation.id} began has not ended after {LEFTOVER_LIMIT:.0f} s.",
+                state=f"the operation stands at the step '{operation.history().current_step}'",
+                next_command=shell("fuser", "-v", path),
+            )
+        yield replace(world, reached=replace(world.reached, dokku=world.dokku.holding(descriptor)))
+    finally:
+        os.close(descriptor)
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def is_primary(world: World, app: str, service: str) -> bool:
+    """Tell whether an app has its data in a service, by its DATABASE_URL."""
+    there = survey.app(world.dokku, app).addresses.get(PRIMARY)
+    return there is not None and there.host == host_of(service)
+
+
+def processes(world: World, app: str) -> list[Container]:
+    """Return the containers of an app that run, also those that a deploy has replaced and that end later."""
+    return [each for each in world.engine.containers(labels={APP_LABEL: app}) if each.running]
+
+
+def stop_app(world: World, app: str) -> None:
+    """Stop all processes of an app; how many there are to be is kept. Raises where one goes on."""
+    answer = world.dokku.tried("ps:stop", app)
+    left = processes(world, app)
+    if any(each.labels.get(TYPE_LABEL) != ONE_OFF for each in left):
+        # What a deploy has replaced runs on for a minute, and dokku's stop does not know it any more.
+        world.dokku.tried("ps:retire")
+        for each in processes(world, app):
+            if each.labels.get(TYPE_LABEL) != ONE_OFF:
+                world.engine.stop(each.id, signal="SIGTERM", timeout=world.stop_timeout, kill=True)
+    if not until(lambda: not processes(world, app), world.stop_timeout):
+        names = [each.name for each in processes(world, app)]
+        raise StatefulError(
+            f"Processes of {app} run on after {world.stop_timeout:.0f} s, and may write: {', '.join(names)}."
+            f" {answer.said}".rstrip(),
+            next_command=shell("docker", "ps", "--filter", f"label={APP_LABEL}={app}"),
+        )
+
+
+def start_app(world: World, app: str) -> None:
+    """Start the processes of an app; raises where not all of them run."""
+    answer = world.dokku.tried("ps:start", app)
+    if not until(lambda: survey.is_running(world.dokku, app) == "true", 5.0 if answer.rc else world.ready_timeout):
+        raise world.dokku.failed(
+            ("ps:start", app),
+            answer,
+            state=f"the app {app} does not run",
+            next_command=world.dokku.typed("logs", app),
+        )
+
+
+def wait_answer(world: World, app: str, path: str) -> dict[str, Any]:
+    """Wait until the web processes of an app answer with less than 500; return how they did. Others are not asked."""
+    seen: dict[str, Any] = {}
+
+    def answers() -> bool:
+        webs = [each for each in processes(world, app) if each.labels.get(PROCESS_LABEL) == "web"]
+        seen.update({each.name: status_of(each, path) for each in webs})
+        current = [seen[each.name] for each in webs]
+        return all(isinstance(status, int) and status < BROKEN for status in current)
+
+    if path and not until(answers, world.ready_timeout):
+        said = "; ".join(f"{name}: {status}" for name, status in seen.items())
+        raise StatefulError(
+            f"The app {app} does not answer at {path} on the new service ({said}).",
+            next_command=world.dokku.typed("logs", app),
+        )
+    return seen
+
+
+def status_of(container: Container, path: str) -> int | str:
+    """Return the status that a web process itself answers with, or in words why it gives none."""
+    if not container.addresses:
+        return "no address"
+    port = container.env.get("PORT", "") or WEB_PORT
+    # No proxy of the environment's stands between this host and its own containers.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(f"http://{container.addresses[0]}:{port}{path}", timeout=ASKING) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return int(error.code)
+    except OSError as error:
+        return str(error)
+
+
+def set_read_only(world: World, service: str, database: str, *, wanted: bool) -> None:
+    """Let new sessions of a database begin read-only, or not any more; roles of apps are superusers, and obey that."""
+    change = "SET default_transaction_read_only = on" if wanted else "RESET default_transaction_read_only"
+    with world.session(service) as there:
+        there.run(f"ALTER DATABASE {sql.identifier(database)} {change}")
+
+
+def end_sessions(world: World, service: str, database: str) -> int:
+    """End all sessions of a database, and prove that there is none; return how many there were."""
+    ended = 0
+    with world.session(service) as there:
+
+        def none_left() -> bool:
+            nonlocal ended
+            ended += int(there.scalar(END, (database,)))
+            return int(there.scalar(CLIENTS, (database,))) == 0
+
+        if not until(none_left, world.stop_timeout):
+            raise StatefulError(
+                f"Sessions with {database} of {service} come back as often as they are ended: somebody beside the app"
+                " uses it.",
+                next_command=shell("docker", "exec", container_of(service), "psql", "-U", "postgres", "-c",
+                                   "SELECT * FROM pg_stat_activity"),
+            )  # fmt: skip
+    return ended
+
+
+def now() -> float:
+    return time.time()
+
+
+def intended(context: Context[World], name: str) -> bool:
+    """Tell whether a step of the plan has ever begun."""
+    return name in context.operation.history().intents

@@ -1,0 +1,182 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""An app of dokku's goes to a service of another image: nothing is lost, or everything is as it was."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.integration.dokku import swapping
+from tests.sandbox import images
+from tests.sandbox._base import wait_for
+from tests.sandbox.dokku import endpoint
+from tests.sandbox.dokku.installation import Installation
+
+pytestmark = pytest.mark.xdist_group("dokku-image")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def fifteen(dokku: Installation) -> None:
+    images.ensure(["postgres:15"], dokku.engine)
+
+
+def test_an_app_is_swapped_once_and_goes_back_only_when_that_loses_nothing(dokku: Installation, tmp_path: Path) -> None:
+    app = swapping.of(dokku, tmp_path, "blog", "-s", "96m", "-c", "-c work_mem=7MB", "-C", "TOKEN=hush-hush")
+    dokku.dokku("config:set", "--no-restart", app.app, f"DATABASE_URL={app.old.dsn()}?application_name=blog")
+    app.before = dokku.config(app.app)
+    foreseen = app.swap(check=True)
+    assert foreseen["changed"]
+    assert app.old.name in foreseen["plan_text"]
+    assert not app.new.root.exists()
+
+    swapped = app.swap(database_scheme="postgis")
+    assert swapped.get("operation_state") == "done", swapped.get("msg")
+    assert dokku.config(app.app)["DATABASE_URL"] == f"{app.new.dsn('postgis')}?application_name=blog"
+    assert dokku.missing(app.app, app.new) == set()
+    assert dokku.sql(app.new, "SHOW work_mem") == "7MB"
+    assert app.new.read("ENV") == "TOKEN=hush-hush"
+    assert app.new.read("SHM_SIZE") == "96m"
+    assert app.old.status == "exited"
+    assert swapped["verification"]["rows"] > 100
+    for secret in ("hush-hush", app.old.read("PASSWORD"), app.new.read("PASSWORD")):
+        assert secret not in json.dumps([swapped, app.journal()])
+
+    again = app.swap(database_scheme="postgis")
+    assert not again["changed"]
+    assert again["service"] == app.new.name
+
+    dokku.wait_writing(app.app)
+    refused = app.end("rolled_back")
+    assert "transactions were made" in refused["msg"]
+    dokku.wait_writing(app.app)
+    back = app.end("rolled_back", discard_writes=True)
+    assert back["changed"], back
+    assert any(copy["path"].endswith(".discarded") for copy in back["copies"])
+    assert dokku.config(app.app) == app.before
+    dokku.wait_writing(app.app)
+    assert dokku.acknowledged(app.app)[-1].host == app.old.hostname
+    assert not app.new.root.exists()
+
+
+@pytest.mark.faults
+def test_what_was_swapped_is_committed_and_the_old_service_is_gone(dokku: Installation, tmp_path: Path) -> None:
+    app = swapping.of(dokku, tmp_path, "shop")
+    dokku.dokku("postgres:backup-auth", app.old.name, "key", "secret-of-mine", "region")
+    dokku.dokku("postgres:backup-schedule", app.old.name, "0 3 * * *", "bucket")
+    swapped = app.swap()
+    assert swapped.get("operation_state") == "done", swapped.get("msg")
+    app.check_swapped()
+    assert app.new.read("backup/AWS_SECRET_ACCESS_KEY") == "secret-of-mine"
+    assert dokku.host.cron_file(app.new.name).exists()
+    assert not dokku.host.cron_file(app.old.name).exists()
+    assert "secret-of-mine" not in json.dumps([swapped, app.journal()])
+    assert app.end("committed")["changed"]
+    assert not app.old.root.exists()
+    assert not app.end("committed")["changed"]
+    assert "committed" in app.end("rolled_back")["msg"]
+
+
+@pytest.mark.faults
+def test_what_fails_half_way_leaves_everything_as_it_was(dokku: Installation, tmp_path: Path) -> None:
+    app = swapping.of(dokku, tmp_path, "half")
+    with dokku.fault("import-half-way", app.new.name):
+        failed = app.swap()
+    assert failed["failed_step"] == "import"
+    assert failed["state"].startswith("everything was undone")
+    app.check_as_before()
+    with dokku.fault("app-does-not-start", app.app):
+        failed = app.swap()
+        assert "ps:start" in failed["msg"]
+        # It does not start on the old service either, and everything else is as it was; the rest is dokku's own note.
+        assert dokku.config(app.app) == {**app.before, "DOKKU_APP_RESTORE": "0"}
+    swapped = app.swap()
+    assert swapped.get("operation_state") == "done", swapped.get("msg")
+    app.check_swapped()
+
+
+@pytest.mark.faults
+def test_an_app_that_writes_and_does_not_answer_stays_where_its_data_is(dokku: Installation, tmp_path: Path) -> None:
+    app = swapping.of(dokku, tmp_path, "mute")
+    with dokku.fault("app-does-not-answer", app.app):
+        failed = app.swap()
+        assert "transactions were made" in failed["msg"]
+        assert "does not answer" in failed["msg"]
+    dokku.wait_writing(app.app)
+    assert dokku.missing(app.app, app.new) == set()
+    dokku.dokku("ps:restart", app.app)
+    swapped = app.swap()
+    assert swapped.get("operation_state") == "done", swapped.get("msg")
+    app.check_swapped()
+
+
+@pytest.mark.faults
+def test_what_stands_in_the_way_is_said_and_nothing_is_touched(dokku: Installation, tmp_path: Path) -> None:
+    app = swapping.of(dokku, tmp_path, "plan")
+    assert "is not on this engine" in app.swap(version="99")["msg"]
+    assert "already" in app.swap(version="15")["plan_text"] or not app.swap(version="15")["changed"]
+    dokku.dokku("postgres:create", app.new.name, "-I", "17")
+    assert "There is a service" in app.swap()["msg"]
+    dokku.sql(app.old, "CREATE ROLE reader")
+    assert "reader" in app.swap(name=dokku.name("another"))["msg"]
+    dokku.sql(app.old, "DROP ROLE reader; CREATE DATABASE beside")
+    assert "beside" in app.swap(name=dokku.name("another"))["msg"]
+    dokku.sql(app.old, "DROP DATABASE beside")
+    # By hand, to the end but for the old one.
+    dokku.dokku("postgres:import", app.new.name, input=dokku.dokku("postgres:export", app.old.name).raw)
+    dokku.dokku("postgres:link", app.new.name, app.app, "-n")
+    dokku.dokku("postgres:promote", app.new.name, app.app)
+    dokku.dokku("maintenance:enable", app.app, check=False)
+    unchanged = app.swap()
+    assert not unchanged["changed"]
+    assert "is shown" in json.dumps(unchanged["warnings"])
+
+
+@pytest.mark.faults
+@pytest.mark.skipif(not endpoint.available(), reason="needs moto[server] and boto3")
+def test_an_empty_backup_stops_it_before_anything_does(dokku: Installation, tmp_path: Path) -> None:
+    app = swapping.of(dokku, tmp_path, "safe")
+    with endpoint.Endpoint() as s3:
+        s3.make_bucket("bucket")
+        dokku.dokku("postgres:backup-auth", app.old.name, *s3.auth)
+        with dokku.fault("backup-empty", app.old.name):
+            failed = app.swap(bucket="bucket")
+        assert "is empty" in failed["msg"]
+        app.check_as_before()
+        swapped = app.swap(bucket="bucket")
+        assert swapped["verification"]["backup"]["dump_bytes"] > 1000
+        assert any(app.new.name in key for key in s3.objects("bucket"))
+    app.check_swapped()
+
+
+STEPS = (
+    "make the new service", "shut the writers out", "export", "import", "link and promote the new service",
+    "let the app in", "take the page away", "carry the backups over", "unlink and stop the old service",
+)  # fmt: skip
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("what", ["intent", "evidence"])
+@pytest.mark.parametrize("step", STEPS)
+def test_killed_at_a_step_the_next_run_ends_it(dokku: Installation, tmp_path: Path, step: str, what: str) -> None:
+    if (step, what) == (STEPS[-1], "evidence"):
+        pytest.skip("after the last step there is nothing to kill")
+    app = swapping.of(dokku, tmp_path, f"k{STEPS.index(step)}{what[0]}")
+    app.killed(step, what)
+    swapped = app.swap()
+    assert swapped.get("operation_state") == "done", swapped.get("msg")
+    app.check_swapped()
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("step", STEPS[:5])
+def test_killed_at_a_step_it_can_be_rolled_back(dokku: Installation, tmp_path: Path, step: str) -> None:
+    app = swapping.of(dokku, tmp_path, f"r{STEPS.index(step)}")
+    app.killed(step, "intent")
+    assert app.end("rolled_back")["changed"]
+    wait_for(lambda: not app.shown, "the page is gone")
+    app.check_as_before()
