@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from .recipe import SLIMMING_HOOKS, USERLAND, USERLAND_HOOKS, Recipe, user_hook
+from .recipes_ces import CES
 from .recipes_concurrent import CONCURRENT
 from .recipes_postgres import POSTGRES
 
@@ -105,6 +106,7 @@ _ALL = (
     _MASTODON_BASE,
     _MASTODON,
     *CONCURRENT,
+    *CES,
     _SERVER,
 )
 RECIPES: dict[str, Recipe] = {recipe.key: recipe for recipe in _ALL}
