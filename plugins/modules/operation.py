@@ -42,7 +42,7 @@ options:
     type: str
     default: ""
   project:
-    description: The compose project, where O(id) is not given.
+    description: The compose project, or the dogu, where O(id) is not given.
     type: str
     default: ""
   state:
@@ -80,7 +80,7 @@ options:
     description:
       - Return from an upgrade of Postgres to the original although the new cluster has taken writes since, and lose
         those. Without it such a roll back is refused, and says about how many transactions it is about.
-      - The new cluster's directory is kept, and named in the result, until the roll back is committed.
+      - The new cluster's data is kept, and named in the result, until the roll back is committed.
     type: bool
     default: false
   stop_timeout:
@@ -179,6 +179,9 @@ if __name__ == "__main__":
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu.arguments import host_from
+from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu.ending import DoguEnding
+from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu.run import MODULE as CLOUDOGU
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.arguments import (
     ENGINE_ARGUMENTS,
     LOGIN_ARGUMENTS,
@@ -252,6 +255,17 @@ def main() -> None:
                 return migrations.roll_back(chosen)
             age, backups = params["min_age_days"], params["remove_backups"]
             return migrations.commit(chosen, min_age_days=age, remove_backups=backups)
+        if chosen.plan.goal.module == CLOUDOGU:
+            dogu = DoguEnding(
+                operations=operations,
+                connect=lambda known: host_from({**params, **known, **_given(params)}),
+                check_mode=module.check_mode,
+                discard_writes=params["discard_writes"],
+            )
+            if params["state"] == "rolled_back":
+                return dogu.roll_back(chosen)
+            age, backups = params["min_age_days"], params["remove_backups"]
+            return dogu.commit(chosen, min_age_days=age, remove_backups=backups)
         stores = stores_from(params)
         ending = Ending(
             operations=operations,

@@ -25,7 +25,9 @@ __all__ = ["Ces", "ces_host"]
 
 VOLUME = "/var/lib/postgresql"
 DUMP = "/var/lib/postgresql/postgresqlFullBackup.dump"
-DEPENDENT = "[ ! -f /ces/trouble/$DOGU/start ] || . /ces/trouble/$DOGU/start; exec sleep infinity"
+DEPENDENT = (
+    "[ ! -f /ces/trouble/$DOGU/start ] || . /ces/trouble/$DOGU/start; trap 'exit 0' TERM INT; sleep infinity & wait"
+)
 
 
 @dataclass

@@ -114,7 +114,7 @@ DEMO = ("postgres:17", "redis:8", "mastodon:latest")
 # What ``make test`` uses, what takes longest to build first.
 TESTED = (
     "server:trixie", "postgres:17", "postgres:18", "mastodon:latest", "redis:8", "redis:7",
-    *(recipe.key for recipe in CONCURRENT),
+    *(recipe.key for recipe in CONCURRENT), "postgres:16-older", "ces-postgresql:15.18-1", "ces-postgresql:17.6-1",
 )  # fmt: skip
 
 

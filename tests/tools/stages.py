@@ -166,6 +166,7 @@ STAGES = (
     python_stage(pythons.SUPPORTED[0], ONCE),
     _molecule("molecule-postgresql-image", "postgresql_image", on_request=True),
     _molecule("molecule-concurrent", "concurrent", on_request=True),
+    _molecule("molecule-cloudogu", "cloudogu", on_request=True),
     Stage(
         "faults",
         (_pytest("faults", "tests/integration", "-m", "faults or matrix", "--timeout=1800", *PARALLEL),),

@@ -7,6 +7,7 @@
 
     cesapp upgrade dogu NAME [VERSION] [--force]
     cesapp list-upgrades
+    cesapp recreate [--start] NAME
     cesapp start NAME
     cesapp stop NAME
 
@@ -62,7 +63,7 @@ def create(name: str, version: str) -> None:
     dogu = dogus()[name]
     docker(
         "run", "-d", "--name", name, "--hostname", name, "--network", dogu.get("network", "bridge"),
-        "--restart", "unless-stopped", "--stop-timeout", "30", "--label", "selfhost.stateful.sandbox=1",
+        "--restart", "unless-stopped", "--stop-timeout", "10", "--label", "selfhost.stateful.sandbox=1",
         "-e", f"DOGU={name}", "-v", f"{CES}:/ces",
         *(["-v", f"{dogu['data']}:{DATA}"] if dogu.get("data") else []),
         f"{dogu['image']}:{version}", *dogu.get("command", []),
@@ -103,7 +104,7 @@ def upgrade(name: str, wanted: str, *, force: bool) -> None:
     if subprocess.run(["docker", "exec", name, "/pre-upgrade.sh", before, wanted], check=False).returncode:
         raise Broken("pre-upgrade failed")
     trouble("between")
-    docker("stop", "-t", "30", name, check=False)
+    docker("stop", "-t", "10", name, check=False)
     docker("rm", name)
     trouble("removed")
     install(name, wanted)
@@ -134,6 +135,11 @@ def main(argv: list[str]) -> int:
                 newer = [version for version in versions(name) if parts(version) > parts(current(name))]
                 if newer:
                     print(f"{name}  {current(name)}  {newer[-1]}")
+        elif words[:1] == ["recreate"] and len(words) in (2, 3):
+            docker("rm", "-f", words[-1], check=False)
+            create(words[-1], current(words[-1]))
+            if "--start" not in words:
+                docker("stop", words[-1])
         elif words[:1] == ["start"] and len(words) == 2:
             docker("start", words[1])
         elif words[:1] == ["stop"] and len(words) == 2:
