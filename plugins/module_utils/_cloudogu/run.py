@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Carry an upgrade of the dogu out: find what is open, plan, run in a session of its own, and report."""
+"""The whole way of ``cloudogu_dogu``: look, plan, and say what was reached."""
 
 from __future__ import annotations
 
@@ -22,22 +22,21 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu.model 
     way,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu.upgrade import Upgrade
-from ansible_collections.selfhost.stateful.plugins.module_utils._errors import Blocker, InvalidInput, StatefulError
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import Blocker, InvalidInput
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation import execute
-from ansible_collections.selfhost.stateful.plugins.module_utils._operation.detached import run_detached
-from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Handlers
-from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import ROLLED_BACK, Goal, Plan
-from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import Operation, OperationStore
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.held import remove_leftover_helpers
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.run import (
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.drive import (
+    Drive,
+    Planned,
     blocked,
     refuse_other_goal,
-    retained,
+    to_its_end,
 )
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Handlers
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Goal, Plan
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import Operation, OperationStore
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.held import remove_leftover_helpers
 
 MODULE = "cloudogu_dogu"
-ATTEMPTS = 2
-"""One that resumes, and one that begins anew where what was resumed had to be undone."""
 
 HANDLERS: Handlers[Host] = {
     planner.KEEP: steps.KeepImage(),
@@ -69,19 +68,40 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Planned:
-    plan: Plan | None
-    blockers: tuple[Blocker, ...]
-    seen: Seen
+class Look:
+    """What was looked at; ``seen`` is None where an operation is open, whose journal knows everything."""
+
+    host: Host
+    seen: Seen | None
+    unfinished: str = ""
 
 
 def goal_of(name: str, version: Version) -> Goal:
     return Goal(MODULE, name, {"version": str(version)})
 
 
-def plan(request: Request, host: Host, operations: OperationStore) -> Planned:
-    """Look, and plan what is left to do; changes nothing."""
-    seen = survey.see(host, request.dependents)
+def look(request: Request, operations: OperationStore) -> Look:
+    """Look at the dogu, or find what is open on it; changes nothing."""
+    refuse_other_goal(operations, request.name, _is_mine(request), str(request.version or "the newest version"))
+    host, open_one = request.connect(), operations.open_for(request.name)
+    if open_one is not None:
+        # It may be half-way between two versions: what it was is in its journal.
+        return Look(host, None, open_one.id)
+    return Look(host, survey.see(host, request.dependents))
+
+
+def _is_mine(request: Request) -> Callable[[Goal], bool]:
+    # Without a version whatever is open is gone on with: what was the newest then may be another now.
+    return lambda goal: (
+        goal.module == MODULE and (request.version is None or goal == goal_of(request.name, request.version))
+    )
+
+
+def plan(request: Request, looked: Look, operations: OperationStore) -> Planned:
+    """Plan what is left to do; changes nothing."""
+    host, seen = looked.host, looked.seen
+    if seen is None:
+        return Planned(None)
     wanted = request.version or seen.available or seen.version
     how = way(seen.version, wanted)
     if how == DOWN:
@@ -93,7 +113,7 @@ def plan(request: Request, host: Host, operations: OperationStore) -> Planned:
         left = planner.blockers_of(seen, wanted, backups=os.sep, free_for_backups=1 << 62, same_disk=False)
         if seen.stuck and left:
             raise blocked(Plan(goal_of(seen.name, wanted), ()), left)
-        return Planned(None, (), seen)
+        return Planned(None)
     goal = goal_of(seen.name, wanted)
     operation = operations.next_id(goal)
     backup_path = os.path.join(request.backup_dir, operation)
@@ -121,7 +141,7 @@ def plan(request: Request, host: Host, operations: OperationStore) -> Planned:
     }
     text = planner.text_of(seen, wanted, backup_path=backup_path, original=original, blockers=blockers)
     facts = {"subject": dict(request.subject), "original": original}
-    return Planned(Plan(goal, made, facts=facts, summary=summary, text=text), tuple(blockers), seen)
+    return Planned(Plan(goal, made, facts=facts, summary=summary, text=text), tuple(blockers))
 
 
 def _existing(path: str) -> str:
@@ -132,124 +152,47 @@ def _existing(path: str) -> str:
 
 def carry_out(request: Request, operations: OperationStore, *, check_mode: bool) -> dict[str, Any]:
     """Return the module's result; raises StatefulError."""
-    if check_mode:
-        return _checked(request, operations)
-    for _attempt in range(ATTEMPTS):
-        with operations.locked(request.name, wait=True):
-            result = _run_locked(request, operations)
-        if result is not None:
-            return result
-    raise StatefulError(
-        "What an earlier run had begun was undone, over and over.",
-        state="the old version runs on the old data",
-        next_command="look at the operations of this host (selfhost.stateful.operation_info)",
-    )
 
-
-def _is_mine(request: Request) -> Callable[[Goal], bool]:
-    # Without a version whatever is open is gone on with: what was the newest then may be another now.
-    return lambda goal: (
-        goal.module == MODULE and (request.version is None or goal == goal_of(request.name, request.version))
-    )
-
-
-def _run_locked(request: Request, operations: OperationStore) -> dict[str, Any] | None:
-    refuse_other_goal(operations, request.name, _is_mine(request), str(request.version or "the newest version"))
-    operation = operations.open_for(request.name)
-    resumed = operation is not None
-    if operation is None:
-        planned = plan(request, request.connect(), operations)
-        if planned.plan is None:
-            return _unchanged(request, operations, planned.seen)
-        if planned.blockers:
-            raise blocked(planned.plan, planned.blockers)
-        operation = operations.begin(planned.plan)
-    try:
-        outcome = _detached(request, operation)
-    except StatefulError as failure:
-        if resumed and failure.facts.get("rolled_back"):
-            return None
-        raise
-    if outcome["state"] == ROLLED_BACK:
-        return None
-    return _result(operation, outcome)
-
-
-def _detached(request: Request, operation: Operation) -> dict[str, Any]:
-    def work() -> dict[str, Any]:
+    def run(operation: Operation) -> execute.Outcome:
         host = request.connect()
         remove_leftover_helpers(host.engine, operation.id)
-        try:
-            outcome = execute.run(operation, HANDLERS, host, stop_before=request.stop_before)
-        except execute.UndoneFailure as failure:
-            failure.facts["rolled_back"] = True
-            raise
-        return {
-            "state": outcome.state,
-            "steps": dict(outcome.steps),
-            "stopped_before": outcome.stopped_before,
-        }
+        return execute.run(operation, HANDLERS, host, stop_before=request.stop_before)
 
-    return run_detached(work, result_path=operation.result_path, log_path=operation.worker_log)
+    return to_its_end(
+        Drive(
+            operations=operations,
+            look=lambda: (request.name, look(request, operations)),
+            plan=lambda looked: plan(request, looked, operations),
+            run=run,
+            unchanged=_unchanged,
+            result=_result,
+            check_mode=check_mode,
+        )
+    )
 
 
-def _checked(request: Request, operations: OperationStore) -> dict[str, Any]:
-    refuse_other_goal(operations, request.name, _is_mine(request), str(request.version or "the newest version"))
-    operation = operations.open_for(request.name)
-    if operation is not None:
-        step = operation.history().current_step or "the first"
-        return {
-            "changed": True,
-            "operation": operation.id,
-            "resumes_in": operation.plan.phase_reached(operation.history()),
-            "plan": dict(operation.plan.summary),
-            "plan_text": f"{operation.plan.text}\n  Unfinished: the next run goes on at the step '{step}'.",
-            "version": operation.plan.summary["from"],
-        }
-    planned = plan(request, request.connect(), operations)
-    if planned.plan is None:
-        return _unchanged(request, operations, planned.seen)
-    if planned.blockers:
-        raise blocked(planned.plan, planned.blockers)
+def _unchanged(looked: Look) -> dict[str, Any]:
+    version = str(looked.seen.version) if looked.seen else ""
+    name = looked.host.name
     return {
-        "changed": True,
-        "operation": operations.next_id(planned.plan.goal),
-        "plan": dict(planned.plan.summary),
-        "plan_text": planned.plan.text,
-        "version": str(planned.seen.version),
+        "version": version,
+        "plan": {"name": name, "from": version, "to": version, "kind": EQUAL, "steps": []},
+        "plan_text": f"Dogu {name}: nothing to do, {version} runs.",
     }
 
 
-def _unchanged(request: Request, operations: OperationStore, seen: Seen) -> dict[str, Any]:
-    done = operations.newest_done(request.name)
-    return {
-        "changed": False,
-        "operation": done.id if done else "",
-        "version": str(seen.version),
-        "plan": {"name": seen.name, "from": str(seen.version), "to": str(seen.version), "kind": EQUAL, "steps": []},
-        "plan_text": f"Dogu {seen.name}: nothing to do, {seen.version} runs.",
-        "copies": retained(operations, request.name),
-    }
-
-
-def _result(operation: Operation, outcome: Mapping[str, Any]) -> dict[str, Any]:
+def _result(operation: Operation, steps: Mapping[str, float]) -> dict[str, Any]:
     history = operation.history()
     evidence = history.evidence
     began, ended = evidence.get("quiet", {}).get("began"), evidence.get("start the dependents", {}).get("ended")
     upgraded, proved = evidence.get("upgrade", {}), evidence.get("prove", {})
     return {
-        "changed": True,
-        "operation": operation.id,
-        "operation_state": history.state,
-        "stopped_before": outcome["stopped_before"],
-        "version": operation.plan.summary["to" if upgraded else "from"],
-        "plan": dict(operation.plan.summary),
-        "plan_text": operation.plan.text,
+        "version": operation.plan.summary["to" if proved else "from"],
         "resolved": list(upgraded.get("resolved", ())),
         "verification": {
             key: proved[key] for key in ("databases", "tables", "rows", "roles", "markers") if key in proved
         },
         "downtime_seconds": round(ended - began, 2) if began and ended else 0.0,
-        "phases": dict(outcome["steps"]),
+        "phases": dict(steps),
         "copies": [copy.as_dict() for copy in history.copies()],
     }
