@@ -11,6 +11,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint.compare import Difference
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint.model import Fingerprint
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.model import Cluster
 
 VOLUME = "/var/lib/postgresql"
@@ -27,6 +29,7 @@ KEYS = (LOCAL_STATE, DUMP_KEY, USER, *MARKERS)
 DUMP_IN_DATA = "postgresqlFullBackup.dump"
 LOCK_OF_DUMP = "backup/backup.lock"
 
+FIRST_WITH_CLOSED_PUBLIC = 150000
 EQUAL, MINOR, MAJOR, DOWN = "equal", "minor", "major", "down"
 
 _VERSION = re.compile(r"(\d+(?:\.\d+)*)-(\d+)")
@@ -173,6 +176,18 @@ class Seen:
             else {},
             "stuck": self.stuck,
         }
+
+
+def is_a_new_default(difference: Difference, before: Fingerprint, after: Fingerprint) -> bool:
+    """Tell what 15 does otherwise with the schema public from what is lost.
+
+    A dump of an older server says nothing of that schema where it is as it was made; so it comes back as 15 makes it,
+    owned by whoever owns the database, and closed to all others.
+    """
+    owner = re.fullmatch(r"owner \S+ on schema public", difference.subject)
+    return before.server_version_num < FIRST_WITH_CLOSED_PUBLIC <= after.server_version_num and (
+        bool(owner) or difference.subject == "grant to PUBLIC on schema public"
+    )
 
 
 def lacking_markers(before: Mapping[str, str], after: Mapping[str, str], migrations: Sequence[str]) -> list[str]:

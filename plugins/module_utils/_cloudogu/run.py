@@ -32,7 +32,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._operation.drive
     to_its_end,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Handlers
-from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Goal, Plan
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Goal, History, Plan
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import Operation, OperationStore
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.held import remove_leftover_helpers
 
@@ -166,6 +166,7 @@ def carry_out(request: Request, operations: OperationStore, *, check_mode: bool)
             run=run,
             unchanged=_unchanged,
             result=_result,
+            warnings=_warnings,
             check_mode=check_mode,
         )
     )
@@ -179,6 +180,16 @@ def _unchanged(looked: Look) -> dict[str, Any]:
         "plan": {"name": name, "from": version, "to": version, "kind": EQUAL, "steps": []},
         "plan_text": f"Dogu {name}: nothing to do, {version} runs.",
     }
+
+
+def _warnings(history: History) -> list[str]:
+    changed = history.evidence.get("prove", {}).get("new_defaults", ())
+    if not changed:
+        return []
+    return [
+        "The schema public is as 15 and later make it, which a dump of an older server does not change: only the owner"
+        f" of a database may create in it now ({'; '.join(changed)}). Grant CREATE on it to other roles that need it."
+    ]
 
 
 def _result(operation: Operation, steps: Mapping[str, float]) -> dict[str, Any]:

@@ -16,7 +16,11 @@ from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu import ces
 from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu.ces import Host
-from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu.model import LOCAL_STATE, lacking_markers
+from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu.model import (
+    LOCAL_STATE,
+    is_a_new_default,
+    lacking_markers,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.commands import logs_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container, RestartPolicy
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
@@ -27,12 +31,14 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.back
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import NEXT_XID, system_identifier
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint import model as fingerprints
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint.compare import (
+    SHOWN,
+    compare,
     coverage,
-    refuse_losses,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint.take import take
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.held import let_image_go
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import compare, copy, scan, settle
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import copy, scan, settle
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.compare import compare_trees
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.durable import (
     make_private,
     write_json_atomically,
@@ -172,7 +178,7 @@ class Original(Plain):
         host, args = context.world, step.args
         shut_down(host, args["data"])
         done = settle.settle(args["volume"], args["original"], record=record_of(context), progress=context.report)
-        differences = compare.compare_trees(args["volume"], args["original"])
+        differences = compare_trees(args["volume"], args["original"])
         if differences:
             shown = "; ".join(f"{each.path} ({each.what})" for each in differences[:5])
             raise StatefulError(f"The copy of {args['volume']} in {args['original']} differs from it: {shown}.")
@@ -251,7 +257,15 @@ class Prove(Plain):
         with host.session(container) as there:
             after = take(there)
             identity, xid = str(system_identifier(there)), int(there.scalar(NEXT_XID))
-        refuse_losses(before, after, f"{host.name} {step.args['to']} does not have what {step.args['from']} had")
+        lost = [each for each in compare(before, after) if each.lost]
+        defaults = [each for each in lost if is_a_new_default(each, before, after)]
+        missing = [str(each) for each in lost if each not in defaults]
+        if missing:
+            more = f"; and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
+            raise StatefulError(
+                f"{host.name} {step.args['to']} does not have what {step.args['from']} had:"
+                f" {'; '.join(missing[:SHOWN])}{more}."
+            )
         keys = host.keys()
         lacking = lacking_markers(step.args["keys"], keys, migrations_of(host, container))
         if lacking:
@@ -266,6 +280,7 @@ class Prove(Plain):
         return {
             "system_identifier": identity,
             "next_xid": xid,
+            "new_defaults": [str(each) for each in defaults],
             "markers": {key: value for key, value in keys.items() if value == "true"},
             "tables": read.tables,
             "rows": sum(each.rows for one in after.databases.values() for each in one.tables.values()),

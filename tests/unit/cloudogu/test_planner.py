@@ -17,12 +17,15 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu.model 
     Seen,
     Version,
     account_of,
+    is_a_new_default,
     lacking_markers,
     offered,
     version_of,
     version_of_image,
     way,
 )
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint.compare import Difference
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint.model import Fingerprint
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.model import Cluster, Database
 
 GIB = 1 << 30
@@ -241,3 +244,22 @@ def test_marks_that_lack(
 
 def test_the_password_is_in_no_answer() -> None:
     assert "password" not in {*seen().as_dict()["registry"]} - {"password_set"}
+
+
+@pytest.mark.parametrize(
+    "subject, before, after, expected",
+    [
+        ("grant to PUBLIC on schema public", 140017, 150001, True),
+        ("owner postgres on schema public", 130000, 170006, True),
+        ("grant to scm on schema public", 140017, 150001, False),
+        ("grant to PUBLIC on schema app", 140017, 150001, False),
+        ("grant to PUBLIC on schema public", 150001, 170006, False),
+        ("grant to PUBLIC on schema public", 130000, 140000, False),
+        ("table public.commits", 140017, 150001, False),
+    ],
+)
+def test_what_15_makes_otherwise_is_not_lost(subject: str, before: int, after: int, expected: bool) -> None:
+    empty = {"databases": {}, "skipped": {}, "roles": {}, "memberships": (), "settings": {}, "grants": {}}
+    old = Fingerprint(server_version_num=before, taken_at="", **empty)  # type: ignore[arg-type]
+    new = Fingerprint(server_version_num=after, taken_at="", **empty)  # type: ignore[arg-type]
+    assert is_a_new_default(Difference("scm", subject, "is missing", True), old, new) is expected
