@@ -23,6 +23,7 @@ sys.path.insert(0, str(ROOT))
 
 from tests.sandbox import images  # noqa: E402
 from tests.sandbox._base import cache_dir, locked, run  # noqa: E402
+from tests.sandbox.ces import lay_out_ces  # noqa: E402
 from tests.sandbox.concurrent import VERSIONS, concurrent_project  # noqa: E402
 from tests.sandbox.engine import Engine  # noqa: E402
 from tests.sandbox.projects import mastodon_project  # noqa: E402
@@ -61,6 +62,11 @@ def concurrent(folder: Path, engine: Engine) -> None:
     project.git("remote", "set-url", "origin", "/srv/live/origin.git")
 
 
+def cloudogu(folder: Path, engine: Engine) -> None:
+    """Lay a CES out, whose dogus are installed on the server."""
+    lay_out_ces(folder, "sfs-live", data="/srv/live/volumes/data", engine=engine)
+
+
 SCENARIOS = {
     # As of the era whose file has the mounts, commented out.
     "default": Scenario(("postgres:17", *APPLICATION), mastodon(era="v1.4")),
@@ -75,6 +81,8 @@ SCENARIOS = {
         concurrent,
         "/srv/live",
     ),
+    # Up a major version, by a dump and a restore of its own.
+    "cloudogu": Scenario(("ces-postgresql:15.18-1", "ces-postgresql:17.6-1"), cloudogu, "/srv/live"),
 }
 
 

@@ -139,21 +139,18 @@ class Ces:
         shutil.rmtree(self.directory / "volumes", ignore_errors=True)
 
 
-def ces_host(directory: Path, *, version: str, offered: tuple[str, ...] = (), engine: Engine | None = None) -> Ces:
-    """Install the PostgreSQL dogu at ``version``, and a dependent; ``offered`` are further versions."""
-    engine = engine or up()
-    images.ensure([f"{NAME}:{each}" for each in (version, *offered)], engine)
-    made = Ces(directory, engine, f"sfs-{uuid.uuid4().hex[:8]}")
+def lay_out_ces(directory: Path, prefix: str, *, data: str = "", engine: Engine | None = None) -> Ces:
+    """Lay a registry and its ``cesapp`` out, with nothing installed; ``data`` is the volume where it is to run."""
+    made = Ces(directory, engine or up(), prefix)
     registry = directory / "ces"
     registry.mkdir(parents=True)
     made.data.mkdir(parents=True)
-    for name in ("config", "state", "dogu", "trouble"):
-        (registry / name).mkdir()
-        (registry / name).chmod(0o777)
-    registry.chmod(0o777)
+    for place in (registry, *(registry / name for name in ("config", "state", "dogu", "trouble"))):
+        place.mkdir(exist_ok=True)
+        place.chmod(0o777)
     image = f"{IMAGE_PREFIX}/{NAME}"
     dogus = {
-        made.postgresql: {"image": image, "data": str(made.data)},
+        made.postgresql: {"image": image, "data": data or str(made.data)},
         made.dependent: {
             "image": image,
             "dependencies": [made.postgresql],
@@ -163,6 +160,14 @@ def ces_host(directory: Path, *, version: str, offered: tuple[str, ...] = (), en
     (registry / "dogus.json").write_text(json.dumps(dogus))
     shutil.copy(ROOTFS / "cesapp.py", made.program)
     made.program.chmod(0o755)
+    return made
+
+
+def ces_host(directory: Path, *, version: str, offered: tuple[str, ...] = (), engine: Engine | None = None) -> Ces:
+    """Install the PostgreSQL dogu at ``version``, and a dependent; ``offered`` are further versions."""
+    engine = engine or up()
+    images.ensure([f"{NAME}:{each}" for each in (version, *offered)], engine)
+    made = lay_out_ces(directory, f"sfs-{uuid.uuid4().hex[:8]}", engine=engine)
     for name in (made.postgresql, made.dependent):
         done = made.cesapp("install", name, version)
         if done.returncode:

@@ -78,7 +78,6 @@ class RunHooks(SelfProving):
             "FULL_BACKUP": "true" if args["full_backup"] else "false",
         }
         server = server_of(step, context, environment)
-        wait_ready(step, context)
         for hook in args["hooks"]:
             output[hook["name"]] = self._run(server, hook["name"], hook["content"], args)[-KEPT:]
         return {"hooks": output, "at": time.time()}
@@ -88,7 +87,8 @@ class RunHooks(SelfProving):
         try:
             if name.endswith(".sh"):
                 return perform.execute(server, name, f"set -- {args['from']} {args['to']}\n{content}")
-            with server.connect() as there:
+            # As the application has it, with its own search_path.
+            with server.connect() as ours, ours.as_application() as there:
                 for key in ("from", "to"):
                     there.rows("SELECT set_config(%s, %s, false)", (f"selfhost_stateful.{key}_version", args[key]))
                 return "\n".join(there.script(content).remarks)
@@ -98,13 +98,6 @@ class RunHooks(SelfProving):
     def undo(self, step: Step, context: Context[World]) -> Evidence:
         """What it did in the new cluster goes with it; what it did in the old one is the hook's own to bear twice."""
         return {}
-
-
-def wait_ready(step: Step, context: Context[World]) -> None:
-    world, transfer = context.world, transfer_of(step)
-    container = the_container(world, transfer)
-    facts = transfer.store_facts
-    world.store(transfer).wait_ready(world.engine, container.id, facts, world.ready_timeout)
 
 
 class RunMigrations(SelfProving):
