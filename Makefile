@@ -13,7 +13,7 @@ MAKEFLAGS += --no-builtin-rules
 VENV := .venv
 READY := $(VENV)/.ready
 CI := $(VENV)/bin/python -m tests.tools.ci
-STAGES := sanity unit integration molecule molecule-postgresql-image molecule-concurrent molecule-dokku molecule-heroku heroku-cli docs build
+STAGES := sanity unit integration molecule molecule-postgresql-image molecule-concurrent molecule-cloudogu molecule-dokku molecule-heroku heroku-cli docs build
 
 .PHONY: help venv lint test test-matrix test-faults bench demo demo-clean clean $(STAGES)
 
@@ -46,6 +46,9 @@ molecule-postgresql-image: $(READY) ## The same, with another Postgres image for
 
 molecule-concurrent: $(READY) ## The same, with a host of Concurrent that goes through its whole ladder
 	@$(CI) molecule-concurrent -- $(ARGS)
+
+molecule-cloudogu: $(READY) ## The same, with the PostgreSQL dogu of a CES
+	@$(CI) molecule-cloudogu -- $(ARGS)
 
 molecule-dokku: $(READY) ## The same, with an app on dokku that goes to another major version
 	@$(CI) molecule-dokku -- $(ARGS)

@@ -23,6 +23,7 @@ sys.path.insert(0, str(ROOT))
 
 from tests.sandbox import images  # noqa: E402
 from tests.sandbox._base import cache_dir, locked, run  # noqa: E402
+from tests.sandbox.ces import lay_out_ces  # noqa: E402
 from tests.sandbox.concurrent import VERSIONS, concurrent_project  # noqa: E402
 from tests.sandbox.dokku import installation  # noqa: E402
 from tests.sandbox.dokku.ground import SETTINGS  # noqa: E402
@@ -73,6 +74,11 @@ def dokku(folder: Path, engine: Engine) -> None:
         path.write_text(path.read_text().replace(str(folder), DOKKU))
 
 
+def cloudogu(folder: Path, engine: Engine) -> None:
+    """Lay a CES out, whose dogus are installed on the server."""
+    lay_out_ces(folder, "sfs-live", data="/srv/live/volumes/data", engine=engine)
+
+
 SCENARIOS = {
     # As of the era whose file has the mounts, commented out.
     "default": Scenario(("postgres:17", *APPLICATION), mastodon(era="v1.4")),
@@ -89,6 +95,8 @@ SCENARIOS = {
     ),
     # An app that writes all the time, to another major version.
     "dokku": Scenario(("postgres:15", "postgres:17", "dokku-app:latest"), dokku, DOKKU),
+    # Up a major version, by a dump and a restore of its own.
+    "cloudogu": Scenario(("ces-postgresql:15.18-1", "ces-postgresql:17.6-1"), cloudogu, "/srv/live"),
 }
 
 

@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu.arguments import host_from
+from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu.ending import ending_of_dogus
+from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu.run import MODULE as CLOUDOGU
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.arguments import connection
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.handlers import CONCURRENT_HANDLERS
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.journey import MODULE as CONCURRENT
@@ -83,6 +86,15 @@ def _of_migrations(call: Call) -> Ending:
     )
 
 
+def _of_cloudogu(call: Call) -> Ending:
+    return ending_of_dogus(
+        call.operations,
+        lambda known: host_from(call.with_known(known)),
+        check_mode=call.check_mode,
+        discard_writes=call.params["discard_writes"],
+    )
+
+
 def _of_dokku(call: Call) -> Ending:
     return ending_of_swaps(
         call.operations, lambda known: world_from(call.with_known(known)), check_mode=call.check_mode
@@ -98,6 +110,7 @@ def _of_heroku(call: Call) -> Ending:
 
 ENDINGS: Mapping[str, Callable[[Call], Ending]] = {
     MIGRATIONS: _of_migrations,
+    CLOUDOGU: _of_cloudogu,
     DOKKU: _of_dokku,
     HEROKU: _of_heroku,
 }

@@ -43,7 +43,7 @@ options:
     type: str
     default: ""
   project:
-    description: The compose project, or the app on dokku, where O(id) is not given.
+    description: The compose project, the app on dokku, or the dogu, where O(id) is not given.
     type: str
     default: ""
   state:

@@ -103,6 +103,115 @@ options:
     type: str
     choices: [auto, physical, logical]
     default: auto
+  pre_upgrade:
+    description:
+      - What runs in the old container, once the dependents are stopped and before the server is, in order. A script has
+        both versions as its arguments and as E(FROM_VERSION) and E(TO_VERSION), and in E(FULL_BACKUP) whether
+        O(full_backup) was decided for; SQL has the settings C(selfhost_stateful.from_version) and
+        C(selfhost_stateful.to_version).
+      - One that fails undoes everything. What it changes in the old cluster stays, so it has to bear being run twice.
+        Its text is journaled, and no place for secrets.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: What it is called, with C(.sh) or C(.sql).
+        type: str
+        required: true
+      content:
+        description: Its text.
+        type: str
+        required: true
+  post_upgrade:
+    description:
+      - The same in the new container, on its data, before anybody else is let in. One that fails undoes the change.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: What it is called, with C(.sh) or C(.sql).
+        type: str
+        required: true
+      content:
+        description: Its text.
+        type: str
+        required: true
+  full_backup:
+    description:
+      - Whether, beside O(backup), everything is dumped once nobody writes any more, and the dump proved. With V(auto)
+        it is where hooks or O(migrations) are given and the major version or the layout of the data directory changes.
+        It is a part of the downtime.
+    type: str
+    choices: [auto, always, never]
+    default: auto
+  migrations:
+    description:
+      - Numbered migrations of the image that run after O(post_upgrade), each once, as in
+        M(selfhost.stateful.postgresql_migrations), with its ledger and its markers. They run on the data that is
+        there; a new data directory runs them by the entrypoint of the image.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: As a file would be called, C(NN-description.sql) or C(NN-description.sh).
+        type: str
+        required: true
+      content:
+        description: What the file would hold.
+        type: str
+        required: true
+      undo:
+        description: What takes it back, of the same kind.
+        type: str
+        default: ""
+      transaction:
+        description: Whether an SQL file runs in one transaction.
+        type: bool
+      repeatable:
+        description: Whether one without a transaction may be run again where it was broken off.
+        type: bool
+      expect_rows:
+        description: How many rows it changes, as a number, a range, or a query.
+        type: raw
+      done_when:
+        description: A query that is true once it is done.
+        type: str
+      statement_timeout:
+        description: Seconds that one statement may take. V(0) is no limit.
+        type: float
+      lock_timeout:
+        description: Seconds that one statement may wait for a lock. V(0) is no limit.
+        type: float
+      marker:
+        description: Commands that keep the mark of completion elsewhere. They are run in the container.
+        type: dict
+        suboptions:
+          read:
+            description: Prints the mark.
+            type: list
+            elements: str
+            required: true
+          set:
+            description: Sets it, after the migration. It is read back.
+            type: list
+            elements: str
+            default: []
+          remove:
+            description: Removes it, where the migration is taken back.
+            type: list
+            elements: str
+            default: []
+          expected:
+            description: What O(migrations[].marker.read) prints once it is done. Left out, anything.
+            type: str
+            default: ""
+  series:
+    description: The name of that run of numbers in the ledger.
+    type: str
+    default: image
 requirements:
   - root on the Docker host
   - docker (SDK for Python)
@@ -253,6 +362,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._compose.argumen
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import Project
 from ansible_collections.selfhost.stateful.plugins.module_utils._module import answer
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import OperationStore
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.hooks import check_hooks
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.journey import ImageJourney
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.model import (
     FAST,
@@ -260,7 +370,14 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.imag
     STRATEGIES,
     ImageRequest,
 )
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.plan_hooks import (
+    DECISIONS,
+    SERIES,
+    Hooks,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.steps import IMAGE_HANDLERS
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations import files
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations.arguments import LIST_ARGUMENTS
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.arguments import (
     CHANGE_ARGUMENTS,
     connect_world,
@@ -271,6 +388,15 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model i
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.run import Task, carry_out
 from ansible_collections.selfhost.stateful.plugins.module_utils._stores import stores_from
 
+HOOK_ARGUMENTS: dict[str, Any] = {
+    "type": "list",
+    "elements": "dict",
+    "default": [],
+    "options": {
+        "name": {"type": "str", "required": True},
+        "content": {"type": "str", "required": True},
+    },
+}
 ARGUMENTS = {
     **PROJECT_ARGUMENTS,
     **CHANGE_ARGUMENTS,
@@ -283,6 +409,11 @@ ARGUMENTS = {
     "source": {"type": "str", "default": ""},
     "dependents": {"type": "list", "elements": "str", "default": [AUTO]},
     "backup": {"type": "str", "choices": ["auto", "physical", "logical"], "default": "auto"},
+    "pre_upgrade": HOOK_ARGUMENTS,
+    "post_upgrade": HOOK_ARGUMENTS,
+    "full_backup": {"type": "str", "choices": list(DECISIONS), "default": AUTO},
+    "migrations": LIST_ARGUMENTS,
+    "series": {"type": "str", "default": SERIES},
 }
 
 
@@ -303,6 +434,14 @@ def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     params = module.params
 
+    hooks = Hooks(
+        pre=tuple(params["pre_upgrade"]),
+        post=tuple(params["post_upgrade"]),
+        migrations=tuple(params["migrations"]),
+        series=params["series"],
+        full_backup=params["full_backup"],
+    )
+
     def request(project: Project) -> ImageRequest:
         source = params["source"]
         mounts = (MountRequest(params["service"], source, written=source),) if source else ()
@@ -315,6 +454,7 @@ def main() -> None:
             params["strategy"],
             params["verify"],
             tuple(params["dependents"]),
+            hooks,
         )
 
     def work() -> dict[str, Any]:
@@ -325,6 +465,8 @@ def main() -> None:
                 raise
             # A dry run on a fresh host comes before the role that provides the libraries could do so.
             return without_libraries(lacking, params["service"], params["image"])
+        check_hooks(params["pre_upgrade"], params["post_upgrade"])
+        files.parse(*files.of_list(params["migrations"]))
         stores = stores_from({**params, "redis_password": ""})
         return carry_out(
             Task(

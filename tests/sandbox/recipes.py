@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from .recipe import SLIMMING_HOOKS, USERLAND, USERLAND_HOOKS, Recipe, user_hook
+from .recipes_ces import CES
 from .recipes_concurrent import CONCURRENT
 from .recipes_postgres import POSTGRES
 
@@ -126,6 +127,7 @@ _ALL = (
     _MASTODON,
     *CONCURRENT,
     _DOKKU_APP,
+    *CES,
     _SERVER,
 )
 RECIPES: dict[str, Recipe] = {recipe.key: recipe for recipe in _ALL}
@@ -133,6 +135,7 @@ DEMO = ("postgres:17", "redis:8", "mastodon:latest")
 # What ``make test`` uses, what takes longest to build first.
 TESTED = (
     "server:trixie", "postgres:17", "postgres:18", "mastodon:latest", "redis:8", "redis:7", "dokku-app:latest",
+    "ces-postgresql:15.18-1", "ces-postgresql:17.6-1",
     *(recipe.key for recipe in CONCURRENT),
 )  # fmt: skip
 

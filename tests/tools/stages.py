@@ -168,6 +168,7 @@ STAGES = (
     python_stage(pythons.SUPPORTED[0], ONCE),
     _molecule("molecule-postgresql-image", "postgresql_image", on_request=True),
     _molecule("molecule-concurrent", "concurrent", on_request=True),
+    _molecule("molecule-cloudogu", "cloudogu", on_request=True),
     _molecule("molecule-dokku", "dokku", on_request=True),
     _molecule("molecule-heroku", "heroku", on_request=True, after=("build",)),
     Stage("heroku-cli", (_pytest("heroku-cli", "tests/integration/heroku/cli.py", "--timeout=900"),), on_request=True),

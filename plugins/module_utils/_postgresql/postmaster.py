@@ -87,6 +87,30 @@ def find_postmaster(container: Container, data_directory: str) -> Postmaster:
     )
 
 
+def programs_in(container: Container) -> list[tuple[str, ...]]:
+    """Return the command lines of all that runs in a container, also of what was started in it later."""
+    namespace = _namespace(container.pid)
+    found = []
+    for pid in _processes() if namespace else []:
+        if _namespace(pid) == namespace:
+            try:
+                found.append(_argv(pid))
+            except OSError:  # it ended meanwhile
+                continue
+    return found
+
+
+def command_lines() -> list[tuple[str, ...]]:
+    """Return the command lines of all that runs on this host."""
+    found = []
+    for pid in _processes():
+        try:
+            found.append(_argv(pid))
+        except OSError:  # it ended meanwhile
+            continue
+    return found
+
+
 def _processes() -> list[int]:
     return [int(name) for name in os.listdir("/proc") if name.isdigit()]
 

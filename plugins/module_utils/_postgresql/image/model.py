@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import Blocker
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.plan_hooks import Hooks
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.model import Cluster
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import Findings, Move, Place, Request
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.strategy import Choice
@@ -229,6 +230,7 @@ class ImageRequest:
     of ours. ``image`` is the reference as it is to stand in the file. ``verify``: ``fast`` compares rows by their
     number, ``full`` by their content, where a dump is loaded. ``dependents`` are the services that stop for it, and
     ``auto`` those that the compose file says.
+    ``hooks`` are what the image's own process asks for around the change.
     """
 
     storage: Request
@@ -237,6 +239,7 @@ class ImageRequest:
     strategy: str = AUTO
     verify: str = FAST
     dependents: tuple[str, ...] = (AUTO,)
+    hooks: Hooks = field(default_factory=Hooks)
 
 
 @dataclass(frozen=True)

@@ -66,6 +66,8 @@ def plan_text(
         lines.append(f"    in    {data.host_path}, where the data stays")
     lines.append(f"  Backup first, while the service runs ({request.storage.backup}): {backup_dir}")
     lines.append(f"  Stops, in this order: {', '.join(stopping(found.findings)) or 'nothing'}")
+    asked = [each["name"] for each in (*request.hooks.pre, *request.hooks.post, *request.hooks.migrations)]
+    lines += [f"  Runs of the image's own: {', '.join(asked)}"] if asked else []
     files, how = found.findings.rewrite.paths, found.findings.rewrite.how
     lines.append(f"  Changes {', '.join(files)} ({how})" if files else f"  Compose file: {how or 'left as it is'}")
     lines.append(f"  Downtime of the database, estimated: about {estimated_downtime(found):.1f} s")

@@ -34,6 +34,10 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.imag
     ImageRequest,
     Sides,
 )
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.plan_hooks import (
+    before_the_proof,
+    before_the_stop,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import BIND, KEPT_IMAGES, REPLICA
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.planner import (
     MOVE_KINDS,
@@ -135,11 +139,14 @@ def steps_for(
     steps += making + order_back
     remembering, comparing = _comparing_steps(found, transfer, identified_by)
     *stopping, stop = stop_steps(found.findings.dependents, found.findings.stores, context)
-    steps += [*stopping, remembering, stop, *moving]
+    versions = (found.subject.image.version, found.candidate.version)
+    elsewhere = transfer.goal.target not in ("", transfer.target)
+    pre = before_the_stop(request.hooks, transfer, versions, layout_changes=elsewhere, backup_dir=backup_dir)
+    steps += [*stopping, *pre, remembering, stop, *moving]
     if found.findings.rewrite.paths:
         steps.append(Step("rewrite", "rewrite the compose file", SWITCH, rewrite_args(request, transfer)))
     *starting, proving = start_steps(context, identified_by)
-    steps += [*starting, *refreshing, comparing, proving]
+    steps += [*starting, *refreshing, comparing, *before_the_proof(request.hooks, transfer, versions), proving]
     steps += after_steps(found.findings.dependents, everything)
     return (*steps, *afterwards)
 

@@ -12,6 +12,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execu
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.handlers import NothingToUndo, SelfProving
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Step
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image import statistics
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.hooks import HOOK_HANDLERS
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.rebuild import REBUILD_HANDLERS
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.refresh import (
     refresh,
@@ -105,6 +106,7 @@ class Analyze(NothingToUndo):
 IMAGE_HANDLERS: dict[str, Handler[World]] = {
     **MOVE_HANDLERS,
     **REBUILD_HANDLERS,
+    **HOOK_HANDLERS,
     "return_to_original": ReturnToOriginal(),
     "keep_image": KeepImage(),
     "refresh_service": RefreshService(),

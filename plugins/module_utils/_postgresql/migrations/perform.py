@@ -174,10 +174,10 @@ def _statements(session: Session, migration: Migration) -> tuple[int, str]:
 
 def _script(server: Server, migration: Migration) -> tuple[None, str]:
     """Run a script in the container, with the login in the variables that Postgres' programs read."""
-    return None, _execute(server, migration.name, migration.content)
+    return None, execute(server, migration.name, migration.content)
 
 
-def _execute(server: Server, name: str, content: str) -> str:
+def execute(server: Server, name: str, content: str) -> str:
     """Run a script and return the end of what it said; raises where it does not end with 0."""
     said = bytearray()
 
@@ -243,7 +243,7 @@ def take_back(server: Server, session: Session, series: str, migration: Migratio
             ledger.remove(session, series, migration.number)
     else:
         try:
-            _execute(server, f"What takes {migration.name} back", migration.undo)
+            execute(server, f"What takes {migration.name} back", migration.undo)
         except StatefulError as error:
             error.state = f"{migration.name} may be taken back in part in {server.name}"
             raise

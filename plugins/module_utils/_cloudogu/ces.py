@@ -1,0 +1,258 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The seams to a CES host: ``cesapp`` on it, ``doguctl`` in its dogus, and the server inside of one."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu.model import (
+    KEYS,
+    LOCAL_STATE,
+    PASSWORD,
+    UPGRADING,
+    Version,
+    version_of_image,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.commands import logs_of
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, StatefulError, shell
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import paths, postmaster, session
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.session import Session
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.transport import SqlError
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.durable import write_atomically
+
+POLL = 0.2
+LISTING = 120.0
+KEPT = 1 << 12
+
+
+@dataclass(frozen=True)
+class Host:
+    """A CES host, and the dogu on it that is meant. Times are in seconds."""
+
+    engine: Engine
+    name: str
+    cesapp: tuple[str, ...]
+    docker_host: str = ""
+    stop_timeout: float = 120.0
+    ready_timeout: float = 300.0
+    upgrade_timeout: float = 3600.0
+
+    def container(self) -> Container:
+        """Return the dogu's container, in whatever state; raises where there is none."""
+        found = self.engine.container(self.name)
+        if found is None:
+            raise InvalidInput(
+                f"There is no container {self.name} on this engine: the dogu is not installed, or was removed.",
+                next_command="docker ps -a",
+            )
+        return found
+
+    def version(self) -> Version | None:
+        """Return the version of the container that is there; None where there is none, or its image has no such tag."""
+        found = self.engine.container(self.name)
+        return version_of_image(found.image_ref) if found else None
+
+    def typed(self, *words: str) -> str:
+        """Return a call of ``cesapp`` as an admin types it."""
+        return shell(*self.cesapp, *words)
+
+    # -- the registry, as the dogu sees it ----------------------------------
+
+    def doguctl(self, *words: str) -> str:
+        """Ask ``doguctl`` in the container, which has to run; raises with its words where it fails."""
+        answer = self.engine.execute(self.name, ("doguctl", *words))
+        if answer.rc != 0:
+            raise StatefulError(
+                f"doguctl {' '.join(words[:3])} failed in {self.name}: {answer.error_text()}",
+                next_command=logs_of(self.name),
+            )
+        return answer.text().strip()
+
+    def keys(self) -> dict[str, str]:
+        """Return what the registry has of the keys that matter, those that it has not left out; never the password."""
+        found = {key: self.doguctl("config", "--default", "", key) for key in KEYS}
+        return {key: value for key, value in found.items() if value}
+
+    def has_password(self) -> bool:
+        """Tell whether there is one; what it is goes no further than this."""
+        answer = self.engine.execute(self.name, ("doguctl", "config", "-e", PASSWORD))
+        return answer.rc == 0 and bool(answer.stdout.strip())
+
+    def set_key(self, key: str, value: str) -> None:
+        self.doguctl("config", key, value) if value else self.doguctl("config", "--rm", key)
+
+    def waits(self) -> bool:
+        """Tell whether a startup may be waiting: ``local_state`` says that an upgrade is under way."""
+        return self.doguctl("config", "--default", "", LOCAL_STATE) == UPGRADING
+
+    # -- the server ---------------------------------------------------------
+
+    def session(self, container: Container | None = None) -> Session:
+        """Connect as the server's bootstrap superuser, which the dogu's local trust lets in."""
+        return session.connect(self.engine, container or self.container(), user="postgres", database="postgres")
+
+    def serves(self, container: Container) -> bool:
+        """Tell whether the dogu's final server takes connections: no temporary one of its scripts listens on TCP."""
+        if not container.pid:
+            return False
+        try:
+            directory = session.data_directory_of(container)
+            lock = postmaster.read_pid_file(paths.seen_path(container, directory))
+            if lock is None or lock.status not in ("", postmaster.READY) or not lock.listen_address:
+                return False
+            with self.session(container) as there:
+                return bool(there.scalar("SELECT NOT pg_is_in_recovery()"))
+        except (OSError, SqlError):
+            return False
+
+    def wait_serving(self, seconds: float) -> Container:
+        """Return the container once its server takes connections; raises at the limit, and where it has ended."""
+        ends = time.monotonic() + seconds
+        while True:
+            container = self.container()
+            if self.serves(container):
+                return container
+            if container.status in ("exited", "dead"):
+                raise StatefulError(
+                    f"{self.name} ended with code {container.exit_code} instead of serving.\n"
+                    f"{self.engine.logs(container.id, tail=20)}",
+                    next_command=logs_of(self.name),
+                )
+            if time.monotonic() >= ends:
+                raise StatefulError(
+                    f"{self.name} does not serve after {seconds:.0f} s ({container.status}).\n"
+                    f"{self.engine.logs(container.id, tail=20)}",
+                    next_command=logs_of(self.name),
+                )
+            time.sleep(POLL)
+
+    def post_upgrade_runs(self, container: Container) -> bool:
+        return any("post-upgrade" in word for argv in postmaster.programs_in(container) for word in argv)
+
+    # -- cesapp -------------------------------------------------------------
+
+    def listing(self) -> str:
+        """Return what ``cesapp list-upgrades`` prints; empty where it fails, which decides nothing."""
+        try:
+            # The module's own run_command is out of reach down here, where no module is known.
+            done = subprocess.run(  # pylint: disable=ansible-bad-function
+                [*self.cesapp, "list-upgrades"],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=LISTING,
+                check=False,
+                env=self._environment(),
+            )
+        except FileNotFoundError:
+            raise InvalidInput(
+                f"There is no {self.cesapp[0]} on this host: it is no CES, or cesapp_program has to name it.",
+                next_command=shell("command", "-v", "cesapp"),
+            ) from None
+        except subprocess.TimeoutExpired:
+            return ""
+        return done.stdout.decode("utf-8", "replace") if done.returncode == 0 else ""
+
+    def _environment(self) -> dict[str, str]:
+        return {**os.environ, **({"DOCKER_HOST": self.docker_host} if self.docker_host else {})}
+
+    def begin(self, words: Sequence[str], directory: str) -> subprocess.Popen[bytes]:
+        """Start ``cesapp`` in a session of its own; its words go to a log in ``directory``, and a note of who it is."""
+        # Before it works: a run that is killed in between is to know that the data may be another's.
+        _note(directory, 0, words)
+        path = os.path.join(directory, "cesapp.log")
+        log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(log, f"$ {self.typed(*words)}\n".encode())
+            process = subprocess.Popen(  # pylint: disable=ansible-bad-function
+                [*self.cesapp, *words],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                env=self._environment(),
+            )
+        finally:
+            os.close(log)
+        _note(directory, process.pid, words)
+        return process
+
+    def at_work(self) -> bool:
+        """Tell whether a ``cesapp`` upgrades this dogu now, whoever began it."""
+        wanted = ("upgrade", "dogu", self.name)
+        return any(
+            argv[at : at + 3] == wanted for argv in postmaster.command_lines() for at in range(max(0, len(argv) - 2))
+        )
+
+
+NOTE = "cesapp.json"
+
+
+def _note(directory: str, pid: int, words: Sequence[str]) -> None:
+    note = {"pid": pid, "started": _started(pid) if pid else "", "words": list(words)}
+    write_atomically(os.path.join(directory, NOTE), json.dumps(note).encode())
+
+
+def said(directory: str) -> str:
+    """Return the end of what ``cesapp`` said in this operation."""
+    try:
+        with open(os.path.join(directory, "cesapp.log"), "rb") as file:
+            return file.read()[-KEPT:].decode("utf-8", "replace").strip()
+    except FileNotFoundError:
+        return ""
+
+
+def noted(directory: str) -> Mapping[str, Any] | None:
+    """Return which ``cesapp`` was begun last in this operation, also by a run that was killed."""
+    try:
+        with open(os.path.join(directory, NOTE), encoding="utf-8") as file:
+            found: dict[str, Any] = json.load(file)
+            return found
+    except FileNotFoundError:
+        return None
+
+
+def still_runs(note: Mapping[str, Any]) -> bool:
+    """Tell whether that very process works: a pid is given out again, its start is not."""
+    started: str = note["started"]
+    return bool(started) and _started(note["pid"]) == started
+
+
+def end(note: Mapping[str, Any]) -> None:
+    """End a ``cesapp`` that this operation began, and what it began itself."""
+    for each in (signal.SIGTERM, signal.SIGKILL):
+        if not still_runs(note):
+            return
+        os.killpg(note["pid"], each)
+        wait_until(lambda: not still_runs(note), 10.0)
+
+
+def wait_until(is_so: Callable[[], bool], seconds: float) -> bool:
+    """Return whether it came about within the limit."""
+    ends = time.monotonic() + seconds
+    while not is_so():
+        if time.monotonic() >= ends:
+            return False
+        time.sleep(POLL)
+    return True
+
+
+def _started(pid: int) -> str:
+    """Return when a process began, in the kernel's ticks; empty for none, and for one that has ended."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+            fields = file.read().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+    return "" if fields[0] in ("Z", "X") else fields[19]

@@ -1,0 +1,341 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What is done around the upgrade itself: copies before it, the proof and the dependents after it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from typing import Any
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu import ces
+from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu.ces import Host
+from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu.model import (
+    LOCAL_STATE,
+    is_a_new_default,
+    lacking_markers,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.commands import logs_of
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container, RestartPolicy
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Evidence
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Copy, Step
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import postmaster, session, shutdown
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.backup.taken import backed_up
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import NEXT_XID, system_identifier
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint import model as fingerprints
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint.compare import (
+    SHOWN,
+    compare,
+    coverage,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint.take import take
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.held import let_image_go
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import copy, scan, settle
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.compare import compare_trees
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.durable import (
+    make_private,
+    write_json_atomically,
+)
+
+KEPT_IMAGES = "selfhost-stateful/kept"
+"""The name that an image has which a way back needs; whoever prunes leaves what has a name."""
+RESTARTS = 3
+STEADY = 3.0
+"""Seconds that a dependent has to run without ending, before it is called running."""
+
+
+def has_begun(context: Context[Host]) -> bool:
+    """Tell whether ``cesapp`` was called in this operation: the data may be another's since."""
+    return ces.noted(context.operation.directory) is not None
+
+
+class Plain:
+    """What most of these steps have in common: ``apply`` observes what it did, and there is nothing to undo."""
+
+    others_bring_about = False
+
+    def verify(self, step: Step, context: Context[Host], evidence: Evidence) -> None:
+        return None
+
+    def undo(self, step: Step, context: Context[Host]) -> Evidence:
+        return {}
+
+    def let_go(self, step: Step, context: Context[Host]) -> None:
+        return None
+
+
+class KeepImage(Plain):
+    """What runs has a name of ours too. args: ``image_id``."""
+
+    def is_done(self, step: Step, context: Context[Host]) -> Evidence | None:
+        return None  # naming it once more costs nothing
+
+    def apply(self, step: Step, context: Context[Host]) -> Evidence:
+        context.world.engine.tag(step.args["image_id"], KEPT_IMAGES, context.operation.id)
+        return {"kept_image": f"{KEPT_IMAGES}:{context.operation.id}"}
+
+    def undo(self, step: Step, context: Context[Host]) -> Evidence:
+        let_image_go(context.world.engine, f"{KEPT_IMAGES}:{context.operation.id}")
+        return {}
+
+
+class BackUp(Plain):
+    """args: ``path``, ``format``. It is kept, also when the operation is undone."""
+
+    def is_done(self, step: Step, context: Context[Host]) -> Evidence | None:
+        found = context.evidence.get(step.name)
+        return found if found is not None and os.path.isdir(step.args["path"]) else None
+
+    def apply(self, step: Step, context: Context[Host]) -> Evidence:
+        host = context.world
+        make_private(os.path.dirname(step.args["path"]))
+        with host.session() as there:
+            made = backed_up(host.engine, there, host.name, step.args["path"], step.args["format"])
+        return {"copies": [made.as_dict()]}
+
+
+class WarmCopy(Plain):
+    """Most of the original is copied while everything runs. args: ``volume``, ``original``."""
+
+    def is_done(self, step: Step, context: Context[Host]) -> Evidence | None:
+        return context.evidence.get(step.name, {}) if has_begun(context) else None
+
+    def apply(self, step: Step, context: Context[Host]) -> Evidence:
+        done = copy.warm_copy(
+            step.args["volume"], step.args["original"], record=record_of(context), progress=context.report
+        )
+        return {"bytes": done.bytes_written}
+
+    def undo(self, step: Step, context: Context[Host]) -> Evidence:
+        """The old version runs on the old data: the copy of it is of no more use than the backup, which stays."""
+        if os.path.isdir(step.args["original"]):
+            shutil.rmtree(step.args["original"])
+        return {}
+
+
+def record_of(context: Context[Host]) -> str:
+    return os.path.join(context.operation.directory, "copy.record")
+
+
+class Quiet(Plain):
+    """The dependents that ran are stopped, and stay so if the engine restarts. args: ``dependents``."""
+
+    def is_done(self, step: Step, context: Context[Host]) -> Evidence | None:
+        return context.evidence.get(step.name, {}) if has_begun(context) else None
+
+    def apply(self, step: Step, context: Context[Host]) -> Evidence:
+        began = time.time()
+        stop_dependents(context.world, step.args["dependents"])
+        return {"began": began}
+
+    def undo(self, step: Step, context: Context[Host]) -> Evidence:
+        start_dependents(context.world, step.args["dependents"])
+        return {}
+
+    def let_go(self, step: Step, context: Context[Host]) -> None:
+        start_dependents(context.world, step.args["dependents"])
+
+
+def stop_dependents(host: Host, dependents: list[Mapping[str, Any]]) -> None:
+    for each in dependents:
+        container = host.engine.container(each["name"])
+        if container is None:
+            continue
+        host.engine.set_restart_policy(container.id, RestartPolicy())
+        if container.running:
+            host.engine.stop(container.id, signal=container.stop_signal or "SIGTERM", timeout=host.stop_timeout)
+
+
+def start_dependents(host: Host, dependents: list[Mapping[str, Any]]) -> None:
+    for each in dependents:
+        container = host.engine.container(each["name"])
+        if container is None:
+            raise StatefulError(f"The dogu {each['name']} has no container any more.", next_command="docker ps -a")
+        host.engine.set_restart_policy(container.id, RestartPolicy(each["policy"], each["retries"]))
+        if not container.running:
+            host.engine.start(container.id)
+
+
+class Original(Plain):
+    """The volume as it was shut down is beside the backup, and the server runs on it again, with nobody who writes.
+
+    args: ``volume``, ``data``, ``original``, ``system_identifier``. What is in it then is noted, to be compared later.
+    """
+
+    def is_done(self, step: Step, context: Context[Host]) -> Evidence | None:
+        # Until cesapp was called somebody may have written since: then it is taken anew.
+        known = context.evidence.get(step.name)
+        return known if known is not None and has_begun(context) else None
+
+    def apply(self, step: Step, context: Context[Host]) -> Evidence:
+        host, args = context.world, step.args
+        shut_down(host, args["data"])
+        done = settle.settle(args["volume"], args["original"], record=record_of(context), progress=context.report)
+        differences = compare_trees(args["volume"], args["original"])
+        if differences:
+            shown = "; ".join(f"{each.path} ({each.what})" for each in differences[:5])
+            raise StatefulError(f"The copy of {args['volume']} in {args['original']} differs from it: {shown}.")
+        start(host)
+        with host.session() as there:
+            if str(system_identifier(there)) != args["system_identifier"]:
+                raise StatefulError(f"{host.name} runs another cluster than the one that was looked at.")
+            found = take(there)
+        write_json_atomically(before_of(context), fingerprints.as_dict(found))
+        made = retained(host, args["original"], f"shut down cleanly, and compared: {done.files_total} files")
+        return {"copies": [made.as_dict()]}
+
+    def undo(self, step: Step, context: Context[Host]) -> Evidence:
+        start(context.world)
+        return {}
+
+    def let_go(self, step: Step, context: Context[Host]) -> None:
+        start(context.world)
+
+
+def retained(host: Host, path: str, proof: str) -> Copy:
+    """Return a copy of the volume as it is journaled, removed by an explicit commit alone."""
+    status = os.stat(path)
+    return Copy(
+        role="original",
+        service=host.name,
+        path=path,
+        moment=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        size_bytes=scan.tree_size(path).bytes_allocated,
+        protected="a directory of its own",
+        proof=proof,
+        device=status.st_dev,
+        inode=status.st_ino,
+    )
+
+
+def before_of(context: Context[Host]) -> str:
+    return os.path.join(context.operation.directory, "before.json")
+
+
+def shut_down(host: Host, data: str) -> None:
+    """Stop the server and prove from its control file that it ended cleanly."""
+    container = host.container()
+    if container.pid:
+        with host.session(container) as there:
+            shutdown.checkpoint(there)
+        server = postmaster.find_postmaster(container, session.data_directory_of(container))
+        shutdown.stop_fast(
+            host.engine, container, server, timeout=host.stop_timeout, clock=time.monotonic, pause=time.sleep
+        )
+    shutdown.prove_shut_down(data)
+
+
+def start(host: Host) -> Container:
+    """Start the dogu if it does not run, and wait until it serves."""
+    container = host.container()
+    if not container.running:
+        host.engine.start(container.id)
+    return host.wait_serving(host.ready_timeout)
+
+
+class Prove(Plain):
+    """Everything that was there is there, and the dogu's migrations are done. args: ``to``, ``keys``."""
+
+    def is_done(self, step: Step, context: Context[Host]) -> Evidence | None:
+        known, host = context.evidence.get(step.name), context.world
+        if known is None or str(host.version()) != step.args["to"]:
+            return None
+        with host.session() as there:
+            return known if str(system_identifier(there)) == known["system_identifier"] else None
+
+    def apply(self, step: Step, context: Context[Host]) -> Evidence:
+        host = context.world
+        before = fingerprints.from_dict(read_json(before_of(context)))
+        container = host.container()
+        with host.session(container) as there:
+            after = take(there)
+            identity, xid = str(system_identifier(there)), int(there.scalar(NEXT_XID))
+        lost = [each for each in compare(before, after) if each.lost]
+        defaults = [each for each in lost if is_a_new_default(each, before, after)]
+        missing = [str(each) for each in lost if each not in defaults]
+        if missing:
+            more = f"; and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
+            raise StatefulError(
+                f"{host.name} {step.args['to']} does not have what {step.args['from']} had:"
+                f" {'; '.join(missing[:SHOWN])}{more}."
+            )
+        keys = host.keys()
+        lacking = lacking_markers(step.args["keys"], keys, migrations_of(host, container))
+        if lacking:
+            raise StatefulError(
+                f"The migrations of {host.name} {step.args['to']} are not all done: the registry has no mark"
+                f" {', '.join(lacking)}.",
+                next_command=logs_of(host.name),
+            )
+        if keys.get(LOCAL_STATE):
+            raise StatefulError(f"{LOCAL_STATE} is {keys[LOCAL_STATE]} although {host.name} serves.")
+        read = coverage(before, after)
+        return {
+            "system_identifier": identity,
+            "next_xid": xid,
+            "new_defaults": [str(each) for each in defaults],
+            "markers": {key: value for key, value in keys.items() if value == "true"},
+            "tables": read.tables,
+            "rows": sum(each.rows for one in after.databases.values() for each in one.tables.values()),
+            "roles": len(after.roles),
+            "databases": sorted(after.databases),
+        }
+
+
+def migrations_of(host: Host, container: Container) -> list[str]:
+    """Return the names of the migrations that the image brings."""
+    answer = host.engine.execute(container.id, ("ls", "/docker-entrypoint-initdb.d"))
+    return answer.text().split() if answer.rc == 0 else []
+
+
+class Dependents(Plain):
+    """The dependents that ran before run again, and go on running. args: ``dependents``."""
+
+    def is_done(self, step: Step, context: Context[Host]) -> Evidence | None:
+        return None  # a look costs seconds, and they may have ended since
+
+    def apply(self, step: Step, context: Context[Host]) -> Evidence:
+        host, dependents = context.world, step.args["dependents"]
+        start_dependents(host, dependents)
+        for each in dependents:
+            self._wait(host, each["name"])
+        return {"ended": time.time(), "running": [each["name"] for each in dependents]}
+
+    @staticmethod
+    def _wait(host: Host, name: str) -> None:
+        """Return once it has run for a while under one start, and is not unhealthy."""
+        ends = time.monotonic() + host.ready_timeout
+        starts: dict[str, float] = {}
+        while True:
+            container, now = host.engine.container(name), time.monotonic()
+            if container is None or container.status in ("exited", "dead"):
+                break
+            since = starts.setdefault(container.started_at, now)
+            works = container.status == "running" and container.health not in ("starting", "unhealthy")
+            if works and now - since >= STEADY:
+                return
+            if len(starts) > RESTARTS or now >= ends:
+                break
+            time.sleep(ces.POLL)
+        state = f"{container.status}, {container.health or 'no health check'}" if container else "no container"
+        raise StatefulError(
+            f"{host.name} is upgraded and proved, and its dependent {name} does not come up ({state}):\n"
+            f"{host.engine.logs(name, tail=20) if container else ''}",
+            next_command=logs_of(name),
+        )
+
+    def undo(self, step: Step, context: Context[Host]) -> Evidence:
+        stop_dependents(context.world, step.args["dependents"])
+        return {}
+
+
+def read_json(path: str) -> Any:
+    with open(path, encoding="utf-8") as file:
+        return json.load(file)

@@ -1,0 +1,141 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Runs what an image's own process asks for: scripts and SQL around the change, and numbered migrations."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, StatefulError
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Evidence, Handler
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.handlers import NothingToUndo, SelfProving
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Step
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.backup.taken import backed_up
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.unchanged import still_true
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations import files, ledger, perform
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations.model import Migration
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations.server import Server
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.store import postgresql_store
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World, the_container, transfer_of
+
+KEPT = 1 << 12
+"""Characters that are kept of what a hook says, its end."""
+
+
+def check_hooks(*lists: list[Mapping[str, Any]]) -> None:
+    """Raise :class:`InvalidInput` for a hook that is neither a script nor SQL."""
+    for hook in (each for found in lists for each in found):
+        if not hook["name"].endswith((".sh", ".sql")):
+            raise InvalidInput(f"{hook['name']} is neither a script nor SQL: a hook is called by .sh or .sql.")
+
+
+def server_of(step: Step, context: Context[World], environment: Mapping[str, str] | None = None) -> Server:
+    """Return the service's server that runs now, the old one or the new one."""
+    world, transfer = context.world, transfer_of(step)
+    store, container = postgresql_store(world), the_container(world, transfer)
+    return Server(
+        engine=world.engine,
+        container=container,
+        name=transfer.service,
+        connect=lambda: store.session(world.engine, container),
+        environment=environment or {},
+    )
+
+
+class FullBackup(NothingToUndo):
+    """A dump of everything, proved, with nobody who writes any more. args: ``transfer``, ``path``."""
+
+    def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
+        found = context.evidence.get(step.name)
+        return found if found is not None and os.path.isdir(step.args["path"]) else None
+
+    def apply(self, step: Step, context: Context[World]) -> Evidence:
+        server = server_of(step, context)
+        with server.connect() as there:
+            copy = backed_up(server.engine, there, server.name, step.args["path"], "logical")
+        return {"copies": [copy.as_dict()]}
+
+
+class RunHooks(SelfProving):
+    """Hooks in the container that runs. args: ``transfer``, ``hooks``, ``from``, ``to``, ``full_backup``.
+
+    A script has both versions as its arguments, SQL as settings. Killed in one, all are run again.
+    """
+
+    def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
+        return context.evidence.get(step.name)
+
+    def apply(self, step: Step, context: Context[World]) -> Evidence:
+        args, output = step.args, {}
+        environment = {
+            "FROM_VERSION": args["from"],
+            "TO_VERSION": args["to"],
+            "FULL_BACKUP": "true" if args["full_backup"] else "false",
+        }
+        server = server_of(step, context, environment)
+        for hook in args["hooks"]:
+            output[hook["name"]] = self._run(server, hook["name"], hook["content"], args)[-KEPT:]
+        return {"hooks": output, "at": time.time()}
+
+    @staticmethod
+    def _run(server: Server, name: str, content: str, args: Mapping[str, Any]) -> str:
+        try:
+            if name.endswith(".sh"):
+                return perform.execute(server, name, f"set -- {args['from']} {args['to']}\n{content}")
+            # As the application has it, with its own search_path.
+            with server.connect() as ours, ours.as_application() as there:
+                for key in ("from", "to"):
+                    there.rows("SELECT set_config(%s, %s, false)", (f"selfhost_stateful.{key}_version", args[key]))
+                return "\n".join(there.script(content).remarks)
+        except StatefulError as error:
+            raise StatefulError(f"The hook {name} failed. {error.msg}", next_command=error.next_command) from error
+
+    def undo(self, step: Step, context: Context[World]) -> Evidence:
+        """What it did in the new cluster goes with it; what it did in the old one is the hook's own to bear twice."""
+        return {}
+
+
+class RunMigrations(SelfProving):
+    """Numbered migrations of the image, each once, on the data that is there.
+
+    args: ``transfer``, ``migrations``, ``series``. They are noted as those of
+    ``postgresql_migrations`` are, in the ledger of the database and by their markers.
+    """
+
+    def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
+        return still_true(step, context)
+
+    def apply(self, step: Step, context: Context[World]) -> Evidence:
+        server, series, ran = server_of(step, context), step.args["series"], []
+        with server.at_work(series) as there:
+            for migration in migrations_of(step):
+                row = next((row for row in ledger.read(there, series) if row.number == migration.number), None)
+                if row is not None and row.complete:
+                    if row.sha256 != migration.sha256:
+                        raise StatefulError(f"{migration.name} was changed after it ran in this database ({row.at}).")
+                    ran.append({"name": migration.name, "state": row.state, "rows": row.rows})
+                else:
+                    made = perform.run(server, there, series, migration, context.operation.id)
+                    ran.append({"name": migration.name, "state": made.state, "rows": made.rows})
+                perform.mark(server, migration)
+        return {"migrations": ran, "at": time.time()}
+
+    def undo(self, step: Step, context: Context[World]) -> Evidence:
+        """On the same files they stay done, as what is written stays; a new cluster goes, and they with it."""
+        return {}
+
+
+def migrations_of(step: Step) -> tuple[Migration, ...]:
+    return files.parse(*files.of_list(step.args["migrations"]))
+
+
+HOOK_HANDLERS: dict[str, Handler[World]] = {
+    "full_backup": FullBackup(),
+    "image_hooks": RunHooks(),
+    "image_migrations": RunMigrations(),
+}

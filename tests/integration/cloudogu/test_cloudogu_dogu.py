@@ -1,0 +1,268 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The PostgreSQL dogu upgraded on a CES that behaves as the real one was seen to, its traps included."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.cloudogu.lab import ROWS, Bench, Host, hosts
+from tests.sandbox._base import wait_for
+from tests.sandbox.ces import DUMP
+from tests.sandbox.engine import Engine
+
+DUMPS = "/var/lib/postgresql/backup/*.sql"
+JOURNEYS = [
+    ("15.18-1", "17.6-1", "major"),
+    ("13.16-1", "15.12-1", "major"),
+    ("13.16-1", "17.6-1", "major"),
+    ("15.12-1", "15.18-1", "minor"),
+    ("13.16-1", "13.16-2", "minor"),
+]
+
+
+@pytest.fixture
+def host(tmp_path: Path, shared_engine: Engine) -> Iterator[Host]:
+    with hosts(tmp_path, shared_engine) as make:
+        yield make
+
+
+def test_a_major_upgrade(host: Host) -> None:
+    """The one journey that is in the usual run; everything else where the whole product is."""
+    bench = host("15.18-1", "17.6-1")
+    ces = bench.ces
+    # What the dogu's own process leaves waiting for ever.
+    ces.when(ces.postgresql, "post-upgrade", "kill -9 $$")
+    result = bench.run("17.6-1")
+    assert result["changed"], result
+    assert (result["version"], result["operation_state"], len(result["resolved"])) == ("17.6-1", "done", 1)
+    assert result["verification"]["rows"] >= ROWS
+    assert set(result["verification"]["markers"]) == {"restricted_stat_visibility", "migrated_database_constraints"}
+    bench.assert_upgraded("17.6-1")
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("old, new, kind", JOURNEYS)
+def test_every_way_up_and_back(host: Host, old: str, new: str, kind: str) -> None:
+    bench = host(old, new)
+    ces, identity = bench.ces, bench.identity()
+    seen = bench.info()
+    assert (seen["version"], seen["stuck"], seen["answers"]) == (old, "", True)
+    assert [(each["name"], each["account"]) for each in seen["dependents"]] == [(ces.dependent, ces.account)]
+    assert seen["registry"]["password_set"]
+    assert seen["volume"] == str(ces.data)
+
+    foreseen = bench.run(new, check=True)
+    assert (foreseen["changed"], foreseen["plan"]["kind"]) == (True, kind), foreseen
+    assert {call.partition(" ")[0] for call in ces.calls} == {"install", "list-upgrades"}
+
+    result = bench.run(new)
+    assert result["changed"], result
+    assert (result["version"], result["resolved"]) == (new, [])
+    assert result["verification"]["rows"] >= ROWS
+    assert set(result["verification"]["markers"]) == {"restricted_stat_visibility", "migrated_database_constraints"}
+    assert {copy["role"] for copy in result["copies"]} == {"backup", "original"}
+    assert all(
+        Path(copy["path"]).is_dir() and not Path(copy["path"]).is_relative_to(ces.data) for copy in result["copies"]
+    )
+    assert result["downtime_seconds"] > 0
+    bench.assert_upgraded(new)
+    password = ces.execute(ces.postgresql, "doguctl", "config", "-e", "password")
+    for place in bench.operations.rglob("*"):
+        if place.is_file():
+            assert password.encode() not in place.read_bytes(), place
+
+    again = bench.run(new)
+    assert (again["changed"], again["version"]) == (False, new)
+
+    ces.sql("INSERT INTO commits VALUES (-1, 'somebody')", ces.account)
+    refused = bench.run(module="operation", project=ces.postgresql, state="rolled_back")
+    assert refused["failed"]
+    assert "transactions" in refused["msg"]
+    back = bench.run(module="operation", project=ces.postgresql, state="rolled_back", discard_writes=True)
+    assert back["changed"], back
+    bench.assert_as_before(old, identity)
+    (discarded,) = (copy for copy in back["copies"] if copy["path"].endswith(".discarded"))
+    assert (Path(discarded["path"]) / Path(seen["data_directory"]).relative_to(ces.data)).parent.exists()
+
+
+@pytest.mark.faults
+def test_nothing_to_do_and_nothing_possible(host: Host) -> None:
+    bench = host("13.16-2", "13.16-1")
+    ces = bench.ces
+    container = ces.engine.docker("inspect", "-f", "{{.Id}}", ces.postgresql)
+    assert bench.run("13.16-2")["changed"] is False
+    assert "older" in bench.run("13.16-1")["msg"]
+    assert "no version" in bench.run("17")["msg"]
+
+    # What an upgrade left is named, each with the command that looks or frees.
+    ces.set_config("local_state", "upgrading")
+    ces.set_config("migration_backup_path", "/var/lib/postgresql/backup/old.sql")
+    (ces.data / "backup").mkdir()
+    (ces.data / "backup/backup.lock").touch()
+    for check in (True, False):
+        refused = bench.run("15.12-1", check=check)
+        assert refused["failed"]
+        assert len([text for text in refused["blockers"] if "broken off" in text]) == 3, refused
+        assert "--rm local_state" in refused["next_command"]
+    assert "local_state" in bench.info()["stuck"]
+    assert "broken off" in bench.run("13.16-2")["msg"]
+    ces.execute(ces.postgresql, "doguctl", "config", "--rm", "local_state")
+    ces.execute(ces.postgresql, "doguctl", "config", "--rm", "migration_backup_path")
+    (ces.data / "backup/backup.lock").unlink()
+
+    ces.set_config("user", "somebody")
+    assert "superuser" in bench.run("15.12-1")["msg"]
+    ces.set_config("user", "postgres")
+    inside = bench.run("15.12-1", backup_dir=str(ces.data / "copies"))
+    assert "volume" in inside["msg"]
+    assert ces.engine.docker("inspect", "-f", "{{.Id}}", ces.postgresql) == container
+    assert not [call for call in ces.calls if call.startswith("upgrade")]
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("old, new", [("15.18-1", "17.6-1"), ("13.16-1", "13.16-2"), ("13.16-1", "15.12-1")])
+def test_a_post_upgrade_that_died_is_recognised_and_run_again(host: Host, old: str, new: str) -> None:
+    bench = host(old, new)
+    bench.ces.when(bench.ces.postgresql, "post-upgrade", "kill -9 $$")
+    result = bench.run(new)
+    assert len(result["resolved"]) == 1, result
+    bench.assert_upgraded(new)
+
+
+@pytest.mark.faults
+def test_a_post_upgrade_that_dies_each_time_is_undone(host: Host) -> None:
+    bench = host("15.18-1", "17.6-1")
+    identity = bench.identity()
+    bench.ces.when(bench.ces.postgresql, "post-upgrade", "exit 7", once=False)
+    result = bench.run("17.6-1")
+    assert result["failed"]
+    assert "post-upgrade" in result["msg"]
+    bench.assert_as_before("15.18-1", identity)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize(
+    "old, new, script",
+    [
+        # Cut off, with nobody the wiser: psql reads what is there.
+        ("13.16-1", "15.12-1", f"head -c 2500 {DUMP} >/tmp/cut; cat /tmp/cut >{DUMP}"),
+        # An error that the dogu's own restore passes over.
+        ("13.16-1", "15.12-1", f"sed -i 's/^COPY public.commits/COPY public.commit/' {DUMP}"),
+        ("15.18-1", "17.6-1", f"for file in {DUMPS}; do head -c 2500 $file >/tmp/cut; cat /tmp/cut >$file; done"),
+        # One that it stops at, half-way: the next start serves what is there.
+        ("15.18-1", "17.6-1", f"sed -i 's/^COPY public.commits/COPY public.commit/' {DUMPS}"),
+    ],
+)  # fmt: skip
+def test_a_restore_that_loses_something_is_seen_and_undone(host: Host, old: str, new: str, script: str) -> None:
+    bench = host(old, new)
+    identity = bench.identity()
+    bench.ces.when(bench.ces.postgresql, "dumped", script)
+    result = bench.run(new)
+    assert result["failed"]
+    assert f"does not have what {old} had" in result["msg"] or "ended with" in result["msg"], result
+    assert result["safe_to_rerun"]
+    bench.assert_as_before(old, identity)
+    assert [copy["role"] for copy in result["copies"]] == ["backup"]
+    # Without the fault the same task succeeds.
+    assert bench.run(new)["version"] == new
+    bench.assert_upgraded(new)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("word", ["between", "removed"])
+def test_a_cesapp_that_breaks_off_is_undone(host: Host, word: str) -> None:
+    bench = host("15.18-1", "17.6-1")
+    identity = bench.identity()
+    bench.ces.when("cesapp", word, "exit 1")
+    result = bench.run("17.6-1")
+    assert result["failed"]
+    assert "cesapp" in result["msg"]
+    bench.assert_as_before("15.18-1", identity)
+
+
+@pytest.mark.faults
+def test_a_cesapp_that_never_ends_is_ended_and_undone(host: Host) -> None:
+    bench = host("15.18-1", "17.6-1", upgrade_timeout=15)
+    identity = bench.identity()
+    bench.ces.when("cesapp", "between", "sleep 1000")
+    result = bench.run("17.6-1")
+    assert "did not end within 15 s" in result["msg"]
+    bench.assert_as_before("15.18-1", identity)
+
+
+@pytest.mark.faults
+def test_a_version_that_is_not_offered_changes_nothing(host: Host) -> None:
+    bench = host("15.18-1")
+    container = bench.ces.engine.docker("inspect", "-f", "{{.Id}}", bench.ces.postgresql)
+    identity = bench.identity()
+    result = bench.run("99.1-1")
+    assert "not offered" in result["msg"]
+    bench.assert_as_before("15.18-1", identity)
+    assert bench.ces.engine.docker("inspect", "-f", "{{.Id}}", bench.ces.postgresql) == container
+
+
+@pytest.mark.faults
+def test_dependents_that_do_not_come_up_are_told_and_nothing_is_undone(host: Host) -> None:
+    bench = host("15.18-1", "17.6-1", dependents=["auto"])
+    bench.ces.when(bench.ces.dependent, "start", "exit 3", once=False)
+    result = bench.run("17.6-1", ready_timeout=20)
+    assert result["failed"]
+    assert bench.ces.dependent in result["msg"]
+    assert "after the change was made and proved" in result["msg"]
+    assert (bench.ces.version, bench.ces.count()) == ("17.6-1", ROWS)
+    (bench.directory / "ces/trouble" / bench.ces.dependent / "start").unlink()
+    assert bench.run("17.6-1")["operation_state"] == "done"
+    bench.assert_upgraded("17.6-1")
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("moment", ["copied", "dumping", "between", "post-upgrade", "restoring"])
+def test_killed_it_is_resumed_or_undone_and_reaches_the_same_end(host: Host, moment: str) -> None:
+    """Killed with SIGKILL, while ``cesapp`` goes on without it; and once with ``cesapp``."""
+    bench = host("15.18-1", "17.6-1")
+    ces, place = bench.ces, bench.directory / "ces" / "here"
+    pause = "touch {}/here; n=0; while [ -f {}/here ] && [ $n -lt 600 ]; do sleep 0.1; n=$((n+1)); done"
+    if moment == "copied":
+        ces.when("cesapp", "between", "exit 1")
+    elif moment == "between":
+        ces.when("cesapp", "between", pause.format(bench.directory / "ces", bench.directory / "ces"))
+    else:
+        word = {"dumping": "dumped"}.get(moment, moment)
+        ces.when(ces.postgresql, word, pause.format("/ces", "/ces"))
+    process = bench.start("17.6-1")
+    if moment == "copied":
+        wait_for(lambda: any(bench.backups.glob("*-original")), "the copy has begun", timeout=120)
+    else:
+        wait_for(place.exists, f"{moment} is reached", timeout=120)
+    kill_workers(bench)
+    process.wait(30)
+    place.unlink(missing_ok=True)
+    result = bench.run("17.6-1")
+    if result.get("failed") and moment == "copied":  # the trouble that was laid in its way
+        result = bench.run("17.6-1")
+    assert result.get("version") == "17.6-1", result
+    bench.assert_upgraded("17.6-1")
+
+
+def kill_workers(bench: Bench) -> None:
+    """Kill the module and its detached worker, and not ``cesapp``, which works on."""
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            words = (entry / "cmdline").read_bytes().split(b"\0")
+            environment = (entry / "environ").read_bytes()
+            files = [os.readlink(each) for each in (entry / "fd").iterdir()]
+        except OSError:
+            continue
+        mine = any(word.endswith(b"modules.cloudogu_dogu") for word in words)
+        if mine and environment and any(str(bench.operations) in name for name in files):
+            os.kill(int(entry.name), signal.SIGKILL)

@@ -1,0 +1,61 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""When a full backup is due, and where hooks and migrations are in the plan: tables."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.plan_hooks import (
+    Hooks,
+    before_the_proof,
+    before_the_stop,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.transfer import Location, Transfer
+
+HOOK = {"name": "a.sh", "content": "true"}
+MIGRATION = {"name": "01-a.sql", "content": "SELECT 1"}
+TRANSFER = Transfer(
+    service="db", target="/var/lib/postgresql/data", origin=Location("bind", "/d"), goal=Location("bind", "/d"),
+    strategy="swap", store="postgresql", facts={}, staging="", retained="", image_id="", containers=(), running=True,
+    subpath="", inode=0, device=0, size_bytes=0,
+)  # fmt: skip
+
+
+def kinds(hooks: Hooks, versions: tuple[str, str], layout: bool = False) -> list[str]:
+    steps = before_the_stop(hooks, TRANSFER, versions, layout_changes=layout, backup_dir="/b/op")
+    return [step.kind for step in [*steps, *before_the_proof(hooks, TRANSFER, versions)]]
+
+
+@pytest.mark.parametrize(
+    "hooks, versions, layout, expected",
+    [
+        (Hooks(), ("15.1", "17.2"), True, []),
+        (Hooks(pre=(HOOK,)), ("15.1", "15.2"), False, ["image_hooks"]),
+        (Hooks(pre=(HOOK,)), ("15.1", "17.2"), False, ["full_backup", "image_hooks"]),
+        (Hooks(pre=(HOOK,)), ("15.1", "15.2"), True, ["full_backup", "image_hooks"]),
+        (Hooks(pre=(HOOK,)), ("9.5.1", "9.6.2"), False, ["full_backup", "image_hooks"]),
+        (Hooks(pre=(HOOK,), full_backup="never"), ("15.1", "17.2"), True, ["image_hooks"]),
+        (Hooks(full_backup="always"), ("15.1", "15.2"), False, ["full_backup"]),
+        (Hooks(post=(HOOK,), migrations=(MIGRATION,)), ("15.1", "15.2"), False, ["image_hooks", "image_migrations"]),
+    ],
+)
+def test_what_is_planned(hooks: Hooks, versions: tuple[str, str], layout: bool, expected: list[str]) -> None:
+    assert kinds(hooks, versions, layout) == expected
+
+
+def test_a_hook_knows_both_versions_and_the_decision() -> None:
+    hooks = Hooks(pre=(HOOK,), post=(HOOK,))
+    (backup, pre) = before_the_stop(hooks, TRANSFER, ("15.1", "17.2"), layout_changes=False, backup_dir="/b/op")
+    (post,) = before_the_proof(hooks, TRANSFER, ("15.1", "17.2"))
+    told: list[dict[str, Any]] = [dict(step.args) for step in (pre, post)]
+    assert [(each["from"], each["to"], each["full_backup"]) for each in told] == [
+        ("15.1", "17.2", True),
+        ("15.1", "17.2", False),
+    ]
+    assert backup.args["path"] == "/b/op-full"
+    assert len({backup.name, pre.name, post.name}) == 3
