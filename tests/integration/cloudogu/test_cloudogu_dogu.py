@@ -211,9 +211,9 @@ def test_a_version_that_is_not_offered_changes_nothing(host: Host) -> None:
 
 @pytest.mark.faults
 def test_dependents_that_do_not_come_up_are_told_and_nothing_is_undone(host: Host) -> None:
-    bench = host("15.18-1", "17.6-1", dependents=["auto"])
+    bench = host("15.18-1", "17.6-1")
     bench.ces.when(bench.ces.dependent, "start", "exit 3", once=False)
-    result = bench.run("17.6-1", ready_timeout=20)
+    result = bench.run("17.6-1")
     assert result["failed"]
     assert bench.ces.dependent in result["msg"]
     assert "after the change was made and proved" in result["msg"]
