@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Generic, Protocol, TypeVar
 
-from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import Project
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import Services
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import AGAIN, Blocker, StatefulError, refusal
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation import execute
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.detached import run_detached
@@ -41,7 +41,7 @@ class Observed(Protocol):
     """What a journey looked at. ``unfinished`` is the open operation that has its very goal, or empty."""
 
     @property
-    def project(self) -> Project: ...
+    def project(self) -> Services: ...
 
     @property
     def unfinished(self) -> str: ...
@@ -94,7 +94,7 @@ def carry_out(task: Task[Seen]) -> dict[str, Any]:
         world = task.connect()
         observed = task.journey.observe(world, task.operations)
         project = observed.project.name
-        world = replace(world, project=project, compose=observed.project.compose)
+        world = world.of(observed.project)
         if task.check_mode:
             return _checked(task, world, observed)
         with task.operations.locked(project, wait=False) as taken:
@@ -185,9 +185,9 @@ def _detached(task: Task[Seen], operation: Operation) -> dict[str, Any]:
 
 
 def of_operation(world: World, operation: Operation) -> World:
-    """Return ``world`` for the operation's project, by the very path that its containers were made from."""
-    source = operation.plan.facts["compose"]["project_src"]
-    return replace(world, project=operation.plan.goal.project, compose=world.compose.with_options(project_src=source))
+    """Return ``world`` for the operation's project, as that was reached when it began."""
+    maker = world.maker.resumed(operation.plan.facts["compose"])
+    return replace(world, project=operation.plan.goal.project, maker=maker)
 
 
 def blocked(plan: Plan, blockers: Sequence[Blocker]) -> StatefulError:

@@ -228,7 +228,8 @@ class ImageRequest:
     wanted place of an upgraded cluster, ``source`` absolute. ``strategy`` is one
     of ours. ``image`` is the reference as it is to stand in the file. ``verify``: ``fast`` compares rows by their
     number, ``full`` by their content, where a dump is loaded. ``dependents`` are the services that stop for it, and
-    ``auto`` those that the compose file says.
+    ``auto`` those that the compose file says. ``bare``: ``service`` is the name of a container that no compose project
+    runs, and so are those of the dependents.
     """
 
     storage: Request
@@ -237,6 +238,7 @@ class ImageRequest:
     strategy: str = AUTO
     verify: str = FAST
     dependents: tuple[str, ...] = (AUTO,)
+    bare: bool = False
 
 
 @dataclass(frozen=True)
@@ -254,7 +256,8 @@ class ImageFindings:
     ``way`` is the strategy that was chosen, with what speaks against the others.
     ``move`` is the data on its way to where the new image is to have it; for a swap it stays where it is.
     ``findings`` are those of a move: what stops, what the file becomes, what stands in the way. ``copying``: how the
-    copy that is upgraded would be made, with its own facts about the host.
+    copy that is upgraded would be made, with its own facts about the host. ``placeless``: nobody said where another
+    cluster is to lie, and nothing suggests it.
     """
 
     subject: Subject
@@ -267,6 +270,7 @@ class ImageFindings:
     copying: Choice
     programs_place: Place
     image_is_built: bool = False
+    placeless: bool = False
 
 
 @dataclass(frozen=True)
