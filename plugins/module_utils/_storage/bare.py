@@ -173,11 +173,7 @@ class Bare:
         return named(engine, service)
 
     def is_of(self, container: Container, transfer: Transfer) -> bool:
-        return (
-            container.name == transfer.service
-            or container.id in _known(transfer)
-            or container.labels.get(REPLACES_LABEL) in _known(transfer)
-        )
+        return container.name == transfer.service or _takes_part(container, transfer)
 
     def family(self, engine: Engine, project: str, transfer: Transfer) -> list[Container]:
         return [container for container in engine.containers() if self.is_of(container, transfer)]
@@ -206,7 +202,7 @@ class Bare:
         for there in named(engine, transfer.service):
             if there.id == wanted.id:
                 continue
-            if there.running or not self.is_of(there, transfer):
+            if there.running or not _takes_part(there, transfer):
                 raise Undecided(
                     f"{there.name} ({there.short_id}) "
                     + ("runs" if there.running else "was made by somebody else")
@@ -217,7 +213,8 @@ class Bare:
             # Renamed first, it would come back under a name that nobody looks for.
             engine.set_restart_policy(there.id, NO_RESTART)
             forget_policy(directory, there.id)
-            engine.rename(there.id, _aside(transfer, directory, "before"))
+            word = "before" if there.id == transfer.origin.container else "next"
+            engine.rename(there.id, _aside(transfer, directory, word))
         note_policy(directory, wanted.id, RestartPolicy(**transfer.restart))
         if wanted.name != transfer.service:
             engine.rename(wanted.id, transfer.service)
@@ -266,8 +263,10 @@ def named(engine: Engine, name: str) -> list[Container]:
     return [found] if found is not None and found.name == name else []
 
 
-def _known(transfer: Transfer) -> frozenset[str]:
-    return frozenset((*transfer.containers, transfer.origin.container, transfer.goal.container)) - {""}
+def _takes_part(container: Container, transfer: Transfer) -> bool:
+    """Tell whether a container is one of the two, by its id or by the label that we gave it."""
+    known = {*transfer.containers, transfer.origin.container, transfer.goal.container} - {""}
+    return container.id in known or container.labels.get(REPLACES_LABEL) in known
 
 
 def _successors(engine: Engine, transfer: Transfer) -> list[Container]:

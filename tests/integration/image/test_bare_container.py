@@ -24,8 +24,11 @@ def put_aside(lab: BareLab, replaced: str) -> None:
     assert kept["HostConfig"]["RestartPolicy"]["Name"] == "no"
 
 
-def test_another_build_serves_the_same_volume_and_back(tmp_path: Path) -> None:
-    """Killed wherever names change; whatever docker run was told is carried; nothing is lost on the way back."""
+@pytest.mark.parametrize(
+    ("moments", "effects"), [(["in"], [5]), pytest.param(MOMENTS, [*range(1, 9)], marks=pytest.mark.faults)]
+)
+def test_another_build_serves_the_same_volume_and_back(tmp_path: Path, moments: list[str], effects: list[int]) -> None:
+    """Killed where names change; whatever docker run was told is carried; nothing is lost on the way back."""
     with bare(tmp_path / "lab", "17", "") as lab, another_build(lab, "postgres:17", "ENV PG_TRY=2") as reference:
         lab.options["image"] = reference
         before = lab.inspect()
@@ -35,7 +38,7 @@ def test_another_build_serves_the_same_volume_and_back(tmp_path: Path) -> None:
         assert lab.states() == []
 
         with lab.prober() as probe:
-            lab.sweep(moments=MOMENTS, effects=[1, 2, 3, 4], steps=[CREATE])
+            lab.sweep(moments=moments, effects=effects, steps=[CREATE])
             lab.assert_kept(probe)
         after = lab.inspect()
         assert after["Image"] == image_id(lab, reference)
