@@ -42,7 +42,8 @@ options:
     type: str
     default: ""
   project:
-    description: The compose project, where O(id) is not given.
+    description:
+      - The compose project, where O(id) is not given; C(container:NAME) for a container that no compose project runs.
     type: str
     default: ""
   state:

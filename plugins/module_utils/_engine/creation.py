@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""From what ``docker inspect`` says of a container to the request that makes another one like it. Pure.
+"""From what ``docker inspect`` says of a container to the request that makes another one like it.
 
 The engine keeps what a container was asked to be and what it only inherited from
 its image in one place. What equals the image's own word is left to the next
@@ -36,8 +36,29 @@ class Creation:
     further: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
+def create(client: Any, container_id: str, successor: Successor) -> str:
+    """Have the engine make the container, by the SDK's low-level client, and return its id; raises what that raises."""
+    raw = client.inspect_container(container_id)
+    creation = creation_of(raw, client.inspect_image(raw["Image"]), successor)
+    made = client.create_container_from_config(dict(creation.config), successor.name)
+    # Before API 1.44 an engine takes one network at the creation, and the others one by one.
+    for network, endpoint in creation.further.items():
+        own = endpoint.get("IPAMConfig") or {}
+        client.connect_container_to_network(
+            made["Id"],
+            network,
+            aliases=endpoint.get("Aliases"),
+            links=endpoint.get("Links"),
+            ipv4_address=own.get("IPv4Address"),
+            ipv6_address=own.get("IPv6Address"),
+            link_local_ips=own.get("LinkLocalIPs"),
+            driver_opt=endpoint.get("DriverOpts"),
+        )
+    return str(made["Id"])
+
+
 def creation_of(raw: Mapping[str, Any], image: Mapping[str, Any], successor: Successor) -> Creation:
-    """Return the request for ``successor``. ``raw``: the container's inspection; ``image``: that of its own image."""
+    """Return the request for ``successor``; pure. ``raw`` is the container's inspection, ``image`` that of its image."""
     config, host = raw["Config"], raw["HostConfig"]
     first, further = _networks(raw)
     made = {

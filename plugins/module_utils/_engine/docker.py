@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.commands import logs_of
-from ansible_collections.selfhost.stateful.plugins.module_utils._engine.creation import creation_of
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.creation import create
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.exchange import exchange
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.frames import BrokenOff, frames
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.inspected import (
@@ -358,29 +358,9 @@ class DockerEngine:
 
     def create_successor(self, container_id: str, successor: Successor) -> str:
         try:
-            # Its environment may hold passwords: what is said of it here goes from the engine to the engine.
-            raw = self._client.inspect_container(container_id)
-            image: Any = self._client.inspect_image(raw["Image"])  # type: ignore[no-untyped-call]
-            creation = creation_of(raw, image, successor)
-            made: Any = self._client.create_container_from_config(  # type: ignore[no-untyped-call]
-                dict(creation.config), successor.name
-            )
-            # Before API 1.44 an engine takes one network at the creation, and the others one by one.
-            for network, endpoint in creation.further.items():
-                own = endpoint.get("IPAMConfig") or {}
-                self._client.connect_container_to_network(
-                    made["Id"],
-                    network,
-                    aliases=endpoint.get("Aliases"),
-                    links=endpoint.get("Links"),
-                    ipv4_address=own.get("IPv4Address"),
-                    ipv6_address=own.get("IPv6Address"),
-                    link_local_ips=own.get("LinkLocalIPs"),
-                    driver_opt=endpoint.get("DriverOpts"),
-                )
+            return create(self._client, container_id, successor)
         except docker.errors.APIError as error:
             raise _refused("make a successor of", container_id, error) from error
-        return str(made["Id"])
 
     def _uncovered_volumes(self, helper: Helper) -> list[str]:
         """Return the image's declared volumes that nothing covers: the engine would make a volume for each.

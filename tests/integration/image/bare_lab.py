@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import re
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,12 +17,12 @@ from typing import Any
 from tests.integration.image.lab import WORDS
 from tests.integration.storage.lab import KEPT_IMAGES, OPERATION_LABEL, Lab
 from tests.sandbox import engine, images
+from tests.sandbox._base import SandboxError
 from tests.sandbox.prober import Prober
 
 SECRET = "not-for-the-journal"
-ADDRESS = "10.253.77.9"
 TOLD = (
-    "--restart", "unless-stopped", "--network-alias", "database", "--ip", ADDRESS, "--shm-size", "96m",
+    "--restart", "unless-stopped", "--network-alias", "database", "--shm-size", "96m",
     "--ulimit", "nofile=4096:4096", "--label", "whose=ours", "--stop-timeout", "77", "--log-opt", "max-size=3m",
     "--health-cmd", "pg_isready", "--health-interval", "1h", "--memory", "1g", "--cap-add", "SYS_NICE",
     "--add-host", "other:10.0.0.1", "-e", f"POSTGRES_PASSWORD={SECRET}", "-e", "POSTGRES_INITDB_ARGS=--no-sync",
@@ -36,7 +35,7 @@ class ByName(engine.Engine):
     def first_process(self, project: str, service: str) -> int:
         try:
             pid = int(self.api(f"/containers/{service}/json")["State"]["Pid"])
-        except engine.SandboxError as gone:
+        except SandboxError as gone:
             raise engine.NotRunning(f"there is no {service}") from gone
         if pid == 0:
             raise engine.NotRunning(f"{service} does not run")
@@ -62,6 +61,7 @@ class BareLab(Lab):
 
     name: str = ""
     app: str = ""
+    address: str = ""
 
     def prober(self) -> Prober:
         of_names = ByName(self.engine.host, self.engine.ours, self.engine.client)
@@ -124,9 +124,11 @@ def bare(
         module="postgresql_image",
         name=name,
         app=f"{name}.app",
+        # Of a network of its own, so that another test may run beside it.
+        address=f"10.253.{secrets.randbelow(254)}.9",
     )
     try:
-        host.docker("network", "create", "--subnet", "10.253.77.0/24", name)
+        host.docker("network", "create", "--subnet", f"{lab.address}/24", name)
         host.docker(
             "run",
             "-d",
@@ -183,4 +185,4 @@ def likeness(inspected: Mapping[str, Any]) -> dict[str, Any]:
     }
     label = inspected["Config"]["Labels"]["whose"]
     mounts = sorted((m["Destination"], m["Type"], m.get("Name", ""), m["RW"]) for m in inspected["Mounts"])
-    return json.loads(json.dumps([config, host, env, networks, label, mounts, inspected["Name"]]))
+    return {"config": config, "host": host, "env": env, "networks": networks, "label": label, "mounts": mounts}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.image.bare_lab import ADDRESS, SECRET, TOLD, BareLab, bare, likeness
+from tests.integration.image.bare_lab import SECRET, TOLD, BareLab, bare, likeness
 from tests.integration.image.lab import MOMENTS, another_build, image_id
 from tests.sandbox import images
 
@@ -45,8 +45,8 @@ def test_another_build_serves_the_same_volume_and_back(tmp_path: Path, moments: 
         assert after["Config"]["Image"] == reference
         assert likeness(after) == likeness(before)
         assert "PG_TRY=2" in after["Config"]["Env"]
-        assert after["NetworkSettings"]["Networks"][lab.name]["IPAddress"] == ADDRESS
-        assert lab.engine.docker("exec", lab.app, "getent", "hosts", "database").split()[0] == ADDRESS
+        assert after["NetworkSettings"]["Networks"][lab.name]["IPAddress"] == lab.address
+        assert lab.engine.docker("exec", lab.app, "getent", "hosts", "database").split()[0] == lab.address
         assert lab.inspect(lab.app)["State"]["Running"]
         assert lab.inspect(lab.app)["HostConfig"]["RestartPolicy"]["Name"] == "always"
         put_aside(lab, before["Id"])
