@@ -58,7 +58,7 @@ def create(client: Any, container_id: str, successor: Successor) -> str:
 
 
 def creation_of(raw: Mapping[str, Any], image: Mapping[str, Any], successor: Successor) -> Creation:
-    """Return the request for ``successor``; pure. ``raw`` is the container's inspection, ``image`` that of its image."""
+    """Return the request for ``successor``; pure. ``raw`` is its predecessor's inspection, ``image`` its image's."""
     config, host = raw["Config"], raw["HostConfig"]
     first, further = _networks(raw)
     made = {

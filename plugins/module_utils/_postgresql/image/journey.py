@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import Services
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.subject import by_name
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import Operation, OperationStore
@@ -76,6 +77,8 @@ class ImageJourney:
         if open_one is not None:
             return Observed(project, request, wanted.id, None, open_one.id)
         found = project.containers.get(self.service, ())
+        if request.bare and not found:
+            by_name(world.engine, self.service)
         if found and all(container.image_id == wanted.id for container in found):
             return Observed(project, request, wanted.id, None)
         return Observed(project, request, wanted.id, data_of(world, project, self.service))
