@@ -128,7 +128,7 @@ def bare(
         address=f"10.253.{secrets.randbelow(254)}.9",
     )
     try:
-        host.docker("network", "create", "--subnet", f"{lab.address}/24", name)
+        host.docker("network", "create", "--subnet", lab.address.removesuffix("9") + "0/24", name)
         host.docker(
             "run",
             "-d",

@@ -15,6 +15,7 @@ from tests.integration.image.lab import MOMENTS, another_build, image_id
 from tests.sandbox import images
 
 CREATE = "create the containers"
+STOP = "stop the stores"
 
 
 def put_aside(lab: BareLab, replaced: str) -> None:
@@ -128,21 +129,23 @@ def test_what_could_not_be_taken_back_is_refused(tmp_path: Path) -> None:
 @pytest.mark.faults
 def test_an_image_that_does_not_start_is_undone_whenever_that_is_killed(tmp_path: Path) -> None:
     """The very container that ran runs again, with its policy, and nothing is left beside it."""
-    line = 'CMD ["postgres", "-c", "no_such_setting=1"]'
+    line = 'ENTRYPOINT ["false"]'
     with bare(tmp_path / "lab", "17", "", ready_timeout=5) as lab, another_build(lab, "postgres:17", line) as reference:
         before = lab.inspect()
-        fail = {"step": "start the stores", "moment": "applied", "do": "fail"}
+        sweep = {"moments": MOMENTS, "effects": [1, 3, 5], "undoing": True, "steps": [CREATE, STOP]}
         with lab.prober() as probe:
-            for _round in range(60):
+            for _round in range(30):
                 struck = len(lab.points())
-                sweep = {"moments": MOMENTS, "effects": [1, 2, 3], "undoing": True}
-                lab.run(image=reference, faults={"sweep": sweep, "faults": [fail]})
+                assert lab.run(image=reference, faults={"sweep": sweep}).failed
                 if len(lab.points()) == struck:
                     break
-                if lab.states()[-1] != "rolled_back":
-                    lab.end("rolled_back").ok()
+                lab.end("rolled_back").ok()
                 assert lab.inspect()["Id"] == before["Id"]
+                assert lab.beside() == []
             lab.assert_kept(probe)
+        assert {step for step, *_where in lab.points()} == {CREATE, STOP}
+        assert set(lab.states()) == {"rolled_back"}
+        assert lab.inspect()["Id"] == before["Id"]
         assert lab.inspect()["HostConfig"]["RestartPolicy"] == before["HostConfig"]["RestartPolicy"]
 
 
