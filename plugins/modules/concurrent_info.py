@@ -124,7 +124,6 @@ blockers:
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._host import (
@@ -228,7 +227,7 @@ def main() -> None:
         elif params["fetch"]:
             fetch_releases(folder)
         project = observe_project(world.engine, world.compose)
-        world = replace(world, project=project.name, compose=project.compose)
+        world = world.of(project)
         seen = see(world, project)
         return {
             "changed": False,

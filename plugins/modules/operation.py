@@ -43,7 +43,9 @@ options:
     type: str
     default: ""
   project:
-    description: The compose project, the app on dokku, or the dogu, where O(id) is not given.
+    description:
+      - The compose project, the app on dokku, or the dogu, where O(id) is not given; C(container:NAME) for a container
+        that no compose project runs.
     type: str
     default: ""
   state:

@@ -2,19 +2,20 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A compose project's Postgres runs another image with the same data."""
+"""A Postgres, of a compose project or a container by itself, runs another image with the same data."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: postgresql_image
-short_description: A compose project's Postgres runs another image with the same data
+short_description: A Postgres runs another image with the same data
 version_added: 0.1.0
 author:
   - The selfhost.stateful contributors (@selfhost-stateful)
 description:
-  - Takes a service from the Postgres image that it runs to another one, with its data, and proves it. Within a major
-    version and to a newer one that takes seconds of downtime.
+  - Takes a service of a compose project, or a container that C(docker run) made, from the Postgres image that it runs
+    to another one, with its data, and proves it. Within a major version and to a newer one that takes seconds of
+    downtime.
   - Within a major version the data stays where it is. For a newer one pg_upgrade works on a copy, which becomes a new
     directory beside the old one; no special image is needed. What can be done before the downtime is done before it,
     such as a proved backup, the new cluster, the checks of pg_upgrade, and a first copy or a standby.
@@ -26,9 +27,14 @@ description:
     are.
   - Whether the image is the wanted one is decided by its id, not by its tag, so that a newer build of one tag is
     another image. The image has to be on the engine; it is not pulled unasked.
+  - A container that no compose project runs is made anew as it was made, on the other image. Its options, networks,
+    addresses, ports and volumes are carried over, and what it only had from the old image is left to the new one. The
+    container that is replaced is not removed. It stays beside its successor, stopped, without its restart policy and
+    under another name, until the operation is committed; a roll back gives that very container its name back.
   - Every step is journaled before it is made. Killed anywhere, the next run goes on or rolls back by itself. A failure
     before the proof is undone, and the service runs on the old image again.
 extends_documentation_fragment:
+  - selfhost.stateful.subject
   - selfhost.stateful.project
   - selfhost.stateful.project.change
   - selfhost.stateful.project.engine
@@ -52,11 +58,19 @@ attributes:
     support: full
 options:
   service:
-    description: The service whose image is to be another one.
+    description:
+      - The service whose image is to be another one. It has to have one container, and that has to run.
     type: str
-    required: true
+    default: ""
+  container:
+    description:
+      - The name or the id of a container that no compose project runs, in place of O(project_src) and O(service).
+      - Not for one that was made with C(--rm), that is managed by an orchestrator, or whose network others share
+        (C(--network container:)) or link to (C(--link)), since those know it by its id.
+    type: str
+    default: ""
   image:
-    description: The image as it is to stand in the compose file. It has to be on the engine.
+    description: The image as it is to stand in the compose file, or to be run. It has to be on the engine.
     type: str
     required: true
   strategy:
@@ -84,7 +98,7 @@ options:
     description:
       - The directory that an upgraded cluster gets, absolute or relative to O(project_src); it is absent or empty.
       - Left out, a sibling of the data that is named for the major version, as in C(./postgres17), or that directory in
-        O(project_src) where the data is in a volume.
+        O(project_src) where the data is in a volume. Of a O(container) whose data is in a volume it has to be given.
     type: str
     default: ""
   dependents:
@@ -93,6 +107,8 @@ options:
         depends on them.
       - V(auto) stands for those that depend on O(service) by the compose file; further ones, which use the database
         without saying so there, are named beside it.
+      - Of a O(container) nobody knows who depends on it, and V(auto) is none; those that use it are named as
+        containers. They are stopped and started, and never made anew.
     type: list
     elements: str
     default: [auto]
@@ -217,7 +233,7 @@ requirements:
   - docker (SDK for Python)
   - psycopg 3
   - PyYAML
-  - the compose CLI, version 2 or 1.29
+  - the compose CLI, version 2 or 1.29, for O(service)
 seealso:
   - module: selfhost.stateful.postgresql_image_info
   - module: selfhost.stateful.operation
@@ -238,6 +254,13 @@ EXAMPLES = r"""
     service: db
     image: postgres:17-alpine
     max_downtime: 30
+
+- name: Take a container that docker run made to Postgres 18, with its application stopped meanwhile
+  selfhost.stateful.postgresql_image:
+    container: db
+    image: postgres:18
+    source: /srv/db/postgres18
+    dependents: [app]
 
 - name: Go back down to Postgres 15 with all that was written since
   selfhost.stateful.postgresql_image:
@@ -340,6 +363,7 @@ next_command:
   type: str
 """
 
+import os
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._host import (
@@ -355,11 +379,13 @@ if __name__ == "__main__":
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.arguments import (
-    ENGINE_ARGUMENTS,
     POSTGRESQL_LOGIN_ARGUMENTS,
-    PROJECT_ARGUMENTS,
+    connection,
 )
-from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import Project
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import Services
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.subject import SUBJECT_ARGUMENTS, check_choice
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.docker import connect
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput
 from ansible_collections.selfhost.stateful.plugins.module_utils._module import answer
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import OperationStore
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.hooks import check_hooks
@@ -384,6 +410,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.argumen
     operations_directory,
     request_from,
 )
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.bare import name_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import AUTO, MountRequest
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.run import Task, carry_out
 from ansible_collections.selfhost.stateful.plugins.module_utils._stores import stores_from
@@ -398,11 +425,9 @@ HOOK_ARGUMENTS: dict[str, Any] = {
     },
 }
 ARGUMENTS = {
-    **PROJECT_ARGUMENTS,
+    **SUBJECT_ARGUMENTS,
     **CHANGE_ARGUMENTS,
-    **ENGINE_ARGUMENTS,
     **POSTGRESQL_LOGIN_ARGUMENTS,
-    "service": {"type": "str", "required": True},
     "image": {"type": "str", "required": True},
     "strategy": {"type": "str", "choices": [AUTO, *STRATEGIES], "default": AUTO},
     "verify": {"type": "str", "choices": [FAST, FULL], "default": FAST},
@@ -442,38 +467,44 @@ def main() -> None:
         full_backup=params["full_backup"],
     )
 
-    def request(project: Project) -> ImageRequest:
-        source = params["source"]
-        mounts = (MountRequest(params["service"], source, written=source),) if source else ()
+    def request(project: Services) -> ImageRequest:
+        source, service = params["source"], params["service"] or params["container"]
+        mounts = (MountRequest(service, source, written=source),) if source else ()
         # How the copy is made is ours to choose; the strategy that is asked for is the one of the image change.
         storage = request_from({**params, "strategy": AUTO, "pin_images": False}, project, mounts)
         return ImageRequest(
             storage,
-            params["service"],
+            service,
             params["image"],
             params["strategy"],
             params["verify"],
             tuple(params["dependents"]),
             hooks,
+            bare=bool(params["container"]),
         )
 
     def work() -> dict[str, Any]:
+        check_choice(params)
+        if params["container"] and params["source"] and not os.path.isabs(params["source"]):
+            raise InvalidInput("A container has no directory that source could be relative to: give an absolute path.")
         try:
             require_libraries_of_stores()
         except LibraryMissing as lacking:
             if not module.check_mode:
                 raise
             # A dry run on a fresh host comes before the role that provides the libraries could do so.
-            return without_libraries(lacking, params["service"], params["image"])
+            return without_libraries(lacking, params["service"] or params["container"], params["image"])
         check_hooks(params["pre_upgrade"], params["post_upgrade"])
         files.parse(*files.of_list(params["migrations"]))
-        stores = stores_from({**params, "redis_password": ""})
+        stores, operations = stores_from({**params, "redis_password": ""}), OperationStore(operations_directory(params))
+        if params["container"]:
+            params["container"] = name_of(connect(connection(params)), params["container"], operations)
         return carry_out(
             Task(
                 connect=lambda: connect_world(params, stores),
-                operations=OperationStore(operations_directory(params)),
+                operations=operations,
                 handlers=IMAGE_HANDLERS,
-                journey=ImageJourney(params["service"], tuple(params["dependents"]), request),
+                journey=ImageJourney(params["service"] or params["container"], tuple(params["dependents"]), request),
                 check_mode=module.check_mode,
                 stop_before="switch" if params["stop_before"] == "switch" else "",
             )

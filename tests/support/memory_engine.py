@@ -37,6 +37,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model im
     Helper,
     Image,
     RestartPolicy,
+    Successor,
     Volume,
 )
 
@@ -381,6 +382,21 @@ class MemoryEngine:
             self._run(container_id)
         self.after("create_helper")
         return container_id
+
+    def create_successor(self, container_id: str, successor: Successor) -> str:
+        """Create as the real one does: every mount that stays by its name, and no policy."""
+        self.before("create_successor")
+        like, image = self._existing(container_id), self._image(successor.image)
+        bind = successor.bind
+        mounts = [mount for mount in like.mounts if bind is None or mount.destination != successor.replaces]
+        if bind is not None:
+            mounts.append(EngineMount("bind", bind.source, bind.target, not bind.read_only))
+        labels = {**like.labels, **successor.labels}
+        made = self.create_container(
+            successor.name, image, mounts=mounts, labels=labels, command=like.command, tmpfs=like.tmpfs
+        )
+        self.after("create_successor")
+        return made
 
     def wait(self, container_id: str, *, timeout: float) -> int:
         container = self._existing(container_id)

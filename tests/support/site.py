@@ -15,6 +15,7 @@ from typing import Any
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.command_line import ProjectOptions
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import Project, observe_project
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.by_compose import ByCompose
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.files_store import FilesStore
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.store import Store
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World
@@ -48,7 +49,8 @@ class Site:
 
     @property
     def world(self) -> World:
-        return World(self.engine, self.compose, NAME, self.stores, stop_timeout=self.stop_timeout, ready_timeout=1)  # type: ignore[arg-type]
+        maker = ByCompose(self.compose)  # type: ignore[arg-type]
+        return World(self.engine, maker, NAME, self.stores, stop_timeout=self.stop_timeout, ready_timeout=1)
 
     @property
     def project(self) -> Project:

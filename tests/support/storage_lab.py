@@ -25,6 +25,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._operation impor
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import DONE, Plan
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import Operation, OperationStore
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage import planner, report, rollback_plan
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.by_compose import ByCompose
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.handlers import STORAGE_HANDLERS
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.held import remove_leftover_helpers
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import (
@@ -113,7 +114,8 @@ class Lab:
 
     @property
     def world(self) -> World:
-        return World(self.engine, self.compose, PROJECT, {KIND: self.store}, stop_timeout=1, ready_timeout=1)  # type: ignore[arg-type]
+        maker = ByCompose(self.compose)  # type: ignore[arg-type]
+        return World(self.engine, maker, PROJECT, {KIND: self.store}, stop_timeout=1, ready_timeout=1)
 
     def goal(self, service: str) -> str:
         return str(self.project_dir / f"{service}-data")

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.cli import ComposeCli, ComposeFailed
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.command_line import settings
@@ -39,9 +39,39 @@ EXTRA_FILE_PREFIX = "selfhost-stateful."
 """How the extra files are named that our own ``up`` was given; no request names them."""
 
 
+class Typed(Protocol):
+    """Says what an admin would type on the host."""
+
+    def typed(self, *words: str) -> str: ...
+
+
+class Services(Protocol):
+    """Services with their containers at one moment: those of a project, or what is no project and is looked at as one.
+
+    ``working_dir``: what relative paths are relative to. ``containers`` has a key for every service.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def working_dir(self) -> str: ...
+
+    @property
+    def config(self) -> ComposeConfig: ...
+
+    @property
+    def compose(self) -> Typed: ...
+
+    @property
+    def containers(self) -> Mapping[str, tuple[Container, ...]]: ...
+
+    def service(self, name: str) -> Service: ...
+
+
 @dataclass(frozen=True)
 class Project:
-    """A project at one moment. ``containers`` has a key for every service, empty where none was ever created.
+    """A project at one moment. Meets :class:`Services`: a service without a container is one that was never created.
 
     ``compose`` is the CLI to go on with: it sees the project by the very path
     that its containers were made from.

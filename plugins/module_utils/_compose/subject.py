@@ -52,7 +52,16 @@ class Reached:
     @property
     def lock(self) -> str:
         """The name by which work on this server excludes other work: that of its project, also where none was named."""
-        return self.project.name if self.project else self.container.labels.get(PROJECT_LABEL, self.container.name)
+        return (
+            self.project.name
+            if self.project
+            else self.container.labels.get(PROJECT_LABEL, lock_of(self.container.name))
+        )
+
+
+def lock_of(container: str) -> str:
+    """Return the name for that of a container without a project; no project's name has a colon in it."""
+    return f"container:{container}"
 
 
 def find(params: Mapping[str, Any]) -> Reached:

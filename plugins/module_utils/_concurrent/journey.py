@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.config import ComposeConfig
@@ -28,7 +28,6 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._operation.drive
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Goal, Plan, Step
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import Operation, OperationStore
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.journey import compose_facts
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World
 
 MODULE = "concurrent_version"
@@ -65,7 +64,7 @@ class ConcurrentJourney:
             return Observed(project, None, open_one.id)
         project = observe_project(world.engine, world.compose)
         refuse_other_goal(operations, project.name, lambda goal: goal == self.goal(project.name), str(self.version))
-        return Observed(project, see(replace(world, project=project.name, compose=project.compose), project))
+        return Observed(project, see(world.of(project), project))
 
     def goal(self, project: str) -> Goal:
         return Goal(MODULE, project, {"version": str(self.version)})
@@ -113,7 +112,7 @@ class ConcurrentJourney:
             goal,
             steps,
             facts={
-                "compose": compose_facts(world),
+                "compose": world.maker.facts(),
                 "place": _place(seen.folder),
                 "aside": aside,
                 "diff": [],

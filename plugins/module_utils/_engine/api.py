@@ -20,6 +20,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model im
     Helper,
     Image,
     RestartPolicy,
+    Successor,
     Volume,
 )
 
@@ -96,6 +97,12 @@ class Engine(Protocol):
         """Create (and start) a labelled helper container and return its id.
 
         Volumes that its image declares are memory, so that it leaves none behind.
+        """
+
+    def create_successor(self, container_id: str, successor: Successor) -> str:
+        """Create a container as ``container_id`` was created, without starting it, and return its id.
+
+        Killed in between, it may be there and lack some of its networks: it is removed then, and made again.
         """
 
     def wait(self, container_id: str, *, timeout: float) -> int:

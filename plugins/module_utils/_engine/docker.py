@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.commands import logs_of
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.creation import create
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.exchange import exchange
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.frames import BrokenOff, frames
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.inspected import (
@@ -29,6 +30,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model im
     Helper,
     Image,
     RestartPolicy,
+    Successor,
     Volume,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import AGAIN, StatefulError, shell
@@ -353,6 +355,12 @@ class DockerEngine:
         except docker.errors.APIError as error:
             raise _refused("start a helper from", helper.image_id, error) from error
         return str(made["Id"])
+
+    def create_successor(self, container_id: str, successor: Successor) -> str:
+        try:
+            return create(self._client, container_id, successor)
+        except docker.errors.APIError as error:
+            raise _refused("make a successor of", container_id, error) from error
 
     def _uncovered_volumes(self, helper: Helper) -> list[str]:
         """Return the image's declared volumes that nothing covers: the engine would make a volume for each.

@@ -77,6 +77,8 @@ def container_from(raw: dict[str, Any]) -> Container:
             for port, entries in bindings.items()
             for entry in entries or []
         ),
+        linked=tuple(link.partition(":")[0].lstrip("/") for link in host.get("Links") or []),
+        auto_remove=bool(host.get("AutoRemove")),
         joined=tuple(dict.fromkeys(other for kind, _colon, other in shared if kind == "container")),
     )
 

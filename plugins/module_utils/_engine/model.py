@@ -84,6 +84,10 @@ class Container:
     """The containers, by id or name, whose network, process or IPC namespace this one was made to share."""
     addresses: tuple[str, ...] = ()
     """Where it is reached from this host, on each of its networks; none while it does not run."""
+    linked: tuple[str, ...] = ()
+    """The names of the containers that it was linked to (``--link``)."""
+    auto_remove: bool = False
+    """Whether the engine removes it, and its anonymous volumes, as soon as it stops (``--rm``)."""
 
     @property
     def running(self) -> bool:
@@ -204,6 +208,21 @@ class Helper:
     shm_bytes: int = 268435456
     tmpfs: tuple[str, ...] = ()
     volumes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Successor:
+    """A container that is made as another one was made, and is to take its place.
+
+    ``image`` is a name or an id, ``labels`` come on top of the other's. ``bind`` takes the place of what the other
+    has mounted at ``replaces``; without it every mount stays what it is. It has no restart policy at first.
+    """
+
+    name: str
+    image: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+    replaces: str = ""
+    bind: Bind | None = None
 
 
 def seconds_of(stamp: str) -> float:

@@ -14,13 +14,15 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._compose.cli imp
     ComposeCli,
     find_compose,
 )
-from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import Project
-from ansible_collections.selfhost.stateful.plugins.module_utils._engine.docker import connect
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import Services
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.docker import Connection, connect
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.refusals import refuse_unsupported, require_root
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import beside, default_directory
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import MountRequest, Request
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.bare import Bare
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.by_compose import ByCompose
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import AUTO, MountRequest, Request
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.store import Store
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import Maker, World
 
 CHANGE_ARGUMENTS: dict[str, Any] = {
     "backup_dir": {"type": "path", "default": ""},
@@ -49,6 +51,7 @@ MOUNT_ARGUMENTS: dict[str, Any] = {
 def connect_world(params: Mapping[str, Any], stores: Mapping[str, Store], *, as_root: bool = True) -> World:
     """Open the seams; raises where there is no engine, no compose, no right to them, or no way to move data there.
 
+    ``params`` name a project, or by ``container`` one that no compose project runs, with its ``dependents``.
     ``as_root``: whether what is to be done reads or writes data, which root on the engine's host alone may.
     """
     way = connection(params)
@@ -58,13 +61,20 @@ def connect_world(params: Mapping[str, Any], stores: Mapping[str, Store], *, as_
     refuse_unsupported(engine, way.docker_host)
     return World(
         engine=engine,
-        compose=compose_of(params),
-        project=params["project_name"],
+        maker=_maker_of(params, way),
+        project=params.get("project_name", ""),
         stores=stores,
         stop_timeout=float(params["stop_timeout"]),
         ready_timeout=float(params["ready_timeout"]),
         discard_writes=bool(params.get("discard_writes", False)),
     )
+
+
+def _maker_of(params: Mapping[str, Any], way: Connection) -> Maker:
+    if not params.get("container"):
+        return ByCompose(compose_of(params))
+    dependents = tuple(name for name in params["dependents"] if name != AUTO)
+    return Bare(params["container"], way.docker_host, dependents)
 
 
 def compose_of(params: Mapping[str, Any]) -> ComposeCli:
@@ -83,7 +93,7 @@ def operations_directory(params: Mapping[str, Any]) -> str:
     return params["operations_dir"] or default_directory()
 
 
-def request_from(params: Mapping[str, Any], project: Project, mounts: tuple[MountRequest, ...]) -> Request:
+def request_from(params: Mapping[str, Any], project: Services, mounts: tuple[MountRequest, ...]) -> Request:
     operations_dir = operations_directory(params)
     return Request(
         project=project.name,

@@ -16,9 +16,8 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import SERVICE_LABEL
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
-from ansible_collections.selfhost.stateful.plugins.module_utils._engine.commands import containers_with, mounts_of
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.commands import mounts_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import (
     OPERATION_LABEL,
     ROLE_LABEL,
@@ -55,6 +54,8 @@ def carry_out_commit(world: World, operation: Operation, removal: Removal) -> No
     """Remove it. Killed half-way, it is run again and goes on."""
     if operation.history().state == DONE:
         _prove_moved(world, operation)
+        for transfer in transfers_of_plan(operation.plan):
+            world.maker.let_go(world.engine, transfer)
     for copy in removal.copies:
         remove_copy(world.engine, operation, copy)
     _release_volumes(world, operation)
@@ -67,12 +68,12 @@ def _prove_moved(world: World, operation: Operation) -> None:
     for transfer in transfers_of_plan(operation.plan):
         containers = world.containers_of(transfer.service)
         # A later build of the same image serves the same data.
-        goal = replace(transfer.goal, image="")
+        goal = replace(transfer.goal, image="", container="")
         if not any(holds(container, transfer, goal) for container in containers):
             raise StatefulError(
                 f"The service {transfer.service} does not have {transfer.goal.shown()} at"
                 f" {transfer.target_at(transfer.goal)}, so the original is not removed.",
-                next_command=containers_with(SERVICE_LABEL, transfer.service),
+                next_command=world.maker.listing(transfer.service),
             )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import Project, observe_project
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import Services
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import (
     StatefulError,
     refusal,
@@ -56,7 +56,7 @@ class StorageEnding:
     operations: OperationStore
     handlers: Handlers[World]
     connect: Callable[[Mapping[str, Any]], World]
-    make_request: Callable[[Project], Request]
+    make_request: Callable[[Services], Request]
     check_mode: bool = False
     ways_back: Mapping[str, PlanWayBack] = field(default_factory=dict)
     """By the module of an operation, how its way back is planned where that is not the one of a move."""
@@ -167,7 +167,7 @@ def _carry_back(ending: StorageEnding, operation: Operation, carrying: Operation
         return {"changed": True, "operation": operation.id, "plan_text": text, "copies": []}
     if carrying is None:
         world = ending.world(operation)
-        project = observe_project(world.engine, world.compose)
+        project = world.maker.observe(world.engine)
         goal = rollback_goal(operation.plan.goal.project, operation.id)
         plan_back = ending.ways_back.get(operation.plan.goal.module, plan_way_back)
         back = plan_back(world, operation, ending.make_request(project), ending.operations.next_id(goal))

@@ -36,6 +36,7 @@ STORAGE_HANDLERS: dict[str, Handler[World]] = {
     "create_containers": changeover.CreateContainers(),
     "start_stores": changeover.StartStores(),
     "prove_goal": changeover.ProveGoal(),
+    "remove_replaced": changeover.RemoveReplaced(),
     "start_dependents": downtime.StartDependents(),
     "restore_restarts": downtime.RestoreRestarts(),
     "compare_counts": copies.CompareCounts(),

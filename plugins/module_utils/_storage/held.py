@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import EXTRA_FILE_PREFIX, FILES_LABEL
@@ -52,6 +53,19 @@ def hold(world: World, directory: str, services: Iterable[str]) -> None:
     durable.write_json_atomically(os.path.join(directory, POLICIES), known)
     for container in found:
         world.engine.set_restart_policy(container.id, NO_RESTART)
+
+
+def note_policy(directory: str, container_id: str, policy: RestartPolicy) -> None:
+    """Note the policy that a container, made without one, is to get at the end."""
+    known = {**_read(directory, POLICIES), container_id: asdict(policy)}
+    durable.write_json_atomically(os.path.join(directory, POLICIES), known)
+
+
+def forget_policy(directory: str, container_id: str) -> None:
+    """Take back :func:`note_policy` for a container that is put aside."""
+    known = _read(directory, POLICIES)
+    if known.pop(container_id, None) is not None:
+        durable.write_json_atomically(os.path.join(directory, POLICIES), known)
 
 
 def release(world: World, directory: str) -> None:

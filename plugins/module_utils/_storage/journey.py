@@ -147,20 +147,6 @@ def _naming_kept(move: Move, operations: OperationStore) -> Move:
     return move
 
 
-def compose_facts(world: World) -> dict[str, Any]:
-    """Return how this project and its engine are reached, so that a roll back needs to be told nothing."""
-    options = world.compose.options
-    return {
-        "project_src": options.project_src,
-        "project_name": options.project_name,
-        "files": list(options.files),
-        "profiles": list(options.profiles),
-        "env_files": list(options.env_files),
-        "docker_host": world.compose.environment.get("DOCKER_HOST", ""),
-        "compose_program": list(world.compose.invocation.program),
-    }
-
-
 def goal_of(observed: Observed) -> Goal:
     wants = {f"{mount.service}:{mount.target}": mount.source for mount, _data in observed.data}
     return Goal("compose_storage", observed.project.name, {"mounts": wants})
@@ -194,7 +180,7 @@ def _lasting(world: World, request: Request, findings: Findings) -> dict[str, An
     """Return what a run that resumes or rolls back cannot find out anew; the diff has its secrets masked."""
     return {
         "project_dir": request.project_dir,
-        "compose": compose_facts(world),
+        "compose": world.maker.facts(),
         "diff": [dict(changed) for changed in findings.rewrite.diff],
     }
 

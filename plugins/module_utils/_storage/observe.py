@@ -15,7 +15,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._compose.build_c
     BuildContext,
     line_to_add,
 )
-from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import Project
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import Services
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container, EngineMount
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.layer import layer_path
@@ -40,7 +40,7 @@ SHOWN_ENTRIES = 5
 """How many entries of a directory that is in the way are named."""
 
 
-def data_paths(world: World, project: Project, service: str) -> list[DataPath]:
+def data_paths(world: World, project: Services, service: str) -> list[DataPath]:
     """Return every path of ``service`` that holds data: its mounts, and its store's directory wherever it is.
 
     Of several replicas the first speaks for all but anonymous volumes and layers,

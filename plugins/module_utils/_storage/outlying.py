@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import Project
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import Services
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import (
     FILES,
     LAYER,
@@ -25,7 +25,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.observe
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World
 
 
-def outlying(world: World, project: Project, moves: Sequence[Move]) -> tuple[Outlying, ...]:
+def outlying(world: World, project: Services, moves: Sequence[Move]) -> tuple[Outlying, ...]:
     """Return what the stores of the moving services keep where nothing moves."""
     services = list(dict.fromkeys(move.data.service for move in moves))
     return tuple(found for service in services for found in _of_service(world, project, service, moves))
@@ -52,7 +52,7 @@ def with_parts(moves: Sequence[Move]) -> tuple[Move, ...]:
     return tuple(marked)
 
 
-def _of_service(world: World, project: Project, service: str, moves: Sequence[Move]) -> Iterator[Outlying]:
+def _of_service(world: World, project: Services, service: str, moves: Sequence[Move]) -> Iterator[Outlying]:
     paths = data_paths(world, project, service)
     moving = {move.data.target: move.data for move in moves if move.data.service == service}
     containers = {container.id: container for container in project.containers[service]}

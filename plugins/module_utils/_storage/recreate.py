@@ -2,34 +2,24 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Create a service's container on a given location, without starting it.
-
-Going to a bind mount is what compose does by itself once its file says so. Going
-back to an anonymous volume is not: with the old file alone compose carries the
-bind mount over, or makes a new and empty volume. It needs one run with an extra
-file that mounts the old volume by name, and then one with the old file alone,
-in which compose inherits it, and goes on inheriting it.
-"""
+"""Create a service's container on a given location, without starting it, and prove that it is there."""
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 
-from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import EXTRA_FILE_PREFIX
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.commands import mounts_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Undecided
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.held import (
-    CARRYING,
     hold,
     note_baseline,
     note_filled,
     stands_on,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.layer import fill_layer, layer_path
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import ANONYMOUS, LAYER
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import LAYER
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.transfer import Location, Transfer
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import (
     World,
@@ -37,10 +27,6 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world i
     services_of,
     the_container,
 )
-
-PINNED = f"{EXTRA_FILE_PREFIX}pinned-images.json"
-CARRIED = f"{EXTRA_FILE_PREFIX}carried-volumes.json"
-"""As ``held.CARRYING``, for containers that stay made by it."""
 
 
 def create_containers(
@@ -63,14 +49,14 @@ def create_containers(
     for transfer in transfers:
         if locations[transfer.name].kind == LAYER:
             _clear_half_filled(world, transfer, locations[transfer.name], directory)
-    _make(world, transfers, locations, directory=directory, pins=pins, file_is_theirs=file_is_theirs)
+    make = partial(world.maker.make, world, transfers, locations, directory=directory, file_is_theirs=file_is_theirs)
+    make(pins=pins)
     found = {transfer.service: the_container(world, transfer).image_id for transfer in transfers}
     wanted = {transfer.service: transfer.image_at(locations[transfer.name]) for transfer in transfers}
     strayed = {service: image for service, image in wanted.items() if found[service] != image}
     if strayed:
         # A tag has come to mean another image since the plan was made. What was made from it never started.
-        pins = {**pins, **strayed}
-        _make(world, transfers, locations, directory=directory, pins=pins, file_is_theirs=file_is_theirs)
+        make(pins={**pins, **strayed})
     hold(world, directory, services)
     for transfer in transfers:
         location = locations[transfer.name]
@@ -81,30 +67,6 @@ def create_containers(
             path = transfer.data_at(location, layer_path(container, transfer.target_at(location)))
             note_baseline(directory, transfer, world.store(transfer).identity(path))
         prove_mount(world, transfer, locations[transfer.name])
-
-
-def _make(
-    world: World,
-    transfers: Sequence[Transfer],
-    locations: Mapping[str, Location],
-    *,
-    directory: str,
-    pins: Mapping[str, str],
-    file_is_theirs: bool,
-) -> None:
-    services, compose = services_of(transfers), world.compose
-    extra = [_pin_file(directory, pins)] if any(service in pins for service in services) else []
-    carried = [t for t in transfers if _needs_carrying(locations[t.name], file_is_theirs)]
-    # Compose v1 forgets the volume, and a file that is not ours may name another place: both stay with the extra file.
-    inherited = bool(carried) and not file_is_theirs and not compose.is_v1
-    name = CARRYING if inherited else CARRIED
-    with_volumes = [*extra, _carry_file(directory, name, carried, locations)] if carried else extra
-    compose.up(services, extra_files=with_volumes, no_start=True, force_recreate=compose.is_v1, stopped=True)
-    if inherited:
-        # Compose makes the second container before it removes the first: an
-        # engine that restarts in between must not start both.
-        hold(world, directory, services)
-        compose.up(services, extra_files=extra, no_start=True)
 
 
 def prove_mount(world: World, transfer: Transfer, location: Location) -> dict[str, object]:
@@ -151,32 +113,3 @@ def _clear_half_filled(world: World, transfer: Transfer, location: Location, dir
                 " and run the same task again",
             )
         world.engine.remove_container(container.id)
-
-
-def _needs_carrying(location: Location, file_is_theirs: bool) -> bool:
-    return location.is_volume and (location.kind == ANONYMOUS or file_is_theirs)
-
-
-def _pin_file(directory: str, pins: Mapping[str, str]) -> str:
-    services = {service: {"image": image_id} for service, image_id in pins.items()}
-    return _write(directory, PINNED, {"services": services})
-
-
-def _carry_file(directory: str, name: str, transfers: Sequence[Transfer], locations: Mapping[str, Location]) -> str:
-    services: dict[str, dict[str, list[dict[str, str]]]] = {}
-    volumes = {}
-    for number, transfer in enumerate(transfers):
-        key = f"selfhost-stateful-{number}"
-        volumes[key] = {"external": True, "name": locations[transfer.name].volume}
-        entry = {"type": "volume", "source": key, "target": transfer.target_at(locations[transfer.name])}
-        services.setdefault(transfer.service, {"volumes": []})["volumes"].append(entry)
-    return _write(directory, name, {"services": services, "volumes": volumes})
-
-
-def _write(directory: str, name: str, content: Mapping[str, object]) -> str:
-    """Write an extra compose file (JSON is YAML, and needs no quoting rules of ours)."""
-    path = os.path.join(directory, name)
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(handle, "w", encoding="utf-8") as stream:
-        json.dump(content, stream, indent=1)
-    return path

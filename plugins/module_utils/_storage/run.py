@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Generic, Protocol, TypeVar
 
-from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import Project
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import Services
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation import execute
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.drive import Drive, Planned, to_its_end
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Handlers
@@ -28,7 +28,7 @@ class Observed(Protocol):
     """What a journey looked at. ``unfinished`` is the open operation that has its very goal, or empty."""
 
     @property
-    def project(self) -> Project: ...
+    def project(self) -> Services: ...
 
     @property
     def unfinished(self) -> str: ...
@@ -71,8 +71,7 @@ def carry_out(task: Task[Seen]) -> dict[str, Any]:
     def look() -> tuple[str, _Look[Seen]]:
         world = task.connect()
         observed = task.journey.observe(world, task.operations)
-        name = observed.project.name
-        return name, _Look(replace(world, project=name, compose=observed.project.compose), observed)
+        return observed.project.name, _Look(world.of(observed.project), observed)
 
     def run(operation: Operation) -> execute.Outcome:
         world = of_operation(task.connect(), operation)
@@ -104,6 +103,6 @@ class _Look(Generic[Seen]):
 
 
 def of_operation(world: World, operation: Operation) -> World:
-    """Return ``world`` for the operation's project, by the very path that its containers were made from."""
-    source = operation.plan.facts["compose"]["project_src"]
-    return replace(world, project=operation.plan.goal.project, compose=world.compose.with_options(project_src=source))
+    """Return ``world`` for the operation's project, as that was reached when it began."""
+    maker = world.maker.resumed(operation.plan.facts["compose"])
+    return replace(world, project=operation.plan.goal.project, maker=maker)

@@ -17,7 +17,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._compose.drift i
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_entries import Mount
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_reading import plan_proved_rewrite
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.files import ProjectFiles, project_files
-from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import Project
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import Project, Services
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.rewrite import (
     NOT_IN_FILE,
     Rewrite,
@@ -145,16 +145,16 @@ def _unkept(moves: Sequence[Move], retained_dir: str) -> list[Blocker]:
     ]
 
 
-def other_users(world: World, data: DataPath) -> tuple[str, ...]:
-    """Return the other containers that mount the volume of ``data``."""
+def other_users(world: World, data: DataPath, kept: Collection[str] = ()) -> tuple[str, ...]:
+    """Return the other containers that mount the volume of ``data``, but for those that are ``kept``, by their ids."""
     if not data.volume:
         return ()
     found = world.engine.containers(volume=data.volume)
     # Those of our own operations only hold a volume, read-only, and stand in nobody's way.
-    return tuple(c.name for c in found if c.id != data.container and OPERATION_LABEL not in c.labels)
+    return tuple(c.name for c in found if c.id not in (data.container, *kept) and OPERATION_LABEL not in c.labels)
 
 
-def build_contexts(project: Project) -> list[BuildContext]:
+def build_contexts(project: Services) -> list[BuildContext]:
     """Return the project's build contexts with the ignore file that the builder would read."""
     found = []
     for name, service in project.config.services.items():
@@ -253,7 +253,7 @@ def _of_rewrite(files: ProjectFiles, rewrite: Rewrite, mounts: Sequence[Mount], 
 
 
 def dependents_of(
-    project: Project, services: Sequence[str], named: Sequence[str] = (AUTO,)
+    project: Services, services: Sequence[str], named: Sequence[str] = (AUTO,)
 ) -> tuple[tuple[StoppedContainer, ...], ...]:
     """Return the running containers that depend on ``services``, in groups that can stop at once, outermost first.
 
@@ -369,7 +369,7 @@ def _mounted_elsewhere(project: Project, data: DataPath) -> bool:
 
 
 def other_anonymous(
-    world: World, project: Project, services: Sequence[str], changing: set[tuple[str, str]]
+    world: World, project: Services, services: Sequence[str], changing: set[tuple[str, str]]
 ) -> dict[str, tuple[str, ...]]:
     """Return the paths of ``services`` in anonymous volumes that are not about to change."""
     found = {}

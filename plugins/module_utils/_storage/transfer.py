@@ -32,7 +32,9 @@ class Location:
     ``path`` is the directory on the host, ``volume`` its name for volumes. The
     rest is given where it differs between the two ends of a transfer: ``image``,
     the id of the image that serves the data; ``target``, where that has it
-    mounted; ``subpath``, where the data directory lies below the mount.
+    mounted; ``subpath``, where the data directory lies below the mount. Where no
+    compose file says what a container is made from, ``reference`` is the image's
+    name, and ``container`` the id of the very one that serves, empty before it is made.
     """
 
     kind: str
@@ -41,11 +43,14 @@ class Location:
     image: str = ""
     target: str = ""
     subpath: str | None = None
+    reference: str = ""
+    container: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """Return what is known; what is the same at both ends stays out."""
         raw = {"kind": self.kind, "path": self.path, "volume": self.volume}
-        more = {"image": self.image or None, "target": self.target or None, "subpath": self.subpath}
+        words = {name: getattr(self, name) or None for name in ("image", "target", "reference", "container")}
+        more = {**words, "subpath": self.subpath}
         return {**raw, **{name: value for name, value in more.items() if value is not None}}
 
     @staticmethod
@@ -73,7 +78,8 @@ class Transfer:
     directory: after a rename they tell that it is the very same one.
     ``image_id`` is the image that the service ran and is recreated from, unless
     a location names its own. ``goal_facts``: those of the store at the goal,
-    where it is another one there.
+    where it is another one there. ``restart``: the restart policy of a container
+    that no compose file gives one.
     """
 
     service: str
@@ -94,6 +100,7 @@ class Transfer:
     size_bytes: int = 0
     options: Mapping[str, Any] = field(default_factory=dict)
     goal_facts: Mapping[str, Any] = field(default_factory=dict)
+    restart: Mapping[str, Any] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         raw = {entry.name: getattr(self, entry.name) for entry in fields(self)}
@@ -105,6 +112,7 @@ class Transfer:
             "containers": list(self.containers),
             "options": dict(self.options),
             "goal_facts": dict(self.goal_facts),
+            "restart": dict(self.restart),
         }
 
     @staticmethod

@@ -7,28 +7,86 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import TypeVar
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, TypeVar
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.cli import ComposeCli
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import Services
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
-from ansible_collections.selfhost.stateful.plugins.module_utils._engine.commands import containers_with
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Step
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.layer import layer_path
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import LAYER
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import LAYER, Findings, Request
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.store import Store
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.transfer import Location, Transfer
 
-PROJECT_LABEL = "com.docker.compose.project"
-SERVICE_LABEL = "com.docker.compose.service"
-ONE_OFF_LABEL = "com.docker.compose.oneoff"
-
 T = TypeVar("T")
 R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Change:
+    """What is to become of a service's container: other images, by service, and other mounts at these targets."""
+
+    service: str
+    images: Mapping[str, str]
+    targets: frozenset[str]
+
+
+class Maker(Protocol):
+    """Who makes the containers of services, and so knows which they are: compose by its files, or we ourselves."""
+
+    @property
+    def compose(self) -> ComposeCli:
+        """Return the CLI; only where compose makes them."""
+
+    def observe(self, engine: Engine, services: Sequence[str] = ()) -> Services:
+        """Return the services as they are now; raises :class:`InvalidInput` where that is not to be had."""
+
+    def seeing(self, project: Services) -> Maker:
+        """Return the same for what was observed."""
+
+    def facts(self) -> dict[str, Any]:
+        """Return how all this is reached, so that a roll back needs to be told nothing."""
+
+    def resumed(self, facts: Mapping[str, Any]) -> Maker:
+        """Return the same for the facts of an operation that has begun."""
+
+    def around(self, world: World, project: Services, request: Request, change: Change) -> Findings:
+        """Return what a change of a container means beside the data: the files, and what stands in the way."""
+
+    def containers_of(self, engine: Engine, project: str, service: str) -> list[Container]:
+        """Return the service's containers as they are now."""
+
+    def is_of(self, container: Container, transfer: Transfer) -> bool:
+        """Tell whether a container is the service's, or was put aside for one that is."""
+
+    def family(self, engine: Engine, project: str, transfer: Transfer) -> list[Container]:
+        """Return every container of which :meth:`is_of` is true."""
+
+    def make(
+        self,
+        world: World,
+        transfers: Sequence[Transfer],
+        locations: Mapping[str, Location],
+        *,
+        directory: str,
+        pins: Mapping[str, str],
+        file_is_theirs: bool,
+    ) -> None:
+        """Have a container on its location for each transfer, not started; see ``recreate.create_containers``."""
+
+    def unfinished(self, engine: Engine, project: str, transfer: Transfer) -> list[Container]:
+        """Return what a killed :meth:`make` had made beside the container to be replaced, and never started."""
+
+    def let_go(self, engine: Engine, transfer: Transfer) -> None:
+        """Remove the container that was replaced, if it was kept."""
+
+    def listing(self, service: str) -> str:
+        """Return the command that lists the service's containers."""
 
 
 @dataclass(frozen=True)
@@ -36,13 +94,21 @@ class World:
     """The seams, and the time limits in seconds of this run (they are no part of the goal)."""
 
     engine: Engine
-    compose: ComposeCli
+    maker: Maker
     project: str
     stores: Mapping[str, Store]
     stop_timeout: float = 120.0
     ready_timeout: float = 120.0
     discard_writes: bool = False
     """Whether an undo that returns to a copy may lose what was written since."""
+
+    @property
+    def compose(self) -> ComposeCli:
+        return self.maker.compose
+
+    def of(self, project: Services) -> World:
+        """Return the same world for what was observed in it."""
+        return replace(self, project=project.name, maker=self.maker.seeing(project))
 
     def store(self, transfer: Transfer) -> Store:
         return self.stores[transfer.store]
@@ -55,21 +121,21 @@ class World:
 
     def containers_of(self, service: str) -> list[Container]:
         """Return the service's containers as they are now, without those of ``compose run``."""
-        found = self.engine.containers(labels={PROJECT_LABEL: self.project, SERVICE_LABEL: service})
-        return [c for c in found if c.labels.get(ONE_OFF_LABEL, "False").lower() != "true"]
+        return self.maker.containers_of(self.engine, self.project, service)
 
     def on_location(self, transfer: Transfer, location: Location) -> list[Container]:
         """Return the containers, of whatever service, that could write to ``location``."""
         if location.is_volume:
             found = self.engine.containers(volume=location.volume)
             found = [c for c in found if any(m.name == location.volume and m.rw for m in c.mounts)]
-            return [c for c in found if c.service != transfer.service or serves(c, location)]
-        return [c for c in self.containers_of(transfer.service) if holds(c, transfer, location)]
+            return [c for c in found if not self.maker.is_of(c, transfer) or serves(c, location)]
+        family = self.maker.family(self.engine, self.project, transfer)
+        return [c for c in family if holds(c, transfer, location)]
 
 
 def serves(container: Container, location: Location) -> bool:
-    """Tell whether ``container`` is of the image that ``location`` names, if it names one."""
-    return not location.image or container.image_id == location.image
+    """Tell whether ``container`` is of the image that ``location`` names, and the very one, if it names them."""
+    return location.image in ("", container.image_id) and location.container in ("", container.id)
 
 
 def holds(container: Container, transfer: Transfer, location: Location) -> bool:
@@ -115,6 +181,6 @@ def the_container(world: World, transfer: Transfer) -> Container:
         raise StatefulError(
             f"The service {transfer.service} has {len(found)} containers now; exactly one was expected.",
             state="unknown to this step",
-            next_command=containers_with(SERVICE_LABEL, transfer.service),
+            next_command=world.maker.listing(transfer.service),
         )
     return found[0]

@@ -17,6 +17,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._compose.command
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.config import parse_config
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import Project, assemble
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import EngineMount
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.by_compose import ByCompose
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.files_store import FilesStore
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World
 from tests.support.fake_compose import LABEL, FakeCompose
@@ -37,7 +38,7 @@ class Small:
 
     @property
     def world(self) -> World:
-        return World(self.engine, self.compose, NAME, {KIND: self.store, "files": FilesStore()})  # type: ignore[arg-type]
+        return World(self.engine, ByCompose(self.compose), NAME, {KIND: self.store, "files": FilesStore()})  # type: ignore[arg-type]
 
     @property
     def project(self) -> Project:

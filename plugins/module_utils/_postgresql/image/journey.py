@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import Project, observe_project
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import Services
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.subject import by_name
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.drive import Planned, refuse_other_goal
@@ -20,8 +21,8 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.imag
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.model import AUTO, ImageRequest
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.survey import data_of, survey
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage import report as of_moves
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.bare import kept_by
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.find import with_sources
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.journey import compose_facts
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import DataPath
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.planner import plan_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.transfer import transfers_of_plan
@@ -42,7 +43,7 @@ TOLD = (
 class Observed:
     """The project, and the service's container with its data; None where nothing is left to do, or a run is open."""
 
-    project: Project
+    project: Services
     request: ImageRequest
     image_id: str
     serving: tuple[Container, DataPath] | None
@@ -55,11 +56,11 @@ class ImageJourney:
 
     service: str
     dependents: tuple[str, ...]
-    make_request: Callable[[Project], ImageRequest]
+    make_request: Callable[[Services], ImageRequest]
 
     def observe(self, world: World, operations: OperationStore) -> Observed:
         named = [name for name in self.dependents if name != AUTO]
-        project = observe_project(world.engine, world.compose, [self.service, *named])
+        project = world.maker.observe(world.engine, [self.service, *named])
         request = self.make_request(project)
         mounts = with_sources(request.storage.mounts, project.working_dir)
         request = replace(request, storage=replace(request.storage, mounts=tuple(mounts)))
@@ -76,6 +77,8 @@ class ImageJourney:
         if open_one is not None:
             return Observed(project, request, wanted.id, None, open_one.id)
         found = project.containers.get(self.service, ())
+        if request.bare and not found:
+            by_name(world.engine, self.service)
         if found and all(container.image_id == wanted.id for container in found):
             return Observed(project, request, wanted.id, None)
         return Observed(project, request, wanted.id, data_of(world, project, self.service))
@@ -83,7 +86,8 @@ class ImageJourney:
     def plan(self, world: World, observed: Observed, operations: OperationStore) -> Planned:
         if observed.serving is None:
             return Planned(None)
-        request, found = survey(world, observed.project, observed.request, *observed.serving)
+        kept = kept_by(operations, observed.project.name)
+        request, found = survey(world, observed.project, observed.request, *observed.serving, kept)
         blockers, warnings = preflight.blockers(request, found), preflight.warnings(request, found)
         goal = planner.goal_of(request, observed.image_id)
         operation = operations.next_id(goal)
@@ -97,7 +101,7 @@ class ImageJourney:
             text=plan_text.plan_text(request, found, blockers, warnings, backup_dir),
             project_dir=request.storage.project_dir,
             dependents=list(request.dependents),
-            compose=compose_facts(world),
+            compose=world.maker.facts(),
             diff=[dict(changed) for changed in found.findings.rewrite.diff],
         )
         return Planned(made, tuple(blockers), tuple(warnings))
@@ -106,8 +110,8 @@ class ImageJourney:
         containers = observed.project.containers.get(self.service, ())
         return {
             "plan": {"service": self.service, "strategy": "", "files": []},
-            "plan_text": f"Project {observed.project.name}: nothing to do, {self.service} runs {observed.request.image}"
-            f" ({observed.image_id[7:19]}).",
+            "plan_text": f"{plan_text.heading(observed.request)}: nothing to do, {self.service} runs"
+            f" {observed.request.image} ({observed.image_id[7:19]}).",
             "mounts": {self.service: [mount.as_inspect() for mount in containers[0].mounts]} if containers else {},
         }
 

@@ -229,7 +229,8 @@ class ImageRequest:
     wanted place of an upgraded cluster, ``source`` absolute. ``strategy`` is one
     of ours. ``image`` is the reference as it is to stand in the file. ``verify``: ``fast`` compares rows by their
     number, ``full`` by their content, where a dump is loaded. ``dependents`` are the services that stop for it, and
-    ``auto`` those that the compose file says.
+    ``auto`` those that the compose file says. ``bare``: ``service`` is the name of a container that no compose project
+    runs, and so are those of the dependents.
     ``hooks`` are what the image's own process asks for around the change.
     """
 
@@ -240,6 +241,7 @@ class ImageRequest:
     verify: str = FAST
     dependents: tuple[str, ...] = (AUTO,)
     hooks: Hooks = field(default_factory=Hooks)
+    bare: bool = False
 
 
 @dataclass(frozen=True)
@@ -257,7 +259,8 @@ class ImageFindings:
     ``way`` is the strategy that was chosen, with what speaks against the others.
     ``move`` is the data on its way to where the new image is to have it; for a swap it stays where it is.
     ``findings`` are those of a move: what stops, what the file becomes, what stands in the way. ``copying``: how the
-    copy that is upgraded would be made, with its own facts about the host.
+    copy that is upgraded would be made, with its own facts about the host. ``placeless``: nobody said where another
+    cluster is to lie, and nothing suggests it.
     """
 
     subject: Subject
@@ -270,6 +273,7 @@ class ImageFindings:
     copying: Choice
     programs_place: Place
     image_is_built: bool = False
+    placeless: bool = False
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ def plan_text(
     """Return the plan as a person reads it."""
     data, old, new = found.move.data, found.subject.image, found.candidate
     lines = [
-        f"Project {request.storage.project} in {request.storage.project_dir}",
+        heading(request) if request.bare else f"{heading(request)} in {request.storage.project_dir}",
         f"  {request.service}: Postgres {old.version} → {new.version}, {size_text(data.size_bytes)},"
         f" {found.subject.cluster.relations} relations",
         f"    from  {_shown(old)}",
@@ -69,10 +69,18 @@ def plan_text(
     asked = [each["name"] for each in (*request.hooks.pre, *request.hooks.post, *request.hooks.migrations)]
     lines += [f"  Runs of the image's own: {', '.join(asked)}"] if asked else []
     files, how = found.findings.rewrite.paths, found.findings.rewrite.how
-    lines.append(f"  Changes {', '.join(files)} ({how})" if files else f"  Compose file: {how or 'left as it is'}")
+    if request.bare:
+        lines.append(f"  Makes {request.service} anew as it was made, and keeps the old one, stopped, until the commit")
+    else:
+        lines.append(f"  Changes {', '.join(files)} ({how})" if files else f"  Compose file: {how or 'left as it is'}")
     lines.append(f"  Downtime of the database, estimated: about {estimated_downtime(found):.1f} s")
     lines += [f"  Note: {warning}" for warning in warnings]
     return "\n".join([*lines, *told(blockers)])
+
+
+def heading(request: ImageRequest) -> str:
+    """Return what the change is about."""
+    return f"Container {request.service}" if request.bare else f"Project {request.storage.project}"
 
 
 def _shown(image: CandidateImage) -> str:

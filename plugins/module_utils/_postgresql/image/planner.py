@@ -77,6 +77,11 @@ def transfer_for(request: ImageRequest, found: ImageFindings, operation: str) ->
         if stays
         else Location(BIND, found.move.source, image=new.id, target=found.wanted.target, subpath=found.wanted.subpath)
     )
+    restart = {}
+    if request.bare:
+        origin, goal = replace(origin, container=data.container), replace(goal, reference=request.image)
+        (container,) = found.findings.stores
+        restart = {"name": container.policy, "maximum_retries": container.maximum_retries}
     facts = facts_as_dict(data.facts) if data.facts else {}
     there = posixpath.normpath(posixpath.join(found.wanted.target, found.wanted.subpath))
     return Transfer(
@@ -97,6 +102,7 @@ def transfer_for(request: ImageRequest, found: ImageFindings, operation: str) ->
         device=data.device,
         size_bytes=data.size_bytes,
         goal_facts={} if stays else {**facts, "version": new.major, "data_path": there},
+        restart=restart,
     )
 
 

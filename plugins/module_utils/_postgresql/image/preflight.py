@@ -46,6 +46,13 @@ def blockers(request: ImageRequest, found: ImageFindings) -> list[Blocker]:
                 " override file can add a mount and take none away: set rewrite: in_place."
             )
         )
+    if found.way.strategy in ANOTHER_CLUSTER and found.placeless:
+        refused.append(
+            Blocker(
+                f"The data of {service} is in a volume, and a container that no compose project runs has no directory"
+                " in which the new cluster would lie: name one with source."
+            )
+        )
     if found.way.strategy in ANOTHER_CLUSTER:
         refused += _of_another_cluster(request, found)
     refused += of_moves.blockers(storage, found.findings, _choices(found))
@@ -120,6 +127,12 @@ def warnings(request: ImageRequest, found: ImageFindings) -> list[str]:
     told += of_moves.warnings(request.storage, found.findings, _choices(found))
     if found.way.strategy == SWAP and found.move.data.facts is not None:
         told += found.move.data.facts.warnings
+    if found.way.strategy == SWAP and request.bare:
+        told.append(
+            f"Until the operation is committed, the container that runs now stays beside its successor, stopped and"
+            f" renamed, with the same data mounted: start {request.service} by its name and never all containers at"
+            " once (docker start $(docker ps -aq)), or two servers write to one directory."
+        )
     return list(dict.fromkeys(told))
 
 

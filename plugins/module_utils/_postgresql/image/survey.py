@@ -11,7 +11,7 @@ import posixpath
 import re
 from dataclasses import replace
 
-from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import Project
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import Services
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.candidate import examine
@@ -34,11 +34,9 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model i
     RENAME,
     REPLICA,
     DataPath,
-    Findings,
     MountRequest,
     Move,
 )
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.neighbours import neighbours
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.observe import (
     data_paths,
     line_missing,
@@ -53,19 +51,17 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.survey 
     PARTIAL,
     build_contexts,
     dependents_of,
-    drift_of,
     other_anonymous,
     other_users,
-    planned_rewrite,
     stopped,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import clone
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import Change, World
 
 ORIGINAL_STAYS = "the original stays as it is, and the new cluster is made from a copy"
 
 
-def data_of(world: World, project: Project, service: str) -> tuple[Container, DataPath]:
+def data_of(world: World, project: Services, service: str) -> tuple[Container, DataPath]:
     """Return the service's one container and where it has its cluster; raises where it has none."""
     containers = project.containers.get(service, ())
     if len(containers) != 1:
@@ -115,15 +111,25 @@ def wanted_place(container: Container, image_env_data: str, data: DataPath, cand
 
 
 def survey(
-    world: World, project: Project, request: ImageRequest, container: Container, data: DataPath
+    world: World,
+    project: Services,
+    request: ImageRequest,
+    container: Container,
+    data: DataPath,
+    kept: frozenset[str] = frozenset(),
 ) -> tuple[ImageRequest, ImageFindings]:
-    """Return the request with its places filled in, and the findings for it."""
+    """Return the request with its places filled in, and the findings for it.
+
+    ``kept``: the ids of the containers that earlier operations put aside, and that have the data mounted still.
+    """
     engine, service = world.engine, request.service
     candidate = examine(engine, request.image)
     with postgresql_store(world).session(engine, container) as session:
         subject = observe_subject(engine, session)
     known = with_facts(world, measured(data), container)
     wanted = wanted_place(container, subject.image.data_directory, known, candidate)
+    # Without a project's directory there is nothing that a new one would lie in by itself.
+    placeless = request.bare and not request.storage.mounts and known.kind != BIND
     request = _placed(request, known, wanted, candidate)
     (mount,) = request.storage.mounts
     contexts = build_contexts(project)
@@ -138,7 +144,7 @@ def survey(
         written=mount.written,
         place=place(world, mount.source),
         cannot=cannot,
-        users=other_users(world, data),
+        users=other_users(world, data, kept),
         ignore_line=ignore_line,
         ignore_file=ignore_file,
         partial_line=line_missing(contexts, partial_of(mount.source, PARTIAL))[0].replace(PARTIAL, "*"),
@@ -156,18 +162,14 @@ def survey(
     way = choose_way(comparison, request.strategy)
     stays = way.strategy == SWAP
     changing = {(service, data.target), (service, wanted.target)}
-    others = neighbours(world, project, [service])
     asked = replace(request.storage, mounts=()) if stays else request.storage
-    findings = Findings(
+    change = Change(service, {service: request.image}, frozenset(target for _service, target in changing))
+    findings = replace(
+        world.maker.around(world, project, asked, change),
         moves=() if stays else (move,),
-        rewrite=planned_rewrite(world.compose, asked, {service: request.image}),
         dependents=dependents_of(project, [service], request.dependents),
         stores=(stopped(container),),
-        drift=drift_of(world, project, [service], changing, images=[service]),
-        blockers=others.blockers,
-        warnings=others.warnings,
         backup_place=place(world, request.storage.backup_dir, shared=True),
-        compose_v1=world.compose.is_v1,
         other_anonymous=other_anonymous(world, project, [service], changing),
         outlying=outlying(world, project, (move,)),
     )
@@ -182,6 +184,7 @@ def survey(
         copying=copying,
         programs_place=place(world, request.storage.retained_dir, shared=True),
         image_is_built=project.service(service).build is not None,
+        placeless=placeless,
     )
 
 

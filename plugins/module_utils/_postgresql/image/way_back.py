@@ -15,7 +15,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import observe_project
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.commands import mounts_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import Blocker, StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Evidence
@@ -99,7 +98,7 @@ def plan_image_way_back(
 ) -> WayBack:
     """Plan the way back of an image change that is done."""
     (done,) = transfers_of_plan(operation.plan)
-    project = observe_project(world.engine, world.compose, [done.service])
+    project = world.maker.observe(world.engine, [done.service])
     containers = project.containers.get(done.service, ())
     if len(containers) != 1 or not holds(containers[0], done, done.goal):
         raise StatefulError(
@@ -113,7 +112,8 @@ def plan_image_way_back(
     data = with_facts(world, measured(path), container)
     back = replace(
         done,
-        origin=done.goal,
+        # Where we made the container, the way back leads to the very one that was replaced, and from there to this one.
+        origin=replace(done.goal, container=container.id if done.origin.container else ""),
         goal=done.origin,
         facts=facts_as_dict(data.facts) if data.facts else done.goal_facts,
         goal_facts=done.facts if done.strategy != SWAP else {},
@@ -132,6 +132,14 @@ def plan_image_way_back(
             taken = int(session.scalar(NEXT_XID)) - int(since["next_xid"]) - ours
         if taken > 0:
             blockers.append(Blocker(f"{lossy(back, taken)} {WAYS_OUT[0].upper()}{WAYS_OUT[1:]}."))
+    if done.origin.container and world.engine.container(done.origin.container) is None:
+        blockers.append(
+            Blocker(
+                f"The container that was replaced ({done.origin.container[:12]}) is gone, and nothing else knows how it"
+                " was made: run postgresql_image with the former image (strategy: dump where it is of an older major),"
+                f" or make a container of {done.image_id[:19]} on {done.origin.shown()} by hand."
+            )
+        )
     if world.engine.image(done.image_id) is None:
         blockers.append(Blocker(f"The image that {done.service} ran before ({done.image_id}) is gone."))
     everything = {"transfers": [back.as_dict()]}
@@ -165,8 +173,13 @@ def plan_image_way_back(
         keeping = Step("keep_in_place", f"keep the directory of {back.name}", FINISH, one)
         # What the original lacks was told by transactions: it is not counted again.
         steps = [*stopping, returning, *reversing, *starting, proving, *finishing[:-1], keeping]
+    if done.origin.container:
+        steps.append(
+            Step("remove_replaced", f"remove what served {done.service}", FINISH, {"transfer": back.as_dict()})
+        )
+    what = f"Container {done.service}" if done.origin.container else f"Project {request.project}"
     lines = [
-        f"Project {request.project}: roll back the operation {operation.id}",
+        f"{what}: roll back the operation {operation.id}",
         f"  {done.service}: from {container.image_ref} ({container.image_id[7:19]}) to {done.image_id[7:19]}",
         f"    on    {done.origin.shown()}",
         *(f"  BLOCKER: {blocker.text}" for blocker in blockers),

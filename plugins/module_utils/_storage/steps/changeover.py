@@ -43,6 +43,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world i
     holds,
     in_parallel,
     the_container,
+    transfer_of,
     transfers_of,
 )
 
@@ -166,13 +167,9 @@ class CreateContainers(SelfProving):
 
 
 def _remove_unfinished(world: World, transfer: Transfer) -> None:
-    """Remove what a killed compose had made beside the container that it was to replace, and never started."""
-    containers = world.containers_of(transfer.service)
-    if not any(container.id in transfer.containers for container in containers):
-        return
-    for container in containers:
-        if container.id not in transfer.containers and not container.started and not container.running:
-            world.engine.remove_container(container.id)
+    """Remove what a killed run had made beside the container that it was to replace, and never started."""
+    for container in world.maker.unfinished(world.engine, world.project, transfer):
+        world.engine.remove_container(container.id)
 
 
 class StartStores(NothingToUndo):
@@ -194,6 +191,17 @@ class StartStores(NothingToUndo):
     @staticmethod
     def _wanted(step: Step) -> list[Transfer]:
         return [transfer for transfer in transfers_of(step) if transfer.running]
+
+
+class RemoveReplaced(NothingToUndo):
+    """What served is not needed for a way back any more. args: ``transfer``."""
+
+    def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
+        return None if context.world.engine.container(transfer_of(step).origin.container) else {}
+
+    def apply(self, step: Step, context: Context[World]) -> Evidence:
+        context.world.maker.let_go(context.world.engine, transfer_of(step))
+        return {}
 
 
 def _full(transfer: Transfer) -> str:
