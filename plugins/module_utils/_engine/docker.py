@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -72,6 +73,9 @@ class Connection:
 DEFAULT_HOST = "unix:///var/run/docker.sock"
 STARTS = 3
 """How often a program is started whose start the runtime broke off."""
+ENDINGS, ENDING = 3, 10
+"""How often, and for how many seconds, a container is waited for that ends while it is changed."""
+ENDED_MEANWHILE = "cannot update a stopped container"
 END_AFTER_OUTPUT = 10.0
 END_POLL = 0.005
 
@@ -220,11 +224,18 @@ class DockerEngine:
         wanted: Any = {"Name": policy.name or "no"}
         if policy.name == "on-failure":
             wanted["MaximumRetryCount"] = policy.maximum_retries
-        self._verb(
-            "set the restart policy of",
-            container_id,
-            lambda: self._client.update_container(container_id, restart_policy=wanted),
-        )
+        for attempt in range(ENDINGS):
+            try:
+                self._client.update_container(container_id, restart_policy=wanted)
+                return
+            except docker.errors.APIError as error:
+                if ENDED_MEANWHILE not in str(error) or attempt == ENDINGS - 1:
+                    raise _refused("set the restart policy of", container_id, error) from error
+            except requests.exceptions.RequestException as error:
+                raise _broken_off("set the restart policy of", container_id, error) from error
+            # It ended while the engine was at it, and nothing was changed: once the engine knows, it can be.
+            with contextlib.suppress(requests.exceptions.RequestException, docker.errors.APIError):
+                self._client.wait(container_id, timeout=ENDING)
 
     def rename(self, container_id: str, name: str) -> None:
         self._verb("rename", container_id, lambda: self._client.rename(container_id, name))
@@ -396,9 +407,13 @@ class DockerEngine:
         except docker.errors.APIError as error:
             raise _refused(verb, what, error) from error
         except requests.exceptions.RequestException as error:
-            raise EngineUnreachable(
-                f"The engine broke off while asked to {verb} {what[:19]}: {error}", next_command="docker info"
-            ) from error
+            raise _broken_off(verb, what, error) from error
+
+
+def _broken_off(verb: str, what: str, error: Exception) -> EngineUnreachable:
+    return EngineUnreachable(
+        f"The engine broke off while asked to {verb} {what[:19]}: {error}", next_command="docker info"
+    )
 
 
 def _refused(verb: str, what: str, error: Exception) -> EngineRefused:
