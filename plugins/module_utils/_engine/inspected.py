@@ -45,7 +45,7 @@ def container_from(raw: dict[str, Any]) -> Container:
     )
     network = raw.get("NetworkSettings") or {}
     ports = network.get("Ports") or {}
-    attached = (network.get("Networks") or {}).values()
+    attached = [each for each in (network.get("Networks") or {}).values() if each]
     bindings = host.get("PortBindings") or ports
     shared = [str(host.get(key) or "").partition(":") for key in ("NetworkMode", "PidMode", "IpcMode")]
     return Container(
@@ -71,7 +71,8 @@ def container_from(raw: dict[str, Any]) -> Container:
         started_at=state.get("StartedAt", ""),
         finished_at=state.get("FinishedAt", ""),
         layers={key: value for key, value in graph.items() if isinstance(value, str)},
-        addresses=tuple(each["IPAddress"] for each in attached if each and each.get("IPAddress")),
+        addresses=tuple(each["IPAddress"] for each in attached if each.get("IPAddress")),
+        aliases=tuple(dict.fromkeys(alias for each in attached for alias in each.get("Aliases") or [])),
         published=tuple(
             f"{entry.get('HostIp') or '0.0.0.0'}:{entry.get('HostPort')}->{port}"
             for port, entries in bindings.items()

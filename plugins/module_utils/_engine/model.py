@@ -84,6 +84,8 @@ class Container:
     """The containers, by id or name, whose network, process or IPC namespace this one was made to share."""
     addresses: tuple[str, ...] = ()
     """Where it is reached from this host, on each of its networks; none while it does not run."""
+    aliases: tuple[str, ...] = ()
+    """The names beside its own by which its networks know it, as far as they were asked for."""
     linked: tuple[str, ...] = ()
     """The names of the containers that it was linked to (``--link``)."""
     auto_remove: bool = False

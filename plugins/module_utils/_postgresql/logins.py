@@ -46,7 +46,7 @@ class AppLogin:
 
 def logins_of(applications: Iterable[Container], server: Container) -> list[AppLogin]:
     """Return the logins to ``server`` that the environments name, each once, in a stable order."""
-    names = {server.service, server.name, server.short_id} - {""}
+    names = {server.service, server.name, server.short_id, *server.aliases} - {""}
     found = {
         login
         for application in applications

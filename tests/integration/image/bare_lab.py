@@ -129,18 +129,17 @@ def bare(
     )
     try:
         host.docker("network", "create", "--subnet", lab.address.removesuffix("9") + "0/24", name)
-        host.docker(
-            "run",
-            "-d",
-            "--name",
-            name,
+        words = (
             "--network",
             name,
+            "--ip",
+            lab.address,
             *told,
             images.ref(f"postgres:{tag}"),
             "-c",
             "max_connections=55",
         )
+        host.docker("run", "-d", "--name", name, *words)
         host.docker(
             "run", "-d", "--name", lab.app, "--network", name, "--restart", "always", "--stop-signal", "SIGKILL",
             "-e", f"DATABASE_URL=postgres://postgres:{SECRET}@{name}/postgres", "--entrypoint", "sleep",

@@ -49,6 +49,14 @@ def test_what_leads_elsewhere_is_none(env: dict[str, str]) -> None:
     assert logins.logins_of([a_container(labels=WEB, env=env)], SERVER) == []
 
 
+def test_a_server_without_a_service_is_known_by_its_name_and_its_aliases() -> None:
+    server = a_container(name="pg", labels={}, aliases=("database",))
+    told = [
+        a_container(name=host, labels={}, env={"PGHOST": host, "PGUSER": "app"}) for host in ("pg", "database", "db")
+    ]
+    assert [login.host for login in logins.logins_of(told, server)] == ["database", "pg"]
+
+
 def test_one_that_is_told_twice_is_tried_once() -> None:
     env = {"DATABASE_URL": "postgres://app:x@db/site", "OTHER_URL": "postgresql://app:x@db:5432/site"}
     assert len(logins.logins_of([a_container(labels=WEB, env=env)] * 2, SERVER)) == 1
