@@ -48,7 +48,7 @@ def create(client: Any, container_id: str, successor: Successor) -> str:
             made["Id"],
             network,
             aliases=endpoint.get("Aliases"),
-            links=endpoint.get("Links"),
+            links=dict(link.split(":", 1) for link in endpoint.get("Links") or []) or None,
             ipv4_address=own.get("IPv4Address"),
             ipv6_address=own.get("IPv6Address"),
             link_local_ips=own.get("LinkLocalIPs"),

@@ -161,6 +161,11 @@ class DockerEngine:
             return container_from(self._client.inspect_container(container_id))
         except docker.errors.NotFound:
             return None
+        except docker.errors.APIError as error:
+            # No name, but how the ids of several begin.
+            if "multiple IDs found" in str(error):
+                return None
+            raise
 
     def image(self, reference: str) -> Image | None:
         try:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -183,11 +183,12 @@ class Stepwise(Generic[W]):
     def commit(self, operation: Operation, *, min_age_days: float, remove_backups: bool) -> dict[str, Any]:
         """Free what the operation retained. Killed half-way, it is run again and goes on."""
         project = operation.plan.goal.project
-        open_one = self.operations.open_for(project)
-        removal = plan_removal(operation, open_one, min_age_days=min_age_days, with_backups=remove_backups)
-        pending = operation.history().state == DONE or bool(removal.copies)
-        if pending and not self.check_mode:
-            with self.operations.locked(project, wait=True):
+        # What was decided before the lock would be of before whatever this has waited for.
+        with nullcontext() if self.check_mode else self.operations.locked(project, wait=True):
+            open_one = self.operations.open_for(project)
+            removal = plan_removal(operation, open_one, min_age_days=min_age_days, with_backups=remove_backups)
+            pending = operation.history().state == DONE or bool(removal.copies)
+            if pending and not self.check_mode:
                 self.free(operation, removal.copies)
                 if operation.history().state == DONE:
                     operation.journal.state(COMMITTED)

@@ -129,6 +129,12 @@ class OperationStore:
         done = [o for o in self.of_project(project) if o.history().state == DONE and o.plan.reverts is None]
         return max(done, key=lambda o: o.history().changed_at, default=None)
 
+    def done_since(self, operation: Operation) -> list[Operation]:
+        """Return the project's operations that were done after this one, and still are."""
+        mine, since = self.of_project(operation.plan.goal.project), operation.history().changed_at
+        histories = ((each, each.history()) for each in mine if each.plan.reverts is None)
+        return [each for each, history in histories if history.state == DONE and history.changed_at > since]
+
     def next_id(self, goal: Goal) -> str:
         """Return the id that the next attempt at ``goal`` will have."""
         attempt = 1

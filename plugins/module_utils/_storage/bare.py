@@ -14,7 +14,7 @@ finds both again.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -159,6 +159,7 @@ class Bare:
                 for path in data_paths(world, project, self.name)
                 if path.store != FILES and path.kind in (LAYER, TMPFS)
             ),
+            *_in_the_way(moving[0], change, {path.target for path in data_paths(world, project, self.name)}),
             *joined_to(everyone, moving),
             *_linked_to(everyone, moving[0]),
         ]
@@ -202,19 +203,31 @@ class Bare:
         for there in named(engine, transfer.service):
             if there.id == wanted.id:
                 continue
-            if there.running or not _takes_part(there, transfer):
+            if not _takes_part(there, transfer):
                 raise Undecided(
-                    f"{there.name} ({there.short_id}) "
-                    + ("runs" if there.running else "was made by somebody else")
-                    + f", and {wanted.name} ({wanted.short_id}) was about to take its place.",
-                    state=f"nothing was renamed; all data is where {there.name} and {wanted.name} have it",
-                    next_command=mounts_of(there.name),
+                    f"{there.name} ({there.short_id}) was made by somebody else, and {wanted.name}"
+                    f" ({wanted.short_id}) was about to take its place.",
+                    state=f"{there.name} was left as it is; {wanted.name} has the data of this operation",
+                    next_command=shell("docker", "rename", there.name, f"{there.name}-other"),
+                )
+            if there.running:
+                # It runs on what it has, so that going back loses nothing.
+                raise StatefulError(
+                    f"{there.name} ({there.short_id}) was started meanwhile, and {wanted.name} ({wanted.short_id}) was"
+                    " about to take its place.",
+                    state=f"{there.name} runs on its own data",
                 )
             # Renamed first, it would come back under a name that nobody looks for.
             engine.set_restart_policy(there.id, NO_RESTART)
             forget_policy(directory, there.id)
             word = "before" if there.id == transfer.origin.container else "next"
             engine.rename(there.id, _aside(transfer, directory, word))
+        for other in self.family(engine, "", transfer):
+            # Also one that an earlier attempt had meant to have the name: of the two, one may come back by itself.
+            if other.id != wanted.id:
+                forget_policy(directory, other.id)
+                if other.restart != NO_RESTART:
+                    engine.set_restart_policy(other.id, NO_RESTART)
         note_policy(directory, wanted.id, RestartPolicy(**transfer.restart))
         if wanted.name != transfer.service:
             engine.rename(wanted.id, transfer.service)
@@ -241,13 +254,20 @@ class Bare:
 
 def name_of(engine: Engine, given: str, operations: OperationStore) -> str:
     """Return the name of the container that is meant by a name or an id, also by that of one that was put aside."""
+    known = [
+        (operation, transfer)
+        for operation in operations.all()
+        if operation.plan.goal.project.startswith(lock_of(""))
+        for transfer in transfers_of_plan(operation.plan)
+    ]
+    if any(transfer.service == given and operation.is_open for operation, transfer in known):
+        return given  # between two renames nobody has that name, and it may be how the id of another begins
     found = engine.container(given)
-    if found is None or found.name == given:
+    if found is None:
         return given
-    for operation in operations.all():
-        for transfer in transfers_of_plan(operation.plan):
-            if found.id in (transfer.origin.container, transfer.goal.container):
-                return transfer.service
+    for _operation, transfer in known:
+        if found.id in (transfer.origin.container, transfer.goal.container):
+            return transfer.service
     return found.name
 
 
@@ -342,6 +362,19 @@ def _of_container(container: Container) -> list[Blocker]:
             f" on the same volume, which has to have a name; then {AGAIN}.",
             mounts_of(container.name),
         )
+    ]
+
+
+def _in_the_way(container: Container, change: Change, data: Collection[str]) -> list[Blocker]:
+    """Say where something else is mounted at the place that the new image has its data at."""
+    return [
+        Blocker(
+            f"{container.name} has {mount.source or mount.name} mounted at {mount.destination}, where"
+            " the new container would have its data: make it anew without that mount first.",
+            mounts_of(container.name),
+        )
+        for mount in container.mounts
+        if mount.destination.rstrip("/") in change.targets and mount.destination.rstrip("/") not in data
     ]
 
 

@@ -23,7 +23,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model im
     ROLE_LABEL,
     Container,
 )
-from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError, shell
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, StatefulError, shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.ending import Removal, plan_removal
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import (
     COMMITTED,
@@ -36,7 +36,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.held im
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.copies import KEEPER, WHERE_OPTIONS_POINT
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.moves import is_directory
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.transfer import transfers_of_plan
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World, holds
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World, holds, put_aside
 
 
 def plan_commit(
@@ -50,10 +50,37 @@ def plan_commit(
     return Removal(tuple(c for c in removal.copies if c.path not in in_use and c.protected != WHERE_OPTIONS_POINT))
 
 
-def carry_out_commit(world: World, operation: Operation, removal: Removal) -> None:
-    """Remove it. Killed half-way, it is run again and goes on."""
+def kept_containers(world: World, operation: Operation) -> list[Container]:
+    """Return the containers that were put aside when others got their names, and that a way back needs."""
+    aside = put_aside(world, transfers_of_plan(operation.plan))
+    found = (world.engine.container(t.origin.container) for t in transfers_of_plan(operation.plan))
+    return [container for container in found if container is not None and container.id in aside]
+
+
+def refuse_kept_before(world: World, operation: Operation, others: Sequence[Operation]) -> None:
+    """Raise where an earlier operation keeps a container, which has the data mounted that this one would free."""
+    for other in others:
+        if other.id == operation.id or other.history().state != DONE:
+            continue
+        kept = kept_containers(world, other)
+        if kept and other.history().changed_at < operation.history().changed_at:
+            raise InvalidInput(
+                f"{other.id} keeps the container {kept[0].name} for its way back: it is committed before"
+                f" {operation.id} is.",
+                next_command=shell(
+                    "ansible-playbook", "selfhost.stateful.operation_commit", "-e", f"operation_id={other.id}"
+                ),
+            )
+
+
+def carry_out_commit(world: World, operation: Operation, removal: Removal, later: Sequence[Operation] = ()) -> None:
+    """Remove it; ``later`` are the operations that went on from there. Killed half-way, it is run again and goes on."""
+    kept = kept_containers(world, operation)
+    for copy in removal.copies:
+        # All of them first: what a way back needs goes as a whole, or not at all.
+        _refuse_used(world.engine, operation, copy, [container.id for container in kept])
     if operation.history().state == DONE:
-        _prove_moved(world, operation)
+        _prove_moved(world, operation, later)
         for transfer in transfers_of_plan(operation.plan):
             world.maker.let_go(world.engine, transfer)
     for copy in removal.copies:
@@ -64,12 +91,14 @@ def carry_out_commit(world: World, operation: Operation, removal: Removal) -> No
         operation.journal.state(COMMITTED)
 
 
-def _prove_moved(world: World, operation: Operation) -> None:
+def _prove_moved(world: World, operation: Operation, later: Sequence[Operation]) -> None:
+    further = [transfer for each in later for transfer in transfers_of_plan(each.plan)]
     for transfer in transfers_of_plan(operation.plan):
         containers = world.containers_of(transfer.service)
+        reached = [transfer, *(each for each in further if each.service == transfer.service)]
         # A later build of the same image serves the same data.
-        goal = replace(transfer.goal, image="", container="")
-        if not any(holds(container, transfer, goal) for container in containers):
+        goals = [(each, replace(each.goal, image="", container="")) for each in reached]
+        if not any(holds(container, each, goal) for container in containers for each, goal in goals):
             raise StatefulError(
                 f"The service {transfer.service} does not have {transfer.goal.shown()} at"
                 f" {transfer.target_at(transfer.goal)}, so the original is not removed.",
@@ -79,6 +108,16 @@ def _prove_moved(world: World, operation: Operation) -> None:
 
 def remove_copy(engine: Engine, operation: Operation, copy: Copy) -> None:
     """Remove one copy, if it is the very directory that was journaled and nobody mounts it."""
+    _refuse_used(engine, operation, copy)
+    path = copy.path
+    shutil.rmtree(path)
+    if copy.protected.startswith("held by"):
+        os.mkdir(path, 0o700)  # the engine expects a volume's directory to be there until it removes it itself
+    operation.journal.removed(path)
+
+
+def _refuse_used(engine: Engine, operation: Operation, copy: Copy, but: Sequence[str] = ()) -> None:
+    """Raise where a copy is not what was journaled, or is mounted by a container; ``but`` are ids that go with it."""
     path = copy.path
     look = shell("ls", "-lad", path)
     if os.path.islink(path) or os.path.realpath(path) != os.path.normpath(path):
@@ -89,16 +128,12 @@ def remove_copy(engine: Engine, operation: Operation, copy: Copy) -> None:
         raise StatefulError(
             f"{path} is another directory than the one that was retained; it is not removed.", next_command=look
         )
-    users = _mounting(engine.containers(), path)
+    users = _mounting([container for container in engine.containers() if container.id not in but], path)
     if users:
         raise StatefulError(
             f"{', '.join(users)} mounts {path}; it is not removed.",
             next_command=mounts_of(users[0]),
         )
-    shutil.rmtree(path)
-    if copy.protected.startswith("held by"):
-        os.mkdir(path, 0o700)  # the engine expects a volume's directory to be there until it removes it itself
-    operation.journal.removed(path)
 
 
 def _mounting(containers: Sequence[Container], path: str) -> list[str]:

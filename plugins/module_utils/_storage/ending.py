@@ -6,11 +6,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import Services
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import (
     StatefulError,
     refusal,
@@ -30,8 +32,10 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage import report
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.commit import (
     carry_out_commit,
+    kept_containers,
     let_images_go,
     plan_commit,
+    refuse_kept_before,
     remove_keepers,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.held import remove_leftover_helpers
@@ -74,25 +78,33 @@ class StorageEnding:
 
 
 def commit(ending: StorageEnding, operation: Operation, *, min_age_days: float, remove_backups: bool) -> dict[str, Any]:
-    open_one = ending.operations.open_for(operation.plan.goal.project)
-    removal = plan_commit(operation, open_one, min_age_days=min_age_days, with_backups=remove_backups)
-    pending = operation.history().state == DONE or bool(removal.copies)
-    names = [copy.path for copy in removal.copies]
+    project = operation.plan.goal.project
+    # What was decided before the lock would be of before whatever this has waited for.
+    with nullcontext() if ending.check_mode else ending.operations.locked(project, wait=True):
+        open_one = ending.operations.open_for(project)
+        removal = plan_commit(operation, open_one, min_age_days=min_age_days, with_backups=remove_backups)
+        done = operation.history().state == DONE
+        pending = done or bool(removal.copies)
+        kept: Sequence[Container] = ()
+        if pending:
+            world, later = ending.world(operation), ending.operations.done_since(operation)
+            kept = kept_containers(world, operation) if done else ()
+            refuse_kept_before(world, operation, ending.operations.of_project(project))
+            prove = ending.proofs.get(operation.plan.goal.module)
+            if not ending.check_mode:
+                if prove is not None and done:
+                    prove(world, operation)
+                carry_out_commit(world, operation, removal, later)
+    names = [*(copy.path for copy in removal.copies), *(f"the container {each.name}" for each in kept)]
     text = f"Commit {operation.id}: frees {report.size_text(removal.bytes)} in {len(names)} places"
-    result = {
+    return {
         "changed": pending,
         "operation": operation.id,
         "plan_text": "\n".join([text, *(f"  removes {name}" for name in names)]),
         "removed": [copy.as_dict() for copy in removal.copies],
+        "removed_containers": [{"id": each.id, "name": each.name} for each in kept],
+        "copies": [copy.as_dict() for copy in operation.history().copies()],
     }
-    if pending and not ending.check_mode:
-        with ending.operations.locked(operation.plan.goal.project, wait=True):
-            world = ending.world(operation)
-            prove = ending.proofs.get(operation.plan.goal.module)
-            if prove is not None and operation.history().state == DONE:
-                prove(world, operation)
-            carry_out_commit(world, operation, removal)
-    return {**result, "copies": [copy.as_dict() for copy in operation.history().copies()]}
 
 
 def roll_back(ending: StorageEnding, operation: Operation) -> dict[str, Any]:

@@ -140,6 +140,19 @@ def blockers(request: Request, findings: Findings, choices: Mapping[str, Choice]
     return found
 
 
+def of_users(move: Move, why: str) -> list[Blocker]:
+    """Say who else has the volume mounted."""
+    data = move.data
+    if not move.users:
+        return []
+    return [
+        Blocker(
+            f"The volume of {data.service} is mounted by {', '.join(move.users)} too, {why}.",
+            shell("docker", "ps", "-a", "--filter", f"volume={data.volume}"),
+        )
+    ]
+
+
 def _of_drift(request: Request, findings: Findings) -> list[Blocker]:
     found = []
     for service, differences in findings.drift.items():
@@ -228,14 +241,7 @@ def _of_move(move: Move, choice: Choice) -> list[Blocker]:
             )
         )
     found += of_place(place, data.store, move.ignore_line, move.ignore_file)
-    if move.users:
-        found.append(
-            Blocker(
-                f"The volume of {data.service} is mounted by {', '.join(move.users)} too, which would keep the old"
-                " place: give that container the new mount first, or remove it.",
-                shell("docker", "ps", "-a", "--filter", f"volume={data.volume}"),
-            )
-        )
+    found += of_users(move, "which would keep the old place: give that container the new mount first, or remove it")
     if move.shipped_by_image:
         found.append(
             Blocker(

@@ -16,7 +16,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._compose.cli imp
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import Services
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
-from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError, shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Step
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.layer import layer_path
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import LAYER, Findings, Request
@@ -184,3 +184,26 @@ def the_container(world: World, transfer: Transfer) -> Container:
             next_command=world.maker.listing(transfer.service),
         )
     return found[0]
+
+
+def put_aside(world: World, transfers: Iterable[Transfer]) -> frozenset[str]:
+    """Return the ids of the containers that were kept when another got their name."""
+    found = set()
+    for transfer in transfers:
+        for container_id in {transfer.origin.container, transfer.goal.container, *transfer.containers} - {""}:
+            container = world.engine.container(container_id)
+            if container is not None and not any(c.id == container_id for c in world.containers_of(transfer.service)):
+                found.add(container_id)
+    return frozenset(found)
+
+
+def refuse_second(world: World, transfer: Transfer, starting: Container) -> None:
+    """Raise where another container of the service runs: two servers on one directory, or two that answer for one."""
+    family = world.maker.family(world.engine, world.project, transfer)
+    for other in family:
+        if other.id != starting.id and other.running:
+            raise StatefulError(
+                f"{other.name} ({other.short_id}) was started meanwhile, and {starting.name} was about to be.",
+                state=f"{other.name} runs on what it had; {starting.name} was not started",
+                next_command=shell("docker", "stop", "--time", "120", other.name),
+            )

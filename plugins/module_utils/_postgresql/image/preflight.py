@@ -57,6 +57,7 @@ def blockers(request: ImageRequest, found: ImageFindings) -> list[Blocker]:
         refused += _of_another_cluster(request, found)
     refused += of_moves.blockers(storage, found.findings, _choices(found))
     if found.way.strategy == SWAP:
+        refused += of_moves.of_users(found.move, "which may write to it in the downtime: remove that container first")
         refused += _space_of_backup(request, found)
     estimate = estimated_downtime(found)
     if storage.max_downtime and estimate > storage.max_downtime:

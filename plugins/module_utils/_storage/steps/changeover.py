@@ -42,6 +42,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world i
     World,
     holds,
     in_parallel,
+    refuse_second,
     the_container,
     transfer_of,
     transfers_of,
@@ -185,8 +186,14 @@ class StartStores(NothingToUndo):
     def apply(self, step: Step, context: Context[World]) -> Evidence:
         world = context.world
         waiting = [t for t in self._wanted(step) if not running_on(world, t, t.goal)]
-        in_parallel(lambda transfer: world.engine.start(the_container(world, transfer).id), waiting)
+        in_parallel(lambda transfer: self._start(world, transfer), waiting)
         return {"starting_at": time.time()}
+
+    @staticmethod
+    def _start(world: World, transfer: Transfer) -> None:
+        container = the_container(world, transfer)
+        refuse_second(world, transfer, container)
+        world.engine.start(container.id)
 
     @staticmethod
     def _wanted(step: Step) -> list[Transfer]:

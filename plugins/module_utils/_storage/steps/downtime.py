@@ -29,10 +29,16 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.recreat
     prove_mount,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.store import Store
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.transfer import Location, Transfer
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.transfer import (
+    Location,
+    Transfer,
+    transfers_of_plan,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import (
     World,
     in_parallel,
+    put_aside,
+    refuse_second,
     the_container,
     transfers_of,
 )
@@ -59,7 +65,10 @@ class HoldRestarts(SelfProving):
 
     def undo(self, step: Step, context: Context[World]) -> Evidence:
         release(context.world, context.operation.directory)
-        return restore_policies(step.args["containers"], context.world)
+        # One that was put aside, and whose place another has, must not come back beside that.
+        aside = put_aside(context.world, transfers_of_plan(context.operation.plan))
+        policies = {key: policy for key, policy in step.args["containers"].items() if key not in aside}
+        return restore_policies(policies, context.world)
 
     def let_go(self, step: Step, context: Context[World]) -> None:
         self.undo(step, context)
@@ -301,6 +310,7 @@ class StopStores(SelfProving):
         store.identity(path)  # never start a service on a directory without data
         container = the_container(world, transfer)
         if not container.running:
+            refuse_second(world, transfer, container)
             world.engine.start(container.id)
         try:
             store.wait_ready(world.engine, container.id, transfer.store_facts, world.ready_timeout)
