@@ -24,7 +24,12 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.files_s
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.held import POLICIES
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import Request
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.transfer import Location, Transfer
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import Change, World
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import (
+    Change,
+    World,
+    put_aside,
+    refuse_second,
+)
 from tests.support.fake_store import KIND, TARGET, FakeStore
 from tests.support.memory_engine import MemoryEngine
 
@@ -179,8 +184,8 @@ def test_a_roll_back_exchanges_the_two_and_so_does_its_undo(place: Place, dies: 
     kept, named = (done.origin.container, new.id) if undone else (new.id, done.origin.container)
     assert place.named().id == named
     assert [each.id for each in place.others()] == [kept]
+    assert place.policies() == {named: POLICY}
     if not undone:
-        assert place.policies() == {named: POLICY}
         place.world.maker.let_go(place.engine, back)
         assert place.others() == []
 
@@ -204,9 +209,24 @@ def test_what_somebody_else_did_is_not_undone(place: Place, how: str) -> None:
     else:
         place.engine.start(place.transfer.origin.container)
     before = place.named().id
-    with pytest.raises(Undecided):
+    with pytest.raises(StatefulError) as told:
         place.make(place.transfer, place.transfer.goal)
+    # What runs on its own data can be gone back to; what is not ours is nobody's to judge.
+    assert isinstance(told.value, Undecided) == (how == "another")
     assert place.named().id == before
+
+
+def test_the_one_that_was_put_aside_gets_no_policy_back_and_no_second_one_starts(place: Place) -> None:
+    transfer, engine = place.transfer, place.engine
+    place.make(transfer, transfer.goal)
+    assert put_aside(place.world, [transfer]) == {transfer.origin.container}
+    refuse_second(place.world, transfer, place.named())
+    engine.start(transfer.origin.container)
+    with pytest.raises(StatefulError, match="was started meanwhile"):
+        refuse_second(place.world, transfer, place.named())
+    engine.stop(transfer.origin.container, signal="SIGINT", timeout=1)
+    place.make(transfer, transfer.origin)
+    assert put_aside(place.world, [transfer]) == frozenset()
 
 
 def test_a_kept_container_that_is_gone_is_told(place: Place) -> None:
