@@ -158,7 +158,7 @@ def lay_out_ces(directory: Path, prefix: str, *, data: str = "", engine: Engine 
         },
     }
     (registry / "dogus.json").write_text(json.dumps(dogus))
-    shutil.copy(ROOTFS / "cesapp.py", made.program)
+    made.program.write_text("#!/usr/bin/env python3\n" + (ROOTFS / "cesapp.py").read_text())
     made.program.chmod(0o755)
     return made
 
