@@ -20,10 +20,12 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._dokku import (
     survey,
     words,
 )
-from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.planner import EXPORT, IMPORT
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.planner import EXPORT, IMPORT, REPOINT
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.world import (
     World,
     end_sessions,
+    has_gone_over,
+    intended,
     is_primary,
     now,
     processes,
@@ -204,6 +206,7 @@ class Repoint(SelfProving):
 
     def undo(self, step: Step, context: Context[World]) -> Evidence:
         world, args = context.world, step.args
+        has_gone_over(world, args["app"], args["old"], args["new"])
         old = world.service(args["old"])
         app = survey.app(world.dokku, args["app"])
         if args["app"] not in old.links:
@@ -250,6 +253,9 @@ class LetIn(SelfProving):
     to the new service, which is never thrown away unasked.
     """
 
+    others_bring_about = True
+    """Once the app is linked to the new service, anybody's ``ps:start`` lets it write there."""
+
     def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
         world, args = context.world, step.args
         known = context.evidence.get(step.name)
@@ -269,15 +275,21 @@ class LetIn(SelfProving):
     def undo(self, step: Step, context: Context[World]) -> Evidence:
         world, args = context.world, step.args
         app, new = args["app"], args["new"]
-        if not survey.exists(world.dokku, new) or not is_primary(world, app, new):
+        if not intended(context, REPOINT):
+            return {}
+        if not has_gone_over(world, app, args["old"], new) or not survey.exists(world.dokku, new):
             return {}
         stop_app(world, app)
+        # Whoever comes while all is compared or exported writes nothing that would be thrown away unseen.
+        self._shut(world, new, wanted=True)
         end_sessions(world, new, world.service(new).database)
-        written = writes_since(world, new, context.evidence[IMPORT])
+        # To shut it was one of them.
+        written = max(0, writes_since(world, new, context.evidence[IMPORT]) - 1)
         # The server's own work counts as transactions, too; nobody is kept from going back by that.
         if not written or same_content(world, args["old"], new):
             return {}
         if not world.discard_writes:
+            self._shut(world, new, wanted=False)
             raise UndoRefused(
                 f"About {written} transactions were made on {new} since the data was brought there, and going back to"
                 f" {args['old']} would lose them.",
@@ -292,8 +304,13 @@ class LetIn(SelfProving):
         return {"discarded": written, "kept_in": path}
 
     def let_go(self, step: Step, context: Context[World]) -> None:
+        self._shut(context.world, step.args["new"], wanted=False)
         if step.args["running"]:
             start_app(context.world, step.args["app"])
+
+    @staticmethod
+    def _shut(world: World, new: str, *, wanted: bool) -> None:
+        set_read_only(world, new, world.service(new).database, wanted=wanted)
 
 
 def writes_since(world: World, service: str, known: Mapping[str, Any]) -> int:

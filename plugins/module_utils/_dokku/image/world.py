@@ -29,7 +29,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.services 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError, shell
-from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Undecided
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import Operation
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import session as sessions
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import sql
@@ -126,6 +126,21 @@ def is_primary(world: World, app: str, service: str) -> bool:
     """Tell whether an app has its data in a service, by its DATABASE_URL."""
     there = survey.app(world.dokku, app).addresses.get(PRIMARY)
     return there is not None and there.host == host_of(service)
+
+
+def has_gone_over(world: World, app: str, old: str, new: str) -> bool:
+    """Tell whether an app has its data in the new of two services; raises where it has it in neither of them."""
+    if is_primary(world, app, new):
+        return True
+    if is_primary(world, app, old):
+        return False
+    raise Undecided(
+        f"DATABASE_URL of {app} points neither at {old} nor at {new}: it was moved on since, and to go back to {old}"
+        " would lose what was written elsewhere.",
+        state=f"the app {app} has its data where its DATABASE_URL points, and nothing was touched",
+        safe_to_rerun=False,
+        next_command=world.dokku.typed("postgres:app-links", app),
+    )
 
 
 def processes(world: World, app: str) -> list[Container]:
