@@ -31,6 +31,10 @@ notes:
   - The variables of the app are set with C(config:set --no-restart), of which the addresses with their passwords are
     words for as long as it runs, as they are of the calls that the plugin itself makes. The same is true of the login
     for backups, which C(postgres:backup-auth) takes in no other way.
+  - It refuses an old service that others use or that is exposed on ports of the host, and an app of which some processes
+    run and others do not. This is asked for once more before anything stops, since days may lie between
+    O(stop_before=switch) and that; so is whether the variables that name the old service are still the same.
+  - An app that was moved on to a third service since is not taken back. The operation can be committed then.
   - The module does not pull. The role P(selfhost.stateful.dokku_postgres_image#role) does, before the downtime.
 extends_documentation_fragment:
   - selfhost.stateful.dokku

@@ -132,6 +132,8 @@ class Service:
     authenticated: bool = False
     networks_known: bool = True
     """Whether this version of the plugin knows networks at all."""
+    exposed: str = ""
+    """The ports of the host by which anybody reaches it, in the plugin's words; empty where it tells none."""
 
     @property
     def host(self) -> str:

@@ -95,6 +95,7 @@ def service(dokku: Dokku, engine: Engine, name: str) -> Service | None:
         settings=_settings(root, facts),
         authenticated=os.path.isdir(os.path.join(root, "backup")),
         networks_known="initial-network" in facts,
+        exposed=" ".join(parsing.words_or_none(facts.get("exposed-ports", ""))),
     )
 
 

@@ -13,9 +13,10 @@ import pytest
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.arguments import Reached
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.cli import Answer, Call, Dokku
-from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image import downtime
-from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.world import World, has_gone_over
-from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Undecided
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image import downtime, finish, quiet
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.world import RAN, World, has_gone_over, ran
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Undecided
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import SWITCH, Step
 
 
 def world_of(**answers: str) -> World:
@@ -45,3 +46,21 @@ def test_an_app_that_was_moved_on_is_not_taken_back(there: str) -> None:
 
 def test_who_wrote_before_the_app_was_let_in_by_us_is_asked_for_too() -> None:
     assert downtime.LetIn().others_bring_about
+
+
+@pytest.mark.parametrize("noted, ran_before", [({}, False), ({RAN: {"running": True}}, True), ({RAN: {}}, False)])
+def test_what_was_not_stopped_is_not_started(noted: dict[str, Any], ran_before: bool) -> None:
+    assert ran(Context(world_of(), cast(Any, None), evidence=noted)) is ran_before
+
+
+def test_a_step_that_was_refused_before_it_touched_anything_has_nothing_to_undo() -> None:
+    step = Step("dokku_quiet", "shut the writers out", SWITCH, {"app": "blog", "old": "old", "new": "new"})
+    assert quiet.Quiet().undo(step, Context(world_of(), cast(Any, None))) == {}
+
+
+@pytest.mark.parametrize("step", [finish.CarryBackups(), finish.Retire()])
+def test_a_refused_way_back_does_again_what_was_undone(step: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+    monkeypatch.setattr(type(step), "apply", lambda _self, _step, _context: done.append("applied") or {})
+    step.let_go(Step("kind", "name", SWITCH, {}), Context(world_of(), cast(Any, None)))
+    assert done == ["applied"]

@@ -53,6 +53,8 @@ def test_nothing_stands_in_the_way_of_what_is_usual() -> None:
         ({"name_taken": True}, "There is a service"),
         ({"name": "a-b", "old": replace(OLD, name="a_b")}, "one host name"),
         ({"old": replace(OLD, status="exited")}, "does not run (exited)"),
+        ({"old": replace(OLD, exposed="5432->10001")}, "exposed on ports of this host (5432->10001)"),
+        ({"mixed": True}, "some run and others do not"),
         ({"others": ("the app shop is linked to it",)}, "the app shop is linked to it"),
         ({"lacks": (Blocker("The image lacks postgis."),)}, "lacks postgis"),
         ({"new_major": 14}, "no way down"),

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The downtime: writers out, export, import, the app's variables, and the app in again."""
+"""The downtime once the writers are out: export, import, the app's variables, and the app in again."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from typing import Any, TypeVar
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku import (
     links,
-    maintenance,
     plan_links,
     survey,
     words,
@@ -28,7 +27,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.wor
     intended,
     is_primary,
     now,
-    processes,
+    ran,
     set_read_only,
     start_app,
     stop_app,
@@ -61,45 +60,6 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree im
 DUMP_BEGINS = b"PGDMP"
 A = TypeVar("A")
 B = TypeVar("B")
-
-
-class Quiet(SelfProving):
-    """The app does not run, its page is shown, nobody has a session with its database, and a new one could not write.
-
-    args: ``app``, ``old``, ``new``, ``running``: whether it ran, ``page``: whether the page is ours to show.
-    """
-
-    def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
-        known = context.evidence.get(step.name)
-        if known is None:
-            return None
-        if is_primary(context.world, step.args["app"], step.args["new"]):
-            return known
-        return None if processes(context.world, step.args["app"]) else known
-
-    def apply(self, step: Step, context: Context[World]) -> Evidence:
-        world, app, old = context.world, step.args["app"], step.args["old"]
-        database = world.service(old).database
-        began = now()
-        if step.args["page"]:
-            maintenance.set_enabled(world.dokku, app, True)
-        stop_app(world, app)
-        set_read_only(world, old, database, wanted=True)
-        ended = end_sessions(world, old, database)
-        return {"began": began, "sessions_ended": ended, "at": now()}
-
-    def undo(self, step: Step, context: Context[World]) -> Evidence:
-        world, old = context.world, step.args["old"]
-        set_read_only(world, old, world.service(old).database, wanted=False)
-        self.let_go(step, context)
-        return {"ended": now()}
-
-    def let_go(self, step: Step, context: Context[World]) -> None:
-        world, app = context.world, step.args["app"]
-        if step.args["running"]:
-            start_app(world, app)
-        if step.args["page"] and maintenance.is_enabled(world.dokku, app):
-            maintenance.set_enabled(world.dokku, app, False)
 
 
 class Export(NothingToUndo):
@@ -249,7 +209,7 @@ class Repoint(SelfProving):
 class LetIn(SelfProving):
     """The app runs on the new service, and answers.
 
-    args: ``app``, ``old``, ``new``, ``running``, ``page``, ``answer_path``, ``dump``. From its start on somebody writes
+    args: ``app``, ``old``, ``new``, ``page``, ``answer_path``, ``dump``. From its start on somebody writes
     to the new service, which is never thrown away unasked.
     """
 
@@ -261,13 +221,13 @@ class LetIn(SelfProving):
         known = context.evidence.get(step.name)
         if known is None or not is_primary(world, args["app"], args["new"]):
             return None
-        if args["running"] and survey.is_running(world.dokku, args["app"]) != "true":
+        if ran(context) and survey.is_running(world.dokku, args["app"]) != "true":
             return None
         return known
 
     def apply(self, step: Step, context: Context[World]) -> Evidence:
         world, args = context.world, step.args
-        if not args["running"]:
+        if not ran(context):
             return {"answers": {}, "ended": now()}
         start_app(world, args["app"])
         return {"answers": wait_answer(world, args["app"], args["answer_path"]), "ended": now()}
@@ -305,7 +265,7 @@ class LetIn(SelfProving):
 
     def let_go(self, step: Step, context: Context[World]) -> None:
         self._shut(context.world, step.args["new"], wanted=False)
-        if step.args["running"]:
+        if ran(context):
             start_app(context.world, step.args["app"])
 
     @staticmethod

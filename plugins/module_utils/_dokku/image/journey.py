@@ -17,6 +17,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image imp
     look,
     planner,
     prepare,
+    quiet,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.model import MODULE, Found, Request
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.world import World, calls_of
@@ -36,7 +37,7 @@ HANDLERS: Handlers[World] = {
     "dokku_make": prepare.Make(),
     "dokku_unit": prepare.Unit(),
     "dokku_back_up": prepare.BackUp(),
-    "dokku_quiet": downtime.Quiet(),
+    "dokku_quiet": quiet.Quiet(),
     "dokku_export": downtime.Export(),
     "dokku_import": downtime.Import(),
     "dokku_repoint": downtime.Repoint(),

@@ -91,6 +91,22 @@ def _of_the_old(found: Found) -> list[Blocker]:
                 shell("dokku", "postgres:links", old.name),
             )
         )
+    if old.exposed:
+        refused.append(
+            Blocker(
+                f"{old.name} is exposed on ports of this host ({old.exposed}), so that somebody beside the app may"
+                " write to it; the new service would not be. Take that away first, and expose the new one afterwards.",
+                shell("dokku", "postgres:unexpose", old.name),
+            )
+        )
+    if found.mixed:
+        refused.append(
+            Blocker(
+                f"Of the processes of {found.app.name} some run and others do not. Whether it runs as before could not"
+                " be told afterwards: start it, or stop it.",
+                shell("dokku", "ps:report", found.app.name),
+            )
+        )
     return refused
 
 
@@ -163,7 +179,7 @@ def steps_of(request: Request, found: Found, *, dump: str) -> tuple[Step, ...]:
     }
     place = {"bucket": request.backup.bucket, "use_iam": request.backup.use_iam} if request.backup else {}
     shown = request.maintenance and found.maintained is False
-    quiet = {**both, "running": found.running, "page": shown}
+    quiet = {**both, "page": shown}
     addresses = {
         name: {"scheme": dsn.scheme, "query": dsn.query}
         for name, dsn in sorted(found.app.addresses.items())
@@ -182,7 +198,7 @@ def steps_of(request: Request, found: Found, *, dump: str) -> tuple[Step, ...]:
     if place:
         steps.append(Step("dokku_back_up", LAST_BACKUP, PREPARE, {"service": old, **place}))
     steps += [
-        Step("dokku_quiet", QUIET, SWITCH, quiet),
+        Step("dokku_quiet", QUIET, SWITCH, {**quiet, "variables": sorted(addresses)}),
         Step("dokku_export", EXPORT, SWITCH, {**both, "path": dump}),
         Step("dokku_import", IMPORT, SWITCH, {**both, "path": dump}),
         Step("dokku_repoint", REPOINT, SWITCH, moving),

@@ -42,6 +42,8 @@ MAINTENANCE_DATABASE = "postgres"
 WEB_PORT = "5000"
 ASKING = 10.0
 BROKEN = 500
+RAN = "whether the app ran"
+"""What the journal has of it from before the app was stopped."""
 CALLS = "calls.lock"
 LEFTOVER_LIMIT = 600.0
 """Seconds that calls get which a killed run has left behind."""
@@ -248,3 +250,8 @@ def now() -> float:
 def intended(context: Context[World], name: str) -> bool:
     """Tell whether a step of the plan has ever begun."""
     return name in context.operation.history().intents
+
+
+def ran(context: Context[World]) -> bool:
+    """Tell whether the app ran before it was stopped; where it was not stopped, there is nothing to start."""
+    return bool(context.evidence.get(RAN, {}).get("running", False))
