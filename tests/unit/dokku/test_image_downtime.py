@@ -7,6 +7,11 @@
 from __future__ import annotations
 
 import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -14,19 +19,30 @@ import pytest
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.arguments import Reached
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.cli import Answer, Call, Dokku
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image import downtime, finish, quiet
-from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.world import RAN, World, has_gone_over, ran
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.journey import Swap
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.model import MODULE, Request
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.world import (
+    RAN,
+    World,
+    has_gone_over,
+    ran,
+    status_of,
+    with_another_address,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Undecided
-from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import SWITCH, Step
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import SWITCH, Goal, Plan, Step
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import OperationStore
 
 
-def world_of(**answers: str) -> World:
+def world_of(engine: Any = None, **answers: str) -> World:
     """Return a world whose dokku answers a subcommand, named with ``_`` for what a name may not have."""
 
     def run(call: Call) -> Answer:
         key = call.argv[1].replace(":", "_").replace("-", "_")
         return Answer(0, answers.get(key, ""), "")
 
-    return World(Reached(Dokku(runner=run), cast(Any, None)))
+    return World(Reached(Dokku(runner=run), cast(Any, engine)))
 
 
 def variables(service: str) -> str:
@@ -64,3 +80,50 @@ def test_a_refused_way_back_does_again_what_was_undone(step: Any, monkeypatch: p
     monkeypatch.setattr(type(step), "apply", lambda _self, _step, _context: done.append("applied") or {})
     step.let_go(Step("kind", "name", SWITCH, {}), Context(world_of(), cast(Any, None)))
     assert done == ["applied"]
+
+
+class Redirecting(BaseHTTPRequestHandler):
+    """Sends everybody to where nobody answers, as an app does that wants TLS."""
+
+    def do_GET(self) -> None:
+        self.send_response(301)
+        self.send_header("Location", "http://127.0.0.1:1/")
+        self.end_headers()
+
+    def log_message(self, *_args: object) -> None:
+        return None
+
+
+@pytest.fixture
+def redirecting() -> Iterator[int]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Redirecting) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_address[1]
+        server.shutdown()
+
+
+def test_a_redirect_is_an_answer_and_is_not_followed(redirecting: int) -> None:
+    container = SimpleNamespace(addresses=("127.0.0.1",), env={"PORT": str(redirecting)})
+    assert status_of(cast(Any, container), "/") == 301
+
+
+def test_processes_that_were_begun_with_the_old_address_are_told() -> None:
+    addresses = {"a": "postgres://u:p@dokku-postgres-old:5432/x", "b": "postgres://u:p@dokku-postgres-new:5432/x"}
+    found = [SimpleNamespace(name=name, running=True, env={"DATABASE_URL": dsn}) for name, dsn in addresses.items()]
+    found += [SimpleNamespace(name="c", running=True, env={}), SimpleNamespace(name="d", running=False, env={})]
+    engine = SimpleNamespace(containers=lambda labels: found)
+    assert with_another_address(world_of(engine), "blog", "new") == ["a"]
+
+
+@pytest.mark.parametrize("version, image_id", [("17", "sha256:then"), ("18", "sha256:now")])
+def test_a_tag_that_has_moved_means_for_an_open_swap_what_it_meant(tmp_path: Path, version: str, image_id: str) -> None:
+    operations = OperationStore(str(tmp_path))
+    summary = {"to": {"image": "postgres:17"}}
+    operations.begin(Plan(Goal(MODULE, "blog", {"image_id": "sha256:then"}), (), summary=summary))
+    engine = SimpleNamespace(image=lambda _reference: SimpleNamespace(id="sha256:now"))
+    swap = Swap(Request("blog", "postgres", version), operations, lambda: world_of(engine), (), "")
+    if image_id == "sha256:now":
+        with pytest.raises(StatefulError, match="has to end before another"):
+            swap._look()
+    else:
+        assert swap._look()[1].image_id == image_id

@@ -54,6 +54,12 @@ def test_nothing_stands_in_the_way_of_what_is_usual() -> None:
         ({"name": "a-b", "old": replace(OLD, name="a_b")}, "one host name"),
         ({"old": replace(OLD, status="exited")}, "does not run (exited)"),
         ({"old": replace(OLD, exposed="5432->10001")}, "exposed on ports of this host (5432->10001)"),
+        ({"old": replace(OLD, encrypted=True)}, "are encrypted"),
+        ({"old": replace(OLD, schedule_unread=True)}, "a schedule that cannot be read"),
+        (
+            {"app": App("blog", parsing.addresses({"DATABASE_URL": f"{ADDRESS}?pool=5&sslpassword=x"}), "")},
+            "a password in its query",
+        ),
         ({"mixed": True}, "some run and others do not"),
         ({"others": ("the app shop is linked to it",)}, "the app shop is linked to it"),
         ({"lacks": (Blocker("The image lacks postgis."),)}, "lacks postgis"),

@@ -32,6 +32,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.wor
     start_app,
     stop_app,
     wait_answer,
+    with_another_address,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.model import (
     DEFAULT_SCHEME,
@@ -230,7 +231,18 @@ class LetIn(SelfProving):
         if not ran(context):
             return {"answers": {}, "ended": now()}
         start_app(world, args["app"])
-        return {"answers": wait_answer(world, args["app"], args["answer_path"]), "ended": now()}
+        if with_another_address(world, args["app"], args["new"]):
+            # A deploy in the downtime began them with the address that was to be had then.
+            stop_app(world, args["app"])
+            start_app(world, args["app"])
+        left = with_another_address(world, args["app"], args["new"])
+        if left:
+            raise StatefulError(
+                f"Processes of {args['app']} were not started with the address of {args['new']}: {', '.join(left)}.",
+                next_command=world.dokku.typed("ps:report", args["app"]),
+            )
+        path = args["answer_path"] if world.answer_path is None else world.answer_path
+        return {"answers": wait_answer(world, args["app"], path), "ended": now()}
 
     def undo(self, step: Step, context: Context[World]) -> Evidence:
         world, args = context.world, step.args

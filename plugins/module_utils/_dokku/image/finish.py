@@ -27,6 +27,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.wor
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.model import Service, container_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.report import size_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import RestartPolicy
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Evidence
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.handlers import NothingToUndo, SelfProving
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Copy, Step
@@ -74,7 +75,13 @@ class CarryBackups(SelfProving):
 
     @staticmethod
     def _seen(world: World, name: str) -> Service:
-        return survey.with_schedule(world.dokku, world.service(name))
+        found = survey.with_schedule(world.dokku, world.service(name))
+        if found.schedule_unread:
+            raise StatefulError(
+                f"The schedule of the backups of {name} cannot be read, and is not carried over.",
+                next_command=world.dokku.typed("postgres:backup-schedule-cat", name),
+            )
+        return found
 
     @staticmethod
     def _carry(world: World, source: Service, target: Service) -> Evidence:

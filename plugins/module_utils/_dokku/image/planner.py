@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.model import (
@@ -26,6 +27,8 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.model imp
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import Blocker, shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import FINISH, PREPARE, SWITCH, Step
 
+SECRET = re.compile(r"(?:^|[&;])[^=&;]*(?:pass(?!file)|pwd|secret|token)[^=&;]*=", re.IGNORECASE)
+"""What looks like a secret among the parameters of an address."""
 MAKE, UNIT, LAST_BACKUP = "make the new service", "run the unit", "back the old service up"
 QUIET, EXPORT, IMPORT, REPOINT = "shut the writers out", "export", "import", "link and promote the new service"
 LET_IN = "let the app in"
@@ -99,6 +102,29 @@ def _of_the_old(found: Found) -> list[Blocker]:
                 shell("dokku", "postgres:unexpose", old.name),
             )
         )
+    if old.encrypted:
+        refused.append(
+            Blocker(
+                f"The backups of {old.name} are encrypted, and its key is not carried over: those of the new service"
+                " would not be. Take the encryption away first, and set it for the new service afterwards.",
+                shell("dokku", "postgres:backup-unset-encryption", old.name),
+            )
+        )
+    if old.schedule_unread:
+        refused.append(
+            Blocker(
+                f"{old.name} is backed up by a schedule that cannot be read, and could not be carried over.",
+                shell("dokku", "postgres:backup-schedule-cat", old.name),
+            )
+        )
+    refused += [
+        Blocker(
+            f"{name} of {found.app.name} has a password in its query, which the journal would keep: take it away.",
+            shell("dokku", "config:keys", found.app.name),
+        )
+        for name, dsn in sorted(found.app.addresses.items())
+        if points_at(dsn, old) and SECRET.search(dsn.query)
+    ]
     if found.mixed:
         refused.append(
             Blocker(

@@ -16,13 +16,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ansible_collections.selfhost.stateful.plugins.module_utils._dokku import survey
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku import parsing, survey
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.arguments import Reached
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.cli import Dokku
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.model import (
     PRIMARY,
     Service,
     container_of,
+    dsn_of,
     host_of,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.services import until
@@ -67,6 +68,8 @@ class World:
     ready_timeout: float = 120.0
     discard_writes: bool = False
     """Whether an undo may lose what was written to the new service; it is exported first all the same."""
+    answer_path: str | None = None
+    """The path that this run is told to ask the app at; None where it is told none."""
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Variables of the new service that were given; they may be secrets, and are in no plan."""
 
@@ -150,6 +153,19 @@ def processes(world: World, app: str) -> list[Container]:
     return [each for each in world.engine.containers(labels={APP_LABEL: app}) if each.running]
 
 
+def with_another_address(world: World, app: str, service: str) -> list[str]:
+    """Return the processes of an app that were started with the address of another service.
+
+    Of those that have their variables in their image the engine tells none.
+    """
+    found = []
+    for each in processes(world, app):
+        dsn = dsn_of(each.env.get(PRIMARY, ""))
+        if dsn is not None and dsn.host != host_of(service):
+            found.append(each.name)
+    return found
+
+
 def stop_app(world: World, app: str) -> None:
     """Stop all processes of an app; how many there are to be is kept. Raises where one goes on."""
     answer = world.dokku.tried("ps:stop", app)
@@ -184,20 +200,31 @@ def start_app(world: World, app: str) -> None:
 def wait_answer(world: World, app: str, path: str) -> dict[str, Any]:
     """Wait until the web processes of an app answer with less than 500; return how they did. Others are not asked."""
     seen: dict[str, Any] = {}
+    expected = parsing.webs_from(world.dokku.asked("ps:scale", app)) if path else 0
 
     def answers() -> bool:
         webs = [each for each in processes(world, app) if each.labels.get(PROCESS_LABEL) == "web"]
         seen.update({each.name: status_of(each, path) for each in webs})
         current = [seen[each.name] for each in webs]
-        return all(isinstance(status, int) and status < BROKEN for status in current)
+        if expected and not webs:
+            return False
+        well = all(isinstance(status, int) and status < BROKEN for status in current)
+        return well and survey.is_running(world.dokku, app) == "true"
 
     if path and not until(answers, world.ready_timeout):
-        said = "; ".join(f"{name}: {status}" for name, status in seen.items())
+        said = "; ".join(f"{name}: {status}" for name, status in seen.items()) or "no web process runs"
         raise StatefulError(
             f"The app {app} does not answer at {path} on the new service ({said}).",
             next_command=world.dokku.typed("logs", app),
         )
     return seen
+
+
+class _NotFollowed(urllib.request.HTTPRedirectHandler):
+    """Takes a redirect for the answer: an app that wants TLS sends everybody to a proxy that shows the page."""
+
+    def redirect_request(self, *_args: Any, **_named: Any) -> None:
+        return None
 
 
 def status_of(container: Container, path: str) -> int | str:
@@ -206,7 +233,7 @@ def status_of(container: Container, path: str) -> int | str:
         return "no address"
     port = container.env.get("PORT", "") or WEB_PORT
     # No proxy of the environment's stands between this host and its own containers.
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NotFollowed())
     try:
         with opener.open(f"http://{container.addresses[0]}:{port}{path}", timeout=ASKING) as answer:
             return int(answer.status)
