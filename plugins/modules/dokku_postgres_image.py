@@ -31,6 +31,12 @@ notes:
   - The variables of the app are set with C(config:set --no-restart), of which the addresses with their passwords are
     words for as long as it runs, as they are of the calls that the plugin itself makes. The same is true of the login
     for backups, which C(postgres:backup-auth) takes in no other way.
+  - It refuses an old service that others use or that is exposed on ports of the host, one whose backups are encrypted
+    or whose schedule cannot be read, an address of the app with a password in its query, and an app of which some
+    processes run and others do not.
+  - Who uses the old service, and by which variables, is asked once more before anything stops, since days may lie
+    between O(stop_before=switch) and that.
+  - An app that was moved on to a third service since is not taken back. The operation can be committed then.
   - The module does not pull. The role P(selfhost.stateful.dokku_postgres_image#role) does, before the downtime.
 extends_documentation_fragment:
   - selfhost.stateful.dokku
@@ -107,7 +113,7 @@ options:
   answer_path:
     description:
       - The path at which the web processes of the app have to answer with a status below 500 before anything is proved.
-        Empty for not asking them.
+        A redirect is an answer, and is not followed. Empty for not asking them.
     type: str
     default: /
   accept_losses:

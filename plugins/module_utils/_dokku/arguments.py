@@ -26,7 +26,7 @@ SETTINGS_ARGUMENTS: dict[str, Any] = {
     "memory": {"type": "str"},
     "shm_size": {"type": "str"},
     "config_options": {"type": "str"},
-    "custom_env": {"type": "dict"},
+    "custom_env": {"type": "dict", "no_log": True},
     "initial_network": {"type": "str"},
     "post_create_network": {"type": "str"},
     "post_start_network": {"type": "str"},

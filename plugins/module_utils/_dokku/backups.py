@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku import bucket, survey, words
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.bucket import Auth, Bucket, Kept
-from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.cli import Dokku
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.cli import DATA_LIMIT, Dokku
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.model import Schedule, Service
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 
@@ -45,7 +45,8 @@ def set_schedule(dokku: Dokku, service: Service, wanted: Schedule | None) -> Non
     """Have a service backed up as wanted, or not at all."""
     call = words.schedule(service.name, wanted) if wanted else ("postgres:backup-unschedule", service.name)
     answer = dokku.tried(*call)
-    if survey.with_schedule(dokku, service).schedule != wanted:
+    seen = survey.with_schedule(dokku, service)
+    if seen.schedule != wanted or seen.schedule_unread:
         raise dokku.failed(call, answer, state=f"the service {service.name} runs, and is not backed up as it should be")
 
 
@@ -53,7 +54,7 @@ def back_up(dokku: Dokku, service: Service, place: Bucket, *, use_iam: bool) -> 
     """Back a service up now, and read back what is in the bucket since."""
     before = set(place.objects(service.name))
     call = words.backup(service.name, place.name, use_iam=use_iam)
-    answer = dokku.tried(*call)
+    answer = dokku.tried(*call, limit=DATA_LIMIT)
     came = {key: size for key, size in place.objects(service.name).items() if key not in before}
     if answer.rc != 0 or not came:
         raise dokku.failed(

@@ -15,7 +15,8 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.model imp
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.plan_links import Changes, Wish
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 
-UP = ("true", "mixed")
+MIXED = "mixed"
+UP = ("true", MIXED)
 
 
 @dataclass(frozen=True)

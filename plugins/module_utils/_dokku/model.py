@@ -129,9 +129,15 @@ class Service:
     data: str = ""
     settings: Settings = Settings()
     schedule: Schedule | None = None
+    schedule_unread: bool = False
+    """Whether it is backed up by a schedule that cannot be read, which is not the same as none."""
     authenticated: bool = False
+    encrypted: bool = False
+    """Whether its backups are encrypted, by a key that the plugin keeps with the service."""
     networks_known: bool = True
     """Whether this version of the plugin knows networks at all."""
+    exposed: str = ""
+    """The ports of the host by which anybody reaches it, in the plugin's words; empty where it tells none."""
 
     @property
     def host(self) -> str:

@@ -22,6 +22,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.model imp
 
 _DECORATED = re.compile(r"\s*(?:=+>|-+>|!)")
 _LINK = re.compile(r"--link[= ]\"?(dokku\.postgres\.[^:\s\"]+):")
+_WEBS = re.compile(r"^(?:-+>)?\s*web:?\s+(\d+)\s*$", re.MULTILINE)
 _VERSION = re.compile(r"\d+(?:\.\d+)+")
 
 
@@ -100,10 +101,16 @@ def schedule_from(line: str) -> Schedule | None:
         return None
     place = words.index("postgres:backup")
     after = words[place + 1 :]
-    if len(after) < 2 or place < 5:
+    if len(after) < 2 or place < (3 if words[0].startswith("@") else 5):
         return None
     fields = words[:1] if words[0].startswith("@") else words[:5]
     return Schedule(" ".join(fields), after[1], use_iam=bool({"--use-iam", "-u"} & set(after[2:])))
+
+
+def webs_from(text: str) -> int:
+    """Return how many web processes an app is to have, by what ``ps:scale`` prints."""
+    found = _WEBS.search(text)
+    return int(found.group(1)) if found else 0
 
 
 def report(text: str) -> dict[str, Any]:

@@ -176,6 +176,11 @@ def users_of(reached: Reached, there: Service) -> list[str]:
     return sorted(users)
 
 
+def others_of(reached: Reached, there: Service, app: str) -> list[str]:
+    """Return who uses a service beside one app."""
+    return [each for each in users_of(reached, there) if f"app {app} " not in f"{each} "]
+
+
 def remove(reached: Reached, name: str) -> None:
     """Destroy a service with its data; one that was destroyed half is destroyed to the end."""
     root = survey.info(reached.dokku, name, "--service-root")

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 from collections.abc import Mapping
 from dataclasses import replace
@@ -28,6 +29,8 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._errors import I
 POSTGRES, MAINTENANCE = "postgres", "maintenance"
 OLDEST = {"dokku": (0, 20, 4), POSTGRES: (1, 11, 5)}
 """The oldest versions that the work was written for."""
+CRON = "/etc/cron.d/dokku-postgres-"
+"""The plugin's own files of cron, less the name of the service."""
 OF_DOKKU = "00_dokku-standard"
 FIRST_REPORTING = (0, 5)
 """The first maintenance plugin that can be asked whether the page is shown."""
@@ -93,14 +96,19 @@ def service(dokku: Dokku, engine: Engine, name: str) -> Service | None:
         dsn=dsn_of(facts["dsn"]),
         data=facts["data-dir"],
         settings=_settings(root, facts),
+        encrypted=bool(glob.glob(os.path.join(glob.escape(root), "backup-encryption*"))),
         authenticated=os.path.isdir(os.path.join(root, "backup")),
         networks_known="initial-network" in facts,
+        exposed=" ".join(parsing.words_or_none(facts.get("exposed-ports", ""))),
     )
 
 
 def with_schedule(dokku: Dokku, found: Service) -> Service:
     answer = dokku.tried("postgres:backup-schedule-cat", found.name)
-    return replace(found, schedule=parsing.schedule_from(answer.stdout) if answer.rc == 0 else None)
+    if answer.rc != 0:
+        return replace(found, schedule=None, schedule_unread=os.path.exists(f"{CRON}{found.name}"))
+    schedule = parsing.schedule_from(answer.stdout)
+    return replace(found, schedule=schedule, schedule_unread=schedule is None and bool(answer.stdout.strip()))
 
 
 def services(dokku: Dokku, engine: Engine) -> list[Service]:

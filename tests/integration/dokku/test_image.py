@@ -180,3 +180,54 @@ def test_killed_at_a_step_it_can_be_rolled_back(dokku: Installation, tmp_path: P
     assert app.end("rolled_back")["changed"]
     wait_for(lambda: not app.shown, "the page is gone")
     app.check_as_before()
+
+
+@pytest.mark.faults
+def test_what_an_admin_let_write_before_we_did_is_not_thrown_away(dokku: Installation, tmp_path: Path) -> None:
+    app = swapping.of(dokku, tmp_path, "early")
+    app.killed("link and promote the new service", "evidence")
+    dokku.dokku("ps:start", app.app)
+    dokku.wait_writing(app.app)
+    assert dokku.acknowledged(app.app)[-1].host == app.new.hostname
+    assert "transactions were made" in app.end("rolled_back")["msg"]
+    dokku.wait_writing(app.app)
+    assert dokku.missing(app.app, app.new) == set()
+    swapped = app.swap()
+    assert swapped.get("operation_state") == "done", swapped.get("msg")
+    app.check_swapped()
+
+
+@pytest.mark.faults
+def test_an_app_that_was_moved_on_does_not_go_back_and_its_swap_can_be_committed(
+    dokku: Installation, tmp_path: Path
+) -> None:
+    app = swapping.of(dokku, tmp_path, "moved")
+    swapped = app.swap()
+    assert swapped.get("operation_state") == "done", swapped.get("msg")
+    third = dokku.service(f"{app.app}-third")
+    dokku.dokku("postgres:create", third.name, "-I", "17")
+    dokku.dokku("postgres:link", third.name, app.app)
+    dokku.dokku("postgres:promote", third.name, app.app)
+    assert "was moved on since" in app.end("rolled_back", discard_writes=True)["msg"]
+    assert dokku.config(app.app)["DATABASE_URL"] == third.dsn()
+    assert app.new.root.exists()
+    assert app.end("committed")["changed"]
+    assert not app.old.root.exists()
+
+
+@pytest.mark.faults
+def test_what_has_changed_since_it_was_prepared_is_said_before_anything_stops(
+    dokku: Installation, tmp_path: Path
+) -> None:
+    app = swapping.of(dokku, tmp_path, "later")
+    assert app.swap(stop_before="switch")["changed"]
+    dokku.dokku("config:set", "--no-restart", app.app, f"REPORTS_URL={app.old.dsn()}")
+    app.before = dokku.config(app.app)
+    failed = app.swap()
+    assert "not as it was when this was planned" in failed["msg"]
+    assert "REPORTS_URL" in failed["msg"]
+    app.check_as_before()
+    swapped = app.swap()
+    assert swapped.get("operation_state") == "done", swapped.get("msg")
+    assert dokku.config(app.app)["REPORTS_URL"] == app.new.dsn()
+    app.check_swapped()

@@ -6,9 +6,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from ansible_collections.selfhost.stateful.plugins.module_utils._dokku import parsing, words
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku import parsing, survey, words
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.cli import Answer, Call, Dokku, DokkuMissing
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.model import (
     App,
@@ -132,7 +134,8 @@ def test_what_a_link_has_left_in_the_options_is_named() -> None:
     [
         ("0 3 * * * dokku /usr/bin/dokku postgres:backup blog bucket ", Schedule("0 3 * * *", "bucket")),
         ("0 3 * * * dokku /usr/bin/dokku postgres:backup blog b --use-iam", Schedule("0 3 * * *", "b", True)),
-        ("@daily dokku /usr/bin/dokku postgres:backup blog bucket", None),
+        ("@daily dokku /usr/bin/dokku postgres:backup blog bucket", Schedule("@daily", "bucket")),
+        ("3 * * dokku /usr/bin/dokku postgres:backup", None),
         ("There is no scheduled backup", None),
     ],
 )
@@ -178,3 +181,36 @@ def test_a_failure_shows_no_password() -> None:
 def test_a_host_without_dokku_is_told_so() -> None:
     with pytest.raises(DokkuMissing, match="no no-such-dokku on this host"):
         Dokku(("no-such-dokku",)).asked("version")
+
+
+@pytest.mark.parametrize(
+    "rc, line, unread",
+    [
+        (0, "@daily dokku /usr/bin/dokku postgres:backup blog bucket", False),
+        (0, "0 3 * * * dokku /usr/local/bin/backup-all blog", True),
+        (0, "", False),
+        (1, "There is no scheduled backup for blog.", False),
+    ],
+)
+def test_a_schedule_that_cannot_be_read_is_not_the_same_as_none(rc: int, line: str, unread: bool) -> None:
+    dokku = Dokku(runner=lambda _call: Answer(rc, line, ""))
+    assert survey.with_schedule(dokku, service("blog")).schedule_unread is unread
+
+
+def test_a_file_of_crons_that_is_not_told_of_is_a_schedule_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(survey, "CRON", f"{tmp_path}/dokku-postgres-")
+    (tmp_path / "dokku-postgres-blog").touch()
+    assert survey.with_schedule(Dokku(runner=lambda _call: Answer(1, "", "")), service("blog")).schedule_unread
+
+
+@pytest.mark.parametrize(
+    "text, webs",
+    [
+        ("-----> Scaling for blog\nproctype: qty\n--------: ---\nweb:  2\nworker: 1\n", 2),
+        ("-----> proctype           qty\n-----> web                1\n", 1),
+        ("worker: 1\n", 0),
+        ("web:  0\n", 0),
+    ],
+)
+def test_how_many_web_processes_there_are_to_be_is_read(text: str, webs: int) -> None:
+    assert parsing.webs_from(text) == webs

@@ -23,6 +23,7 @@ def world_from(params: Mapping[str, Any]) -> World:
         stop_timeout=float(params["stop_timeout"]),
         ready_timeout=float(params["ready_timeout"]),
         discard_writes=bool(params.get("discard_writes", False)),
+        answer_path=params.get("answer_path"),
         environment={str(name): str(value) for name, value in given.items()},
     )
 

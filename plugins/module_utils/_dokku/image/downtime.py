@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The downtime: writers out, export, import, the app's variables, and the app in again."""
+"""The downtime once the writers are out: export, import, the app's variables, and the app in again."""
 
 from __future__ import annotations
 
@@ -15,22 +15,24 @@ from typing import Any, TypeVar
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku import (
     links,
-    maintenance,
     plan_links,
     survey,
     words,
 )
-from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.planner import EXPORT, IMPORT
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.planner import EXPORT, IMPORT, REPOINT
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.world import (
     World,
     end_sessions,
+    has_gone_over,
+    intended,
     is_primary,
     now,
-    processes,
+    ran,
     set_read_only,
     start_app,
     stop_app,
     wait_answer,
+    with_another_address,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.model import (
     DEFAULT_SCHEME,
@@ -59,45 +61,6 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree im
 DUMP_BEGINS = b"PGDMP"
 A = TypeVar("A")
 B = TypeVar("B")
-
-
-class Quiet(SelfProving):
-    """The app does not run, its page is shown, nobody has a session with its database, and a new one could not write.
-
-    args: ``app``, ``old``, ``new``, ``running``: whether it ran, ``page``: whether the page is ours to show.
-    """
-
-    def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
-        known = context.evidence.get(step.name)
-        if known is None:
-            return None
-        if is_primary(context.world, step.args["app"], step.args["new"]):
-            return known
-        return None if processes(context.world, step.args["app"]) else known
-
-    def apply(self, step: Step, context: Context[World]) -> Evidence:
-        world, app, old = context.world, step.args["app"], step.args["old"]
-        database = world.service(old).database
-        began = now()
-        if step.args["page"]:
-            maintenance.set_enabled(world.dokku, app, True)
-        stop_app(world, app)
-        set_read_only(world, old, database, wanted=True)
-        ended = end_sessions(world, old, database)
-        return {"began": began, "sessions_ended": ended, "at": now()}
-
-    def undo(self, step: Step, context: Context[World]) -> Evidence:
-        world, old = context.world, step.args["old"]
-        set_read_only(world, old, world.service(old).database, wanted=False)
-        self.let_go(step, context)
-        return {"ended": now()}
-
-    def let_go(self, step: Step, context: Context[World]) -> None:
-        world, app = context.world, step.args["app"]
-        if step.args["running"]:
-            start_app(world, app)
-        if step.args["page"] and maintenance.is_enabled(world.dokku, app):
-            maintenance.set_enabled(world.dokku, app, False)
 
 
 class Export(NothingToUndo):
@@ -204,6 +167,7 @@ class Repoint(SelfProving):
 
     def undo(self, step: Step, context: Context[World]) -> Evidence:
         world, args = context.world, step.args
+        has_gone_over(world, args["app"], args["old"], args["new"])
         old = world.service(args["old"])
         app = survey.app(world.dokku, args["app"])
         if args["app"] not in old.links:
@@ -246,38 +210,58 @@ class Repoint(SelfProving):
 class LetIn(SelfProving):
     """The app runs on the new service, and answers.
 
-    args: ``app``, ``old``, ``new``, ``running``, ``page``, ``answer_path``, ``dump``. From its start on somebody writes
+    args: ``app``, ``old``, ``new``, ``page``, ``answer_path``, ``dump``. From its start on somebody writes
     to the new service, which is never thrown away unasked.
     """
+
+    others_bring_about = True
+    """Once the app is linked to the new service, anybody's ``ps:start`` lets it write there."""
 
     def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
         world, args = context.world, step.args
         known = context.evidence.get(step.name)
         if known is None or not is_primary(world, args["app"], args["new"]):
             return None
-        if args["running"] and survey.is_running(world.dokku, args["app"]) != "true":
+        if ran(context) and survey.is_running(world.dokku, args["app"]) != "true":
             return None
         return known
 
     def apply(self, step: Step, context: Context[World]) -> Evidence:
         world, args = context.world, step.args
-        if not args["running"]:
+        if not ran(context):
             return {"answers": {}, "ended": now()}
         start_app(world, args["app"])
-        return {"answers": wait_answer(world, args["app"], args["answer_path"]), "ended": now()}
+        if with_another_address(world, args["app"], args["new"]):
+            # A deploy in the downtime began them with the address that was to be had then.
+            stop_app(world, args["app"])
+            start_app(world, args["app"])
+        left = with_another_address(world, args["app"], args["new"])
+        if left:
+            raise StatefulError(
+                f"Processes of {args['app']} were not started with the address of {args['new']}: {', '.join(left)}.",
+                next_command=world.dokku.typed("ps:report", args["app"]),
+            )
+        path = args["answer_path"] if world.answer_path is None else world.answer_path
+        return {"answers": wait_answer(world, args["app"], path), "ended": now()}
 
     def undo(self, step: Step, context: Context[World]) -> Evidence:
         world, args = context.world, step.args
         app, new = args["app"], args["new"]
-        if not survey.exists(world.dokku, new) or not is_primary(world, app, new):
+        if not intended(context, REPOINT):
+            return {}
+        if not has_gone_over(world, app, args["old"], new) or not survey.exists(world.dokku, new):
             return {}
         stop_app(world, app)
+        # Whoever comes while all is compared or exported writes nothing that would be thrown away unseen.
+        self._shut(world, new, wanted=True)
         end_sessions(world, new, world.service(new).database)
-        written = writes_since(world, new, context.evidence[IMPORT])
+        # To shut it was one of them.
+        written = max(0, writes_since(world, new, context.evidence[IMPORT]) - 1)
         # The server's own work counts as transactions, too; nobody is kept from going back by that.
         if not written or same_content(world, args["old"], new):
             return {}
         if not world.discard_writes:
+            self._shut(world, new, wanted=False)
             raise UndoRefused(
                 f"About {written} transactions were made on {new} since the data was brought there, and going back to"
                 f" {args['old']} would lose them.",
@@ -292,8 +276,13 @@ class LetIn(SelfProving):
         return {"discarded": written, "kept_in": path}
 
     def let_go(self, step: Step, context: Context[World]) -> None:
-        if step.args["running"]:
+        self._shut(context.world, step.args["new"], wanted=False)
+        if ran(context):
             start_app(context.world, step.args["app"])
+
+    @staticmethod
+    def _shut(world: World, new: str, *, wanted: bool) -> None:
+        set_read_only(world, new, world.service(new).database, wanted=wanted)
 
 
 def writes_since(world: World, service: str, known: Mapping[str, Any]) -> int:

@@ -13,7 +13,8 @@ from typing import Any
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku import services, survey
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image import downtime, planner
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.journey import HANDLERS
-from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.world import World, calls_of, is_primary
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.world import World, calls_of, has_gone_over
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.model import service_at
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.ending import BACKUP, Stepwise
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import DONE, Copy
@@ -59,10 +60,14 @@ def _way_back(operation: Operation) -> str:
 
 def _refuse_loss(world: World, operation: Operation) -> None:
     args = _args(operation)
-    known = operation.history().evidence.get(planner.IMPORT)
-    if known is None or world.discard_writes or not survey.exists(world.dokku, args["new"]):
+    history = operation.history()
+    known = history.evidence.get(planner.IMPORT)
+    if known is None or planner.REPOINT not in history.intents:
         return
-    if not is_primary(world, args["app"], args["new"]):
+    # An app that was moved on has neither of the two to lose, and a third.
+    if not has_gone_over(world, args["app"], args["old"], args["new"]):
+        return
+    if world.discard_writes or not survey.exists(world.dokku, args["new"]):
         return
     written = downtime.writes_since(world, args["new"], known)
     if written:
@@ -78,14 +83,20 @@ def _refuse_loss(world: World, operation: Operation) -> None:
 
 
 def _destroy(world: World, operation: Operation) -> None:
-    """Destroy the old service, where the app has its data in the new one and nobody uses the old one."""
+    """Destroy the old service, where the app has its data in another one that runs, and nobody uses the old one.
+
+    That is the new one, or the one of a swap that came later.
+    """
     args = _args(operation)
-    if not is_primary(world, args["app"], args["new"]):
+    primary = survey.app(world.dokku, args["app"]).primary
+    at = service_at(primary, survey.services(world.dokku, world.engine)) if primary is not None else None
+    if at is None or at.name == args["old"]:
         raise StatefulError(
-            f"DATABASE_URL of {args['app']} does not point at {args['new']}, so {args['old']} is not destroyed.",
+            f"DATABASE_URL of {args['app']} points at {at.name if at else 'no service'}, so {args['old']} is not"
+            " destroyed.",
             next_command=world.dokku.typed("postgres:app-links", args["app"]),
         )
-    world.container(args["new"])
+    world.container(at.name)
     old = survey.service(world.dokku, world.engine, args["old"])
     if old is None:
         return

@@ -20,12 +20,14 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._dokku import (
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.backups import auth_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.world import (
     World,
+    end_sessions,
     now,
     set_read_only,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.model import Service, container_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.report import size_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import RestartPolicy
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Evidence
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.handlers import NothingToUndo, SelfProving
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Copy, Step
@@ -67,9 +69,19 @@ class CarryBackups(SelfProving):
             return {}
         return self._carry(world, self._seen(world, step.args["new"]), self._seen(world, step.args["old"]))
 
+    def let_go(self, step: Step, context: Context[World]) -> None:
+        # A way back that was refused after this was undone: the app stays on the new service, and so do its backups.
+        self.apply(step, context)
+
     @staticmethod
     def _seen(world: World, name: str) -> Service:
-        return survey.with_schedule(world.dokku, world.service(name))
+        found = survey.with_schedule(world.dokku, world.service(name))
+        if found.schedule_unread:
+            raise StatefulError(
+                f"The schedule of the backups of {name} cannot be read, and is not carried over.",
+                next_command=world.dokku.typed("postgres:backup-schedule-cat", name),
+            )
+        return found
 
     @staticmethod
     def _carry(world: World, source: Service, target: Service) -> Evidence:
@@ -97,6 +109,8 @@ class Retire(SelfProving):
         container = world.engine.container(container_of(name))
         if container is not None:
             if container.running:
+                # What a deploy has begun in the downtime has the old address, and would write.
+                end_sessions(world, name, old.database)
                 # Whoever goes back by hand one day finds it as it was.
                 set_read_only(world, name, old.database, wanted=False)
             # An engine that restarts would bring it up again.
@@ -129,3 +143,7 @@ class Retire(SelfProving):
         if step.args["app"] not in survey.links(world.dokku, name):
             world.dokku.tried(*words.link(name, step.args["app"]))
         return {}
+
+    def let_go(self, step: Step, context: Context[World]) -> None:
+        # As with the backups: nobody goes back to the old service.
+        self.apply(step, context)

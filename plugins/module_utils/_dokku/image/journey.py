@@ -17,6 +17,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image imp
     look,
     planner,
     prepare,
+    quiet,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.model import MODULE, Found, Request
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.world import World, calls_of
@@ -36,7 +37,7 @@ HANDLERS: Handlers[World] = {
     "dokku_make": prepare.Make(),
     "dokku_unit": prepare.Unit(),
     "dokku_back_up": prepare.BackUp(),
-    "dokku_quiet": downtime.Quiet(),
+    "dokku_quiet": quiet.Quiet(),
     "dokku_export": downtime.Export(),
     "dokku_import": downtime.Import(),
     "dokku_repoint": downtime.Repoint(),
@@ -94,14 +95,22 @@ class Swap:
 
     def _look(self) -> tuple[str, Looked]:
         world, request = self.connect(), self.request
-        image = look.image_of(world, request)
-        goal = self._goal(image.id)
-        refuse_other_goal(self.operations, request.app, lambda other: other == goal, request.reference)
         open_one = self.operations.open_for(request.app)
+        image_id = self._begun_with(open_one) or look.image_of(world, request).id
+        goal = self._goal(image_id)
+        refuse_other_goal(self.operations, request.app, lambda other: other == goal, request.reference)
         if open_one is not None:
-            return request.app, Looked(world, None, None, image.id, open_one.id)
+            return request.app, Looked(world, None, None, image_id, open_one.id)
         app, service = look.app_and_service(world, request)
-        return request.app, Looked(world, app, service, image.id)
+        return request.app, Looked(world, app, service, image_id)
+
+    def _begun_with(self, open_one: Operation | None) -> str:
+        """Return the image of an open swap to the same tag, which may mean another one since; empty without one."""
+        if open_one is None or open_one.plan.goal.module != MODULE:
+            return ""
+        if open_one.plan.summary["to"]["image"] != self.request.reference:
+            return ""
+        return str(open_one.plan.goal.wants["image_id"])
 
     def _plan(self, looked: Looked) -> Planned:
         request, world = self.request, looked.world

@@ -18,7 +18,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.mod
     default_name,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.world import World
-from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.links import UP
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.links import MIXED, UP
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.model import RUNNING, App, Service, service_at
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Image
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import Blocker, InvalidInput, shell
@@ -79,17 +79,19 @@ def find(world: World, request: Request, app: App, old: Service, image: Image) -
     tells = known.get(survey.MAINTENANCE, ()) >= survey.FIRST_REPORTING
     candidate = examine(world.engine, image.id)
     major = int(candidate.major.partition(".")[0])
+    running = survey.is_running(world.dokku, app.name)
     facts = Found(
         app=app,
         old=survey.with_schedule(world.dokku, old),
         settings=settings,
-        running=survey.is_running(world.dokku, app.name) in UP,
+        running=running in UP,
+        mixed=running == MIXED,
         maintained=maintenance.is_enabled(world.dokku, app.name) if tells else None,
         image_id=image.id,
         built=image.created,
         name=name,
         name_taken=survey.exists(world.dokku, name),
-        others=tuple(each for each in services.users_of(world.reached, old) if f"app {app.name} " not in f"{each} "),
+        others=tuple(services.others_of(world.reached, old, app.name)),
         major=0,
         new_major=major,
         database_bytes=0,

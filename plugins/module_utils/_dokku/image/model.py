@@ -86,6 +86,8 @@ class Found:
     backup_room: Room
     data_room: Room
     schedule: Schedule | None = None
+    mixed: bool = False
+    """Whether some processes of the app run, and others that are to do not."""
 
 
 def default_name(app: str, repository: str, version: str, built: str) -> str:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.model import (
@@ -26,6 +27,8 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.model imp
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import Blocker, shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import FINISH, PREPARE, SWITCH, Step
 
+SECRET = re.compile(r"(?:^|[&;])[^=&;]*(?:pass(?!file)|pwd|secret|token)[^=&;]*=", re.IGNORECASE)
+"""What looks like a secret among the parameters of an address."""
 MAKE, UNIT, LAST_BACKUP = "make the new service", "run the unit", "back the old service up"
 QUIET, EXPORT, IMPORT, REPOINT = "shut the writers out", "export", "import", "link and promote the new service"
 LET_IN = "let the app in"
@@ -89,6 +92,45 @@ def _of_the_old(found: Found) -> list[Blocker]:
                 f"Others would go on writing to {old.name}: {'; '.join(found.others)}. Give them a service of their own"
                 " first.",
                 shell("dokku", "postgres:links", old.name),
+            )
+        )
+    if old.exposed:
+        refused.append(
+            Blocker(
+                f"{old.name} is exposed on ports of this host ({old.exposed}), so that somebody beside the app may"
+                " write to it; the new service would not be. Take that away first, and expose the new one afterwards.",
+                shell("dokku", "postgres:unexpose", old.name),
+            )
+        )
+    if old.encrypted:
+        refused.append(
+            Blocker(
+                f"The backups of {old.name} are encrypted, and its key is not carried over: those of the new service"
+                " would not be. Take the encryption away first, and set it for the new service afterwards.",
+                shell("dokku", "postgres:backup-unset-encryption", old.name),
+            )
+        )
+    if old.schedule_unread:
+        refused.append(
+            Blocker(
+                f"{old.name} is backed up by a schedule that cannot be read, and could not be carried over.",
+                shell("dokku", "postgres:backup-schedule-cat", old.name),
+            )
+        )
+    refused += [
+        Blocker(
+            f"{name} of {found.app.name} has a password in its query, which the journal would keep: take it away.",
+            shell("dokku", "config:keys", found.app.name),
+        )
+        for name, dsn in sorted(found.app.addresses.items())
+        if points_at(dsn, old) and SECRET.search(dsn.query)
+    ]
+    if found.mixed:
+        refused.append(
+            Blocker(
+                f"Of the processes of {found.app.name} some run and others do not. Whether it runs as before could not"
+                " be told afterwards: start it, or stop it.",
+                shell("dokku", "ps:report", found.app.name),
             )
         )
     return refused
@@ -163,7 +205,7 @@ def steps_of(request: Request, found: Found, *, dump: str) -> tuple[Step, ...]:
     }
     place = {"bucket": request.backup.bucket, "use_iam": request.backup.use_iam} if request.backup else {}
     shown = request.maintenance and found.maintained is False
-    quiet = {**both, "running": found.running, "page": shown}
+    quiet = {**both, "page": shown}
     addresses = {
         name: {"scheme": dsn.scheme, "query": dsn.query}
         for name, dsn in sorted(found.app.addresses.items())
@@ -182,7 +224,7 @@ def steps_of(request: Request, found: Found, *, dump: str) -> tuple[Step, ...]:
     if place:
         steps.append(Step("dokku_back_up", LAST_BACKUP, PREPARE, {"service": old, **place}))
     steps += [
-        Step("dokku_quiet", QUIET, SWITCH, quiet),
+        Step("dokku_quiet", QUIET, SWITCH, {**quiet, "variables": sorted(addresses)}),
         Step("dokku_export", EXPORT, SWITCH, {**both, "path": dump}),
         Step("dokku_import", IMPORT, SWITCH, {**both, "path": dump}),
         Step("dokku_repoint", REPOINT, SWITCH, moving),

@@ -16,20 +16,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ansible_collections.selfhost.stateful.plugins.module_utils._dokku import survey
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku import parsing, survey
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.arguments import Reached
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.cli import Dokku
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.model import (
     PRIMARY,
     Service,
     container_of,
+    dsn_of,
     host_of,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.services import until
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError, shell
-from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Undecided
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import Operation
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import session as sessions
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import sql
@@ -42,6 +43,8 @@ MAINTENANCE_DATABASE = "postgres"
 WEB_PORT = "5000"
 ASKING = 10.0
 BROKEN = 500
+RAN = "whether the app ran"
+"""What the journal has of it from before the app was stopped."""
 CALLS = "calls.lock"
 LEFTOVER_LIMIT = 600.0
 """Seconds that calls get which a killed run has left behind."""
@@ -65,6 +68,8 @@ class World:
     ready_timeout: float = 120.0
     discard_writes: bool = False
     """Whether an undo may lose what was written to the new service; it is exported first all the same."""
+    answer_path: str | None = None
+    """The path that this run is told to ask the app at; None where it is told none."""
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Variables of the new service that were given; they may be secrets, and are in no plan."""
 
@@ -128,9 +133,37 @@ def is_primary(world: World, app: str, service: str) -> bool:
     return there is not None and there.host == host_of(service)
 
 
+def has_gone_over(world: World, app: str, old: str, new: str) -> bool:
+    """Tell whether an app has its data in the new of two services; raises where it has it in neither of them."""
+    if is_primary(world, app, new):
+        return True
+    if is_primary(world, app, old):
+        return False
+    raise Undecided(
+        f"DATABASE_URL of {app} points neither at {old} nor at {new}: it was moved on since, and to go back to {old}"
+        " would lose what was written elsewhere.",
+        state=f"the app {app} has its data where its DATABASE_URL points, and nothing was touched",
+        safe_to_rerun=False,
+        next_command=world.dokku.typed("postgres:app-links", app),
+    )
+
+
 def processes(world: World, app: str) -> list[Container]:
     """Return the containers of an app that run, also those that a deploy has replaced and that end later."""
     return [each for each in world.engine.containers(labels={APP_LABEL: app}) if each.running]
+
+
+def with_another_address(world: World, app: str, service: str) -> list[str]:
+    """Return the processes of an app that were started with the address of another service.
+
+    Of those that have their variables in their image the engine tells none.
+    """
+    found = []
+    for each in processes(world, app):
+        dsn = dsn_of(each.env.get(PRIMARY, ""))
+        if dsn is not None and dsn.host != host_of(service):
+            found.append(each.name)
+    return found
 
 
 def stop_app(world: World, app: str) -> None:
@@ -167,20 +200,31 @@ def start_app(world: World, app: str) -> None:
 def wait_answer(world: World, app: str, path: str) -> dict[str, Any]:
     """Wait until the web processes of an app answer with less than 500; return how they did. Others are not asked."""
     seen: dict[str, Any] = {}
+    expected = parsing.webs_from(world.dokku.asked("ps:scale", app)) if path else 0
 
     def answers() -> bool:
         webs = [each for each in processes(world, app) if each.labels.get(PROCESS_LABEL) == "web"]
         seen.update({each.name: status_of(each, path) for each in webs})
         current = [seen[each.name] for each in webs]
-        return all(isinstance(status, int) and status < BROKEN for status in current)
+        if expected and not webs:
+            return False
+        well = all(isinstance(status, int) and status < BROKEN for status in current)
+        return well and survey.is_running(world.dokku, app) == "true"
 
     if path and not until(answers, world.ready_timeout):
-        said = "; ".join(f"{name}: {status}" for name, status in seen.items())
+        said = "; ".join(f"{name}: {status}" for name, status in seen.items()) or "no web process runs"
         raise StatefulError(
             f"The app {app} does not answer at {path} on the new service ({said}).",
             next_command=world.dokku.typed("logs", app),
         )
     return seen
+
+
+class _NotFollowed(urllib.request.HTTPRedirectHandler):
+    """Takes a redirect for the answer: an app that wants TLS sends everybody to a proxy that shows the page."""
+
+    def redirect_request(self, *_args: Any, **_named: Any) -> None:
+        return None
 
 
 def status_of(container: Container, path: str) -> int | str:
@@ -189,7 +233,7 @@ def status_of(container: Container, path: str) -> int | str:
         return "no address"
     port = container.env.get("PORT", "") or WEB_PORT
     # No proxy of the environment's stands between this host and its own containers.
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NotFollowed())
     try:
         with opener.open(f"http://{container.addresses[0]}:{port}{path}", timeout=ASKING) as answer:
             return int(answer.status)
@@ -233,3 +277,8 @@ def now() -> float:
 def intended(context: Context[World], name: str) -> bool:
     """Tell whether a step of the plan has ever begun."""
     return name in context.operation.history().intents
+
+
+def ran(context: Context[World]) -> bool:
+    """Tell whether the app ran before it was stopped; where it was not stopped, there is nothing to start."""
+    return bool(context.evidence.get(RAN, {}).get("running", False))

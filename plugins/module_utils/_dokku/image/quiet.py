@@ -1,0 +1,119 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The downtime begins: what was planned with still holds, and all who write are shut out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku import links, maintenance, services, survey
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.world import (
+    END,
+    RAN,
+    World,
+    end_sessions,
+    is_primary,
+    now,
+    processes,
+    ran,
+    set_read_only,
+    start_app,
+    stop_app,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Evidence
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.handlers import SelfProving
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Step
+
+
+class Quiet(SelfProving):
+    """The app does not run, its page is shown, nobody has a session with its database, and a new one could not write.
+
+    args: ``app``, ``old``, ``new``, ``page``: whether the page is ours to show, ``variables``: those of the app that
+    name the old service. Whether the app runs is journaled before it is stopped.
+    """
+
+    def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
+        known = context.evidence.get(step.name)
+        if known is None:
+            return None
+        if is_primary(context.world, step.args["app"], step.args["new"]):
+            return known
+        return None if processes(context.world, step.args["app"]) else known
+
+    def apply(self, step: Step, context: Context[World]) -> Evidence:
+        world, app, old = context.world, step.args["app"], step.args["old"]
+        database = world.service(old).database
+        if not is_primary(world, app, step.args["new"]):
+            self._ask_again(world, step.args)
+        if RAN not in context.evidence:
+            self._note(context, app)
+        began = now()
+        if step.args["page"]:
+            maintenance.set_enabled(world.dokku, app, True)
+        stop_app(world, app)
+        set_read_only(world, old, database, wanted=True)
+        ended = end_sessions(world, old, database)
+        return {"began": began, "sessions_ended": ended, "at": now()}
+
+    def undo(self, step: Step, context: Context[World]) -> Evidence:
+        world, old = context.world, step.args["old"]
+        if RAN not in context.evidence:
+            return {}  # it was refused before anything was touched
+        database = world.service(old).database
+        set_read_only(world, old, database, wanted=False)
+        # A session that began in between stays read-only as long as its pool keeps it.
+        with world.session(old) as there:
+            there.scalar(END, (database,))
+        self.let_go(step, context)
+        return {"ended": now()}
+
+    def let_go(self, step: Step, context: Context[World]) -> None:
+        world, app = context.world, step.args["app"]
+        try:
+            if ran(context):
+                start_app(world, app)
+        except StatefulError as error:
+            # What the page says, that it is back soon, is true no longer.
+            if step.args["page"]:
+                error.state += "; its page is taken away, since nobody works on it"
+            raise
+        finally:
+            if step.args["page"] and RAN in context.evidence and maintenance.is_enabled(world.dokku, app):
+                maintenance.set_enabled(world.dokku, app, False)
+
+    @staticmethod
+    def _ask_again(world: World, args: Mapping[str, Any]) -> None:
+        """Raise where what was planned with does not hold any more: days may lie between the plan and this."""
+        app, old = args["app"], world.service(args["old"])
+        others = services.others_of(world.reached, old, app)
+        held = survey.app(world.dokku, app).pointing_at(old)
+        if not is_primary(world, app, old.name):
+            changed = f"DATABASE_URL of {app} does not point at {old.name} any more"
+        elif others:
+            changed = f"others would go on writing to {old.name}: {'; '.join(others)}"
+        elif sorted(held) != sorted(args["variables"]):
+            changed = f"{', '.join(held)} of {app} point at {old.name}, and {', '.join(args['variables'])} did"
+        elif old.exposed:
+            changed = f"{old.name} is exposed on ports of this host ({old.exposed})"
+        else:
+            return
+        raise StatefulError(
+            f"It is not as it was when this was planned: {changed}.",
+            next_command=world.dokku.typed("postgres:links", old.name),
+        )
+
+    @staticmethod
+    def _note(context: Context[World], app: str) -> None:
+        running = survey.is_running(context.world.dokku, app)
+        if running == links.MIXED:
+            raise StatefulError(
+                f"Of the processes of {app} some run and others do not: start it, or stop it.",
+                next_command=context.world.dokku.typed("ps:report", app),
+            )
+        noted = {"running": running == "true"}
+        context.operation.journal.evidence(RAN, noted, durable=True)
+        context.evidence[RAN] = noted
