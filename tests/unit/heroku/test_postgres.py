@@ -106,6 +106,13 @@ def test_completed_is_waited_for_until_the_window(lab: Lab) -> None:
     assert change(lab, wait_for="completed")["changed"] is False
 
 
+def test_a_maintenance_of_herokus_own_is_no_change_of_plan(lab: Lab) -> None:
+    lab.leader.maintenance = Running(status="ready")
+    result = change(lab, "standard-0", wait_for="completed", limit=60)
+    assert (result["changed"], result["reached"]) == (False, "completed")
+    assert lab.leader.maintenance.status == "ready"
+
+
 def test_a_maintenance_of_the_past_is_not_taken_for_the_new_one(lab: Lab) -> None:
     lab.leader.maintenance = Running(status="completed", started_at=lab.world.now, completed_at=lab.world.now)
     lab.world.advance(86400)
