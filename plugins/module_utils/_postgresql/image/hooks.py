@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, StatefulError
@@ -97,7 +97,7 @@ class RunHooks(SelfProving):
 
     def undo(self, step: Step, context: Context[World]) -> Evidence:
         """What it did in the new cluster goes with it; what it did in the old one is the hook's own to bear twice."""
-        return {}
+        return what_stays(step, "hook", step.args["hooks"])
 
 
 class RunMigrations(SelfProving):
@@ -127,7 +127,12 @@ class RunMigrations(SelfProving):
 
     def undo(self, step: Step, context: Context[World]) -> Evidence:
         """On the same files they stay done, as what is written stays; a new cluster goes, and they with it."""
-        return {}
+        return what_stays(step, "migration", step.args["migrations"])
+
+
+def what_stays(step: Step, kind: str, ran: Sequence[Mapping[str, Any]]) -> Evidence:
+    """Return what an undo leaves in the data; each may have run, or a part of it."""
+    return {"stays": [f"{kind} {each['name']}" for each in ran]} if step.args.get("stays") else {}
 
 
 def migrations_of(step: Step) -> tuple[Migration, ...]:
