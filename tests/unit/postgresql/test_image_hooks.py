@@ -6,11 +6,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.hooks import what_stays
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.hooks import fresh, what_stays
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.plan_hooks import (
     Hooks,
     before_the_proof,
@@ -71,3 +72,12 @@ def test_what_an_undo_leaves_in_the_data_is_told(in_place: bool) -> None:
     assert what_stays(post, "hook", post.args["hooks"]) == ({"stays": ["hook a.sh"]} if in_place else {})
     left = what_stays(migrations, "migration", migrations.args["migrations"])
     assert left == ({"stays": ["migration 01-a.sql"]} if in_place else {})
+
+
+def test_a_backup_that_is_taken_anew_takes_a_place_of_its_own(tmp_path: Path) -> None:
+    wanted = tmp_path / "op-full"
+    assert fresh(str(wanted)) == str(wanted)
+    wanted.mkdir()
+    assert fresh(str(wanted)) == f"{wanted}-2"
+    Path(f"{wanted}-2").mkdir()
+    assert fresh(str(wanted)) == f"{wanted}-3"
