@@ -19,6 +19,8 @@ description:
   - With V(restored) what ran before is scaled back from that journal, and nothing is done where nothing was stopped. A
     process type that somebody scaled up meanwhile stays as it is, which the result warns of.
   - With V(present) the formation is set.
+  - With V(noted) nothing is changed at Heroku. O(note) is added to the journal of what was stopped last, which may have
+    been started since.
 notes:
   - The journal is on the machine that the module runs on. In a container whose operations directory is no mount,
     V(stopped)
@@ -45,7 +47,7 @@ options:
   state:
     description: What is to be reached.
     type: str
-    choices: [present, stopped, restored]
+    choices: [present, stopped, restored, noted]
     default: present
   processes:
     description:
@@ -73,7 +75,8 @@ options:
     type: bool
     default: false
   note:
-    description: With V(stopped), facts to keep in the journal, for whoever goes on after a crash. No secrets.
+    description:
+      - With V(stopped) and V(noted), facts to keep in the journal, for whoever goes on after a crash. No secrets.
     type: dict
     default: {}
   wait_timeout:
@@ -127,7 +130,7 @@ former:
   type: dict
 note:
   description: What was noted when the app was stopped.
-  returned: when O(state) is V(stopped) or V(restored)
+  returned: when O(state) is V(stopped), V(restored) or V(noted)
   type: dict
 stopped_at:
   description: When the last dyno had ended, by the clock of the controller.
@@ -189,7 +192,7 @@ PROCESS = {
 ARGUMENTS = {
     **API_ARGUMENTS,
     **WAIT_ARGUMENTS,
-    "state": {"type": "str", "choices": ["present", "stopped", "restored"], "default": "present"},
+    "state": {"type": "str", "choices": ["present", "stopped", "restored", "noted"], "default": "present"},
     "processes": {"type": "list", "elements": "dict", "options": PROCESS},
     "maintenance": {"type": "bool", "default": False},
     "note": {"type": "dict", "default": {}},
@@ -221,6 +224,8 @@ def main() -> None:
                 return stopping.stop(world, operations, app, check=check, keep=keep, **asked)
             if params["state"] == "restored":
                 return stopping.restore(world, operations, app, check=check)
+            if params["state"] == "noted":
+                return stopping.note(world, operations, app, params["note"], check=check)
             wanted = {each["type"]: Process(each["quantity"], each["size"]) for each in params["processes"]}
             return stopping.set_exact(world, operations, app, wanted, check=check)
 

@@ -43,6 +43,13 @@ options:
         is still being made is waited for. Left out, a new one is captured in any case.
     type: str
     default: ""
+  other_than:
+    description:
+      - With O(newer_than), the C(uuid) of backups that will not do, such as those that RV(listed) had before the app
+        was stopped. A moment is by the clock of whoever noted it, and Heroku has another.
+    type: list
+    elements: str
+    default: []
   wait_timeout:
     description: Seconds that the backup may take.
     type: float
@@ -63,6 +70,11 @@ backup:
       C(succeeded), C(warnings), C(source_bytes), C(processed_bytes).
   returned: success
   type: dict
+listed:
+  description: The C(uuid) of every backup of the database that there was before, oldest first.
+  returned: success
+  type: list
+  elements: str
 msg:
   description: What happened.
   returned: failure
@@ -100,6 +112,7 @@ ARGUMENTS = {
     **DATABASE_ARGUMENTS,
     **WAIT_ARGUMENTS,
     "newer_than": {"type": "str", "default": ""},
+    "other_than": {"type": "list", "elements": "str", "default": []},
     "wait_timeout": {"type": "float", "default": 7200},
 }
 
@@ -116,6 +129,7 @@ def main() -> None:
             params["database"],
             patience_from(params),
             newer_than=params["newer_than"],
+            other_than=params["other_than"],
             check=module.check_mode,
         )
 

@@ -142,6 +142,7 @@ options:
   post_upgrade:
     description:
       - The same in the new container, on its data, before anybody else is let in. One that fails undoes the change.
+        Where the data stays in its files (strategy C(swap)), what it changed in them stays, too; the failure says so.
     type: list
     elements: dict
     default: []
@@ -167,6 +168,8 @@ options:
       - Numbered migrations of the image that run after O(post_upgrade), each once, as in
         M(selfhost.stateful.postgresql_migrations), with its ledger and its markers. They run on the data that is
         there; a new data directory runs them by the entrypoint of the image.
+      - Where the data stays in its files (strategy C(swap)), they stay done although the change is undone; the failure
+        says so.
     type: list
     elements: dict
     default: []

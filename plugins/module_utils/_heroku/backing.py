@@ -6,9 +6,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timezone
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import AGAIN, InvalidInput, StatefulError, shell
@@ -19,6 +19,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._heroku.patience
 from ansible_collections.selfhost.stateful.plugins.module_utils._heroku.steps import SETTLES
 
 LINES = 5
+LONG_AGO = datetime.min.replace(tzinfo=timezone.utc)
 
 
 @dataclass(frozen=True)
@@ -71,23 +72,36 @@ def backups_of(heroku: Heroku, app: str, attached: Sequence[str]) -> list[Transf
     raws = [each for each in heroku.transfers(app) if each.get("to_type", "gof3r") != "pg_restore"]
     found = [transfer_from(each) for each in raws if each.get("from_type", "pg_dump") == "pg_dump"]
     mine = [each for each in found if each.database.upper() in {name.upper() for name in attached}]
-    return sorted(mine, key=lambda each: each.name[1:])
+    return sorted(mine, key=lambda each: each.created or LONG_AGO)
 
 
-def capture(heroku: Heroku, app: str, name: str, patience: Patience, *, newer_than: str, check: bool) -> dict[str, Any]:
-    """Return the result of a backup; one that was begun after ``newer_than`` and did not fail will do."""
+def capture(
+    heroku: Heroku,
+    app: str,
+    name: str,
+    patience: Patience,
+    *,
+    newer_than: str,
+    other_than: Collection[str] = (),
+    check: bool,
+) -> dict[str, Any]:
+    """Return the result of a backup; one that was begun after ``newer_than`` and did not fail will do.
+
+    None of ``other_than``, which are uuids: the moment is by another clock than Heroku's.
+    """
     addon = heroku.find(app, name)
     # Backups belong to the app that owns the database, and are listed there.
     owner = addon.app
     names = [addon.name, *(each.name for each in heroku.attachments_of(addon))]
     before = backups_of(heroku, owner, names)
-    known = _fresh(before, newer_than)
+    listed = [each.uuid for each in before]
+    known = _fresh([each for each in before if each.uuid not in other_than], newer_than)
     if check:
         usable = known is not None and known.succeeded
-        return {"changed": not usable, "backup": known.as_dict() if known else {}}
+        return {"changed": not usable, "backup": known.as_dict() if known else {}, "listed": listed}
     if known is not None and known.succeeded:
-        return {"changed": False, "backup": known.as_dict(), "warnings": _warnings(known)}
-    begun = known or _begin(heroku, addon, owner, names, {each.uuid for each in before}, patience)
+        return {"changed": False, "backup": known.as_dict(), "listed": listed, "warnings": _warnings(known)}
+    begun = known or _begin(heroku, addon, owner, names, set(listed), patience)
     ended, over = patience.until(
         heroku, lambda: transfer_from(heroku.transfer(owner, begun.uuid)), lambda seen: bool(seen.finished_at)
     )
@@ -101,7 +115,7 @@ def capture(heroku: Heroku, app: str, name: str, patience: Patience, *, newer_th
             next_command=looking,
             backup=ended.as_dict(),
         )
-    return {"changed": True, "backup": ended.as_dict(), "warnings": _warnings(ended)}
+    return {"changed": True, "backup": ended.as_dict(), "listed": listed, "warnings": _warnings(ended)}
 
 
 def _fresh(known: Sequence[Transfer], newer_than: str) -> Transfer | None:

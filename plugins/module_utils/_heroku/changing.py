@@ -134,11 +134,12 @@ def _watch(heroku: Heroku, change: Change, before: Database, old: Maintenance | 
 
 def _result(change: Change, before: Database, after: Database, decided: PlanChange, *, changed: bool) -> dict[str, Any]:
     status = after.maintenance.status
+    there = reached(after, change.plan) or not (decided.request or decided.wait)
     return {
         "changed": changed,
         "database": after.as_dict(),
         "plan": after.service.plan,
-        "reached": COMPLETED if reached(after, change.plan) else READY if status in (READY, RUNNING) else REQUESTED,
+        "reached": COMPLETED if there else READY if status in (READY, RUNNING) else REQUESTED,
         "progress": change.seen,
         "plan_text": decided.text,
         "warnings": list(decided.warnings),

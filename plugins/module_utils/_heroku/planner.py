@@ -149,7 +149,13 @@ def change_of(database: Database, wanted: Wanted, now: datetime) -> PlanChange:
             " whether anybody is ready or not."
         )
     text = f"{database.addon.name} of {database.addon.app}: {here} → {plan}"
-    if reached(database, plan):
+    if here == asked == plan:
+        if not maintenance.at_rest:
+            # It changes no plan, and is none of ours: nobody waits for it, and no app is closed for it.
+            warnings.append(
+                f"{database.addon.name} has a maintenance of Heroku's own, which is {maintenance.status}: Heroku runs"
+                f" it in the window of the database{f', {maintenance.window}' if maintenance.window else ''}."
+            )
         return PlanChange(False, False, warnings=tuple(warnings), text=f"{database.addon.name}: on {plan} already")
     if asked == plan and not is_essential(plan) and not is_essential(here):
         doing = f"\n  asked for already; maintenance: {maintenance.status}"

@@ -34,6 +34,8 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import Operation, OperationStore
 
 LIVE = OPEN_STATES | {DONE}
+NOTE = "note"
+"""What was noted of an operation later, beside the evidence of its steps."""
 
 
 def live_of(operations: OperationStore, app: str) -> list[Operation]:
@@ -44,7 +46,7 @@ def live_of(operations: OperationStore, app: str) -> list[Operation]:
 def begun_in(operations: list[Operation]) -> set[str]:
     """Return the names of the steps that any of them has begun."""
     histories = [each.history() for each in operations]
-    return {name for history in histories for name in (*history.intents, *history.evidence)}
+    return {name for history in histories for name in (*history.intents, *history.evidence) if name != NOTE}
 
 
 def former_of(operation: Operation) -> Former:
@@ -118,6 +120,23 @@ def restore(world: World, operations: OperationStore, app: str, *, check: bool) 
     _take_up(operations, app, known)
     execute.undo(known, HANDLERS, world, reason=f"{app} was to be started again.")
     return {**_told(world, app, former, known), "changed": True, "plan_text": text}
+
+
+def note(world: World, operations: OperationStore, app: str, more: Mapping[str, Any], *, check: bool) -> dict[str, Any]:
+    """Add to what is noted of the newest operation, whatever became of it. The caller holds the app."""
+    newest = next(reversed(operations.of_project(planner.project_of(app))), None)
+    noted = dict(newest.history().evidence.get(NOTE, {})) if newest else {}
+    changed = newest is not None and {**noted, **more} != noted
+    if newest is not None and changed and not check:
+        newest.journal.evidence(NOTE, {**noted, **more}, durable=True)
+    return {
+        "changed": changed,
+        "operation": newest.id if newest else "",
+        "formation": formation_as_dict(world.heroku.formation(app)),
+        "former": former_of(newest).as_dict() if newest else {},
+        "note": {**newest.plan.summary["note"], **noted, **more} if newest else {},
+        "plan_text": f"The app {app}: {'a note' if newest else 'nothing is noted that was stopped.'}",
+    }
 
 
 def set_exact(world: World, operations: OperationStore, app: str, wanted: Any, *, check: bool) -> dict[str, Any]:

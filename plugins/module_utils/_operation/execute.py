@@ -248,6 +248,13 @@ def as_stateful(error: Exception) -> StatefulError:
     return StatefulError(f"Unexpected {type(error).__name__}: {error}", state="unknown to this step")
 
 
+def _stays(operation: Operation) -> str:
+    """Return what the undo of a step said that it leaves in the data, in its evidence as ``stays``."""
+    undone = [record.data for record in operation.journal.records() if record.what == "undone"]
+    left = list(dict.fromkeys(name for data in reversed(undone) for name in data.get("stays", ())))
+    return f"; what these changed stays in the data, as far as they ran: {', '.join(left)}" if left else ""
+
+
 def _undone(operation: Operation, step: Step, failure: StatefulError) -> UndoneFailure:
     history = operation.history()
     stopped = PHASES.index(operation.plan.phase_reached(history)) >= PHASES.index(SWITCH)
@@ -256,7 +263,7 @@ def _undone(operation: Operation, step: Step, failure: StatefulError) -> UndoneF
     looking = f"{failure.next_command}; then " if failure.next_command.startswith(ONLY_LOOKING) else ""
     return UndoneFailure(
         f"{failure.msg} (step '{step.name}')",
-        state=f"everything was undone: {services}, and the data is where it was",
+        state=f"everything was undone: {services}, and the data is where it was{_stays(operation)}",
         copies=[copy.as_dict() for copy in history.copies()],
         safe_to_rerun=True,
         next_command=f"{looking}remove the cause that is named here, and run the same task again",

@@ -179,3 +179,29 @@ def test_hooks_run_around_the_closed_app(admin: Admin) -> None:
     ).ok()
     assert Path(f"{told}-before").read_text() == "before"
     assert Path(f"{told}-after").exists()
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("killed", [False, True])
+def test_the_after_hook_runs_once_whatever_happened(admin: Admin, killed: bool) -> None:
+    told = admin.directory / "told"
+    hooks = {
+        "heroku_postgres_plan_before_hook": ["true"],
+        "heroku_postgres_plan_after_hook": ["mkdir", str(told)],  # a second one would fail
+    }
+    if killed:
+        admin.killed(lambda seen, request: seen == AFTER and is_change("open", request), **hooks)
+        assert not told.exists()
+        admin.play(**hooks).ok()
+        assert told.exists()
+        admin.check_open("standard-2")
+    else:
+        admin.world.backup_fails = True
+        admin.play(**hooks).failed()
+        assert told.exists()
+        admin.world.backup_fails = False
+        told.rmdir()
+    asked = len(admin.changes())
+    admin.play("--tags", "prepare", **hooks).ok()
+    assert len(admin.changes()) == asked
+    assert told.exists() is killed

@@ -65,7 +65,8 @@ def formation(**quantities: int) -> dict[str, Process]:
         ({"asked": "standard-2", "status": "completed"}, False, True),
         ({"asked": "standard-2", "status": "preparing"}, False, True),
         ({"asked": "standard-2", "status": "running"}, False, True),
-        ({"on": "standard-2", "status": "preparing"}, False, True),
+        ({"on": "standard-2", "status": "preparing"}, False, False),
+        ({"on": "standard-2", "status": "pending"}, False, False),
         ({"on": "standard-2", "status": "completed"}, False, False),
         ({"on": "standard-2", "status": "none"}, False, False),
     ],
@@ -115,6 +116,12 @@ def test_it_warns_where_heroku_will_not_wait_much_longer(days: int, warned: bool
     last = (NOW + timedelta(days=days)).isoformat()
     seen = database(asked="standard-2", status="ready", required_by=last)
     assert any(last in line for line in change_of(seen, Wanted("standard-2"), NOW).warnings) is warned
+
+
+@pytest.mark.parametrize("status, warned", [("pending", True), ("ready", True), ("completed", False), ("none", False)])
+def test_a_maintenance_of_herokus_own_is_told_where_the_plan_is_reached(status: str, warned: bool) -> None:
+    decided = change_of(database(on="standard-2", status=status), Wanted("standard-2"), NOW)
+    assert any("Heroku's own" in line for line in decided.warnings) is warned
 
 
 def test_a_plan_whose_size_is_not_known_is_let_through_with_a_warning() -> None:

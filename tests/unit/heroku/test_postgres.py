@@ -29,8 +29,9 @@ def complete(lab: Lab, *, limit: float = 1800, open_app: bool = False, check: bo
     return maintaining.complete(lab.heroku, APP, "DATABASE_URL", lab.patience(limit), open_app=open_app, check=check)
 
 
-def capture(lab: Lab, *, newer_than: str = "", check: bool = False) -> dict[str, Any]:
-    return backing.capture(lab.heroku, APP, "DATABASE_URL", lab.patience(), newer_than=newer_than, check=check)
+def capture(lab: Lab, *, newer_than: str = "", check: bool = False, **more: Any) -> dict[str, Any]:
+    given = {"newer_than": newer_than, "check": check, **more}
+    return backing.capture(lab.heroku, APP, "DATABASE_URL", lab.patience(), **given)
 
 
 def schedule(lab: Lab, *, window: tuple[str, str] | None = None, week: str = "", check: bool = False) -> dict[str, Any]:
@@ -104,6 +105,13 @@ def test_completed_is_waited_for_until_the_window(lab: Lab) -> None:
     result = change(lab, wait_for="completed", limit=6 * 86400)
     assert (result["reached"], result["plan"]) == ("completed", "standard-2")
     assert change(lab, wait_for="completed")["changed"] is False
+
+
+def test_a_maintenance_of_herokus_own_is_no_change_of_plan(lab: Lab) -> None:
+    lab.leader.maintenance = Running(status="ready")
+    result = change(lab, "standard-0", wait_for="completed", limit=60)
+    assert (result["changed"], result["reached"]) == (False, "completed")
+    assert lab.leader.maintenance.status == "ready"
 
 
 def test_a_maintenance_of_the_past_is_not_taken_for_the_new_one(lab: Lab) -> None:
@@ -270,6 +278,24 @@ def test_one_that_is_young_enough_will_do(lab: Lab) -> None:
     assert len(lab.world.backups) == 1
     lab.world.advance(3600)
     assert capture(lab, newer_than=lab.world.now.isoformat())["backup"]["name"] == "b002"
+
+
+def test_one_that_was_there_before_the_stop_will_not_do_by_whatever_clock(lab: Lab) -> None:
+    since = lab.world.now.isoformat()
+    capture(lab)
+    before = capture(lab, check=True)["listed"]
+    assert len(before) == 1
+    assert capture(lab, newer_than=since, other_than=before)["backup"]["name"] == "b002"
+    assert capture(lab, newer_than=since, other_than=before)["changed"] is False
+
+
+def test_the_thousandth_backup_is_newer_than_the_one_before_it(lab: Lab) -> None:
+    since = lab.world.now.isoformat()
+    for number in (999, 1000):
+        capture(lab)
+        lab.world.backups[-1]["num"] = number
+        lab.world.advance(60)
+    assert capture(lab, newer_than=since)["backup"]["name"] == "b1000"
 
 
 def test_one_that_is_being_made_is_waited_for(lab: Lab) -> None:

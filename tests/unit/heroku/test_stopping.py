@@ -74,6 +74,21 @@ def test_it_is_stopped_and_started(lab: Lab) -> None:
     assert lab.restore()["changed"] is False
 
 
+def test_what_is_noted_later_stands_after_the_start(lab: Lab) -> None:
+    world, app = lab.steps(), APP
+    assert stopping.note(world, lab.operations, app, {"hook": "done"}, check=False)["changed"] is False
+    lab.stop(note={"hook": "pending"})
+    lab.restore()
+    asked = len(lab.stand_in.changes())
+    assert stopping.note(world, lab.operations, app, {"hook": "done"}, check=True)["changed"]
+    assert stopping.note(world, lab.operations, app, {"hook": "done"}, check=False)["changed"]
+    assert stopping.note(world, lab.operations, app, {"hook": "done"}, check=False)["changed"] is False
+    (operation,) = lab.operations.all()
+    assert operation.history().evidence[stopping.NOTE] == {"hook": "done"}
+    assert (operation.history().state, len(lab.stand_in.changes())) == ("rolled_back", asked)
+    as_before(lab)
+
+
 def test_maintenance_mode_that_was_on_before_stays_on(lab: Lab) -> None:
     lab.app.maintenance = True
     lab.stop()

@@ -6,10 +6,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.hooks import fresh, what_stays
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.plan_hooks import (
     Hooks,
     before_the_proof,
@@ -28,7 +30,7 @@ TRANSFER = Transfer(
 
 def kinds(hooks: Hooks, versions: tuple[str, str], layout: bool = False) -> list[str]:
     steps = before_the_stop(hooks, TRANSFER, versions, layout_changes=layout, backup_dir="/b/op")
-    return [step.kind for step in [*steps, *before_the_proof(hooks, TRANSFER, versions)]]
+    return [step.kind for step in [*steps, *before_the_proof(hooks, TRANSFER, versions, in_place=True)]]
 
 
 @pytest.mark.parametrize(
@@ -51,7 +53,7 @@ def test_what_is_planned(hooks: Hooks, versions: tuple[str, str], layout: bool, 
 def test_a_hook_knows_both_versions_and_the_decision() -> None:
     hooks = Hooks(pre=(HOOK,), post=(HOOK,))
     (backup, pre) = before_the_stop(hooks, TRANSFER, ("15.1", "17.2"), layout_changes=False, backup_dir="/b/op")
-    (post,) = before_the_proof(hooks, TRANSFER, ("15.1", "17.2"))
+    (post,) = before_the_proof(hooks, TRANSFER, ("15.1", "17.2"), in_place=True)
     told: list[dict[str, Any]] = [dict(step.args) for step in (pre, post)]
     assert [(each["from"], each["to"], each["full_backup"]) for each in told] == [
         ("15.1", "17.2", True),
@@ -59,3 +61,23 @@ def test_a_hook_knows_both_versions_and_the_decision() -> None:
     ]
     assert backup.args["path"] == "/b/op-full"
     assert len({backup.name, pre.name, post.name}) == 3
+
+
+@pytest.mark.parametrize("in_place", [True, False])
+def test_what_an_undo_leaves_in_the_data_is_told(in_place: bool) -> None:
+    hooks, versions = Hooks(pre=(HOOK,), post=(HOOK,), migrations=(MIGRATION,), full_backup="never"), ("15.1", "15.2")
+    (pre,) = before_the_stop(hooks, TRANSFER, versions, layout_changes=False, backup_dir="/b/op")
+    post, migrations = before_the_proof(hooks, TRANSFER, versions, in_place=in_place)
+    assert what_stays(pre, "hook", pre.args["hooks"]) == {"stays": ["hook a.sh"]}
+    assert what_stays(post, "hook", post.args["hooks"]) == ({"stays": ["hook a.sh"]} if in_place else {})
+    left = what_stays(migrations, "migration", migrations.args["migrations"])
+    assert left == ({"stays": ["migration 01-a.sql"]} if in_place else {})
+
+
+def test_a_backup_that_is_taken_anew_takes_a_place_of_its_own(tmp_path: Path) -> None:
+    wanted = tmp_path / "op-full"
+    assert fresh(str(wanted)) == str(wanted)
+    wanted.mkdir()
+    assert fresh(str(wanted)) == f"{wanted}-2"
+    Path(f"{wanted}-2").mkdir()
+    assert fresh(str(wanted)) == f"{wanted}-3"

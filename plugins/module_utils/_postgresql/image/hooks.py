@@ -6,9 +6,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, StatefulError
@@ -21,6 +22,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migr
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations.model import Migration
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations.server import Server
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.store import postgresql_store
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.downtime import running_on
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World, the_container, transfer_of
 
 KEPT = 1 << 12
@@ -47,28 +49,41 @@ def server_of(step: Step, context: Context[World], environment: Mapping[str, str
     )
 
 
+def of_the_stopped(step: Step, context: Context[World]) -> Evidence | None:
+    """Return what was made of the old server, once it serves no more: while it does, somebody may have written."""
+    transfer = transfer_of(step)
+    return None if running_on(context.world, transfer, transfer.origin) else context.evidence.get(step.name)
+
+
+def fresh(path: str) -> str:
+    """Return a directory that is not there: what is at ``path`` is older than what was written since."""
+    paths = (path if number == 1 else f"{path}-{number}" for number in itertools.count(1))
+    return next(each for each in paths if not os.path.lexists(each))
+
+
 class FullBackup(NothingToUndo):
     """A dump of everything, proved, with nobody who writes any more. args: ``transfer``, ``path``."""
 
     def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
-        found = context.evidence.get(step.name)
-        return found if found is not None and os.path.isdir(step.args["path"]) else None
+        found = of_the_stopped(step, context)
+        return found if found and all(os.path.isdir(copy["path"]) for copy in found["copies"]) else None
 
     def apply(self, step: Step, context: Context[World]) -> Evidence:
         server = server_of(step, context)
         with server.connect() as there:
-            copy = backed_up(server.engine, there, server.name, step.args["path"], "logical")
+            copy = backed_up(server.engine, there, server.name, fresh(step.args["path"]), "logical")
         return {"copies": [copy.as_dict()]}
 
 
 class RunHooks(SelfProving):
     """Hooks in the container that runs. args: ``transfer``, ``hooks``, ``from``, ``to``, ``full_backup``.
 
-    A script has both versions as its arguments, SQL as settings. Killed in one, all are run again.
+    ``old_server``: whether that is the one that is still to be stopped. A script has both versions as its arguments,
+    SQL as settings. Killed in one, all are run again.
     """
 
     def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
-        return context.evidence.get(step.name)
+        return of_the_stopped(step, context) if step.args.get("old_server") else still_true(step, context)
 
     def apply(self, step: Step, context: Context[World]) -> Evidence:
         args, output = step.args, {}
@@ -97,7 +112,7 @@ class RunHooks(SelfProving):
 
     def undo(self, step: Step, context: Context[World]) -> Evidence:
         """What it did in the new cluster goes with it; what it did in the old one is the hook's own to bear twice."""
-        return {}
+        return what_stays(step, "hook", step.args["hooks"])
 
 
 class RunMigrations(SelfProving):
@@ -127,7 +142,12 @@ class RunMigrations(SelfProving):
 
     def undo(self, step: Step, context: Context[World]) -> Evidence:
         """On the same files they stay done, as what is written stays; a new cluster goes, and they with it."""
-        return {}
+        return what_stays(step, "migration", step.args["migrations"])
+
+
+def what_stays(step: Step, kind: str, ran: Sequence[Mapping[str, Any]]) -> Evidence:
+    """Return what an undo leaves in the data; each may have run, or a part of it."""
+    return {"stays": [f"{kind} {each['name']}" for each in ran]} if step.args.get("stays") else {}
 
 
 def migrations_of(step: Step) -> tuple[Migration, ...]:

@@ -58,13 +58,14 @@ def before_the_stop(
         steps.append(Step("full_backup", f"dump all of {transfer.service}", SWITCH, {**one, "path": path}))
     if hooks.pre:
         args = {**one, "hooks": [dict(hook) for hook in hooks.pre], "from": old, "to": new, "full_backup": due}
+        args.update(old_server=True, stays=True)
         steps.append(Step("image_hooks", f"pre-upgrade of {transfer.service}", SWITCH, args))
     return steps
 
 
-def before_the_proof(hooks: Hooks, transfer: Transfer, versions: tuple[str, str]) -> list[Step]:
-    """Return the steps in the new container, before anybody else is let in."""
-    one, (old, new) = {"transfer": transfer.as_dict()}, versions
+def before_the_proof(hooks: Hooks, transfer: Transfer, versions: tuple[str, str], *, in_place: bool) -> list[Step]:
+    """Return the steps in the new container, before anybody else is let in. ``in_place``: on the same files."""
+    one, (old, new) = {"transfer": transfer.as_dict(), "stays": in_place}, versions
     steps = []
     if hooks.post:
         args = {**one, "hooks": [dict(hook) for hook in hooks.post], "from": old, "to": new, "full_backup": False}

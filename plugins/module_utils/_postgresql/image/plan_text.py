@@ -66,8 +66,12 @@ def plan_text(
         lines.append(f"    in    {data.host_path}, where the data stays")
     lines.append(f"  Backup first, while the service runs ({request.storage.backup}): {backup_dir}")
     lines.append(f"  Stops, in this order: {', '.join(stopping(found.findings)) or 'nothing'}")
-    asked = [each["name"] for each in (*request.hooks.pre, *request.hooks.post, *request.hooks.migrations)]
+    before, after = request.hooks.pre, (*request.hooks.post, *request.hooks.migrations)
+    asked = [each["name"] for each in (*before, *after)]
     lines += [f"  Runs of the image's own: {', '.join(asked)}"] if asked else []
+    stays = [each["name"] for each in (before if found.way.strategy in ANOTHER_CLUSTER else (*before, *after))]
+    if stays:
+        lines.append(f"  What they change stays in the data, also where the change is undone: {', '.join(stays)}")
     files, how = found.findings.rewrite.paths, found.findings.rewrite.how
     if request.bare:
         lines.append(f"  Makes {request.service} anew as it was made, and keeps the old one, stopped, until the commit")

@@ -152,7 +152,8 @@ def steps_for(
     if found.findings.rewrite.paths:
         steps.append(Step("rewrite", "rewrite the compose file", SWITCH, rewrite_args(request, transfer)))
     *starting, proving = start_steps(context, identified_by)
-    steps += [*starting, *refreshing, comparing, *before_the_proof(request.hooks, transfer, versions), proving]
+    post = before_the_proof(request.hooks, transfer, versions, in_place=strategy not in ANOTHER_CLUSTER)
+    steps += [*starting, *refreshing, comparing, *post, proving]
     steps += after_steps(found.findings.dependents, everything)
     return (*steps, *afterwards)
 
