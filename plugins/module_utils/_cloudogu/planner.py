@@ -120,7 +120,8 @@ def _no_room(seen: Seen, wanted: Version, backups: str, free: int, same_disk: bo
         )
     # The dump and the new cluster are in the volume at one time, beside the old one where that is not emptied before.
     inside = 2 * size + MARGIN
-    copies = 2 * max(seen.volume_bytes, size) + MARGIN
+    # The backup and the original; and what the new version had, where it is undone.
+    copies = 3 * max(seen.volume_bytes, size) + MARGIN
     if same_disk:
         inside, copies = inside + copies, inside + copies
     for what, there, needed in ((seen.volume, seen.free_bytes, inside), (backups, free, copies)):

@@ -24,8 +24,9 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu.model 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.commands import logs_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container, RestartPolicy
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
-from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Evidence
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Evidence, Undecided
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Copy, Step
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.report import rolling_back
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import postmaster, session, shutdown
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.backup.taken import backed_up
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import NEXT_XID, system_identifier
@@ -46,6 +47,8 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.du
 
 KEPT_IMAGES = "selfhost-stateful/kept"
 """The name that an image has which a way back needs; whoever prunes leaves what has a name."""
+QUIET = "quiet"
+WRITERS = "dependents ran before the proof"
 RESTARTS = 3
 STEADY = 3.0
 """Seconds that a dependent has to run without ending, before it is called running."""
@@ -141,6 +144,22 @@ class Quiet(Plain):
 
     def let_go(self, step: Step, context: Context[Host]) -> None:
         start_dependents(context.world, step.args["dependents"])
+
+
+def dependents_of(context: Context[Host]) -> list[Mapping[str, Any]]:
+    """Return the dependents that this operation stops, each as it was before."""
+    found: list[Mapping[str, Any]] = next(
+        step.args["dependents"] for step in context.operation.plan.steps if step.name == QUIET
+    )
+    return found
+
+
+def note_writers(context: Context[Host]) -> None:
+    """Note for good that dependents ran before the proof, where they do: what is not there, they may have deleted."""
+    containers = [context.world.engine.container(each["name"]) for each in dependents_of(context)]
+    running = [each.name for each in containers if each is not None and each.running]
+    if running:
+        context.operation.journal.evidence(WRITERS, {"running": running}, durable=True)
 
 
 def stop_dependents(host: Host, dependents: list[Mapping[str, Any]]) -> None:
@@ -252,6 +271,9 @@ class Prove(Plain):
 
     def apply(self, step: Step, context: Context[Host]) -> Evidence:
         host = context.world
+        # Of a run that was killed: cesapp, or a restart of the host, has started them since.
+        note_writers(context)
+        stop_dependents(host, dependents_of(context))
         before = fingerprints.from_dict(read_json(before_of(context)))
         container = host.container()
         with host.session(container) as there:
@@ -262,9 +284,21 @@ class Prove(Plain):
         missing = [str(each) for each in lost if each not in defaults]
         if missing:
             more = f"; and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
-            raise StatefulError(
+            what = (
                 f"{host.name} {step.args['to']} does not have what {step.args['from']} had:"
                 f" {'; '.join(missing[:SHOWN])}{more}."
+            )
+            writers = context.operation.history().evidence.get(WRITERS)
+            if writers is None:
+                raise StatefulError(what)
+            raise Undecided(
+                f"{what} An earlier run was broken off, and {', '.join(writers['running'])} ran on the new version"
+                " meanwhile: the upgrade may have lost it, or they may have deleted it.",
+                state=f"the dependents are stopped, the new version runs on {step.args['volume']}, and the original is"
+                f" in {step.args['original']}, whole",
+                safe_to_rerun=True,
+                next_command=f"{rolling_back(context.operation)}: it goes back to the original, and keeps what the new"
+                " version has beside it",
             )
         keys = host.keys()
         lacking = lacking_markers(step.args["keys"], keys, migrations_of(host, container))

@@ -24,19 +24,23 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu.model 
 from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu.steps import (
     RESTARTS,
     Plain,
+    dependents_of,
     has_begun,
+    note_writers,
     retained,
+    stop_dependents,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.commands import logs_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError, shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Evidence
-from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import DONE, Step
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Step
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import system_identifier
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import compare, settle
 
 POST_UPGRADE = "/post-upgrade.sh"
 KEPT_ASIDE = "kept aside"
+PUT_BACK = "put back"
 GRACE_OF_A_STARTUP = 2.0
 
 
@@ -74,7 +78,12 @@ class Upgrade(Plain):
                 f"{host.typed('upgrade', 'dogu', host.name, args['to'])} {result}, and {host.name} is at"
                 f" {host.version() or 'no version: its container is gone'}.\n{ces.said(directory)}"
             )
+        # cesapp started them again: what they write before the proof is neither proved nor in the original.
+        if broken_off:
+            note_writers(context)
+        stop_dependents(host, dependents_of(context))
         resolved = self._bring_up(host, args["from"], args["to"])
+        stop_dependents(host, dependents_of(context))
         return {"seconds": round(time.monotonic() - began, 2), "cesapp": result, "resolved": resolved}
 
     def _bring_up(self, host: Host, old: str, new: str) -> list[str]:
@@ -118,7 +127,7 @@ class Upgrade(Plain):
         )
 
     def undo(self, step: Step, context: Context[Host]) -> Evidence:
-        """Bring the old version back on the old data. Killed anywhere, it begins anew: the original stays as it is."""
+        """Bring the old version back on the old data. Killed before that is there, it begins anew from the original."""
         host, args, directory = context.world, step.args, context.operation.directory
         note = ces.noted(directory)
         # Once it is undone the dependents may write again: what they wrote is not to be taken from them.
@@ -133,11 +142,16 @@ class Upgrade(Plain):
             )
         if self._is_untouched(host, step):
             return {"untouched": True}
-        if context.operation.history().state == DONE:
+        # Once it was put back somebody may have written to it: then it is the only copy of that.
+        if PUT_BACK not in context.operation.history().evidence:
+            stop_dependents(host, dependents_of(context))
             self._keep_new(step, context)
-        bring_version_back(host, args["from"], directory)
-        _stop(host)
-        put_back(args["original"], args["volume"], directory)
+            bring_version_back(host, args["from"], directory)
+            # That cesapp started them, too.
+            stop_dependents(host, dependents_of(context))
+            _stop(host)
+            put_back(args["original"], args["volume"], directory)
+            context.operation.journal.evidence(PUT_BACK, {"volume": args["volume"]}, durable=True)
         container = host.container()
         if not container.running:
             host.engine.start(container.id)
@@ -156,7 +170,10 @@ class Upgrade(Plain):
 
     @staticmethod
     def _keep_new(step: Step, context: Context[Host]) -> None:
-        """What the new version has taken since is given up, and not thrown away: it goes beside the original."""
+        """What the new version has taken is given up, and not thrown away: it goes beside the original.
+
+        Also where it was never proved: ``cesapp`` starts the dependents, which may have written.
+        """
         host, journal = context.world, context.operation.journal
         path = f"{step.args['original']}.discarded"
         if KEPT_ASIDE in context.operation.history().evidence:
@@ -221,8 +238,8 @@ def _call(host: Host, words: tuple[str, ...], directory: str) -> None:
 
 
 def _stop(host: Host) -> None:
-    container = host.container()
-    if container.running:
+    container = host.engine.container(host.name)
+    if container is not None and container.running:
         # What it has is derived from the original, which is elsewhere: it may be killed. A startup that waits is a
         # shell, which takes no signal.
         grace = host.stop_timeout if host.serves(container) else GRACE_OF_A_STARTUP

@@ -211,8 +211,8 @@ def test_copies_have_to_be_elsewhere_and_to_have_room() -> None:
     assert "on the volume" in inside[0]
     assert "df -h /srv/backups" in blockers(seen(), free_for_backups=GIB)[0]
     # On one disk both need their room at one time, which is said once.
-    assert len(blockers(seen(free_bytes=3 * GIB), free_for_backups=3 * GIB, same_disk=True)) == 1
-    assert blockers(seen(free_bytes=3 * GIB), free_for_backups=3 * GIB) == []
+    assert len(blockers(seen(free_bytes=4 * GIB), free_for_backups=4 * GIB, same_disk=True)) == 1
+    assert blockers(seen(free_bytes=4 * GIB), free_for_backups=4 * GIB) == []
 
 
 def test_the_steps() -> None:
