@@ -325,7 +325,7 @@ def test_a_dependent_that_cannot_be_started_holds_no_other_up(host: Host) -> Non
 
 
 def journals(bench: Bench) -> str:
-    return "".join(each.read_text() for each in bench.operations.rglob("*journal*") if each.is_file())
+    return "".join(each.read_text() for each in bench.operations.rglob("journal.jsonl"))
 
 
 def kill_workers(bench: Bench) -> None:
