@@ -25,6 +25,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu.model 
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.commands import logs_of
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.last_words import last_words, without_statements
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, StatefulError, shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import paths, postmaster, session
@@ -127,13 +128,13 @@ class Host:
             if container.status in ("exited", "dead"):
                 raise StatefulError(
                     f"{self.name} ended with code {container.exit_code} instead of serving.\n"
-                    f"{self.engine.logs(container.id, tail=20)}",
+                    f"{last_words(self.engine, container, tail=20)}",
                     next_command=logs_of(self.name),
                 )
             if time.monotonic() >= ends:
                 raise StatefulError(
                     f"{self.name} does not serve after {seconds:.0f} s ({container.status}).\n"
-                    f"{self.engine.logs(container.id, tail=20)}",
+                    f"{last_words(self.engine, container, tail=20)}",
                     next_command=logs_of(self.name),
                 )
             time.sleep(POLL)
@@ -205,10 +206,11 @@ def _note(directory: str, pid: int, words: Sequence[str]) -> None:
 
 
 def said(directory: str) -> str:
-    """Return the end of what ``cesapp`` said in this operation."""
+    """Return the end of what ``cesapp`` said in this operation, without what its scripts sent to the server."""
     try:
         with open(os.path.join(directory, "cesapp.log"), "rb") as file:
-            return file.read()[-KEPT:].decode("utf-8", "replace").strip()
+            # Cut afterwards: half a line would not be known for what it is.
+            return without_statements(file.read().decode("utf-8", "replace"))[-KEPT:].strip()
     except FileNotFoundError:
         return ""
 

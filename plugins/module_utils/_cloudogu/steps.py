@@ -22,6 +22,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu.model 
     lacking_markers,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.commands import logs_of
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.last_words import last_words
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container, RestartPolicy
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Evidence, Undecided
@@ -173,13 +174,32 @@ def stop_dependents(host: Host, dependents: list[Mapping[str, Any]]) -> None:
 
 
 def start_dependents(host: Host, dependents: list[Mapping[str, Any]]) -> None:
+    """Give all their policies back, then start all; raises afterwards, with every one for which that failed."""
+    failed: dict[str, str] = {}
+    there: list[Container] = []
     for each in dependents:
         container = host.engine.container(each["name"])
         if container is None:
-            raise StatefulError(f"The dogu {each['name']} has no container any more.", next_command="docker ps -a")
-        host.engine.set_restart_policy(container.id, RestartPolicy(each["policy"], each["retries"]))
-        if not container.running:
-            host.engine.start(container.id)
+            failed[each["name"]] = "it has no container any more"
+            continue
+        try:
+            host.engine.set_restart_policy(container.id, RestartPolicy(each["policy"], each["retries"]))
+        except StatefulError as error:
+            failed[each["name"]] = error.msg
+        there.append(container)
+    for container in there:
+        try:
+            if not container.running:
+                host.engine.start(container.id)
+        except StatefulError as error:
+            failed[container.name] = error.msg
+    if failed:
+        told = "; ".join(f"{name}: {why}" for name, why in failed.items())
+        raise StatefulError(
+            f"Not every dogu that depends on {host.name} could be started: {told}.",
+            state=f"{host.name} and the other dependents were started",
+            next_command="docker ps -a",
+        )
 
 
 class Original(Plain):
@@ -361,7 +381,7 @@ class Dependents(Plain):
         state = f"{container.status}, {container.health or 'no health check'}" if container else "no container"
         raise StatefulError(
             f"{host.name} is upgraded and proved, and its dependent {name} does not come up ({state}):\n"
-            f"{host.engine.logs(name, tail=20) if container else ''}",
+            f"{last_words(host.engine, container, tail=20) if container else ''}",
             next_command=logs_of(name),
         )
 

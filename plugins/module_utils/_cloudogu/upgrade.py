@@ -31,6 +31,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu.steps 
     stop_dependents,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.commands import logs_of
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.last_words import last_words, without_statements
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError, shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Evidence
@@ -114,7 +115,8 @@ class Upgrade(Plain):
         answer = host.engine.execute(container.id, (POST_UPGRADE, old, new))
         if answer.rc != 0:
             raise StatefulError(
-                f"post-upgrade of {host.name} died, and does so again (exit code {answer.rc}): {answer.error_text()}",
+                f"post-upgrade of {host.name} died, and does so again (exit code {answer.rc}):"
+                f" {without_statements(answer.error_text())}",
                 next_command=logs_of(host.name),
             )
         return f"post-upgrade had died and left {LOCAL_STATE} behind; it was run again"
@@ -122,7 +124,7 @@ class Upgrade(Plain):
     @staticmethod
     def _failed(host: Host, container: Container, what: str) -> StatefulError:
         return StatefulError(
-            f"The new version of {host.name} {what}.\n{host.engine.logs(container.id, tail=20)}",
+            f"The new version of {host.name} {what}.\n{last_words(host.engine, container, tail=20)}",
             next_command=logs_of(host.name),
         )
 
