@@ -28,6 +28,8 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu.steps 
     has_begun,
     note_writers,
     retained,
+    start,
+    start_dependents,
     stop_dependents,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.commands import logs_of
@@ -35,7 +37,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._engine.last_wor
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError, shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Evidence
-from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Step
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import DONE, Step
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import system_identifier
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import compare, settle
 
@@ -180,9 +182,17 @@ class Upgrade(Plain):
         path = f"{step.args['original']}.discarded"
         if KEPT_ASIDE in context.operation.history().evidence:
             return
-        _stop(host)
         record = os.path.join(context.operation.directory, "discarded.record")
-        settle.settle(step.args["volume"], path, record=record)
+        try:
+            _stop(host, kill=False)
+            settle.settle(step.args["volume"], path, record=record)
+            _refuse_differences(step.args["volume"], path)
+        except Exception:
+            # A version that was proved is as good as before: it is not left down because its copy failed.
+            if context.operation.history().state == DONE:
+                start(host)
+                start_dependents(host, dependents_of(context))
+            raise
         made = retained(host, path, f"what {step.args['to']} had")
         journal.evidence(KEPT_ASIDE, {"copies": [made.as_dict()]}, durable=True)
 
@@ -239,13 +249,14 @@ def _call(host: Host, words: tuple[str, ...], directory: str) -> None:
             ces.end(note)
 
 
-def _stop(host: Host) -> None:
+def _stop(host: Host, *, kill: bool = True) -> None:
+    """Stop the dogu; ``kill``: also a server that does not end in time, because nothing that it has is needed."""
     container = host.engine.container(host.name)
     if container is not None and container.running:
-        # What it has is derived from the original, which is elsewhere: it may be killed. A startup that waits is a
-        # shell, which takes no signal.
-        grace = host.stop_timeout if host.serves(container) else GRACE_OF_A_STARTUP
-        host.engine.stop(container.id, signal="SIGINT", timeout=grace, kill=True)
+        # A startup that waits is a shell, which takes no signal.
+        serves = host.serves(container)
+        grace = host.stop_timeout if serves else GRACE_OF_A_STARTUP
+        host.engine.stop(container.id, signal="SIGINT", timeout=grace, kill=kill or not serves)
 
 
 def _empty(directory: str) -> None:
@@ -271,10 +282,14 @@ def put_back(original: str, volume: str, directory: str) -> None:
             os.unlink(name)
     _empty(volume)
     settle.settle(original, volume, record=record)
-    differences = compare.compare_trees(original, volume)
+    _refuse_differences(original, volume)
+
+
+def _refuse_differences(source: str, made: str) -> None:
+    differences = compare.compare_trees(source, made)
     if differences:
         shown = "; ".join(f"{each.path} ({each.what})" for each in differences[:5])
-        raise StatefulError(f"{volume} is not what the original in {original} is: {shown}.", safe_to_rerun=True)
+        raise StatefulError(f"The copy in {made} is not what {source} is: {shown}.", state=f"{source} is whole")
 
 
 def _keys_back(host: Host, keys: object) -> None:

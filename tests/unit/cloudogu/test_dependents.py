@@ -13,12 +13,13 @@ from typing import Any, cast
 
 import pytest
 
-from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu import ces
+from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu import ces, ending
 from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu.ces import Host
 from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu.steps import start_dependents
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import RestartPolicy
-from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, StatefulError
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import Operation
 
 
 @dataclass
@@ -56,3 +57,12 @@ def test_what_cesapp_said_holds_no_statement(tmp_path: Path) -> None:
     (tmp_path / "cesapp.log").write_text(f"begun\nERROR:  no such role\n{statement}\nended\n")
     said = ces.said(str(tmp_path))
     assert said == "begun\nERROR:  no such role\nended"
+
+
+def test_a_version_that_does_not_answer_is_given_up_on_request_alone() -> None:
+    history = SimpleNamespace(evidence={"prove": {"system_identifier": "42", "next_xid": 7}})
+    operation = cast(Operation, SimpleNamespace(id="op-1", history=lambda: history))
+    host = Host(cast(Engine, Engines(lost=("postgresql",))), "postgresql", ("cesapp",))
+    with pytest.raises(InvalidInput, match="not known what it has taken since") as raised:
+        ending._refuse_loss(host, operation)
+    assert raised.value.next_command.endswith("operation_discard_writes=true")
