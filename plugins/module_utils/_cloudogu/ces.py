@@ -144,8 +144,8 @@ class Host:
 
     # -- cesapp -------------------------------------------------------------
 
-    def listing(self) -> str:
-        """Return what ``cesapp list-upgrades`` prints; empty where it fails, which decides nothing."""
+    def listing(self) -> str | None:
+        """Return what ``cesapp list-upgrades`` prints; None where it fails, which is not that nothing is offered."""
         try:
             # The module's own run_command is out of reach down here, where no module is known.
             done = subprocess.run(  # pylint: disable=ansible-bad-function
@@ -162,8 +162,8 @@ class Host:
                 next_command=shell("command", "-v", "cesapp"),
             ) from None
         except subprocess.TimeoutExpired:
-            return ""
-        return done.stdout.decode("utf-8", "replace") if done.returncode == 0 else ""
+            return None
+        return done.stdout.decode("utf-8", "replace") if done.returncode == 0 else None
 
     def _environment(self) -> dict[str, str]:
         return {**os.environ, **({"DOCKER_HOST": self.docker_host} if self.docker_host else {})}

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import Any
 
-from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu import ces
+from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu import ces, survey
 from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu.ces import Host
 from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu.model import (
     LOCAL_STATE,
@@ -39,6 +39,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fing
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint.take import take
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.held import let_image_go
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import KEPT_IMAGES
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import copy, scan, settle
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.compare import compare_trees
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.durable import (
@@ -46,10 +47,13 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.du
     write_json_atomically,
 )
 
-KEPT_IMAGES = "selfhost-stateful/kept"
-"""The name that an image has which a way back needs; whoever prunes leaves what has a name."""
 QUIET = "quiet"
+STOPPED = "dependents at the switch"
 WRITERS = "dependents ran before the proof"
+OTHERS = """SELECT usename, application_name FROM pg_stat_activity
+    WHERE datname IS NOT NULL AND usename IS NOT NULL AND pid <> pg_backend_pid()"""
+GRACE_OF_OTHERS = 10.0
+"""Seconds in which a health check, say, is to have ended."""
 RESTARTS = 3
 STEADY = 3.0
 """Seconds that a dependent has to run without ending, before it is called running."""
@@ -129,29 +133,36 @@ def record_of(context: Context[Host]) -> str:
 
 
 class Quiet(Plain):
-    """The dependents that ran are stopped, and stay so if the engine restarts. args: ``dependents``."""
+    """The dependents that run are stopped, and stay so if the engine restarts. args: ``dependents``, ``sought``."""
 
     def is_done(self, step: Step, context: Context[Host]) -> Evidence | None:
         return context.evidence.get(step.name, {}) if has_begun(context) else None
 
     def apply(self, step: Step, context: Context[Host]) -> Evidence:
-        began = time.time()
-        stop_dependents(context.world, step.args["dependents"])
+        began, known = time.time(), dependents_of(context)
+        # The backup may have taken hours: who was installed or started since, is of it as well.
+        names = {each["name"] for each in known}
+        if context.world.serves(context.world.container()):
+            now = survey.dependents_now(context.world, step.args["sought"])
+            further = [each.as_dict() for each in now if each.running and each.name not in names]
+            if further:
+                known = [*known, *further]
+                context.operation.journal.evidence(STOPPED, {"dependents": known}, durable=True)
+        stop_dependents(context.world, known)
         return {"began": began}
 
     def undo(self, step: Step, context: Context[Host]) -> Evidence:
-        start_dependents(context.world, step.args["dependents"])
+        start_dependents(context.world, dependents_of(context))
         return {}
 
     def let_go(self, step: Step, context: Context[Host]) -> None:
-        start_dependents(context.world, step.args["dependents"])
+        start_dependents(context.world, dependents_of(context))
 
 
 def dependents_of(context: Context[Host]) -> list[Mapping[str, Any]]:
     """Return the dependents that this operation stops, each as it was before."""
-    found: list[Mapping[str, Any]] = next(
-        step.args["dependents"] for step in context.operation.plan.steps if step.name == QUIET
-    )
+    planned = next(step.args for step in context.operation.plan.steps if step.name == QUIET)
+    found: list[Mapping[str, Any]] = context.operation.history().evidence.get(STOPPED, planned)["dependents"]
     return found
 
 
@@ -225,10 +236,18 @@ class Original(Plain):
         with host.session() as there:
             if str(system_identifier(there)) != args["system_identifier"]:
                 raise StatefulError(f"{host.name} runs another cluster than the one that was looked at.")
-            found = take(there)
+            ces.wait_until(lambda: not there.rows(OTHERS), GRACE_OF_OTHERS)
+            others = sorted({f"{user} ({application or 'unnamed'})" for user, application in there.rows(OTHERS)})
+            if others:
+                raise StatefulError(
+                    f"Somebody else is connected to {host.name}, although its dependents are stopped:"
+                    f" {', '.join(others)}. What they wrote from now on would not be in the original.",
+                    next_command="stop them, or name their dogus in dependents, and run the same task again",
+                )
+            found, xid = take(there), int(there.scalar(NEXT_XID))
         write_json_atomically(before_of(context), fingerprints.as_dict(found))
         made = retained(host, args["original"], f"shut down cleanly, and compared: {done.files_total} files")
-        return {"copies": [made.as_dict()]}
+        return {"copies": [made.as_dict()], "next_xid": xid}
 
     def undo(self, step: Step, context: Context[Host]) -> Evidence:
         start(context.world)
@@ -356,7 +375,7 @@ class Dependents(Plain):
         return None  # a look costs seconds, and they may have ended since
 
     def apply(self, step: Step, context: Context[Host]) -> Evidence:
-        host, dependents = context.world, step.args["dependents"]
+        host, dependents = context.world, dependents_of(context)
         start_dependents(host, dependents)
         for each in dependents:
             self._wait(host, each["name"])
@@ -386,7 +405,7 @@ class Dependents(Plain):
         )
 
     def undo(self, step: Step, context: Context[Host]) -> Evidence:
-        stop_dependents(context.world, step.args["dependents"])
+        stop_dependents(context.world, dependents_of(context))
         return {}
 
 
