@@ -25,6 +25,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu.model 
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.commands import logs_of
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.last_words import last_words, without_statements
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, StatefulError, shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import paths, postmaster, session
@@ -127,13 +128,13 @@ class Host:
             if container.status in ("exited", "dead"):
                 raise StatefulError(
                     f"{self.name} ended with code {container.exit_code} instead of serving.\n"
-                    f"{self.engine.logs(container.id, tail=20)}",
+                    f"{last_words(self.engine, container, tail=20)}",
                     next_command=logs_of(self.name),
                 )
             if time.monotonic() >= ends:
                 raise StatefulError(
                     f"{self.name} does not serve after {seconds:.0f} s ({container.status}).\n"
-                    f"{self.engine.logs(container.id, tail=20)}",
+                    f"{last_words(self.engine, container, tail=20)}",
                     next_command=logs_of(self.name),
                 )
             time.sleep(POLL)
@@ -143,8 +144,8 @@ class Host:
 
     # -- cesapp -------------------------------------------------------------
 
-    def listing(self) -> str:
-        """Return what ``cesapp list-upgrades`` prints; empty where it fails, which decides nothing."""
+    def listing(self) -> str | None:
+        """Return what ``cesapp list-upgrades`` prints; None where it fails, which is not that nothing is offered."""
         try:
             # The module's own run_command is out of reach down here, where no module is known.
             done = subprocess.run(  # pylint: disable=ansible-bad-function
@@ -161,8 +162,8 @@ class Host:
                 next_command=shell("command", "-v", "cesapp"),
             ) from None
         except subprocess.TimeoutExpired:
-            return ""
-        return done.stdout.decode("utf-8", "replace") if done.returncode == 0 else ""
+            return None
+        return done.stdout.decode("utf-8", "replace") if done.returncode == 0 else None
 
     def _environment(self) -> dict[str, str]:
         return {**os.environ, **({"DOCKER_HOST": self.docker_host} if self.docker_host else {})}
@@ -205,10 +206,11 @@ def _note(directory: str, pid: int, words: Sequence[str]) -> None:
 
 
 def said(directory: str) -> str:
-    """Return the end of what ``cesapp`` said in this operation."""
+    """Return the end of what ``cesapp`` said in this operation, without what its scripts sent to the server."""
     try:
         with open(os.path.join(directory, "cesapp.log"), "rb") as file:
-            return file.read()[-KEPT:].decode("utf-8", "replace").strip()
+            # Cut afterwards: half a line would not be known for what it is.
+            return without_statements(file.read().decode("utf-8", "replace"))[-KEPT:].strip()
     except FileNotFoundError:
         return ""
 

@@ -6,12 +6,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu.ces import Host
+from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu.planner import UPGRADE
 from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu.run import HANDLERS
+from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu.upgrade import KEPT_ASIDE
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.ending import Stepwise
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import DONE, Copy
@@ -20,6 +23,8 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import NEXT_XID, system_identifier
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.commit import remove_copy
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.held import let_image_go
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.scan import tree_size
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.space import require_space
 
 
 def ending_of_dogus(
@@ -51,7 +56,7 @@ def ending_of_dogus(
         open_world=lambda operation: nullcontext(host_of(operation)),
         back=_way_back,
         free=free,
-        check_back=lambda operation: None if discard_writes else _refuse_loss(host_of(operation), operation),
+        check_back=lambda operation: _check_back(host_of(operation), operation, discard_writes=discard_writes),
         check_mode=check_mode,
     )
 
@@ -61,16 +66,37 @@ def _way_back(operation: Operation) -> str:
     return f"{name} goes back from {summary['to']} to {summary['from']}, on the data of before."
 
 
+def _check_back(host: Host, operation: Operation, *, discard_writes: bool) -> None:
+    if not discard_writes:
+        _refuse_loss(host, operation)
+    args = next(step.args for step in operation.plan.steps if step.kind == UPGRADE)
+    if KEPT_ASIDE not in operation.history().evidence:
+        require_space(
+            os.path.dirname(args["original"]),
+            needed=tree_size(args["volume"]).bytes_allocated,
+            state="nothing was changed",
+        )
+
+
 def _refuse_loss(host: Host, operation: Operation) -> None:
     proved = operation.history().evidence["prove"]
-    with host.session() as there:
-        same = str(system_identifier(there)) == proved["system_identifier"]
-        since = int(there.scalar(NEXT_XID)) - int(proved["next_xid"])
+    discarding = f"{rolling_back(operation)} -e operation_discard_writes=true"
+    try:
+        with host.session() as there:
+            same = str(system_identifier(there)) == proved["system_identifier"]
+            since = int(there.scalar(NEXT_XID)) - int(proved["next_xid"])
+    except StatefulError as error:
+        raise InvalidInput(
+            f"{host.name} does not answer, so that it is not known what it has taken since it was upgraded"
+            f" ({error.msg}): bring it up, or give that up with discard_writes: true; its volume is"
+            " kept beside the original.",
+            next_command=discarding,
+        ) from error
     if same and since <= 0:
         return
     what = f"has taken about {since} transactions" if same else "runs on another cluster"
     raise InvalidInput(
         f"{host.name} {what} since it was upgraded, and the data of before does not have them: keep the new"
         " version, or give them up with discard_writes: true.",
-        next_command=f"{rolling_back(operation)} -e operation_discard_writes=true",
+        next_command=discarding,
     )

@@ -132,6 +132,8 @@ class Seen:
     volume_bytes: int = 0
     free_bytes: int = 0
     post_upgrade_runs: bool = False
+    listed: bool = True
+    """Whether the host could say which version is offered."""
 
     @property
     def stuck(self) -> str:

@@ -6,11 +6,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu.model import (
     DUMP_KEY,
+    EQUAL,
     LOCAL_STATE,
     MAJOR,
     UPGRADING,
@@ -112,7 +113,8 @@ def _no_room(seen: Seen, wanted: Version, backups: str, free: int, same_disk: bo
             " directory elsewhere."
         )
     size = seen.cluster.size_bytes if seen.cluster else 0
-    if seen.cluster is not None and seen.cluster.prepared_transactions and way(seen.version, wanted) == MAJOR:
+    if seen.cluster is not None and seen.cluster.prepared_transactions and way(seen.version, wanted) != EQUAL:
+        # Also within a major version: where the dogu's layout changes, it dumps.
         yield Blocker(
             f"{seen.cluster.prepared_transactions} prepared transactions are open in {seen.name}, which a dump does not"
             " have: commit or roll them back.",
@@ -120,7 +122,8 @@ def _no_room(seen: Seen, wanted: Version, backups: str, free: int, same_disk: bo
         )
     # The dump and the new cluster are in the volume at one time, beside the old one where that is not emptied before.
     inside = 2 * size + MARGIN
-    copies = 2 * max(seen.volume_bytes, size) + MARGIN
+    # The backup and the original; and what the new version had, where it is undone.
+    copies = 3 * max(seen.volume_bytes, size) + MARGIN
     if same_disk:
         inside, copies = inside + copies, inside + copies
     for what, there, needed in ((seen.volume, seen.free_bytes, inside), (backups, free, copies)):
@@ -135,8 +138,10 @@ def _no_room(seen: Seen, wanted: Version, backups: str, free: int, same_disk: bo
                 return
 
 
-def steps_of(seen: Seen, wanted: Version, *, backup: str, backup_path: str, original: str) -> tuple[Step, ...]:
-    """Return the steps from the version that runs to ``wanted``."""
+def steps_of(
+    seen: Seen, wanted: Version, *, backup: str, backup_path: str, original: str, sought: Sequence[str]
+) -> tuple[Step, ...]:
+    """Return the steps from the version that runs to ``wanted``; ``sought``: which dependents are looked for."""
     base: dict[str, Any] = {"from": str(seen.version), "to": str(wanted), "volume": seen.volume, "original": original}
     keys: Mapping[str, str] = dict(seen.keys or {})
     dependents = [each.as_dict() for each in seen.dependents if each.running]
@@ -145,7 +150,7 @@ def steps_of(seen: Seen, wanted: Version, *, backup: str, backup_path: str, orig
         Step(KEEP, "keep the image", PREPARE, {"image_id": seen.image_id}),
         Step(BACKUP, "backup", PREPARE, {"path": backup_path, "format": backup}),
         Step(WARM, "copy", PREPARE, base),
-        Step(QUIET, "quiet", SWITCH, {"dependents": dependents}),
+        Step(QUIET, "quiet", SWITCH, {"dependents": dependents, "sought": list(sought)}),
         Step(ORIGINAL, "original", SWITCH, {**base, "data": seen.data, "system_identifier": identity}),
         Step(UPGRADE, "upgrade", SWITCH, {**base, "keys": dict(keys), "container": seen.container,
              "system_identifier": identity}),

@@ -22,7 +22,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu.model 
     way,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu.upgrade import Upgrade
-from ansible_collections.selfhost.stateful.plugins.module_utils._errors import Blocker, InvalidInput
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import Blocker, InvalidInput, StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation import execute
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.drive import (
     Drive,
@@ -35,6 +35,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execu
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Goal, History, Plan
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import Operation, OperationStore
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.held import remove_leftover_helpers
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.mounts import nearest_existing
 
 MODULE = "cloudogu_dogu"
 
@@ -102,6 +103,12 @@ def plan(request: Request, looked: Look, operations: OperationStore) -> Planned:
     host, seen = looked.host, looked.seen
     if seen is None:
         return Planned(None)
+    if request.version is None and not seen.listed:
+        raise StatefulError(
+            f"The newest version of {seen.name} is wanted, and {host.typed('list-upgrades')} failed, so that it is not"
+            " known.",
+            next_command=host.typed("list-upgrades"),
+        )
     wanted = request.version or seen.available or seen.version
     how = way(seen.version, wanted)
     if how == DOWN:
@@ -118,7 +125,7 @@ def plan(request: Request, looked: Look, operations: OperationStore) -> Planned:
     operation = operations.next_id(goal)
     backup_path = os.path.join(request.backup_dir, operation)
     original = f"{backup_path}-original"
-    existing = _existing(request.backup_dir)
+    existing = nearest_existing(request.backup_dir)
     blockers = planner.blockers_of(
         seen,
         wanted,
@@ -128,7 +135,9 @@ def plan(request: Request, looked: Look, operations: OperationStore) -> Planned:
     )
     if host.at_work():
         blockers.insert(0, Blocker(f"A cesapp upgrades {seen.name} now: wait until it has ended."))
-    made = planner.steps_of(seen, wanted, backup=request.backup, backup_path=backup_path, original=original)
+    made = planner.steps_of(
+        seen, wanted, backup=request.backup, backup_path=backup_path, original=original, sought=request.dependents
+    )
     summary = {
         "name": seen.name,
         "from": str(seen.version),
@@ -144,18 +153,15 @@ def plan(request: Request, looked: Look, operations: OperationStore) -> Planned:
     return Planned(Plan(goal, made, facts=facts, summary=summary, text=text), tuple(blockers))
 
 
-def _existing(path: str) -> str:
-    while not os.path.isdir(path):
-        path = os.path.dirname(path)
-    return path
-
-
 def carry_out(request: Request, operations: OperationStore, *, check_mode: bool) -> dict[str, Any]:
     """Return the module's result; raises StatefulError."""
 
     def run(operation: Operation) -> execute.Outcome:
         host = request.connect()
         remove_leftover_helpers(host.engine, operation.id)
+        if operation.history().proved and str(host.version()) == operation.plan.summary["to"]:
+            # The proof is looked at again, which a dogu that was stopped since, or that still starts, cannot answer.
+            steps.start(host)
         return execute.run(operation, HANDLERS, host, stop_before=request.stop_before)
 
     return to_its_end(

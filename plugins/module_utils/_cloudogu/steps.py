@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import Any
 
-from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu import ces
+from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu import ces, survey
 from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu.ces import Host
 from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu.model import (
     LOCAL_STATE,
@@ -22,10 +22,12 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu.model 
     lacking_markers,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.commands import logs_of
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.last_words import last_words
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container, RestartPolicy
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
-from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Evidence
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Evidence, Undecided
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Copy, Step
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.report import rolling_back
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import postmaster, session, shutdown
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.backup.taken import backed_up
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import NEXT_XID, system_identifier
@@ -37,6 +39,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fing
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint.take import take
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.held import let_image_go
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import KEPT_IMAGES
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import copy, scan, settle
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.compare import compare_trees
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.durable import (
@@ -44,8 +47,13 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.du
     write_json_atomically,
 )
 
-KEPT_IMAGES = "selfhost-stateful/kept"
-"""The name that an image has which a way back needs; whoever prunes leaves what has a name."""
+QUIET = "quiet"
+STOPPED = "dependents at the switch"
+WRITERS = "dependents ran before the proof"
+OTHERS = """SELECT usename, application_name FROM pg_stat_activity
+    WHERE datname IS NOT NULL AND usename IS NOT NULL AND pid <> pg_backend_pid()"""
+GRACE_OF_OTHERS = 10.0
+"""Seconds in which a health check, say, is to have ended."""
 RESTARTS = 3
 STEADY = 3.0
 """Seconds that a dependent has to run without ending, before it is called running."""
@@ -125,22 +133,45 @@ def record_of(context: Context[Host]) -> str:
 
 
 class Quiet(Plain):
-    """The dependents that ran are stopped, and stay so if the engine restarts. args: ``dependents``."""
+    """The dependents that run are stopped, and stay so if the engine restarts. args: ``dependents``, ``sought``."""
 
     def is_done(self, step: Step, context: Context[Host]) -> Evidence | None:
         return context.evidence.get(step.name, {}) if has_begun(context) else None
 
     def apply(self, step: Step, context: Context[Host]) -> Evidence:
-        began = time.time()
-        stop_dependents(context.world, step.args["dependents"])
+        began, known = time.time(), dependents_of(context)
+        # The backup may have taken hours: who was installed or started since, is of it as well.
+        names = {each["name"] for each in known}
+        if context.world.serves(context.world.container()):
+            now = survey.dependents_now(context.world, step.args["sought"])
+            further = [each.as_dict() for each in now if each.running and each.name not in names]
+            if further:
+                known = [*known, *further]
+                context.operation.journal.evidence(STOPPED, {"dependents": known}, durable=True)
+        stop_dependents(context.world, known)
         return {"began": began}
 
     def undo(self, step: Step, context: Context[Host]) -> Evidence:
-        start_dependents(context.world, step.args["dependents"])
+        start_dependents(context.world, dependents_of(context))
         return {}
 
     def let_go(self, step: Step, context: Context[Host]) -> None:
-        start_dependents(context.world, step.args["dependents"])
+        start_dependents(context.world, dependents_of(context))
+
+
+def dependents_of(context: Context[Host]) -> list[Mapping[str, Any]]:
+    """Return the dependents that this operation stops, each as it was before."""
+    planned = next(step.args for step in context.operation.plan.steps if step.name == QUIET)
+    found: list[Mapping[str, Any]] = context.operation.history().evidence.get(STOPPED, planned)["dependents"]
+    return found
+
+
+def note_writers(context: Context[Host]) -> None:
+    """Note for good that dependents ran before the proof, where they do: what is not there, they may have deleted."""
+    containers = [context.world.engine.container(each["name"]) for each in dependents_of(context)]
+    running = [each.name for each in containers if each is not None and each.running]
+    if running:
+        context.operation.journal.evidence(WRITERS, {"running": running}, durable=True)
 
 
 def stop_dependents(host: Host, dependents: list[Mapping[str, Any]]) -> None:
@@ -154,13 +185,32 @@ def stop_dependents(host: Host, dependents: list[Mapping[str, Any]]) -> None:
 
 
 def start_dependents(host: Host, dependents: list[Mapping[str, Any]]) -> None:
+    """Give all their policies back, then start all; raises afterwards, with every one for which that failed."""
+    failed: dict[str, str] = {}
+    there: list[Container] = []
     for each in dependents:
         container = host.engine.container(each["name"])
         if container is None:
-            raise StatefulError(f"The dogu {each['name']} has no container any more.", next_command="docker ps -a")
-        host.engine.set_restart_policy(container.id, RestartPolicy(each["policy"], each["retries"]))
-        if not container.running:
-            host.engine.start(container.id)
+            failed[each["name"]] = "it has no container any more"
+            continue
+        try:
+            host.engine.set_restart_policy(container.id, RestartPolicy(each["policy"], each["retries"]))
+        except StatefulError as error:
+            failed[each["name"]] = error.msg
+        there.append(container)
+    for container in there:
+        try:
+            if not container.running:
+                host.engine.start(container.id)
+        except StatefulError as error:
+            failed[container.name] = error.msg
+    if failed:
+        told = "; ".join(f"{name}: {why}" for name, why in failed.items())
+        raise StatefulError(
+            f"Not every dogu that depends on {host.name} could be started: {told}.",
+            state=f"{host.name} and the other dependents were started",
+            next_command="docker ps -a",
+        )
 
 
 class Original(Plain):
@@ -186,10 +236,18 @@ class Original(Plain):
         with host.session() as there:
             if str(system_identifier(there)) != args["system_identifier"]:
                 raise StatefulError(f"{host.name} runs another cluster than the one that was looked at.")
-            found = take(there)
+            ces.wait_until(lambda: not there.rows(OTHERS), GRACE_OF_OTHERS)
+            others = sorted({f"{user} ({application or 'unnamed'})" for user, application in there.rows(OTHERS)})
+            if others:
+                raise StatefulError(
+                    f"Somebody else is connected to {host.name}, although its dependents are stopped:"
+                    f" {', '.join(others)}. What they wrote from now on would not be in the original.",
+                    next_command="stop them, or name their dogus in dependents, and run the same task again",
+                )
+            found, xid = take(there), int(there.scalar(NEXT_XID))
         write_json_atomically(before_of(context), fingerprints.as_dict(found))
         made = retained(host, args["original"], f"shut down cleanly, and compared: {done.files_total} files")
-        return {"copies": [made.as_dict()]}
+        return {"copies": [made.as_dict()], "next_xid": xid}
 
     def undo(self, step: Step, context: Context[Host]) -> Evidence:
         start(context.world)
@@ -252,6 +310,9 @@ class Prove(Plain):
 
     def apply(self, step: Step, context: Context[Host]) -> Evidence:
         host = context.world
+        # Of a run that was killed: cesapp, or a restart of the host, has started them since.
+        note_writers(context)
+        stop_dependents(host, dependents_of(context))
         before = fingerprints.from_dict(read_json(before_of(context)))
         container = host.container()
         with host.session(container) as there:
@@ -262,9 +323,21 @@ class Prove(Plain):
         missing = [str(each) for each in lost if each not in defaults]
         if missing:
             more = f"; and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
-            raise StatefulError(
+            what = (
                 f"{host.name} {step.args['to']} does not have what {step.args['from']} had:"
                 f" {'; '.join(missing[:SHOWN])}{more}."
+            )
+            writers = context.operation.history().evidence.get(WRITERS)
+            if writers is None:
+                raise StatefulError(what)
+            raise Undecided(
+                f"{what} An earlier run was broken off, and {', '.join(writers['running'])} ran on the new version"
+                " meanwhile: the upgrade may have lost it, or they may have deleted it.",
+                state=f"the dependents are stopped, the new version runs on {step.args['volume']}, and the original is"
+                f" in {step.args['original']}, whole",
+                safe_to_rerun=True,
+                next_command=f"{rolling_back(context.operation)}: it goes back to the original, and keeps what the new"
+                " version has beside it",
             )
         keys = host.keys()
         lacking = lacking_markers(step.args["keys"], keys, migrations_of(host, container))
@@ -302,7 +375,7 @@ class Dependents(Plain):
         return None  # a look costs seconds, and they may have ended since
 
     def apply(self, step: Step, context: Context[Host]) -> Evidence:
-        host, dependents = context.world, step.args["dependents"]
+        host, dependents = context.world, dependents_of(context)
         start_dependents(host, dependents)
         for each in dependents:
             self._wait(host, each["name"])
@@ -327,12 +400,12 @@ class Dependents(Plain):
         state = f"{container.status}, {container.health or 'no health check'}" if container else "no container"
         raise StatefulError(
             f"{host.name} is upgraded and proved, and its dependent {name} does not come up ({state}):\n"
-            f"{host.engine.logs(name, tail=20) if container else ''}",
+            f"{last_words(host.engine, container, tail=20) if container else ''}",
             next_command=logs_of(name),
         )
 
     def undo(self, step: Step, context: Context[Host]) -> Evidence:
-        stop_dependents(context.world, step.args["dependents"])
+        stop_dependents(context.world, dependents_of(context))
         return {}
 
 

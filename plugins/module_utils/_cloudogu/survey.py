@@ -54,6 +54,7 @@ def see(host: Host, dependents: Sequence[str]) -> Seen:
     cluster, superusers, roles, why = _ask(host, container)
     data = _on_host(volume, mount.destination, _data_directory(container, cluster))
     names = [each.name for each in cluster.databases] if cluster else []
+    listing = host.listing()
     return Seen(
         name=host.name,
         container=container.id,
@@ -61,7 +62,8 @@ def see(host: Host, dependents: Sequence[str]) -> Seen:
         image_id=container.image_id,
         status=container.status,
         version=version,
-        available=offered(host.listing(), host.name),
+        available=offered(listing or "", host.name),
+        listed=listing is not None,
         state=state,
         keys=keys,
         has_password=has_password,
@@ -109,6 +111,14 @@ def _major(data: str) -> str:
 def _left_over(volume: str) -> tuple[str, ...]:
     places = (os.path.join(volume, DUMP_IN_DATA), os.path.join(volume, LOCK_OF_DUMP))
     return tuple(path for path in places if os.path.lexists(path))
+
+
+def dependents_now(host: Host, wanted: Sequence[str]) -> list[Dependent]:
+    """Look again at who depends on the dogu, which has to serve."""
+    with host.session() as there:
+        roles = [row[0] for row in there.rows("SELECT rolname FROM pg_roles WHERE rolcanlogin")]
+        names = [row[0] for row in there.rows("SELECT datname FROM pg_database")]
+    return _dependents(host, wanted, roles, names)
 
 
 def _dependents(host: Host, wanted: Sequence[str], roles: list[str], databases: list[str]) -> list[Dependent]:

@@ -24,10 +24,16 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu.model 
 from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu.steps import (
     RESTARTS,
     Plain,
+    dependents_of,
     has_begun,
+    note_writers,
     retained,
+    start,
+    start_dependents,
+    stop_dependents,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.commands import logs_of
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.last_words import last_words, without_statements
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError, shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Evidence
@@ -37,6 +43,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree im
 
 POST_UPGRADE = "/post-upgrade.sh"
 KEPT_ASIDE = "kept aside"
+PUT_BACK = "put back"
 GRACE_OF_A_STARTUP = 2.0
 
 
@@ -74,7 +81,12 @@ class Upgrade(Plain):
                 f"{host.typed('upgrade', 'dogu', host.name, args['to'])} {result}, and {host.name} is at"
                 f" {host.version() or 'no version: its container is gone'}.\n{ces.said(directory)}"
             )
+        # cesapp started them again: what they write before the proof is neither proved nor in the original.
+        if broken_off:
+            note_writers(context)
+        stop_dependents(host, dependents_of(context))
         resolved = self._bring_up(host, args["from"], args["to"])
+        stop_dependents(host, dependents_of(context))
         return {"seconds": round(time.monotonic() - began, 2), "cesapp": result, "resolved": resolved}
 
     def _bring_up(self, host: Host, old: str, new: str) -> list[str]:
@@ -105,7 +117,8 @@ class Upgrade(Plain):
         answer = host.engine.execute(container.id, (POST_UPGRADE, old, new))
         if answer.rc != 0:
             raise StatefulError(
-                f"post-upgrade of {host.name} died, and does so again (exit code {answer.rc}): {answer.error_text()}",
+                f"post-upgrade of {host.name} died, and does so again (exit code {answer.rc}):"
+                f" {without_statements(answer.error_text())}",
                 next_command=logs_of(host.name),
             )
         return f"post-upgrade had died and left {LOCAL_STATE} behind; it was run again"
@@ -113,12 +126,12 @@ class Upgrade(Plain):
     @staticmethod
     def _failed(host: Host, container: Container, what: str) -> StatefulError:
         return StatefulError(
-            f"The new version of {host.name} {what}.\n{host.engine.logs(container.id, tail=20)}",
+            f"The new version of {host.name} {what}.\n{last_words(host.engine, container, tail=20)}",
             next_command=logs_of(host.name),
         )
 
     def undo(self, step: Step, context: Context[Host]) -> Evidence:
-        """Bring the old version back on the old data. Killed anywhere, it begins anew: the original stays as it is."""
+        """Bring the old version back on the old data. Killed before that is there, it begins anew from the original."""
         host, args, directory = context.world, step.args, context.operation.directory
         note = ces.noted(directory)
         # Once it is undone the dependents may write again: what they wrote is not to be taken from them.
@@ -133,11 +146,16 @@ class Upgrade(Plain):
             )
         if self._is_untouched(host, step):
             return {"untouched": True}
-        if context.operation.history().state == DONE:
+        # Once it was put back somebody may have written to it: then it is the only copy of that.
+        if PUT_BACK not in context.operation.history().evidence:
+            stop_dependents(host, dependents_of(context))
             self._keep_new(step, context)
-        bring_version_back(host, args["from"], directory)
-        _stop(host)
-        put_back(args["original"], args["volume"], directory)
+            bring_version_back(host, args["from"], directory)
+            # That cesapp started them, too.
+            stop_dependents(host, dependents_of(context))
+            _stop(host)
+            put_back(args["original"], args["volume"], directory)
+            context.operation.journal.evidence(PUT_BACK, {"volume": args["volume"]}, durable=True)
         container = host.container()
         if not container.running:
             host.engine.start(container.id)
@@ -156,14 +174,25 @@ class Upgrade(Plain):
 
     @staticmethod
     def _keep_new(step: Step, context: Context[Host]) -> None:
-        """What the new version has taken since is given up, and not thrown away: it goes beside the original."""
+        """What the new version has taken is given up, and not thrown away: it goes beside the original.
+
+        Also where it was never proved: ``cesapp`` starts the dependents, which may have written.
+        """
         host, journal = context.world, context.operation.journal
         path = f"{step.args['original']}.discarded"
         if KEPT_ASIDE in context.operation.history().evidence:
             return
-        _stop(host)
         record = os.path.join(context.operation.directory, "discarded.record")
-        settle.settle(step.args["volume"], path, record=record)
+        try:
+            _stop(host, kill=False)
+            settle.settle(step.args["volume"], path, record=record)
+            _refuse_differences(step.args["volume"], path)
+        except Exception:
+            # A version that was proved is as good as before: it is not left down because its copy failed.
+            if context.operation.history().state == DONE:
+                start(host)
+                start_dependents(host, dependents_of(context))
+            raise
         made = retained(host, path, f"what {step.args['to']} had")
         journal.evidence(KEPT_ASIDE, {"copies": [made.as_dict()]}, durable=True)
 
@@ -220,13 +249,14 @@ def _call(host: Host, words: tuple[str, ...], directory: str) -> None:
             ces.end(note)
 
 
-def _stop(host: Host) -> None:
-    container = host.container()
-    if container.running:
-        # What it has is derived from the original, which is elsewhere: it may be killed. A startup that waits is a
-        # shell, which takes no signal.
-        grace = host.stop_timeout if host.serves(container) else GRACE_OF_A_STARTUP
-        host.engine.stop(container.id, signal="SIGINT", timeout=grace, kill=True)
+def _stop(host: Host, *, kill: bool = True) -> None:
+    """Stop the dogu; ``kill``: also a server that does not end in time, because nothing that it has is needed."""
+    container = host.engine.container(host.name)
+    if container is not None and container.running:
+        # A startup that waits is a shell, which takes no signal.
+        serves = host.serves(container)
+        grace = host.stop_timeout if serves else GRACE_OF_A_STARTUP
+        host.engine.stop(container.id, signal="SIGINT", timeout=grace, kill=kill or not serves)
 
 
 def _empty(directory: str) -> None:
@@ -252,10 +282,14 @@ def put_back(original: str, volume: str, directory: str) -> None:
             os.unlink(name)
     _empty(volume)
     settle.settle(original, volume, record=record)
-    differences = compare.compare_trees(original, volume)
+    _refuse_differences(original, volume)
+
+
+def _refuse_differences(source: str, made: str) -> None:
+    differences = compare.compare_trees(source, made)
     if differences:
         shown = "; ".join(f"{each.path} ({each.what})" for each in differences[:5])
-        raise StatefulError(f"{volume} is not what the original in {original} is: {shown}.", safe_to_rerun=True)
+        raise StatefulError(f"The copy in {made} is not what {source} is: {shown}.", state=f"{source} is whole")
 
 
 def _keys_back(host: Host, keys: object) -> None:

@@ -170,7 +170,8 @@ def test_a_restore_that_loses_something_is_seen_and_undone(host: Host, old: str,
     assert f"does not have what {old} had" in result["msg"] or "ended with" in result["msg"], result
     assert result["safe_to_rerun"]
     bench.assert_as_before(old, identity)
-    assert [copy["role"] for copy in result["copies"]] == ["backup"]
+    # What the new version had is kept, too: the dependents ran on it.
+    assert sorted(Path(copy["path"]).suffix for copy in result["copies"]) == ["", ".discarded"]
     # Without the fault the same task succeeds.
     assert bench.run(new)["version"] == new
     bench.assert_upgraded(new)
@@ -250,6 +251,82 @@ def test_killed_it_is_resumed_or_undone_and_reaches_the_same_end(host: Host, mom
         result = bench.run("17.6-1")
     assert result.get("version") == "17.6-1", result
     bench.assert_upgraded("17.6-1")
+
+
+@pytest.mark.faults
+def test_what_dependents_wrote_before_the_proof_is_neither_a_loss_nor_lost(host: Host) -> None:
+    """The run is killed while ``cesapp`` works; that ends without it, and starts the dependents."""
+    bench = host("15.18-1", "17.6-1")
+    ces, identity, place = bench.ces, bench.identity(), bench.directory / "ces" / "here"
+    ces.when("cesapp", "between", f"touch {place}; while [ -f {place} ]; do sleep 0.1; done")
+    process = bench.start("17.6-1")
+    wait_for(place.exists, "cesapp is half-way", timeout=120)
+    kill_workers(bench)
+    process.wait(30)
+    place.unlink()
+    wait_for(lambda: ces.version == "17.6-1" and ces.running(ces.dependent), "cesapp has ended", timeout=120)
+    ces.wait_ready()
+    ces.sql("INSERT INTO commits VALUES (-1, 'somebody'); DELETE FROM commits WHERE id BETWEEN 1 AND 9", ces.account)
+    for _ in range(2):
+        undecided = bench.run("17.6-1")
+        assert "they may have deleted it" in undecided["msg"], undecided
+        assert not ces.running(ces.dependent)
+        assert ces.count() == ROWS - 8
+    back = bench.run(module="operation", project=ces.postgresql, state="rolled_back")
+    assert back["changed"], back
+    bench.assert_as_before("15.18-1", identity)
+    (discarded,) = (Path(copy["path"]) for copy in back["copies"] if copy["path"].endswith(".discarded"))
+    assert (discarded / "17/docker/PG_VERSION").is_file()
+
+
+@pytest.mark.faults
+def test_what_was_written_after_the_original_was_put_back_stays(host: Host) -> None:
+    """The undo is killed while the old version starts; somebody starts it, and writes, before the next run."""
+    bench = host("15.18-1", "17.6-1")
+    ces, identity = bench.ces, bench.identity()
+    ces.when(ces.postgresql, "post-upgrade", "exit 7", once=False)
+    process = bench.start("17.6-1")
+    wait_for(lambda: "put back" in journals(bench), "the original is put back", timeout=120)
+    kill_workers(bench)
+    process.wait(30)
+    (bench.directory / "ces/trouble" / ces.postgresql / "post-upgrade").unlink()
+    ces.engine.docker("start", ces.postgresql)
+    ces.execute(ces.postgresql, "doguctl", "config", "--rm", "local_state")
+    ces.wait_ready()
+    ces.sql("INSERT INTO commits VALUES (-1, 'somebody')", ces.account)
+    back = bench.run(module="operation", project=ces.postgresql, state="rolled_back")
+    assert back["changed"], back
+    assert (ces.version, bench.identity(), ces.count()) == ("15.18-1", identity, ROWS + 1)
+    assert ces.running(ces.dependent)
+
+
+@pytest.mark.faults
+def test_a_dependent_that_cannot_be_started_holds_no_other_up(host: Host) -> None:
+    bench = host("15.18-1", "17.6-1")
+    ces, docker = bench.ces, bench.ces.engine.docker
+    other, place = f"{ces.prefix}-aaa", bench.directory / "mounted"
+    place.mkdir()
+    docker(
+        *("run", "-d", "--name", other, "--restart", "always", "--stop-timeout", "1", "--network", "none"),
+        *("--mount", f"type=bind,source={place},target=/mounted", "--entrypoint", "sleep", ces.image, "infinity"),
+    )
+    try:
+        # The engine refuses to start it then; it comes before the other one.
+        ces.when("cesapp", "between", f"rmdir {place}")
+        result = bench.run("17.6-1", dependents=["auto", other])
+        assert other in result["msg"], result
+        assert "after the change was made and proved" in result["msg"]
+        assert docker("inspect", "-f", "{{.HostConfig.RestartPolicy.Name}}", other) == "always"
+        bench.assert_upgraded("17.6-1")
+        place.mkdir()
+        assert bench.run("17.6-1", dependents=["auto", other])["operation_state"] == "done"
+        assert ces.running(other)
+    finally:
+        docker("rm", "-fv", other, check=False)
+
+
+def journals(bench: Bench) -> str:
+    return "".join(each.read_text() for each in bench.operations.rglob("journal.jsonl"))
 
 
 def kill_workers(bench: Bench) -> None:

@@ -7,11 +7,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu import planner
+from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu import planner, run
+from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu.ces import Host
 from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu.model import (
     Dependent,
     Seen,
@@ -24,6 +25,9 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu.model 
     version_of_image,
     way,
 )
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import OperationStore
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint.compare import Difference
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint.model import Fingerprint
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.model import Cluster, Database
@@ -211,12 +215,31 @@ def test_copies_have_to_be_elsewhere_and_to_have_room() -> None:
     assert "on the volume" in inside[0]
     assert "df -h /srv/backups" in blockers(seen(), free_for_backups=GIB)[0]
     # On one disk both need their room at one time, which is said once.
-    assert len(blockers(seen(free_bytes=3 * GIB), free_for_backups=3 * GIB, same_disk=True)) == 1
-    assert blockers(seen(free_bytes=3 * GIB), free_for_backups=3 * GIB) == []
+    assert len(blockers(seen(free_bytes=4 * GIB), free_for_backups=4 * GIB, same_disk=True)) == 1
+    assert blockers(seen(free_bytes=4 * GIB), free_for_backups=4 * GIB) == []
+
+
+@pytest.mark.parametrize("wanted, expected", [(NOW, 0), (Version((14, 17), 6), 1), (NEXT, 1)])
+def test_prepared_transactions_are_in_the_way_of_whatever_may_dump(wanted: Version, expected: int) -> None:
+    there = seen(cluster=cluster(prepared_transactions=2))
+    found = planner.blockers_of(there, wanted, backups="/srv", free_for_backups=100 * GIB, same_disk=False)
+    assert len([each for each in found if "prepared" in each.text]) == expected
+
+
+def test_the_newest_of_what_could_not_be_listed_is_not_the_one_that_runs() -> None:
+    host = Host(cast(Engine, None), "postgresql", ("cesapp",))
+    request = run.Request("postgresql", None, lambda: host)
+    operations = cast(OperationStore, None)
+    with pytest.raises(StatefulError, match="cesapp list-upgrades failed") as raised:
+        run.plan(request, run.Look(host, seen(available=None, listed=False)), operations)
+    assert raised.value.next_command == "cesapp list-upgrades"
+    assert run.plan(request, run.Look(host, seen(available=None)), operations).plan is None
 
 
 def test_the_steps() -> None:
-    steps = planner.steps_of(seen(), NEXT, backup="auto", backup_path="/b/op", original="/b/op-original")
+    steps = planner.steps_of(
+        seen(), NEXT, backup="auto", backup_path="/b/op", original="/b/op-original", sought=("auto",)
+    )
     assert [step.name for step in steps] == [
         *("keep the image", "backup", "copy", "quiet", "original", "upgrade", "prove", "start the dependents"),
     ]
