@@ -53,7 +53,8 @@ def plan_commit(
 def kept_containers(world: World, operation: Operation) -> list[Container]:
     """Return the containers that were put aside when others got their names, and that a way back needs."""
     aside = put_aside(world, transfers_of_plan(operation.plan))
-    found = (world.engine.container(t.origin.container) for t in transfers_of_plan(operation.plan))
+    known = [t.origin.container for t in transfers_of_plan(operation.plan) if t.origin.container]
+    found = (world.engine.container(container_id) for container_id in known)
     return [container for container in found if container is not None and container.id in aside]
 
 
