@@ -36,6 +36,14 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.du
 POLL = 0.2
 LISTING = 120.0
 KEPT = 1 << 12
+PSQL = ("psql", "-XwqAt", "-v", "ON_ERROR_STOP=1", "-U", "postgres", "-d", "postgres")
+OF_REGISTRY = b"\\set user `doguctl config user`\n\\set secret `doguctl config -e password`\n"
+SET_PASSWORD = (
+    OF_REGISTRY
+    # Where it failed the server would log it.
+    + b"SET log_statement = 'none'; SET log_min_error_statement = 'panic'; SET log_min_duration_statement = -1;\n"
+    + b"ALTER ROLE :\"user\" PASSWORD :'secret';\n"
+)
 
 
 @dataclass(frozen=True)
@@ -90,6 +98,29 @@ class Host:
         """Tell whether there is one; what it is goes no further than this."""
         answer = self.engine.execute(self.name, ("doguctl", "config", "-e", PASSWORD))
         return answer.rc == 0 and bool(answer.stdout.strip())
+
+    def set_password_of_registry(self, container: Container) -> None:
+        """Give the server's superuser the password that the registry has, and prove by a login that it is so.
+
+        psql itself asks ``doguctl`` for it, so that it is in no argument, no log and no answer.
+        """
+        answer = self.engine.execute(container.id, PSQL, stdin=SET_PASSWORD)
+        if answer.rc != 0:
+            raise StatefulError(
+                f"The password of the superuser of {self.name} could not be set to that of the registry:"
+                f" {without_statements(answer.error_text())}",
+                next_command=logs_of(self.name),
+            )
+        # Not from 127.0.0.1, which the dogu trusts. Where nobody may log in so, nothing is proved, nor broken.
+        if not container.addresses:
+            return
+        login = f"\\setenv PGPASSWORD :secret\n\\connect postgres :user {container.addresses[0]} 5432\n"
+        answer = self.engine.execute(container.id, PSQL, stdin=OF_REGISTRY + login.encode())
+        if "authentication failed" in answer.error_text():
+            raise StatefulError(
+                f"The registry's password of {self.name} does not let its superuser in.",
+                next_command=logs_of(self.name),
+            )
 
     def set_key(self, key: str, value: str) -> None:
         self.doguctl("config", key, value) if value else self.doguctl("config", "--rm", key)

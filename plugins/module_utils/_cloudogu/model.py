@@ -25,7 +25,8 @@ USER = "user"
 PASSWORD = "password"
 MARKERS = ("restricted_stat_visibility", "migrated_database_constraints")
 """Keys by which the dogu's own migrations note that they are done."""
-KEYS = (LOCAL_STATE, DUMP_KEY, USER, *MARKERS)
+PASSWORD_ROTATED = "password_rotated"
+KEYS = (LOCAL_STATE, DUMP_KEY, USER, PASSWORD_ROTATED, *MARKERS)
 DUMP_IN_DATA = "postgresqlFullBackup.dump"
 LOCK_OF_DUMP = "backup/backup.lock"
 

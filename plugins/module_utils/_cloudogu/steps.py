@@ -18,6 +18,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu import
 from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu.ces import Host
 from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu.model import (
     LOCAL_STATE,
+    MARKERS,
     is_a_new_default,
     lacking_markers,
 )
@@ -26,6 +27,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._engine.last_wor
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container, RestartPolicy
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Evidence, Undecided
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.handlers import NothingToUndo
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Copy, Step
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.report import rolling_back
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import postmaster, session, shutdown
@@ -64,22 +66,7 @@ def has_begun(context: Context[Host]) -> bool:
     return ces.noted(context.operation.directory) is not None
 
 
-class Plain:
-    """What most of these steps have in common: ``apply`` observes what it did, and there is nothing to undo."""
-
-    others_bring_about = False
-
-    def verify(self, step: Step, context: Context[Host], evidence: Evidence) -> None:
-        return None
-
-    def undo(self, step: Step, context: Context[Host]) -> Evidence:
-        return {}
-
-    def let_go(self, step: Step, context: Context[Host]) -> None:
-        return None
-
-
-class KeepImage(Plain):
+class KeepImage(NothingToUndo):
     """What runs has a name of ours too. args: ``image_id``."""
 
     def is_done(self, step: Step, context: Context[Host]) -> Evidence | None:
@@ -94,7 +81,7 @@ class KeepImage(Plain):
         return {}
 
 
-class BackUp(Plain):
+class BackUp(NothingToUndo):
     """args: ``path``, ``format``. It is kept, also when the operation is undone."""
 
     def is_done(self, step: Step, context: Context[Host]) -> Evidence | None:
@@ -109,7 +96,7 @@ class BackUp(Plain):
         return {"copies": [made.as_dict()]}
 
 
-class WarmCopy(Plain):
+class WarmCopy(NothingToUndo):
     """Most of the original is copied while everything runs. args: ``volume``, ``original``."""
 
     def is_done(self, step: Step, context: Context[Host]) -> Evidence | None:
@@ -132,7 +119,7 @@ def record_of(context: Context[Host]) -> str:
     return os.path.join(context.operation.directory, "copy.record")
 
 
-class Quiet(Plain):
+class Quiet(NothingToUndo):
     """The dependents that run are stopped, and stay so if the engine restarts. args: ``dependents``, ``sought``."""
 
     def is_done(self, step: Step, context: Context[Host]) -> Evidence | None:
@@ -213,7 +200,7 @@ def start_dependents(host: Host, dependents: list[Mapping[str, Any]]) -> None:
         )
 
 
-class Original(Plain):
+class Original(NothingToUndo):
     """The volume as it was shut down is beside the backup, and the server runs on it again, with nobody who writes.
 
     args: ``volume``, ``data``, ``original``, ``system_identifier``. What is in it then is noted, to be compared later.
@@ -298,7 +285,7 @@ def start(host: Host) -> Container:
     return host.wait_serving(host.ready_timeout)
 
 
-class Prove(Plain):
+class Prove(NothingToUndo):
     """Everything that was there is there, and the dogu's migrations are done. args: ``to``, ``keys``."""
 
     def is_done(self, step: Step, context: Context[Host]) -> Evidence | None:
@@ -354,7 +341,7 @@ class Prove(Plain):
             "system_identifier": identity,
             "next_xid": xid,
             "new_defaults": [str(each) for each in defaults],
-            "markers": {key: value for key, value in keys.items() if value == "true"},
+            "markers": {key: keys[key] for key in MARKERS if keys.get(key) == "true"},
             "tables": read.tables,
             "rows": sum(each.rows for one in after.databases.values() for each in one.tables.values()),
             "roles": len(after.roles),
@@ -368,7 +355,7 @@ def migrations_of(host: Host, container: Container) -> list[str]:
     return answer.text().split() if answer.rc == 0 else []
 
 
-class Dependents(Plain):
+class Dependents(NothingToUndo):
     """The dependents that ran before run again, and go on running. args: ``dependents``."""
 
     def is_done(self, step: Step, context: Context[Host]) -> Evidence | None:

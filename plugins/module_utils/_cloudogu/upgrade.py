@@ -23,7 +23,6 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu.model 
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu.steps import (
     RESTARTS,
-    Plain,
     dependents_of,
     has_begun,
     note_writers,
@@ -37,6 +36,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._engine.last_wor
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError, shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Evidence
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.handlers import NothingToUndo
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import DONE, Step
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import system_identifier
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import compare, settle
@@ -47,7 +47,7 @@ PUT_BACK = "put back"
 GRACE_OF_A_STARTUP = 2.0
 
 
-class Upgrade(Plain):
+class Upgrade(NothingToUndo):
     """The dogu runs the wanted version, and serves.
 
     args: ``from``, ``to``, ``keys`` of the registry and ``container`` as they were, ``volume``, ``original``,
@@ -170,6 +170,8 @@ class Upgrade(Plain):
                 state=f"the original is in {args['original']}, whole",
                 safe_to_rerun=False,
             )
+        # A startup or a post-upgrade may have made another one, in the registry or in the data that is given up.
+        host.set_password_of_registry(container)
         return {"system_identifier": found}
 
     @staticmethod

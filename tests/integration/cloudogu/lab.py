@@ -66,6 +66,10 @@ class Bench:
         assert (ces.version, ces.image.rpartition(":")[2]) == (version, version)
         ces.wait_ready()
         assert self.identity() == identity
+        # What the registry says is what the server takes: not from within, where everybody is trusted.
+        address = ces.engine.docker("inspect", "-f", "{{.NetworkSettings.Networks.bridge.IPAddress}}", ces.postgresql)
+        login = f"PGPASSWORD=$(doguctl config -e password) exec psql -wAtqXU postgres -h {address} -c 'SELECT 1'"
+        assert ces.execute(ces.postgresql, "bash", "-c", login) == "1"
         assert ces.count() == ROWS
         assert ces.running(ces.dependent)
         assert ces.engine.docker("inspect", "-f", "{{.HostConfig.RestartPolicy.Name}}", ces.dependent) == (
