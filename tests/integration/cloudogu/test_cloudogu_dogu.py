@@ -307,7 +307,7 @@ def test_a_dependent_that_cannot_be_started_holds_no_other_up(host: Host) -> Non
     other, place = f"{ces.prefix}-aaa", bench.directory / "mounted"
     place.mkdir()
     docker(
-        *("run", "-d", "--name", other, "--restart", "always", "--stop-timeout", "1", "--network", "none"),
+        *("run", "-d", "--name", other, "--restart", "always", "--stop-signal", "SIGKILL", "--network", "none"),
         *("--mount", f"type=bind,source={place},target=/mounted", "--entrypoint", "sleep", ces.image, "infinity"),
     )
     try:
