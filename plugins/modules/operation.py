@@ -136,6 +136,11 @@ removed:
   returned: when committed
   type: list
   elements: dict
+removed_containers:
+  description: The containers that were kept for a way back, and that a commit removed, each with C(id) and C(name).
+  returned: when an operation on services or on a container was committed
+  type: list
+  elements: dict
 downtime_seconds:
   description: From the first stop of a store to the moment in which all answered again.
   returned: when data was carried back

@@ -23,18 +23,19 @@ PREFIX = "ansible_collections.selfhost.stateful."
 UTILS = PREFIX + "plugins.module_utils."
 
 # A new package below module_utils gets a line here: which room is it, and whom does it know?
-FOUNDATION = {"_operation", "_compose", "_engine", "_errors", "_durable"}
+FOUNDATION = {"_operation", "_compose", "_engine", "_errors", "_durable", "_clock"}
 DOMAINS = {"_storage", "_postgresql", "_redis", "_concurrent", "_dokku", "_heroku", "_cloudogu"}
 KNOWS = {
     "_errors": set(),
     "_durable": set(),
+    "_clock": set(),
     # For the modules alone: it runs a module again under another interpreter.
     "_host": {"_errors"},
     "_module": {"_errors"},
     "_earlier": {"_errors"},
     "_operation": {"_durable", "_errors"},
     "_engine": {"_errors"},
-    "_compose": {"_durable", "_engine", "_errors"},
+    "_compose": {"_clock", "_durable", "_engine", "_errors"},
     # Programs in containers, between files of the host.
     "_stream": {"_durable", "_engine", "_errors"},
     **dict.fromkeys(DOMAINS, FOUNDATION | DOMAINS),

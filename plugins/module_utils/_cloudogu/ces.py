@@ -11,10 +11,11 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._clock import POLL, until
 from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu.model import (
     KEYS,
     LOCAL_STATE,
@@ -33,7 +34,6 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.sess
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.transport import SqlError
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.durable import write_atomically
 
-POLL = 0.2
 LISTING = 120.0
 KEPT = 1 << 12
 PSQL = ("psql", "-XwqAt", "-v", "ON_ERROR_STOP=1", "-U", "postgres", "-d", "postgres")
@@ -268,17 +268,7 @@ def end(note: Mapping[str, Any]) -> None:
         if not still_runs(note):
             return
         os.killpg(note["pid"], each)
-        wait_until(lambda: not still_runs(note), 10.0)
-
-
-def wait_until(is_so: Callable[[], bool], seconds: float) -> bool:
-    """Return whether it came about within the limit."""
-    ends = time.monotonic() + seconds
-    while not is_so():
-        if time.monotonic() >= ends:
-            return False
-        time.sleep(POLL)
-    return True
+        until(lambda: not still_runs(note), 10.0)
 
 
 def _started(pid: int) -> str:

@@ -11,9 +11,9 @@ import os
 import shutil
 import time
 from collections.abc import Mapping
-from datetime import datetime, timezone
 from typing import Any
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._clock import POLL, moment, until
 from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu import ces, survey
 from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu.ces import Host
 from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu.model import (
@@ -223,7 +223,7 @@ class Original(NothingToUndo):
         with host.session() as there:
             if str(system_identifier(there)) != args["system_identifier"]:
                 raise StatefulError(f"{host.name} runs another cluster than the one that was looked at.")
-            ces.wait_until(lambda: not there.rows(OTHERS), GRACE_OF_OTHERS)
+            until(lambda: not there.rows(OTHERS), GRACE_OF_OTHERS)
             others = sorted({f"{user} ({application or 'unnamed'})" for user, application in there.rows(OTHERS)})
             if others:
                 raise StatefulError(
@@ -251,7 +251,7 @@ def retained(host: Host, path: str, proof: str) -> Copy:
         role="original",
         service=host.name,
         path=path,
-        moment=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        moment=moment(),
         size_bytes=scan.tree_size(path).bytes_allocated,
         protected="a directory of its own",
         proof=proof,
@@ -383,7 +383,7 @@ class Dependents(NothingToUndo):
                 return
             if len(starts) > RESTARTS or now >= ends:
                 break
-            time.sleep(ces.POLL)
+            time.sleep(POLL)
         state = f"{container.status}, {container.health or 'no health check'}" if container else "no container"
         raise StatefulError(
             f"{host.name} is upgraded and proved, and its dependent {name} does not come up ({state}):\n"

@@ -10,8 +10,9 @@ import os
 import shutil
 import time
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._clock import POLL, until
 from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu import ces
-from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu.ces import POLL, Host
+from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu.ces import Host
 from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu.model import (
     DUMP_IN_DATA,
     DUMP_KEY,
@@ -65,11 +66,11 @@ class Upgrade(NothingToUndo):
         began, broken_off = time.monotonic(), has_begun(context)
         if not broken_off:
             process = host.begin(("upgrade", "dogu", host.name, args["to"]), directory)
-            in_time = ces.wait_until(lambda: process.poll() is not None, host.upgrade_timeout)
+            in_time = until(lambda: process.poll() is not None, host.upgrade_timeout)
             result = f"ended with {process.returncode}" if in_time else "did not end"
         else:
             # Of a run that was killed: cesapp went on without it.
-            in_time = ces.wait_until(lambda: not host.at_work(), host.upgrade_timeout)
+            in_time = until(lambda: not host.at_work(), host.upgrade_timeout)
             result = "has ended without this run" if in_time else "did not end"
         if not in_time:
             note = ces.noted(directory)
@@ -228,7 +229,7 @@ def bring_version_back(host: Host, old: str, directory: str) -> None:
     _stop(host)
     _empty(next(mount.source for mount in container.mounts if mount.destination == VOLUME))
     host.engine.start(container.id)
-    ces.wait_until(lambda: host.serves(host.container()) or _can_ask(host), 60.0)
+    until(lambda: host.serves(host.container()) or _can_ask(host), 60.0)
     # A dump that is named here would be restored by the old version's post-upgrade.
     host.set_key(DUMP_KEY, "")
     _call(host, ("upgrade", "dogu", host.name, old, "--force"), directory)
@@ -245,7 +246,7 @@ def _can_ask(host: Host) -> bool:
 def _call(host: Host, words: tuple[str, ...], directory: str) -> None:
     """Run ``cesapp`` to its end. How it ended decides nothing: what is there afterwards does."""
     process = host.begin(words, directory)
-    if not ces.wait_until(lambda: process.poll() is not None, host.upgrade_timeout):
+    if not until(lambda: process.poll() is not None, host.upgrade_timeout):
         note = ces.noted(directory)
         if note is not None:
             ces.end(note)

@@ -15,9 +15,9 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from datetime import datetime, timezone
 from typing import Any
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._clock import moment
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.atomic import read_text, write_atomically
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_entries import Mount
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.rewrite import Rewrite
@@ -36,7 +36,7 @@ def path_for(directory: str, project_src: str) -> str:
 def begin(path: str, plan: Rewrite, mounts: Sequence[Mount], images: Mapping[str, str]) -> None:
     """Note an edit that is about to be written."""
     entry = {
-        "at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "at": moment(),
         "how": plan.how,
         "mounts": [asdict(mount) for mount in mounts],
         "images": dict(images),

@@ -10,9 +10,9 @@ import hashlib
 import os
 import shutil
 from collections.abc import Mapping
-from datetime import datetime, timezone
 from typing import Any
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._clock import moment
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import host as hosts
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.checkout import run
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.common import (
@@ -89,7 +89,7 @@ class Dump(SelfProving):
             role="backup",
             service=hosts.API,
             path=step.args["dump"],
-            moment=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            moment=moment(),
             size_bytes=sum(int(each["bytes"]) for each in files),
             proof="; ".join(f"{count} {what}" for found in counts.values() for what, count in found.items()),
         )
@@ -216,7 +216,7 @@ def _retained(service: str, path: str) -> dict[str, Any]:
         role="original",
         service=service,
         path=path,
-        moment=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        moment=moment(),
         size_bytes=scan.tree_size(path).bytes_allocated,
         protected="a directory of its own",
         device=status.st_dev,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +26,6 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.model imp
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, StatefulError, shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.readiness import wait_ready
 
-POLL = 0.2
 DESTROYS = 2
 """Without its helper image the first call removes the container only, and a second one the rest."""
 
@@ -200,16 +199,6 @@ def remove(reached: Reached, name: str) -> None:
 def is_gone(reached: Reached, name: str, root: str) -> bool:
     gone = not survey.exists(reached.dokku, name) and not os.path.exists(root)
     return gone and reached.engine.container(container_of(name)) is None
-
-
-def until(predicate: Callable[[], bool], limit: float) -> bool:
-    """Wait until ``predicate`` holds, at most ``limit`` seconds; return whether it does."""
-    ends = time.monotonic() + limit
-    while not predicate():
-        if time.monotonic() >= ends:
-            return False
-        time.sleep(POLL)
-    return True
 
 
 def is_running(there: Service) -> bool:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._clock import moment
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import AGAIN, StatefulError, refusal, shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._heroku import look
 from ansible_collections.selfhost.stateful.plugins.module_utils._heroku.api import Heroku
@@ -30,7 +31,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._heroku.planner 
     change_of,
     reached,
 )
-from ansible_collections.selfhost.stateful.plugins.module_utils._heroku.steps import SETTLES, now
+from ansible_collections.selfhost.stateful.plugins.module_utils._heroku.steps import SETTLES
 
 REQUESTED = "requested"
 
@@ -51,7 +52,7 @@ class Change:
     def note(self, database: Database) -> None:
         status, plan = database.maintenance.status, database.service.plan
         if not self.seen or (self.seen[-1]["status"], self.seen[-1]["plan"]) != (status, plan):
-            self.seen.append({"at": now(), "status": status, "plan": plan})
+            self.seen.append({"at": moment(), "status": status, "plan": plan})
             self.say(f"{database.addon.name}: maintenance {status}, plan {plan}")
 
 

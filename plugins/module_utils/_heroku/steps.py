@@ -7,8 +7,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._clock import moment
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import AGAIN, StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._heroku import planner
 from ansible_collections.selfhost.stateful.plugins.module_utils._heroku.api import Heroku
@@ -86,14 +86,14 @@ class MaintenanceOn(SelfProving):
 
     def apply(self, step: Step, context: Context[World]) -> Evidence:
         set_maintenance(context.world, step.args["app"], True)
-        return {"since": now()}
+        return {"since": moment()}
 
     def undo(self, step: Step, context: Context[World]) -> Evidence:
         app = step.args["app"]
         if step.args["former"] or not context.world.heroku.in_maintenance(app):
             return {}
         set_maintenance(context.world, app, False)
-        return {"ended": now()}
+        return {"ended": moment()}
 
 
 class ScaleToZero(SelfProving):
@@ -103,7 +103,7 @@ class ScaleToZero(SelfProving):
         app = step.args["app"]
         if running(context.world.heroku.formation(app)) or dynos_of_formation(context.world, app):
             return None
-        return {"stopped_at": context.evidence.get(step.name, {}).get("stopped_at") or now()}
+        return {"stopped_at": context.evidence.get(step.name, {}).get("stopped_at") or moment()}
 
     def apply(self, step: Step, context: Context[World]) -> Evidence:
         world, app = context.world, step.args["app"]
@@ -117,7 +117,7 @@ class ScaleToZero(SelfProving):
                 state=f"{app} was scaled to zero; what it ran is journaled",
                 next_command=AGAIN,
             )
-        return {"stopped_at": now()}
+        return {"stopped_at": moment()}
 
     def undo(self, step: Step, context: Context[World]) -> Evidence:
         world, app, former = context.world, step.args["app"], formation_of(step.args["former"])
@@ -140,7 +140,7 @@ class ScaleToZero(SelfProving):
                 f"{app} is scaled to {told(running(seen))}, and not all of it is up after"
                 f" {world.patience.limit:.0f} s ({told_counts(up)}). Look at its log: heroku logs --app {app}"
             )
-        return {"started_at": now()}
+        return {"started_at": moment()}
 
 
 HANDLERS: Handlers[World] = {planner.CLOSE: MaintenanceOn(), planner.EMPTY: ScaleToZero()}
@@ -172,7 +172,3 @@ def _all_up(up: dict[str, int], formation: Formation) -> bool:
 
 def told_counts(counts: dict[str, int]) -> str:
     return " ".join(f"{name}={count}" for name, count in sorted(counts.items())) or "none is up"
-
-
-def now() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")

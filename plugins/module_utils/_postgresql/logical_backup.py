@@ -26,6 +26,7 @@ from datetime import datetime, timezone
 from typing import Any
 from urllib.parse import quote
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._clock import moment
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Bind, Helper
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import (
@@ -148,7 +149,7 @@ def take_proved(
             labels=labels or {},
         )
         evidence = evidence_of(place, destination, cluster, dumped)
-    return {**evidence, **proof, "verified_at": now(), "seconds": round(clock() - began, 3)}
+    return {**evidence, **proof, "verified_at": moment(), "seconds": round(clock() - began, 3)}
 
 
 def evidence_of(place: str, destination: str, cluster: Cluster, dumped: list[Dumped]) -> dict[str, Any]:
@@ -168,10 +169,6 @@ def evidence_of(place: str, destination: str, cluster: Cluster, dumped: list[Dum
         "moments": moments,
         "not_dumped": [database.name for database in cluster.databases if not database.allows_connections],
     }
-
-
-def now() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
 def take(

@@ -18,9 +18,9 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
-from datetime import datetime, timezone
 from typing import Any
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._clock import moment
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
@@ -196,6 +196,6 @@ def _evidence(
         "start_lsn": proof.start_lsn,
         "stop_lsn": proof.end_lsn,
         "moment": proof.written_at.isoformat(timespec="milliseconds"),
-        "verified_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "verified_at": moment(),
         "seconds": round(seconds, 3),
     }

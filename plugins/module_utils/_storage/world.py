@@ -190,7 +190,7 @@ def put_aside(world: World, transfers: Iterable[Transfer]) -> frozenset[str]:
     """Return the ids of the containers that were kept when another got their name."""
     found = set()
     for transfer in transfers:
-        for container_id in {transfer.origin.container, transfer.goal.container, *transfer.containers} - {""}:
+        for container_id in {transfer.origin.container, transfer.goal.container} - {""}:
             container = world.engine.container(container_id)
             if container is not None and not any(c.id == container_id for c in world.containers_of(transfer.service)):
                 found.add(container_id)
@@ -199,8 +199,9 @@ def put_aside(world: World, transfers: Iterable[Transfer]) -> frozenset[str]:
 
 def refuse_second(world: World, transfer: Transfer, starting: Container) -> None:
     """Raise where another container of the service runs: two servers on one directory, or two that answer for one."""
-    family = world.maker.family(world.engine, world.project, transfer)
-    for other in family:
+    if not (transfer.origin.container or transfer.goal.container):
+        return  # nobody was put aside, and whoever starts a service has looked that it has one container
+    for other in world.maker.family(world.engine, world.project, transfer):
         if other.id != starting.id and other.running:
             raise StatefulError(
                 f"{other.name} ({other.short_id}) was started meanwhile, and {starting.name} was about to be.",

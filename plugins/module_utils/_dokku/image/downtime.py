@@ -10,9 +10,9 @@ import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import datetime, timezone
 from typing import Any, TypeVar
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._clock import moment
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku import (
     links,
     plan_links,
@@ -269,9 +269,7 @@ class LetIn(SelfProving):
                 next_command=world.dokku.typed("logs", app),
             )
         path = exported(world, new, f"{args['dump']}.discarded")
-        copy = Copy(
-            "backup", new, path, datetime.now(timezone.utc).isoformat(timespec="seconds"), os.path.getsize(path)
-        )
+        copy = Copy("backup", new, path, moment(), os.path.getsize(path))
         context.operation.journal.evidence("what was discarded", {"copies": [copy.as_dict()]}, durable=True)
         return {"discarded": written, "kept_in": path}
 
@@ -365,7 +363,3 @@ def at_once(one: Callable[[], A], other: Callable[[], B]) -> tuple[A, B]:
     with ThreadPoolExecutor(max_workers=2) as pool:
         first, second = pool.submit(one), pool.submit(other)
         return first.result(), second.result()
-
-
-def moment() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")

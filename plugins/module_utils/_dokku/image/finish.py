@@ -7,8 +7,8 @@
 from __future__ import annotations
 
 import os
-from datetime import datetime, timezone
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._clock import moment
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku import (
     backups,
     links,
@@ -122,7 +122,7 @@ class Retire(SelfProving):
             role="original",
             service=name,
             path=old.data,
-            moment=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            moment=moment(),
             size_bytes=size_of(old),
             protected="a service of dokku's, unlinked and stopped",
             device=status.st_dev,

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._clock import until
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku import parsing, survey
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.arguments import Reached
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.cli import Dokku
@@ -26,7 +27,6 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.model imp
     dsn_of,
     host_of,
 )
-from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.services import until
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError, shell

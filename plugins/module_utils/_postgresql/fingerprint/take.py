@@ -11,8 +11,8 @@ large it is.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from datetime import datetime, timezone
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._clock import moment
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import (
     require_superuser,
@@ -89,7 +89,7 @@ def take(
             str(name): bool(allowed) for name, allowed in there.rows("SELECT datname, datallowconn FROM pg_database")
         }
         skipped = databases_to_skip(known, databases)
-        taken_at = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        taken_at = moment()
         roles, memberships = grants.roles(there), grants.memberships(there)
         altered, on_cluster = grants.settings(there), grants.of_cluster(there, version)
     found = {}

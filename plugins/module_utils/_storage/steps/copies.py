@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from datetime import datetime, timezone
 from typing import Any
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._clock import moment
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Helper
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Evidence
@@ -158,7 +158,7 @@ def original(transfer: Transfer, path: str, protected: str) -> Copy:
         role="original",
         service=transfer.service,
         path=path,
-        moment=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        moment=moment(),
         size_bytes=size.bytes_allocated,
         protected=protected,
         proof="the very directory that was in use until the move",
