@@ -104,7 +104,7 @@ def upgrade(name: str, wanted: str, *, force: bool) -> None:
         raise Broken("pre-upgrade failed")
     trouble("between")
     docker("stop", "-t", "10", name, check=False)
-    docker("rm", name)
+    docker("rm", "-v", name)
     trouble("removed")
     install(name, wanted)
     if subprocess.run(["docker", "exec", name, "/post-upgrade.sh", before, wanted], check=False).returncode:
@@ -135,7 +135,7 @@ def main(argv: list[str]) -> int:
                 if newer:
                     print(f"{name}  {current(name)}  {newer[-1]}")
         elif words[:1] == ["recreate"] and len(words) in (2, 3):
-            docker("rm", "-f", words[-1], check=False)
+            docker("rm", "-fv", words[-1], check=False)
             create(words[-1], current(words[-1]))
             if "--start" not in words:
                 docker("stop", words[-1])
