@@ -221,14 +221,20 @@ def _broken(session: Session, result: ExecResult, output: str) -> RedisError:
     if any(words in said for words in NOT_THERE):
         return _NoSuchClient(f"There is no {session.client[0]} in the container {session.container_name}.")
     if result.rc in COULD_NOT_RUN:
-        return RedisError(
-            f"{session.client[0]} could not be run in the container {session.container_name}: {telling}",
-            next_command=logs_of(session.container_name),
-        )
+        return _could_not_run(session.client[0], session.container_name, telling)
     error = telling[len("(error) ") :] if telling.startswith("(error) ") else telling
     return _by_error(error)(
         f"The server in {session.container_name} does not answer: {error}",
         next_command=logs_of(session.container_name),
+    )
+
+
+def _could_not_run(program: str, container_name: str, telling: str) -> NotAnswering:
+    # It is also said of a container whose server has just ended, before the engine says that it
+    # has: no last word, so whoever waits for a server goes on until the inspection tells.
+    return NotAnswering(
+        f"{program} could not be run in the container {container_name}: {telling}",
+        next_command=logs_of(container_name),
     )
 
 
@@ -250,6 +256,10 @@ def _file_inside(engine: Engine, container: Container, path: str) -> str:
     if not path:
         return ""
     result = engine.execute(container.id, ("cat", path))
+    said = (result.stdout + result.stderr).decode("utf-8", "replace").strip()
+    if result.rc in COULD_NOT_RUN and not any(words in said for words in NOT_THERE):
+        # A password that stands in the file must not pass for one that is not set.
+        raise _could_not_run("cat", container.name, said)
     return result.text() if result.rc == 0 else ""
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container, ExecResult
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._redis.readiness import NotReady, wait_ready
 from ansible_collections.selfhost.stateful.plugins.module_utils._redis.session import Unauthorised
@@ -109,6 +109,23 @@ def test_an_engine_that_refuses_because_the_container_ended() -> None:
     engine = Refusing()
     with pytest.raises(NotReady, match="ended with exit code 1"):
         wait(engine, Later(engine, {}))
+
+
+@pytest.mark.parametrize("program", ["redis-cli", "cat"])
+def test_a_program_that_the_runtime_cannot_run_is_no_last_word(program: str) -> None:
+    """It is what runc says of a container whose server has just ended, while the inspection still says running."""
+    failed = ExecResult(argv=(), rc=126, stdout=b"exec failed: setns process: exit status 1\r\n", stderr=b"")
+
+    class Dying(FakeEngine):
+        def execute(self, container_id: str, argv: tuple[str, ...], **options: Any) -> ExecResult:
+            return failed if argv[0] == program else super().execute(container_id, argv, **options)
+
+    running = a_container(command=("redis-server", "/etc/redis.conf"))
+    with pytest.raises(NotReady, match=f"not ready after 3 s: {program} could not be run .*setns process"):
+        wait(Dying(current=running), Later(Dying(), {}), timeout=3)
+    engine = Dying(current=running)
+    with pytest.raises(NotReady, match="ends as soon as it starts"):
+        wait(engine, Later(engine, {1: {"current": a_container(status="restarting", exit_code=1)}}))
 
 
 def test_an_engine_that_refuses_for_another_reason_is_heard() -> None:
