@@ -16,17 +16,24 @@ description:
   - Makes a new service of dokku's plugin C(postgres) with the image and all settings of the old one, brings the data
     there, and lets the app in once every table, row, sequence and extension is known to be there. The old service is
     unlinked and stopped then, and stays until the operation is committed (M(selfhost.stateful.operation)).
+  - There are two ways to bring it. By V(physical) the files are copied while the app runs, and follow what it writes;
+    in the downtime the old server stops, the copy is brought to that state, and C(pg_upgrade) takes it to the new major
+    version, where there is one. The downtime does not grow with the data, and everything of the cluster comes along.
+    By V(dump) one database is exported and imported in the downtime (O(strategy)).
   - Nothing is believed by its exit code. What the plugin calls a success is looked at. Whether the app has the image
     already is told by the image's ID and not by its tag.
-  - While it runs, the new service is made, O(unit) is started, and the old service is backed up into O(bucket). Then
-    the page is shown, the app's processes are stopped, sessions of others are ended, and the database is made
-    read-only for whoever comes. After the proof the schedule and the login of the backups are carried over.
+  - While it runs, the new service is made, O(unit) is started, and the old service is backed up into O(bucket) and,
+    where its files are to go, into O(backup_dir). Then the page is shown, the app's processes are stopped, and sessions
+    of others are ended. After that the database is read-only for whoever comes, or the old server stops. After the
+    proof the schedule and the login of the backups are carried over.
   - Anything that fails before the app answers on the new service is undone. The app then runs on the old one.
   - What was written to the new service is never thrown away unasked. Where the app was let in, wrote, and does not
     answer, the module says so, and the app stays where its data is.
 notes:
   - The plugin's export holds one database, without roles, grants and settings of databases. Where the old service
-    has such, the module refuses, unless O(accept_losses) says that nobody needs them.
+    has such and its files cannot go, the module refuses, unless O(accept_losses) says that nobody needs them.
+  - Where the files go, so do the settings and C(pg_hba.conf) of the old service; those that the new major version does
+    not know are left out. The database, the password and the certificate are those of the new service.
   - The page keeps visitors away and nobody else. It is the app's processes that are stopped, and their number is kept.
   - The variables of the app are set with C(config:set --no-restart), of which the addresses with their passwords are
     words for as long as it runs, as they are of the calls that the plugin itself makes. The same is true of the login
@@ -79,9 +86,10 @@ options:
     default: ""
   strategy:
     description:
-      - How the data gets to the new service. V(dump) exports it to a file and imports that. V(auto) chooses.
+      - How the data gets to the new service. V(physical) takes the files, V(dump) exports the database to a file and
+        imports that. V(auto) is V(physical), and V(dump) where something is against that, which the plan names.
     type: str
-    choices: [auto, dump]
+    choices: [auto, physical, dump]
     default: auto
   database_scheme:
     description:
@@ -107,7 +115,9 @@ options:
     type: bool
     default: false
   backup_dir:
-    description: Where the dump goes, which is kept. Left out, C(backups) beside O(operations_dir).
+    description:
+      - Where the dump goes, which is kept. Where the files go, it is taken and read to its end before the downtime.
+        Left out, C(backups) beside O(operations_dir).
     type: path
     default: ""
   answer_path:
@@ -182,8 +192,8 @@ service:
   type: str
 plan:
   description:
-    - What is done, as C(app), C(from), C(to), C(strategy), C(steps), and C(space) and C(free), the bytes that are
-      needed and free on each file system, by its mount point.
+    - What is done, as C(app), C(from), C(to), C(strategy) with its C(reason), C(steps), and C(space) and C(free), the
+      bytes that are needed and free on each file system, by its mount point.
   returned: always where a plan was made
   type: dict
 plan_text:
@@ -214,7 +224,8 @@ phases:
   type: dict
 verification:
   description:
-    - What was compared and asked, as C(tables) and C(rows) that are in the new service, C(answers), the status that
+    - What was compared and asked, as C(tables) and C(rows) that are in the new service (for V(physical) those of
+      large tables are estimates), C(answers), the status that
       each web process answered with, and C(backup), the first one of the new service.
   returned: where data was moved
   type: dict
@@ -279,7 +290,7 @@ ARGUMENTS = {
     "image": {"type": "str", "default": "postgres"},
     "version": {"type": "str", "required": True},
     "name": {"type": "str", "default": ""},
-    "strategy": {"type": "str", "choices": ["auto", "dump"], "default": "auto"},
+    "strategy": {"type": "str", "choices": ["auto", "physical", "dump"], "default": "auto"},
     "database_scheme": {"type": "str"},
     "maintenance": {"type": "bool", "default": True},
     "unit": {"type": "str", "default": ""},

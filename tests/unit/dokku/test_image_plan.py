@@ -16,6 +16,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._dokku import pa
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image import planner
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.model import (
     BackupPlace,
+    FilesWay,
     Found,
     Request,
     Room,
@@ -24,6 +25,8 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.mod
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.model import App, Service, Settings, dsn_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import Blocker
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import FINISH, PREPARE, SWITCH
+from tests.unit.postgresql import test_image_plan as of_images
+from tests.unit.postgresql.subjects import IMAGE, UPGRADED
 
 ADDRESS = "postgres://postgres:of-old@dokku-postgres-old:5432/old"
 OLD = Service("old", "postgres:15", "sha256:15", "running", ("blog",), "/srv/old", "cid", dsn=dsn_of(ADDRESS))
@@ -84,7 +87,9 @@ def test_what_is_accepted_or_not_wanted_forbids_nothing() -> None:
 
 
 def test_one_step_proves_and_what_is_secret_is_in_none() -> None:
-    steps = planner.steps_of(replace(REQUEST, backup=BackupPlace("bucket"), unit="x.service"), FOUND, dump="/d")
+    steps = planner.steps_of(
+        replace(REQUEST, backup=BackupPlace("bucket"), unit="x.service"), FOUND, dump="/d", operation="op"
+    )
     assert [step.name for step in steps if step.proves] == [planner.LET_IN]
     assert [step.phase for step in steps] == [PREPARE] * 3 + [SWITCH] * 5 + [FINISH] * 4
     told = json.dumps([step.as_dict() for step in steps]) + planner.text_of(REQUEST, FOUND, [], dump="/d")
@@ -93,7 +98,7 @@ def test_one_step_proves_and_what_is_secret_is_in_none() -> None:
 
 
 def test_query_and_scheme_of_each_variable_are_kept_and_colours_are_told_apart() -> None:
-    steps = {step.name: step for step in planner.steps_of(REQUEST, FOUND, dump="/d")}
+    steps = {step.name: step for step in planner.steps_of(REQUEST, FOUND, dump="/d", operation="op")}
     moving = steps[planner.REPOINT].args
     assert moving["addresses"] == {"DATABASE_URL": {"scheme": "postgres", "query": "pool=5"}}
     assert moving["colours"] == {"DOKKU_POSTGRES_RED_URL": {"scheme": "postgres", "query": ""}}
@@ -102,7 +107,10 @@ def test_query_and_scheme_of_each_variable_are_kept_and_colours_are_told_apart()
 @pytest.mark.parametrize("maintained, wanted, page", [(False, True, True), (True, True, False), (False, False, False)])
 def test_a_page_that_was_shown_before_stays(maintained: bool, wanted: bool, page: bool) -> None:
     found = replace(FOUND, maintained=maintained)
-    steps = {step.name: step for step in planner.steps_of(replace(REQUEST, maintenance=wanted), found, dump="/d")}
+    steps = {
+        step.name: step
+        for step in planner.steps_of(replace(REQUEST, maintenance=wanted), found, dump="/d", operation="op")
+    }
     assert steps[planner.QUIET].args["page"] == page
     assert steps[planner.SHOW].args["page"] == page
 
@@ -120,4 +128,83 @@ def test_a_name_says_what_it_is_and_of_which_day(repository: str, version: str, 
 
 def test_the_space_of_several_places_is_told_by_place() -> None:
     apart = replace(FOUND, backup_room=Room("/backup", 2, 10**9))
-    assert planner.space_of(apart) == {"/backup": 1_000_000, "/": 1_000_000 + 64 * 1024 * 1024}
+    assert planner.space_of(apart, planner.way_of(REQUEST, apart)) == {
+        "/backup": 1_000_000,
+        "/": 1_000_000 + 64 * 1024 * 1024,
+    }
+
+
+UPWARDS = FilesWay(of_images.REQUEST, of_images.found(UPGRADED))
+SIDEWAYS = FilesWay(of_images.REQUEST, of_images.found(replace(IMAGE, id="sha256:" + "ab" * 32)))
+
+
+def test_the_files_go_where_nothing_is_against_it_and_else_a_dump_does() -> None:
+    assert planner.way_of(REQUEST, replace(FOUND, files=UPWARDS)).strategy == "physical"
+    hindered = replace(FOUND, files=replace(UPWARDS, against=("the cluster has tablespaces",)))
+    way = planner.way_of(REQUEST, hindered)
+    assert (way.strategy, way.reason) == ("dump", "physical: the cluster has tablespaces")
+    assert "not by     physical: the cluster has tablespaces" in planner.text_of(REQUEST, hindered, [], dump="/d")
+    assert planner.way_of(replace(REQUEST, strategy="dump"), replace(FOUND, files=UPWARDS)).strategy == "dump"
+
+
+def test_what_was_asked_for_by_name_and_cannot_be_is_no_other_way() -> None:
+    hindered = replace(UPWARDS, against=("the cluster has tablespaces",))
+    assert "Set strategy: dump" in texts(replace(REQUEST, strategy="physical"), files=hindered)
+
+
+def test_what_a_dump_would_leave_behind_is_nothing_where_the_files_go() -> None:
+    changes: dict[str, Any] = {
+        "left_behind": ("the roles reader",),
+        "lacks": (Blocker("The image lacks postgis."),),
+        "data_room": Room("/", 1, 1 << 40),
+        "backup_room": Room("/", 1, 1 << 40),
+    }
+    assert texts(files=UPWARDS, **changes) == ""
+    refused = texts(files=replace(UPWARDS, against=("the cluster has tablespaces",)), **changes)
+    assert "reader" in refused
+    assert "physical would take it along, but the cluster has tablespaces" in refused
+
+
+def kinds(way: FilesWay) -> list[str]:
+    found = replace(FOUND, files=way)
+    steps = planner.steps_of(REQUEST, found, dump="/d", operation="op")
+    assert [step.name for step in steps if step.proves] == [planner.LET_IN]
+    assert [step.phase for step in steps] == sorted((step.phase for step in steps), key=[PREPARE, SWITCH, FINISH].index)
+    told = json.dumps([step.as_dict() for step in steps])
+    assert "hush" not in told
+    assert "of-old" not in told
+    return [step.kind for step in steps]
+
+
+def test_the_files_are_copied_before_the_downtime_and_go_after_the_old_server_has_stopped() -> None:
+    assert kinds(UPWARDS) == [
+        "dokku_make", "dokku_keep_dump", "dokku_vacate", "make_upgradable_cluster", "make_standby_to_rebuild",
+        "arrange_stop", "hold_restarts", "dokku_quiet", "dokku_count", "remember_service", "stop_stores",
+        "promote_standby_to_rebuild", "upgrade", "dokku_serve", "compare_service", "dokku_adopt",
+        "dokku_repoint", "dokku_let_in",
+        "dokku_show", "dokku_carry_backups", "remove_helpers", "discard", "analyze", "dokku_tidy", "dokku_retire",
+    ]  # fmt: skip
+
+
+def test_within_a_major_version_the_copy_itself_is_served() -> None:
+    assert kinds(SIDEWAYS) == [
+        "dokku_make", "dokku_keep_dump", "dokku_vacate", "make_standby",
+        "arrange_stop", "hold_restarts", "dokku_quiet", "dokku_count", "remember_service", "stop_stores",
+        "promote_standby", "dokku_serve", "compare_service", "dokku_adopt", "dokku_repoint", "dokku_let_in",
+        "dokku_show", "dokku_carry_backups", "remove_helpers", "dokku_tidy", "dokku_retire",
+    ]  # fmt: skip
+
+
+def test_where_the_old_server_stops_nobody_is_kept_from_writing_before_it() -> None:
+    def read_only(files: FilesWay | None) -> Any:
+        steps = planner.steps_of(REQUEST, replace(FOUND, files=files), dump="/d", operation="op")
+        return next(step for step in steps if step.name == planner.QUIET).args["read_only"]
+
+    assert read_only(None) is True
+    assert read_only(UPWARDS) is False
+
+
+def test_our_own_statistics_are_no_writes_of_others() -> None:
+    taken = {planner.IMPORT: {"next_xid": 100}, "analyze dokku.postgres.old": {"transactions": 7}}
+    assert (planner.brought(taken) or {})["next_xid"] == 107
+    assert planner.brought({"analyze": {"transactions": 7}}) is None

@@ -13,6 +13,7 @@ from typing import Any
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.arguments import reach, settings_given
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.model import BackupPlace, Request
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.world import World
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import beside
 
 
 def world_from(params: Mapping[str, Any]) -> World:
@@ -29,7 +30,6 @@ def world_from(params: Mapping[str, Any]) -> World:
 
 
 def request_from(params: Mapping[str, Any], operations_dir: str) -> Request:
-    beside = os.path.join(os.path.dirname(os.path.normpath(operations_dir)), "backups")
     return Request(
         app=params["app"],
         repository=params["image"],
@@ -41,7 +41,8 @@ def request_from(params: Mapping[str, Any], operations_dir: str) -> Request:
         maintenance=params["maintenance"],
         unit=params["unit"],
         backup=BackupPlace(params["bucket"], params["use_iam"]) if params["bucket"] else None,
-        backup_dir=os.path.abspath(params["backup_dir"] or beside),
+        backup_dir=os.path.abspath(params["backup_dir"] or beside(operations_dir, "backups")),
+        programs_dir=beside(operations_dir, "retained"),
         answer_path=params["answer_path"],
         accept_losses=params["accept_losses"],
     )

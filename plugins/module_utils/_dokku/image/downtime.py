@@ -16,10 +16,11 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._clock import mo
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku import (
     links,
     plan_links,
+    services,
     survey,
     words,
 )
-from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.planner import EXPORT, IMPORT, REPOINT
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.planner import EXPORT, REPOINT, brought
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.world import (
     World,
     end_sessions,
@@ -39,6 +40,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.model imp
     PRIMARY,
     SCHEME,
     Service,
+    container_of,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.plan_links import Wish
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError, shell
@@ -256,9 +258,9 @@ class LetIn(SelfProving):
         self._shut(world, new, wanted=True)
         end_sessions(world, new, world.service(new).database)
         # To shut it was one of them.
-        written = max(0, writes_since(world, new, context.evidence[IMPORT]) - 1)
+        written = max(0, writes_since(world, new, self._brought(context)) - 1)
         # The server's own work counts as transactions, too; nobody is kept from going back by that.
-        if not written or same_content(world, args["old"], new):
+        if not written or self._same_content(world, args["old"], new):
             return {}
         if not world.discard_writes:
             self._shut(world, new, wanted=False)
@@ -277,6 +279,22 @@ class LetIn(SelfProving):
         self._shut(context.world, step.args["new"], wanted=False)
         if ran(context):
             start_app(context.world, step.args["app"])
+
+    @staticmethod
+    def _brought(context: Context[World]) -> Mapping[str, Any]:
+        known = brought(context.evidence)
+        if known is None:
+            raise StatefulError("Nothing says as what the data came to the new service.")
+        return known
+
+    @staticmethod
+    def _same_content(world: World, old: str, new: str) -> bool:
+        """Compare the two; where the files went, the old one stands still, and is to run again anyway."""
+        found = world.engine.container(container_of(old))
+        if found is not None and not found.running:
+            world.engine.start(found.id)
+            services.wait(world.reached, old, world.ready_timeout)
+        return same_content(world, old, new)
 
     @staticmethod
     def _shut(world: World, new: str, *, wanted: bool) -> None:

@@ -61,7 +61,7 @@ def _way_back(operation: Operation) -> str:
 def _refuse_loss(world: World, operation: Operation) -> None:
     args = _args(operation)
     history = operation.history()
-    known = history.evidence.get(planner.IMPORT)
+    known = planner.brought(history.evidence)
     if known is None or planner.REPOINT not in history.intents:
         return
     # An app that was moved on has neither of the two to lose, and a third.

@@ -15,6 +15,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image imp
     downtime,
     finish,
     look,
+    physical,
     planner,
     prepare,
     quiet,
@@ -45,6 +46,7 @@ HANDLERS: Handlers[World] = {
     "dokku_show": finish.Show(),
     "dokku_carry_backups": finish.CarryBackups(),
     "dokku_retire": finish.Retire(),
+    **physical.PHYSICAL_HANDLERS,
 }
 
 
@@ -124,7 +126,9 @@ class Swap:
         operation = self.operations.next_id(goal)
         dump = look.backup_path(request, operation)
         blockers = planner.blockers_of(request, found)
-        steps: tuple[Step, ...] = planner.steps_of(request, found, dump=dump)
+        steps: tuple[Step, ...] = ()
+        if not blockers:
+            steps = planner.steps_of(request, found, dump=dump, operation=operation)
         plan = Plan(
             goal,
             steps,
@@ -135,7 +139,7 @@ class Swap:
         return Planned(plan, tuple(blockers), tuple(self._told(found)))
 
     def _told(self, found: Found) -> list[str]:
-        warnings = []
+        warnings = list(found.files.found.comparison.warnings) if found.files else []
         if not found.running:
             warnings.append(f"The app {found.app.name} does not run, so that nothing proves that it answers.")
         if self.request.backup is None:
@@ -159,7 +163,7 @@ class Swap:
         history = operation.history()
         evidence = history.evidence
         began, ended = evidence.get(planner.QUIET, {}).get("began"), evidence.get(planner.SHOW, {}).get("ended")
-        brought = evidence.get(planner.IMPORT, {})
+        brought = planner.brought(evidence) or {}
         backup = evidence.get(planner.FIRST_BACKUP, {}).get("backup", {})
         return {
             "service": operation.plan.summary["to"]["service"],

@@ -10,6 +10,7 @@ import os
 from dataclasses import replace
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku import maintenance, services, survey
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.files_way import files_way
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.model import (
     DUMP,
     Found,
@@ -25,7 +26,6 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._errors import B
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint.grants import memberships
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image import needs
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.candidate import examine
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.observe import observe_subject
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.session import Session
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import mounts
 
@@ -77,7 +77,8 @@ def find(world: World, request: Request, app: App, old: Service, image: Image) -
     services.refuse_unfit(old.name, settings)
     known = survey.versions(world.dokku)
     tells = known.get(survey.MAINTENANCE, ()) >= survey.FIRST_REPORTING
-    candidate = examine(world.engine, image.id)
+    files = files_way(world, request, old, name) if old.status == RUNNING else None
+    candidate = files.found.candidate if files else examine(world.engine, image.id)
     major = int(candidate.major.partition(".")[0])
     running = survey.is_running(world.dokku, app.name)
     facts = Found(
@@ -99,11 +100,12 @@ def find(world: World, request: Request, app: App, old: Service, image: Image) -
         left_behind=(),
         backup_room=_room(request.backup_dir),
         data_room=_room(old.root),
+        files=files,
     )
-    if old.status != RUNNING:
+    if files is None:
         return facts
+    subject = files.found.subject
     with world.session(old.name, old.database) as there:
-        subject = observe_subject(world.engine, there)
         # Of the ways that another image is reached by, this is the dump.
         lacks = [lack for lack in needs.lacks(subject, candidate, old.container) if DUMP in lack.ways]
         return replace(

@@ -13,9 +13,15 @@ from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.model import App, Schedule, Service, Settings
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import Blocker
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image import costs
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.model import (
+    SWAP,
+    ImageFindings,
+    ImageRequest,
+)
 
 MODULE = "dokku_postgres_image"
-AUTO, DUMP = "auto", "dump"
+AUTO, PHYSICAL, DUMP = "auto", "physical", "dump"
 LONGEST_NAME = 48
 """The container's host name is ``dokku.postgres.`` and the service's name, and Linux takes 63 characters."""
 NEW_CLUSTER_BYTES = 64 * 1024 * 1024
@@ -44,6 +50,8 @@ class Request:
     unit: str = ""
     backup: BackupPlace | None = None
     backup_dir: str = ""
+    programs_dir: str = ""
+    """Where the programs of the old image lie while the files are upgraded."""
     answer_path: str = "/"
     accept_losses: bool = False
 
@@ -59,6 +67,27 @@ class Room:
     mount_point: str
     device: int
     free_bytes: int
+
+
+@dataclass(frozen=True)
+class FilesWay:
+    """How the files of the old service would go to the new one: what was asked and found, and what is against it."""
+
+    request: ImageRequest
+    found: ImageFindings
+    against: tuple[str, ...] = ()
+
+    @property
+    def copied(self) -> bool:
+        """Whether the files go as they are: both images are of one major version."""
+        return self.found.way.strategy == SWAP
+
+    @property
+    def space_bytes(self) -> int:
+        """What the new service takes beside the old one while it is made, rounded up."""
+        if self.copied:
+            return self.found.subject.cluster.size_bytes + costs.SLACK
+        return self.found.comparison.way(self.found.way.strategy).space
 
 
 @dataclass(frozen=True)
@@ -86,6 +115,8 @@ class Found:
     backup_room: Room
     data_room: Room
     schedule: Schedule | None = None
+    files: FilesWay | None = None
+    """None where the old service does not run, and so tells nothing."""
     mixed: bool = False
     """Whether some processes of the app run, and others that are to do not."""
 

@@ -7,12 +7,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image import plan_physical
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.model import (
     DUMP,
     LONGEST_NAME,
     NEW_CLUSTER_BYTES,
+    PHYSICAL,
     Found,
     Request,
 )
@@ -26,6 +29,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.model imp
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import Blocker, shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import FINISH, PREPARE, SWITCH, Step
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.strategy import Choice
 
 SECRET = re.compile(r"(?:^|[&;])[^=&;]*(?:pass(?!file)|pwd|secret|token)[^=&;]*=", re.IGNORECASE)
 """What looks like a secret among the parameters of an address."""
@@ -40,9 +44,46 @@ SHOW, CARRY, FIRST_BACKUP, RETIRE = (
 )
 
 
+BROUGHT_BY = (IMPORT, plan_physical.ADOPT)
+"""The steps of which one notes as what the data has come to the new service; before it nothing of others is there."""
+
+
+def brought(evidence: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """Return as what the data has come to the new service, our own statistics included; None before it has."""
+    known = next((evidence[name] for name in BROUGHT_BY if name in evidence), None)
+    if known is None:
+        return None
+    own = sum(int(found.get("transactions", 0)) for found in evidence.values())
+    return {**known, "next_xid": int(known["next_xid"]) + own}
+
+
+def way_of(request: Request, found: Found) -> Choice:
+    """Return how the data gets to the new service, and why; no strategy where it cannot as it was asked to."""
+    against = "; ".join(found.files.against) if found.files else "the old service does not run"
+    if request.strategy == DUMP:
+        return Choice(DUMP, "it was asked for", {})
+    if not against:
+        return Choice(PHYSICAL, _reason(found), {})
+    if request.strategy == PHYSICAL:
+        return Choice("", f"strategy physical was asked for, but {against}", {PHYSICAL: against})
+    return Choice(DUMP, f"physical: {against}", {PHYSICAL: against})
+
+
+def _reason(found: Found) -> str:
+    if found.files is not None and found.files.copied:
+        return "a copy of the files, made while the app runs, is served by the new image"
+    return "a copy of the files, made while the app runs, is taken to the new major version by pg_upgrade"
+
+
 def blockers_of(request: Request, found: Found) -> list[Blocker]:
     """Return everything that forbids the swap."""
-    return [*_of_names(request, found), *_of_the_old(found), *_of_the_image(request, found), *_of_space(found)]
+    way = way_of(request, found)
+    return [
+        *_of_names(request, found),
+        *_of_the_old(found),
+        *_of_the_image(request, found, way),
+        *_of_space(found, way),
+    ]
 
 
 def _of_names(request: Request, found: Found) -> list[Blocker]:
@@ -136,8 +177,10 @@ def _of_the_old(found: Found) -> list[Blocker]:
     return refused
 
 
-def _of_the_image(request: Request, found: Found) -> list[Blocker]:
-    refused = list(found.lacks)
+def _of_the_image(request: Request, found: Found, way: Choice) -> list[Blocker]:
+    refused = list(found.lacks) if way.strategy == DUMP else []
+    if not way.strategy and found.old.status == RUNNING:
+        refused.append(Blocker(f"{found.old.name}: {way.reason}. Set strategy: dump, or auto."))
     if found.new_major < found.major:
         refused.append(
             Blocker(
@@ -145,11 +188,12 @@ def _of_the_image(request: Request, found: Found) -> list[Blocker]:
                 " down."
             )
         )
-    if found.left_behind and not request.accept_losses:
+    if found.left_behind and way.strategy == DUMP and not request.accept_losses:
         refused.append(
             Blocker(
                 f"The plugin exports one database, without roles and grants. {found.old.name} has more, which would be"
                 f" left behind: {'; '.join(found.left_behind)}. Where nobody needs that, set accept_losses."
+                f"{_why_not_physical(way)}"
             )
         )
     if request.maintenance and found.maintained is None:
@@ -170,15 +214,23 @@ def _of_the_image(request: Request, found: Found) -> list[Blocker]:
     return refused
 
 
-def space_of(found: Found) -> dict[str, int]:
+def _why_not_physical(way: Choice) -> str:
+    return (
+        f" The strategy physical would take it along, but {way.against[PHYSICAL]}." if PHYSICAL in way.against else ""
+    )
+
+
+def space_of(found: Found, way: Choice) -> dict[str, int]:
     """Return the bytes that the swap takes on each file system, by its mount point."""
     needed = {found.backup_room.mount_point: found.database_bytes}
-    data = found.data_room.mount_point
-    needed[data] = needed.get(data, 0) + found.database_bytes + NEW_CLUSTER_BYTES
+    data, made = found.data_room.mount_point, found.database_bytes
+    if way.strategy == PHYSICAL and found.files is not None:
+        made = found.files.space_bytes
+    needed[data] = needed.get(data, 0) + made + NEW_CLUSTER_BYTES
     return needed
 
 
-def _of_space(found: Found) -> list[Blocker]:
+def _of_space(found: Found, way: Choice) -> list[Blocker]:
     free = {room.mount_point: room.free_bytes for room in (found.backup_room, found.data_room)}
     return [
         Blocker(
@@ -186,15 +238,18 @@ def _of_space(found: Found) -> list[Blocker]:
             f" {needed - free[mount]:,} bytes are missing there.",
             shell("df", "-h", mount),
         )
-        for mount, needed in space_of(found).items()
+        for mount, needed in space_of(found, way).items()
         if needed > free[mount]
     ]
 
 
-def steps_of(request: Request, found: Found, *, dump: str) -> tuple[Step, ...]:
+def steps_of(request: Request, found: Found, *, dump: str, operation: str) -> tuple[Step, ...]:
     """Return the steps. What is secret is read again where it is needed, from where it is kept."""
     old, new, app = found.old.name, found.name, found.app.name
     both: dict[str, Any] = {"app": app, "old": old, "new": new}
+    files = None
+    if found.files is not None and way_of(request, found).strategy == PHYSICAL:
+        files = plan_physical.steps_of(found.files, both, dump=dump, operation=operation)
     made = {
         **both,
         "repository": request.repository,
@@ -223,14 +278,22 @@ def steps_of(request: Request, found: Found, *, dump: str) -> tuple[Step, ...]:
         steps.append(Step("dokku_unit", UNIT, PREPARE, {"unit": request.unit}))
     if place:
         steps.append(Step("dokku_back_up", LAST_BACKUP, PREPARE, {"service": old, **place}))
+    # Where the files go, whoever writes until the server stops has written to what goes.
+    shut = Step("dokku_quiet", QUIET, SWITCH, {**quiet, "variables": sorted(addresses), "read_only": files is None})
+    if files is None:
+        steps += [
+            shut,
+            Step("dokku_export", EXPORT, SWITCH, {**both, "path": dump}),
+            Step("dokku_import", IMPORT, SWITCH, {**both, "path": dump}),
+        ]
+    else:
+        steps += [*files.preparing, *files.before_quiet, shut, *files.after_quiet]
     steps += [
-        Step("dokku_quiet", QUIET, SWITCH, {**quiet, "variables": sorted(addresses)}),
-        Step("dokku_export", EXPORT, SWITCH, {**both, "path": dump}),
-        Step("dokku_import", IMPORT, SWITCH, {**both, "path": dump}),
         Step("dokku_repoint", REPOINT, SWITCH, moving),
         Step("dokku_let_in", LET_IN, SWITCH, {**quiet, "answer_path": request.answer_path, "dump": dump}, proves=True),
         Step("dokku_show", SHOW, FINISH, quiet),
         Step("dokku_carry_backups", CARRY, FINISH, both),
+        *(files.tidying if files else ()),
     ]
     if place:
         steps.append(Step("dokku_back_up", FIRST_BACKUP, FINISH, {"service": new, **place}))
@@ -239,12 +302,14 @@ def steps_of(request: Request, found: Found, *, dump: str) -> tuple[Step, ...]:
 
 
 def summary_of(request: Request, found: Found, steps: tuple[Step, ...]) -> dict[str, Any]:
+    way = way_of(request, found)
     return {
         "app": found.app.name,
         "from": {"service": found.old.name, "image": found.old.image, "image_id": found.old.image_id},
         "to": {"service": found.name, "image": request.reference, "image_id": found.image_id},
-        "strategy": DUMP,
-        "space": space_of(found),
+        "strategy": way.strategy,
+        "reason": way.reason,
+        "space": space_of(found, way),
         "free": {room.mount_point: room.free_bytes for room in (found.backup_room, found.data_room)},
         "steps": [step.name for step in steps],
     }
@@ -253,16 +318,22 @@ def summary_of(request: Request, found: Found, steps: tuple[Step, ...]) -> dict[
 def text_of(request: Request, found: Found, blockers: list[Blocker], *, dump: str) -> str:
     """Return the plan as an admin reads it."""
     page = "shown" if request.maintenance else "not shown"
+    way = way_of(request, found)
+    how = f"the app is stopped, its database dumped and restored ({found.database_bytes:,} bytes)"
+    if way.strategy == PHYSICAL:
+        how = f"physical: {way.reason}; the app is stopped for the last of it"
     backup = f"into the bucket {request.backup.bucket}" if request.backup else "none but the dump"
     lines = [
         f"{found.app.name}: {found.old.name} ({found.old.image}) → {found.name} ({request.reference})",
         f"  image      {found.old.image_id[7:19]} → {found.image_id[7:19]}, Postgres {found.major} → {found.new_major}",
-        f"  how        the app is stopped, its database dumped and restored ({found.database_bytes:,} bytes)",
+        f"  how        {how}",
         f"  dump       {dump}, which is kept",
         f"  page       {page}",
         f"  backup     {backup}",
         f"  afterwards {found.old.name} is unlinked and stopped, and stays until the operation is committed",
     ]
-    lines += [f"  left       {what}" for what in found.left_behind]
+    if way.strategy == DUMP:
+        lines += [f"  left       {what}" for what in found.left_behind]
+        lines += [f"  not by     {name}: {why}" for name, why in way.against.items()]
     lines += [f"  BLOCKER: {blocker.text}" for blocker in blockers]
     return "\n".join(lines)

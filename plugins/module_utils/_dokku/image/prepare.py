@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku import backups, services, survey
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.plan_physical import VACATE
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.planner import IMPORT
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.world import (
     World,
@@ -38,6 +39,8 @@ class Make(SelfProving):
         found = world.engine.container(container_of(name))
         if found is None or found.image_id != step.args["image_id"]:
             return None
+        if intended(context, VACATE):
+            return context.evidence.get(step.name, {})  # it stands still, until the data is there
         if step.name not in context.evidence and not intended(context, IMPORT):
             return None  # whether it was made to its end nobody knows, and it is empty
         if not found.running:

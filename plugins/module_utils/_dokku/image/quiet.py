@@ -33,7 +33,8 @@ class Quiet(SelfProving):
     """The app does not run, its page is shown, nobody has a session with its database, and a new one could not write.
 
     args: ``app``, ``old``, ``new``, ``page``: whether the page is ours to show, ``variables``: those of the app that
-    name the old service. Whether the app runs is journaled before it is stopped.
+    name the old service, ``read_only``: whether a new session may not write; where what it writes is taken along, it
+    may. Whether the app runs is journaled before it is stopped.
     """
 
     def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
@@ -55,7 +56,8 @@ class Quiet(SelfProving):
         if step.args["page"]:
             maintenance.set_enabled(world.dokku, app, True)
         stop_app(world, app)
-        set_read_only(world, old, database, wanted=True)
+        if step.args["read_only"]:
+            set_read_only(world, old, database, wanted=True)
         ended = end_sessions(world, old, database)
         return {"began": began, "sessions_ended": ended, "at": now()}
 
@@ -64,7 +66,8 @@ class Quiet(SelfProving):
         if RAN not in context.evidence:
             return {}  # it was refused before anything was touched
         database = world.service(old).database
-        set_read_only(world, old, database, wanted=False)
+        if step.args["read_only"]:
+            set_read_only(world, old, database, wanted=False)
         # A session that began in between stays read-only as long as its pool keeps it.
         with world.session(old) as there:
             there.scalar(END, (database,))

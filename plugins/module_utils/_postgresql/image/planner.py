@@ -138,12 +138,12 @@ def steps_for(
     afterwards: list[Step] = []
     identified_by = STOP
     if strategy in ANOTHER_CLUSTER:
-        making, moving, afterwards = _rebuild_steps(request, found, transfer, operation)
+        making, moving, afterwards = rebuild_steps(request, found, transfer, operation)
         identified_by = moving[-1].name
     elif found.comparison.reindex or found.comparison.updates:
         order_back, refreshing = refresh_steps(transfer, refresh_args(found))
     steps += making + order_back
-    remembering, comparing = _comparing_steps(found, transfer, identified_by)
+    remembering, comparing = comparing_steps(found, transfer, identified_by)
     *stopping, stop = stop_steps(found.findings.dependents, found.findings.stores, context)
     versions = (found.subject.image.version, found.candidate.version)
     elsewhere = transfer.goal.target not in ("", transfer.target)
@@ -158,7 +158,7 @@ def steps_for(
     return (*steps, *afterwards)
 
 
-def _comparing_steps(found: ImageFindings, transfer: Transfer, identified_by: str) -> tuple[Step, Step]:
+def comparing_steps(found: ImageFindings, transfer: Transfer, identified_by: str) -> tuple[Step, Step]:
     """Return the last step before the stop, and the last before the proof: what is there is what was there."""
     args = {
         "transfer": transfer.as_dict(),
@@ -171,7 +171,7 @@ def _comparing_steps(found: ImageFindings, transfer: Transfer, identified_by: st
     return remembering, Step("compare_service", f"compare {transfer.service}", SWITCH, {**args, **more})
 
 
-def _rebuild_steps(
+def rebuild_steps(
     request: ImageRequest, found: ImageFindings, transfer: Transfer, operation: str
 ) -> tuple[list[Step], list[Step], list[Step]]:
     """Return what makes the new cluster, what fills it in the downtime, and what is left to do after the proof."""
