@@ -15,7 +15,8 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ansible.module_utils.common.respawn import respawn_module
 
@@ -47,6 +48,20 @@ class LibraryMissing(StatefulError):
             missing=missing,
         )
         self.missing = missing
+
+
+def unplanned(lacking: LibraryMissing, plan: Mapping[str, Any], rest: str) -> dict[str, Any]:
+    """Return the result of a check on a host that lacks libraries: nothing could be looked at, ``rest`` in words.
+
+    A dry run on a fresh host comes before the role that provides the libraries could do so.
+    """
+    return {
+        "changed": True,
+        "plan": dict(plan),
+        "plan_text": f"{lacking.msg}\nNot looked at before that: {rest}.",
+        "plan_complete": False,
+        "missing": list(lacking.missing),
+    }
 
 
 def missing(*libraries: str) -> list[str]:

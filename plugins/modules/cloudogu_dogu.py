@@ -27,6 +27,9 @@ description:
 notes:
   - The roll back returns to the data as it was when the server was shut down, and is refused once the new version has
     taken writes (see O(selfhost.stateful.operation#module:discard_writes)).
+  - Whatever the new version had by then is kept all the same, beside the original and under its name with
+    C(.discarded) behind it, also where an upgrade is undone by itself, since C(cesapp) starts the dependents, which may
+    have written. It is listed among the copies, and removed when the operation is committed.
   - Beside the volume, the copies need about twice its size in O(backup_dir).
   - The image of the new version is pulled by C(cesapp), in the downtime; C(docker pull) beforehand shortens it.
 extends_documentation_fragment:
@@ -133,6 +136,15 @@ plan_text:
   description: The same for people.
   returned: always
   type: str
+plan_complete:
+  description: Whether everything could be looked at. It is false in check mode on a host that still lacks libraries.
+  returned: always
+  type: bool
+missing:
+  description: The libraries that the host lacks.
+  returned: when C(plan_complete) is false
+  type: list
+  elements: str
 blockers:
   description: Everything that forbids the plan, each with a way out.
   returned: when there are any
@@ -183,8 +195,10 @@ next_command:
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._host import (
+    LibraryMissing,
     prefer_libraries_of_stores,
     require_libraries_of_stores,
+    unplanned,
 )
 
 if __name__ == "__main__":
@@ -228,7 +242,13 @@ def main() -> None:
     params = module.params
 
     def work() -> dict[str, Any]:
-        require_libraries_of_stores()
+        try:
+            require_libraries_of_stores()
+        except LibraryMissing as lacking:
+            if not module.check_mode:
+                raise
+            rest = f"which version of {params['name']} runs, what its upgrade would do, and what stands in the way"
+            return unplanned(lacking, {"steps": []}, rest)
         version = version_of(params["version"])
         if version is None and params["version"]:
             raise InvalidInput(f"{params['version']!r} is no version of a dogu: one is written as 14.17-5.")

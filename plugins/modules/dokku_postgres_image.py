@@ -262,6 +262,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._host import (
     prefer,
     prefer_libraries_of_stores,
     require,
+    unplanned,
 )
 
 if __name__ == "__main__":
@@ -307,18 +308,6 @@ ARGUMENTS = {
 BOTOCORE = "botocore"
 
 
-def without_libraries(lacking: LibraryMissing, app: str) -> dict[str, Any]:
-    """Return the result of a check on a host that lacks libraries: nothing could be looked at."""
-    rest = f"which service {app} has its data in, which image that runs, and what stands in the way"
-    return {
-        "changed": True,
-        "plan": {"app": app, "steps": []},
-        "plan_text": f"{lacking.msg}\nNot looked at before that: {rest}.",
-        "plan_complete": False,
-        "missing": list(lacking.missing),
-    }
-
-
 def main() -> None:
     """Read the options, carry them out, exit."""
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
@@ -332,8 +321,8 @@ def main() -> None:
         except LibraryMissing as lacking:
             if not module.check_mode:
                 raise
-            # A dry run on a fresh host comes before the role that provides the libraries could do so.
-            return without_libraries(lacking, params["app"])
+            rest = f"which service {params['app']} has its data in, which image that runs, and what stands in the way"
+            return unplanned(lacking, {"app": params["app"], "steps": []}, rest)
         if params["bucket"] and missing(BOTOCORE):
             raise InvalidInput(
                 "Backups are read back from the bucket, and the Python library botocore, which does that, is not on"

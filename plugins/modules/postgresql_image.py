@@ -373,6 +373,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._host import (
     LibraryMissing,
     prefer_libraries_of_stores,
     require_libraries_of_stores,
+    unplanned,
 )
 
 if __name__ == "__main__":
@@ -445,18 +446,6 @@ ARGUMENTS = {
 }
 
 
-def without_libraries(lacking: LibraryMissing, service: str, image: str) -> dict[str, Any]:
-    """Return the result of a check on a host that lacks libraries: nothing could be looked at."""
-    rest = f"what {service} runs, which way leads to {image}, what stops for how long, and what stands in the way"
-    return {
-        "changed": True,
-        "plan": {"service": service, "strategy": "", "files": []},
-        "plan_text": f"{lacking.msg}\nNot looked at before that: {rest}.",
-        "plan_complete": False,
-        "missing": list(lacking.missing),
-    }
-
-
 def main() -> None:
     """Read the options, carry them out, exit."""
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
@@ -495,8 +484,11 @@ def main() -> None:
         except LibraryMissing as lacking:
             if not module.check_mode:
                 raise
-            # A dry run on a fresh host comes before the role that provides the libraries could do so.
-            return without_libraries(lacking, params["service"] or params["container"], params["image"])
+            service, image = params["service"] or params["container"], params["image"]
+            rest = (
+                f"what {service} runs, which way leads to {image}, what stops for how long, and what stands in the way"
+            )
+            return unplanned(lacking, {"service": service, "strategy": "", "files": []}, rest)
         check_hooks(params["pre_upgrade"], params["post_upgrade"])
         files.parse(*files.of_list(params["migrations"]))
         stores, operations = stores_from({**params, "redis_password": ""}), OperationStore(operations_directory(params))

@@ -6,16 +6,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import secrets
 import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from . import apt
-from ._base import LABEL, SandboxError, cache_dir, locked, run
+from ._base import IMAGE_PREFIX, LABEL, SandboxError, cache_dir, locked, run
 from .engine import Engine, up
 from .recipe import ROOTFS, Recipe
 from .recipes import RECIPES, digest
@@ -47,6 +49,24 @@ def ensure(keys: Iterable[str], engine: Engine | None = None) -> list[Built]:
 def ref(key: str, engine: Engine | None = None) -> str:
     """Return the reference of one image, which is built first where it has to be."""
     return ensure([key], engine)[0].ref
+
+
+@contextlib.contextmanager
+def derived(of: str, engine: Engine, folder: Path, *lines: str) -> Iterator[str]:
+    """Build an image on one of ours, with what ``lines`` add, and remove it at the end; its id is a new one."""
+    reference = f"{IMAGE_PREFIX}/built:{secrets.token_hex(4)}"
+    build_on(of, engine, folder, reference, f"LABEL build={reference}", *lines)
+    try:
+        yield reference
+    finally:
+        engine.docker("rmi", "-f", reference, check=False)
+
+
+def build_on(of: str, engine: Engine, folder: Path, reference: str, *lines: str) -> None:
+    """Build an image on one of ours, and give it the name ``reference``, which another one may have had."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "Dockerfile").write_text("\n".join([f"FROM {ref(of, engine)}", *lines]))
+    engine.docker("build", "-q", "-t", reference, str(folder))
 
 
 def _ensure_one(recipe: Recipe, engine: Engine) -> Built:

@@ -268,6 +268,17 @@ def test_no_file_imports_itself_on_a_detour() -> None:
     assert sorted(dotted(path) for path in graph) == []
 
 
+def test_every_file_is_of_use_to_a_plugin() -> None:
+    """Whoever imports all plugins has imported all files: the sanity test of imports looks at the plugins alone."""
+    useful: set[Path] = set()
+    todo = [path for path in FILES if not path.is_relative_to(ROOT / "plugins/module_utils")]
+    while todo:
+        current = todo.pop()
+        useful.add(current)
+        todo += own_files(parse(current)) - useful
+    assert sorted(dotted(path) for path in FILES if path not in useful and path.name != "__init__.py") == []
+
+
 @shown(FILES)
 def test_imports_of_ours_are_absolute_and_on_top(path: Path) -> None:
     relative = [node.lineno for node in ast.walk(parse(path)) if isinstance(node, ast.ImportFrom) and node.level]

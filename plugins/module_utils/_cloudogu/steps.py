@@ -350,9 +350,17 @@ class Prove(NothingToUndo):
 
 
 def migrations_of(host: Host, container: Container) -> list[str]:
-    """Return the names of the migrations that the image brings."""
+    """Return the names of the migrations that the image brings; raises where they cannot be listed."""
     answer = host.engine.execute(container.id, ("ls", "/docker-entrypoint-initdb.d"))
-    return answer.text().split() if answer.rc == 0 else []
+    if answer.rc == 0:
+        return answer.text().split()
+    said = answer.stderr.decode("utf-8", "replace").strip()
+    if "No such file" in said:
+        return []
+    raise StatefulError(
+        f"The migrations that {host.name} has run cannot be listed: {said or f'ls ended with {answer.rc}'}",
+        next_command=logs_of(container.name),
+    )
 
 
 class Dependents(NothingToUndo):

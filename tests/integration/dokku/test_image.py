@@ -16,6 +16,7 @@ from tests.sandbox import images
 from tests.sandbox._base import wait_for
 from tests.sandbox.dokku import endpoint
 from tests.sandbox.dokku.installation import Installation
+from tests.sandbox.images import derived
 
 pytestmark = pytest.mark.xdist_group("dokku-image")
 
@@ -85,7 +86,7 @@ def test_what_was_swapped_is_committed_and_the_old_service_is_gone(dokku: Instal
 def test_what_fails_half_way_leaves_everything_as_it_was(dokku: Installation, tmp_path: Path) -> None:
     app = swapping.of(dokku, tmp_path, "half")
     with dokku.fault("import-half-way", app.new.name):
-        failed = app.swap()
+        failed = app.swap(strategy="dump")
     assert failed["failed_step"] == "import"
     assert failed["state"].startswith("everything was undone")
     app.check_as_before()
@@ -153,33 +154,91 @@ def test_an_empty_backup_stops_it_before_anything_does(dokku: Installation, tmp_
     app.check_swapped()
 
 
-STEPS = (
-    "make the new service", "shut the writers out", "export", "import", "link and promote the new service",
-    "let the app in", "take the page away", "carry the backups over", "unlink and stop the old service",
+MADE, LAST = "make the new service", "unlink and stop the old service"
+OF_EVERY_WAY = ("shut the writers out", "link and promote the new service", "let the app in", "take the page away")
+OF_A_DUMP = (MADE, "export", "import", *OF_EVERY_WAY, "carry the backups over", LAST)
+COPY = "copy dokku.postgres.{0}:/var/lib/postgresql/data"
+OF_FILES = (
+    MADE, "export, to keep", "set the new service's own cluster aside", "make the new cluster of dokku.postgres.{0}",
+    "prepare the copy of dokku.postgres.{0}:/var/lib/postgresql/data", "hold restarts", "stop the stores", COPY,
+    "upgrade dokku.postgres.{0}:/var/lib/postgresql/data", "serve the data by the new service",
+    "compare dokku.postgres.{0}", "give the data the new service's names", *OF_EVERY_WAY,
+    "discard the copy of dokku.postgres.{0}:/var/lib/postgresql/data", LAST,
 )  # fmt: skip
+KILLS = [("dump", step) for step in OF_A_DUMP] + [("physical", step) for step in OF_FILES]
+
+
+def named(kill: tuple[str, str]) -> str:
+    strategy, step = kill
+    return f"{strategy[0]}{(OF_A_DUMP if strategy == 'dump' else OF_FILES).index(step)}"
 
 
 @pytest.mark.faults
 @pytest.mark.parametrize("what", ["intent", "evidence"])
-@pytest.mark.parametrize("step", STEPS)
-def test_killed_at_a_step_the_next_run_ends_it(dokku: Installation, tmp_path: Path, step: str, what: str) -> None:
-    if (step, what) == (STEPS[-1], "evidence"):
+@pytest.mark.parametrize("kill", KILLS, ids=named)
+def test_killed_at_a_step_the_next_run_ends_it(
+    dokku: Installation, tmp_path: Path, kill: tuple[str, str], what: str
+) -> None:
+    strategy, step = kill
+    if (step, what) == (LAST, "evidence"):
         pytest.skip("after the last step there is nothing to kill")
-    app = swapping.of(dokku, tmp_path, f"k{STEPS.index(step)}{what[0]}")
-    app.killed(step, what)
-    swapped = app.swap()
+    app = swapping.of(dokku, tmp_path, f"k{named(kill)}{what[0]}")
+    app.killed(step.format(app.old.name), what, strategy=strategy)
+    swapped = app.swap(strategy=strategy)
     assert swapped.get("operation_state") == "done", swapped.get("msg")
     app.check_swapped()
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize("step", STEPS[:5])
-def test_killed_at_a_step_it_can_be_rolled_back(dokku: Installation, tmp_path: Path, step: str) -> None:
-    app = swapping.of(dokku, tmp_path, f"r{STEPS.index(step)}")
-    app.killed(step, "intent")
+@pytest.mark.parametrize("kill", [kill for kill in KILLS if kill[1] not in (*OF_EVERY_WAY[2:], LAST)], ids=named)
+def test_killed_at_a_step_it_can_be_rolled_back(dokku: Installation, tmp_path: Path, kill: tuple[str, str]) -> None:
+    strategy, step = kill
+    if step == "carry the backups over" or step.startswith("discard"):
+        pytest.skip("once the app writes to the new service, nothing of that is lost unasked")
+    app = swapping.of(dokku, tmp_path, f"r{named(kill)}")
+    app.killed(step.format(app.old.name), "intent", strategy=strategy)
     assert app.end("rolled_back")["changed"]
     wait_for(lambda: not app.shown, "the page is gone")
     app.check_as_before()
+
+
+@pytest.mark.faults
+def test_the_whole_cluster_comes_along_where_its_files_go(dokku: Installation, tmp_path: Path) -> None:
+    app = swapping.of(dokku, tmp_path, "whole")
+    for statement in ("CREATE ROLE reader", "GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader",
+                      "CREATE DATABASE beside", "ALTER SYSTEM SET work_mem = '9MB'"):  # fmt: skip
+        dokku.sql(app.old, statement)
+    assert "reader" in app.swap(strategy="dump")["msg"]
+    swapped = app.swap(strategy="physical")
+    assert swapped.get("operation_state") == "done", swapped.get("msg")
+    app.check_swapped()
+    assert dokku.sql(app.new, "SELECT count(*) FROM pg_roles WHERE rolname = 'reader'") == "1"
+    assert dokku.sql(app.new, "SELECT count(*) FROM pg_database WHERE datname = 'beside'") == "1"
+    assert dokku.sql(app.new, "SHOW work_mem") == "9MB"
+    assert dokku.sql(app.new, "SHOW ssl") == "on"
+    for name in ("server.crt", "server.key"):
+        assert (app.new.root / "data" / name).read_bytes() != (app.old.root / "data" / name).read_bytes()
+    assert sorted(path.name for path in app.new.root.glob("*data*")) == ["data"]
+    # Roles and sequences of a cluster that stood still are those of before, so that this loses nothing.
+    assert "transactions were made" in app.end("rolled_back")["msg"]
+
+
+@pytest.mark.faults
+def test_another_build_of_one_major_version_serves_a_copy_of_the_files(dokku: Installation, tmp_path: Path) -> None:
+    app = swapping.of(dokku, tmp_path, "again")
+    with derived("postgres:15", dokku.engine, tmp_path / "build") as reference:
+        repository, _colon, tag = reference.rpartition(":")
+        asked = {"image": repository, "version": tag}
+        assert not app.swap(version="15")["changed"]
+        swapped = app.swap(strategy="physical", **asked)
+        assert swapped.get("operation_state") == "done", swapped.get("msg")
+        app.check_swapped()
+        assert not app.swap(**asked)["changed"]
+        assert app.end("rolled_back", discard_writes=True)["changed"]
+        assert dokku.config(app.app) == app.before
+        dokku.wait_writing(app.app)
+        assert dokku.acknowledged(app.app)[-1].host == app.old.hostname
+        assert not app.new.root.exists()
 
 
 @pytest.mark.faults

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import contextlib
-import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -69,18 +68,9 @@ def assert_words(lab: Lab) -> None:
 
 def build(lab: Lab, of: str, reference: str, *lines: str) -> None:
     """Build an image on one of ours, and give it the name ``reference``, which another one may have had."""
-    context = lab.directory / "build"
-    context.mkdir(exist_ok=True)
-    (context / "Dockerfile").write_text("\n".join([f"FROM {images.ref(of)}", *lines]))
-    lab.engine.docker("build", "-q", "-t", reference, str(context))
+    images.build_on(of, lab.engine, lab.directory / "build", reference, *lines)
 
 
-@contextlib.contextmanager
-def another_build(lab: Lab, of: str, *lines: str) -> Iterator[str]:
+def another_build(lab: Lab, of: str, *lines: str) -> contextlib.AbstractContextManager[str]:
     """Build an image of the same major that is another one, and remove it at the end."""
-    reference = f"selfhost-sandbox/built:{secrets.token_hex(4)}"
-    build(lab, of, reference, f"LABEL build={reference}", *lines)
-    try:
-        yield reference
-    finally:
-        lab.engine.docker("rmi", "-f", reference, check=False)
+    return images.derived(of, lab.engine, lab.directory / "build", *lines)
