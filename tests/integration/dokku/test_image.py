@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -228,7 +229,7 @@ def test_another_build_of_one_major_version_serves_a_copy_of_the_files(dokku: In
     app = swapping.of(dokku, tmp_path, "again")
     with derived("postgres:15", dokku.engine, tmp_path / "build") as reference:
         repository, _colon, tag = reference.rpartition(":")
-        asked = {"image": repository, "version": tag}
+        asked: dict[str, Any] = {"image": repository, "version": tag}
         assert not app.swap(version="15")["changed"]
         swapped = app.swap(strategy="physical", **asked)
         assert swapped.get("operation_state") == "done", swapped.get("msg")

@@ -33,6 +33,12 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._errors import S
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Undecided
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import SWITCH, Goal, Plan, Step
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import OperationStore
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint.model import (
+    Database,
+    Fingerprint,
+    Role,
+    Table,
+)
 
 
 def world_of(engine: Any = None, **answers: str) -> World:
@@ -127,3 +133,28 @@ def test_a_tag_that_has_moved_means_for_an_open_swap_what_it_meant(tmp_path: Pat
             swap._look()
     else:
         assert swap._look()[1].image_id == image_id
+
+
+def of_cluster(roles: str = "postgres", **databases: int) -> Fingerprint:
+    """Return a cluster with one table in each database, of so many rows."""
+    held = {name: Database(tables={"public.t": Table(rows, True)}) for name, rows in databases.items()}
+    return Fingerprint(170000, "", held, roles={name: Role() for name in roles.split()})
+
+
+@pytest.mark.parametrize(
+    "after, held",
+    [
+        (of_cluster(new=3, postgres=0), True),
+        (of_cluster(new=4, postgres=0), False),
+        (of_cluster(new=3, postgres=1), False),
+        # What only the old one has was left behind, by the leave of an admin, and is not lost by going back to it.
+        (of_cluster(new=3), True),
+        (of_cluster(new=3, later=0), False),
+        (of_cluster(new=3, roles="postgres later"), False),
+    ],
+)
+def test_going_back_loses_nothing_only_where_the_old_service_has_all_of_the_new_one(
+    after: Fingerprint, held: bool
+) -> None:
+    before = of_cluster(old=3, postgres=0, roles="postgres reader")
+    assert downtime.is_held(before, after, {"old": "new"}) is held

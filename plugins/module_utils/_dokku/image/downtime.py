@@ -53,6 +53,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fing
     refuse_losses,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint.model import (
+    Database,
     Fingerprint,
     as_dict,
     from_dict,
@@ -314,13 +315,29 @@ def writes_since(world: World, service: str, known: Mapping[str, Any]) -> int:
 
 
 def same_content(world: World, old: str, new: str) -> bool:
-    """Tell whether two services hold the very same rows, large objects and places of sequences."""
-    databases = {name: world.service(name).database for name in (old, new)}
-    before, after = at_once(
-        lambda: content_of(world, old, databases[old], content=True),
-        lambda: content_of(world, new, databases[new], content=True),
-    )
-    return not compare(rows_of(renamed(before, databases[new])), rows_of(after))
+    """Tell whether all that the new of two services holds is in the old one: every database, row by row, and role."""
+    before, after = at_once(lambda: cluster_of(world, old), lambda: cluster_of(world, new))
+    return is_held(before, after, {world.service(old).database: world.service(new).database})
+
+
+def cluster_of(world: World, service: str) -> Fingerprint:
+    with world.session(service) as there:
+        return take(there, content=True)
+
+
+def is_held(before: Fingerprint, after: Fingerprint, names: Mapping[str, str]) -> bool:
+    """Tell whether ``after`` has nothing that ``before`` has not; ``names``: databases that have another one there."""
+    held = {names.get(name, name): one for name, one in before.databases.items()}
+    if not after.databases.keys() <= held.keys() or not after.roles.keys() <= before.roles.keys():
+        return False
+    same = {name: replace(held[name], grants={}) for name in after.databases}
+    found = {name: replace(one, grants={}) for name, one in after.databases.items()}
+    return not compare(_of_databases(before, same), _of_databases(after, found))
+
+
+def _of_databases(found: Fingerprint, databases: Mapping[str, Database]) -> Fingerprint:
+    bare = replace(found, databases=databases, skipped={}, roles={}, memberships={}, settings={}, grants={})
+    return rows_of(bare)
 
 
 def rows_of(found: Fingerprint) -> Fingerprint:

@@ -64,6 +64,9 @@ UNHEARD = {
     "log_min_duration_statement": "-1",
     "log_min_error_statement": "panic",
     "track_activities": "off",
+    # Unknown where the extension is not loaded, and without effect there.
+    "pg_stat_statements.track_utility": "off",
+    "pgaudit.log": "none",
 }
 """Settings of a session whose statements hold a password."""
 
