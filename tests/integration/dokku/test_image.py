@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,15 @@ pytestmark = pytest.mark.xdist_group("dokku-image")
 @pytest.fixture(autouse=True, scope="module")
 def fifteen(dokku: Installation) -> None:
     images.ensure(["postgres:15"], dokku.engine)
+
+
+@pytest.fixture(autouse=True)
+def nobody_writes_any_more(dokku: Installation) -> Iterator[None]:
+    """Stop what a test leaves running: the workers of many tests would keep the later ones from their processors."""
+    yield
+    running = dokku.engine.docker("ps", "-q", "--filter", f"name={dokku.name('')}").split()
+    if running:
+        dokku.engine.docker("kill", *running, check=False)
 
 
 def test_an_app_is_swapped_once_and_goes_back_only_when_that_loses_nothing(dokku: Installation, tmp_path: Path) -> None:
