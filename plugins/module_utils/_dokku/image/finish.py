@@ -19,22 +19,19 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._dokku import (
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.backups import auth_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.world import (
+    ALWAYS,
     World,
     end_sessions,
     now,
     set_read_only,
+    stop_server,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.model import Service, container_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.report import size_of
-from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import RestartPolicy
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Evidence
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.handlers import NothingToUndo, SelfProving
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Copy, Step
-
-ALWAYS, NEVER = RestartPolicy("always"), RestartPolicy("no")
-FAST = "SIGINT"
-"""What lets a server end its sessions and shut down; SIGTERM would wait for clients."""
 
 
 class Show(NothingToUndo):
@@ -114,9 +111,7 @@ class Retire(SelfProving):
                 # Whoever goes back by hand one day finds it as it was.
                 set_read_only(world, name, old.database, wanted=False)
             # An engine that restarts would bring it up again.
-            world.engine.set_restart_policy(container.id, NEVER)
-            if container.running:
-                world.engine.stop(container.id, signal=FAST, timeout=world.stop_timeout)
+            stop_server(world, container)
         status = os.stat(old.data)
         copy = Copy(
             role="original",

@@ -16,17 +16,18 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.dow
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.pair import world_of_moves
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.plan_physical import VACATE
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.world import (
+    ALWAYS,
     World,
     end_sessions,
     is_primary,
     now,
+    stop_server,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.model import container_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import (
     Bind,
     Container,
     Helper,
-    RestartPolicy,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Evidence, Handler
@@ -50,8 +51,6 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.transfe
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import durable
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import transfer_of
 
-ALWAYS, NEVER = RestartPolicy("always"), RestartPolicy("no")
-FAST = "SIGINT"
 ASIDE = ".empty"
 TLS = ("server.crt", "server.key")
 """What the plugin puts into a data directory when it makes a service, and names to the server."""
@@ -115,9 +114,7 @@ class Vacate(SelfProving):
         world, transfer = context.world, transfer_of(step)
         goal, name = transfer.goal, step.args["new"]
         container = _container(world, name)
-        world.engine.set_restart_policy(container.id, NEVER)
-        if container.running:
-            world.engine.stop(container.id, signal=FAST, timeout=world.stop_timeout)
+        stop_server(world, container)
         mount = container.mount_at(goal.target)
         if mount is None or os.path.realpath(mount.source) != os.path.realpath(goal.path):
             raise StatefulError(
@@ -234,9 +231,7 @@ class Serve(SelfProving):
         world = context.world
         container = world.engine.container(container_of(step.args["new"]))
         if container is not None:
-            world.engine.set_restart_policy(container.id, NEVER)
-            if container.running:
-                world.engine.stop(container.id, signal=FAST, timeout=world.stop_timeout)
+            stop_server(world, container)
         return {}
 
     @staticmethod

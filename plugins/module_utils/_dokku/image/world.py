@@ -28,7 +28,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.model imp
     host_of,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
-from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container, RestartPolicy
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError, shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Undecided
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import Operation
@@ -48,6 +48,9 @@ RAN = "whether the app ran"
 CALLS = "calls.lock"
 LEFTOVER_LIMIT = 600.0
 """Seconds that calls get which a killed run has left behind."""
+ALWAYS, NEVER = RestartPolicy("always"), RestartPolicy("no")
+FAST = "SIGINT"
+"""What lets a server end its sessions and shut down; SIGTERM would wait for clients."""
 
 CLIENTS = (
     "SELECT count(*) FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid()"
@@ -241,6 +244,13 @@ def status_of(container: Container, path: str) -> int | str:
         return int(error.code)
     except OSError as error:
         return str(error)
+
+
+def stop_server(world: World, container: Container) -> None:
+    """Stop the server of a service, which does not come back by itself any more."""
+    world.engine.set_restart_policy(container.id, NEVER)
+    if container.running:
+        world.engine.stop(container.id, signal=FAST, timeout=world.stop_timeout)
 
 
 def set_read_only(world: World, service: str, database: str, *, wanted: bool) -> None:
