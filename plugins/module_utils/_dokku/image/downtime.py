@@ -32,6 +32,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.wor
     set_read_only,
     start_app,
     stop_app,
+    stop_server,
     wait_answer,
     with_another_address,
 )
@@ -290,12 +291,16 @@ class LetIn(SelfProving):
 
     @staticmethod
     def _same_content(world: World, old: str, new: str) -> bool:
-        """Compare the two; where the files went, the old one stands still, and is to run again anyway."""
+        """Compare the two. Where the files went, the old one stands still, and stays so unless the app goes back."""
         found = world.engine.container(container_of(old))
-        if found is not None and not found.running:
-            world.engine.start(found.id)
-            services.wait(world.reached, old, world.ready_timeout)
-        return same_content(world, old, new)
+        if found is None or found.running:
+            return same_content(world, old, new)
+        world.engine.start(found.id)
+        services.wait(world.reached, old, world.ready_timeout)
+        same = same_content(world, old, new)
+        if not same:
+            stop_server(world, world.container(old))
+        return same
 
     @staticmethod
     def _shut(world: World, new: str, *, wanted: bool) -> None:

@@ -156,7 +156,17 @@ class Inside(SelfProving):
         self._inner.let_go(step, _inside(context))
 
 
-class Bring(Inside):
+class BeforeTheApp(Inside):
+    """One that is not done once more where the app has its data in the new service: what is there is the app's."""
+
+    def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
+        known, names = context.evidence.get(step.name), _names(context)
+        if known is not None and is_primary(context.world, names["app"], names["new"]):
+            return known
+        return super().is_done(step, context)
+
+
+class Bring(BeforeTheApp):
     """A step that puts the data at the new service. What was written there since, the undo of the later ones kept."""
 
     def undo(self, step: Step, context: Context[World]) -> Evidence:
@@ -307,9 +317,15 @@ class Tidy(NothingToUndo):
 
 def _inside(context: Context[World]) -> Context[of_moves.World]:
     """Return the same for the steps that move files; what they note is noted in the one journal."""
-    args = next(step.args for step in context.operation.plan.steps if step.name == VACATE)
-    world = world_of_moves(context.world, args["old"], args["new"])
+    names = _names(context)
+    world = world_of_moves(context.world, names["old"], names["new"])
     return Context(world=world, operation=context.operation, evidence=context.evidence, report=context.report)
+
+
+def _names(context: Context[World]) -> Mapping[str, str]:
+    """Return the names of the ``app``, and of the ``old`` and the ``new`` service."""
+    args = next(step.args for step in context.operation.plan.steps if step.name == VACATE)
+    return {name: args[name] for name in ("app", "old", "new")}
 
 
 def _container(world: World, service: str) -> Container:
@@ -328,7 +344,7 @@ BRINGING = ("clone", "settle", "promote_standby", "settle_to_rebuild", "promote_
 KINDS = (
     *("warm_copy", "make_standby", "warm_copy_to_rebuild", "make_standby_to_rebuild", "clone_to_rebuild"),
     *("make_upgradable_cluster", "arrange_stop", "hold_restarts", "remember_service", "stop_stores"),
-    *("refresh_service", "compare_service", "discard", "analyze", "remove_helpers"),
+    *("discard", "analyze", "remove_helpers"),
 )
 PHYSICAL_HANDLERS: dict[str, Handler[World]] = {
     "dokku_keep_dump": KeepDump(),
@@ -338,6 +354,7 @@ PHYSICAL_HANDLERS: dict[str, Handler[World]] = {
     "dokku_adopt": Adopt(),
     "dokku_tidy": Tidy(),
     **{kind: Bring(IMAGE_HANDLERS[kind]) for kind in BRINGING},
+    **{kind: BeforeTheApp(IMAGE_HANDLERS[kind]) for kind in ("refresh_service", "compare_service")},
     **{kind: Inside(IMAGE_HANDLERS[kind]) for kind in KINDS},
 }
 """Every step by which files go from one service to the other."""
