@@ -44,7 +44,7 @@ def measure(part: str) -> None:
         s3.make_bucket(BUCKET)
         for number in range(ROUNDS):
             for way in reversed(WAYS) if number % 2 else WAYS:
-                with installation.make(PLACE / f"dokku-{number}-{way[:4].strip()}", engine=engine) as dokku:
+                with installation.make(PLACE / f"dokku-{number}-{WAYS.index(way)}", engine=engine) as dokku:
                     app, old = prepared(dokku, s3)
                     os.sync()
                     gap = by_hand(dokku, app, old) if way == WAYS[0] else by_module(dokku, app, old, way)
