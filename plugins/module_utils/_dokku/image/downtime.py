@@ -262,7 +262,7 @@ class LetIn(SelfProving):
         # To shut it was one of them.
         written = max(0, writes_since(world, new, self._brought(context)) - 1)
         # The server's own work counts as transactions, too; nobody is kept from going back by that.
-        if not written or self._same_content(world, args["old"], new):
+        if not written or same_content(world, args["old"], new):
             return {}
         if not world.discard_writes:
             self._shut(world, new, wanted=False)
@@ -290,19 +290,6 @@ class LetIn(SelfProving):
         return known
 
     @staticmethod
-    def _same_content(world: World, old: str, new: str) -> bool:
-        """Compare the two. Where the files went, the old one stands still, and stays so unless the app goes back."""
-        found = world.engine.container(container_of(old))
-        if found is None or found.running:
-            return same_content(world, old, new)
-        world.engine.start(found.id)
-        services.wait(world.reached, old, world.ready_timeout)
-        same = same_content(world, old, new)
-        if not same:
-            stop_server(world, world.container(old))
-        return same
-
-    @staticmethod
     def _shut(world: World, new: str, *, wanted: bool) -> None:
         set_read_only(world, new, world.service(new).database, wanted=wanted)
 
@@ -320,9 +307,20 @@ def writes_since(world: World, service: str, known: Mapping[str, Any]) -> int:
 
 
 def same_content(world: World, old: str, new: str) -> bool:
-    """Tell whether all that the new of two services holds is in the old one: every database, row by row, and role."""
+    """Tell whether all that the new of two services holds is in the old one: every database, row by row, and role.
+
+    Where the files went, the old one stands still. It is started to be asked, and stays so only if the app can go back.
+    """
+    found = world.engine.container(container_of(old))
+    stood_still = found is not None and not found.running
+    if found is not None and stood_still:
+        world.engine.start(found.id)
+        services.wait(world.reached, old, world.ready_timeout)
     before, after = at_once(lambda: cluster_of(world, old), lambda: cluster_of(world, new))
-    return is_held(before, after, {world.service(old).database: world.service(new).database})
+    same = is_held(before, after, {world.service(old).database: world.service(new).database})
+    if stood_still and not same:
+        stop_server(world, world.container(old))
+    return same
 
 
 def cluster_of(world: World, service: str) -> Fingerprint:
@@ -335,14 +333,14 @@ def is_held(before: Fingerprint, after: Fingerprint, names: Mapping[str, str]) -
     held = {names.get(name, name): one for name, one in before.databases.items()}
     if not after.databases.keys() <= held.keys() or not after.roles.keys() <= before.roles.keys():
         return False
-    same = {name: replace(held[name], grants={}) for name in after.databases}
-    found = {name: replace(one, grants={}) for name, one in after.databases.items()}
-    return not compare(_of_databases(before, same), _of_databases(after, found))
+    known = databases_of(before, {name: held[name] for name in after.databases})
+    return not compare(rows_of(known), rows_of(databases_of(after, after.databases)))
 
 
-def _of_databases(found: Fingerprint, databases: Mapping[str, Database]) -> Fingerprint:
-    bare = replace(found, databases=databases, skipped={}, roles={}, memberships={}, settings={}, grants={})
-    return rows_of(bare)
+def databases_of(found: Fingerprint, databases: Mapping[str, Database]) -> Fingerprint:
+    """Return these databases alone, without roles and grants."""
+    held = {name: replace(one, grants={}) for name, one in databases.items()}
+    return replace(found, databases=held, skipped={}, roles={}, memberships={}, settings={}, grants={})
 
 
 def rows_of(found: Fingerprint) -> Fingerprint:
@@ -358,8 +356,7 @@ def content_of(world: World, service: str, database: str, *, content: bool = Fal
     """Return what a service's database holds, every row counted; of roles and grants a dump of it knows nothing."""
     with world.session(service, database) as there:
         found = take(there, databases=[database], content=content)
-    held = {name: replace(one, grants={}) for name, one in found.databases.items()}
-    return replace(found, databases=held, skipped={}, roles={}, memberships={}, settings={}, grants={})
+    return databases_of(found, found.databases)
 
 
 def renamed(found: Fingerprint, database: str) -> Fingerprint:

@@ -171,8 +171,6 @@ class Bring(BeforeTheApp):
 
     def undo(self, step: Step, context: Context[World]) -> Evidence:
         transfer, inside = transfer_of(step), _inside(context)
-        if "rebuilt" in step.args:
-            return self._inner.undo(step, inside)
         for path in (transfer.staging, transfer.goal.path):
             stop_if_in_use(inside.world, transfer, Location("bind", path))
         ours = published(transfer, inside) is not None
@@ -340,9 +338,13 @@ def _settled_at(step: Step, context: Context[World]) -> float:
     return float(context.evidence[step.args["brought_by"]]["settled_at"])
 
 
-BRINGING = ("clone", "settle", "promote_standby", "settle_to_rebuild", "promote_standby_to_rebuild", "upgrade")
+BRINGING = ("clone", "settle", "promote_standby", "upgrade")
+BEFORE_THE_APP = (
+    *("clone_to_rebuild", "settle_to_rebuild", "promote_standby_to_rebuild"),
+    *("refresh_service", "compare_service"),
+)
 KINDS = (
-    *("warm_copy", "make_standby", "warm_copy_to_rebuild", "make_standby_to_rebuild", "clone_to_rebuild"),
+    *("warm_copy", "make_standby", "warm_copy_to_rebuild", "make_standby_to_rebuild"),
     *("make_upgradable_cluster", "arrange_stop", "hold_restarts", "remember_service", "stop_stores"),
     *("discard", "analyze", "remove_helpers"),
 )
@@ -354,7 +356,7 @@ PHYSICAL_HANDLERS: dict[str, Handler[World]] = {
     "dokku_adopt": Adopt(),
     "dokku_tidy": Tidy(),
     **{kind: Bring(IMAGE_HANDLERS[kind]) for kind in BRINGING},
-    **{kind: BeforeTheApp(IMAGE_HANDLERS[kind]) for kind in ("refresh_service", "compare_service")},
+    **{kind: BeforeTheApp(IMAGE_HANDLERS[kind]) for kind in BEFORE_THE_APP},
     **{kind: Inside(IMAGE_HANDLERS[kind]) for kind in KINDS},
 }
 """Every step by which files go from one service to the other."""

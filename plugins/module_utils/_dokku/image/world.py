@@ -35,6 +35,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import session as sessions
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import sql
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.session import Session
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.shutdown import FAST_SHUTDOWN
 
 APP_LABEL, TYPE_LABEL, PROCESS_LABEL = "com.dokku.app-name", "com.dokku.container-type", "com.dokku.process-type"
 ONE_OFF = "run"
@@ -49,8 +50,6 @@ CALLS = "calls.lock"
 LEFTOVER_LIMIT = 600.0
 """Seconds that calls get which a killed run has left behind."""
 ALWAYS, NEVER = RestartPolicy("always"), RestartPolicy("no")
-FAST = "SIGINT"
-"""What lets a server end its sessions and shut down; SIGTERM would wait for clients."""
 
 CLIENTS = (
     "SELECT count(*) FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid()"
@@ -250,7 +249,7 @@ def stop_server(world: World, container: Container) -> None:
     """Stop the server of a service, which does not come back by itself any more."""
     world.engine.set_restart_policy(container.id, NEVER)
     if container.running:
-        world.engine.stop(container.id, signal=FAST, timeout=world.stop_timeout)
+        world.engine.stop(container.id, signal=FAST_SHUTDOWN, timeout=world.stop_timeout)
 
 
 def set_read_only(world: World, service: str, database: str, *, wanted: bool) -> None:
