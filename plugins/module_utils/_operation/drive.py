@@ -72,6 +72,7 @@ class Drive(Generic[S]):
 def to_its_end(drive: Drive[S]) -> dict[str, Any]:
     """Return the module's result; raises StatefulError."""
     waited_for = ""
+    undone: list[str] = []
     for _attempt in range(ATTEMPTS):
         project, seen = drive.look()
         if drive.check_mode:
@@ -80,8 +81,10 @@ def to_its_end(drive: Drive[S]) -> dict[str, Any]:
             if taken:
                 ended = _ended_meanwhile(drive, waited_for)
                 result = _result(drive, ended, {}, ()) if ended else _run_locked(drive, project, seen)
-                if result is not None:
-                    return result
+                if isinstance(result, _Undone):
+                    undone.append(result.sentence())
+                elif result is not None:
+                    return {**result, "warnings": [*undone, *result["warnings"]]}
                 continue
         # A run that lost its connection goes on by itself: wait for it, then look again.
         running = drive.operations.open_for(project)
@@ -139,8 +142,22 @@ def _ended_meanwhile(drive: Drive[S], operation_id: str) -> Operation | None:
     return operation if ended else None
 
 
-def _run_locked(drive: Drive[S], project: str, seen: S) -> dict[str, Any] | None:
-    """Run or resume under the project's lock; None means: look again and begin anew."""
+@dataclass(frozen=True)
+class _Undone:
+    """An operation that an earlier run had left open, and that this run could only undo."""
+
+    operation: Operation
+
+    def sentence(self) -> str:
+        # Whoever prepared it hours ago sees another operation now, and wants to know what became of the first.
+        return (
+            f"The operation {self.operation.id}, begun by an earlier run, could not go on and was undone"
+            f" ({self.operation.history().failure.rstrip('.')}); this run looked again and planned anew."
+        )
+
+
+def _run_locked(drive: Drive[S], project: str, seen: S) -> dict[str, Any] | _Undone | None:
+    """Run or resume under the project's lock; anything but a result means: look again and begin anew."""
     operation = drive.operations.open_for(project)
     resumed = operation is not None
     warnings: Sequence[str] = ()
@@ -160,10 +177,10 @@ def _run_locked(drive: Drive[S], project: str, seen: S) -> dict[str, Any] | None
         # A run that was killed half-way could not go on and was undone: the
         # service runs, and the same goal deserves a fresh attempt.
         if resumed and failure.facts.get("rolled_back"):
-            return None
+            return _Undone(operation)
         raise
     if outcome["state"] == ROLLED_BACK:
-        return None
+        return _Undone(operation)
     return _result(drive, operation, outcome, warnings)
 
 
