@@ -4,8 +4,8 @@
 
 """Scenarios that die at a given effect, and what has to be true afterwards.
 
-Each takes a directory of its own, the number of the effect and what happens to the
-host before the next run. It returns False where there are fewer effects than that.
+Each takes a directory of its own, the effect (its number, or its name) and what happens
+to the host before the next run. It returns False where there is no such effect.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ Event = Callable[[Lab], None]
 EVENTS: tuple[Event, ...] = (quiet, engine_restart, stores_crash, admins_up)
 
 
-Scenario = Callable[[Kind, Path, int, Event], bool]
+Scenario = Callable[[Kind, Path, "int | str", Event], bool]
 
 
 def events_for(kind: Kind, scenario: Scenario) -> tuple[Event, ...]:
@@ -95,7 +95,7 @@ def events_for(kind: Kind, scenario: Scenario) -> tuple[Event, ...]:
     return EVENTS[:3] if kind.theirs else EVENTS
 
 
-def moving(kind: Kind, root: Path, at: int, event: Event) -> bool:
+def moving(kind: Kind, root: Path, at: int | str, event: Event) -> bool:
     """Die in a move; the next runs finish it."""
     lab = kind.lab(root)
     operation = lab.begin()
@@ -107,7 +107,7 @@ def moving(kind: Kind, root: Path, at: int, event: Event) -> bool:
     return True
 
 
-def failing(kind: Kind, root: Path, at: int, event: Event) -> bool:
+def failing(kind: Kind, root: Path, at: int | str, event: Event) -> bool:
     """Fail in a move: it is undone at once, or, after the proof, finished by the next run."""
     lab = kind.lab(root)
     operation = lab.begin()
@@ -127,7 +127,7 @@ def failing(kind: Kind, root: Path, at: int, event: Event) -> bool:
     return True
 
 
-def undoing(kind: Kind, root: Path, at: int, event: Event) -> bool:
+def undoing(kind: Kind, root: Path, at: int | str, event: Event) -> bool:
     """The service never gets ready on the goal, and the run dies on its way there or back: it ends undone."""
     lab = kind.lab(root)
     lab.store.never_ready.add(lab.goal(lab.services[-1]))
@@ -151,7 +151,7 @@ def undoing(kind: Kind, root: Path, at: int, event: Event) -> bool:
     return True
 
 
-def giving_up(kind: Kind, root: Path, at: int, event: Event) -> bool:
+def giving_up(kind: Kind, root: Path, at: int | str, event: Event) -> bool:
     """Die in a move, and have it rolled back: all is as before, or what was written meanwhile closes the way back."""
     lab = kind.lab(root)
     operation = lab.begin()
@@ -174,7 +174,7 @@ def giving_up(kind: Kind, root: Path, at: int, event: Event) -> bool:
     return True
 
 
-def rolling_back(kind: Kind, root: Path, at: int, event: Event) -> bool:
+def rolling_back(kind: Kind, root: Path, at: int | str, event: Event) -> bool:
     """Die on the way back of a move that was done a day ago."""
     lab = kind.lab(root)
     done = lab.begin()

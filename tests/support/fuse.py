@@ -26,14 +26,14 @@ class Died(BaseException):
 
 
 class Fuse:
-    """Burns at the effect whose number is ``at``; 0 never burns. What burns is ``raises``."""
+    """Burns at the effect whose number is ``at``, or at the first of that name; 0 never burns. It raises ``raises``."""
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self._asleep = 0
         self.reset()
 
-    def reset(self, at: int = 0, raises: Callable[[], BaseException] = Died) -> None:
+    def reset(self, at: int | str = 0, raises: Callable[[], BaseException] = Died) -> None:
         self.at, self.count, self.raises = at, 0, raises
         self.burnt = ""
         self.trace: list[str] = []
@@ -57,7 +57,7 @@ class Fuse:
                 raise Died(what)  # threads and ``finally`` blocks of the dead do nothing either
             self.count += 1
             self.trace.append(what)
-            if self.count == self.at:
+            if self.at in (self.count, what):
                 self.burnt = what
                 error = self.raises()
                 self.dead = isinstance(error, Died)

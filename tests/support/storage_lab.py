@@ -258,7 +258,7 @@ class Lab:
         remove_leftover_helpers(self.engine, operation.id)
         execute.undo(operation, STORAGE_HANDLERS, self.world, reason="It was rolled back on request.")
 
-    def burning(self, at: int, work: Callable[[], object], **more: object) -> bool:
+    def burning(self, at: int | str, work: Callable[[], object], **more: object) -> bool:
         """Do ``work`` with the fuse at ``at``; tell whether it burnt, by Died or by what it raised."""
         self.fuse.reset(at, **more)  # type: ignore[arg-type]
         try:

@@ -74,6 +74,21 @@ def test_what_an_admin_had_written_on_the_goal_is_never_undone_unasked(tmp_path:
         lab.check_moved(lab.finish(lab.begin, operation))
 
 
+@pytest.mark.parametrize(
+    "scenario, at, event",
+    [
+        pytest.param(
+            dying.giving_up, "compose: remove the old container", dying.engine_restart, id="made-for-the-first-alone"
+        ),
+        pytest.param(dying.undoing, "os.remove ident", dying.admins_up, id="data-of-the-last-taken-away"),
+    ],
+)
+def test_of_two_services_one_took_writes_and_the_other_is_half_way(
+    scenario: Scenario, at: str, event: dying.Event, tmp_path: Path
+) -> None:
+    assert scenario(KINDS[9], tmp_path, at, event)
+
+
 def test_where_both_places_took_writes_nothing_more_is_touched(tmp_path: Path) -> None:
     """Their containers are gone, and only the data tells that they ran."""
     named = KINDS[4]

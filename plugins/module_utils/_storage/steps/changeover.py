@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
@@ -96,15 +96,15 @@ class CreateContainers(SelfProving):
         transfers = [t for t in transfers_of(step) if t.running]
         wrote = {transfer.service: words for transfer in transfers if (words := self._halted(transfer, step, context))}
         if wrote:
-            in_parallel(lambda t: self._start_again(world, t), transfers)
+            failed = self._serve(step, context, transfers)
             release(world, directory)
             what = "; ".join(f"{service}: {words}" for service, words in wrote.items())
             raise UndoRefused(
                 f"The new location has taken writes already ({what}), so nothing is undone: going back to the original"
-                " as it was would lose them.",
+                f" as it was would lose them.{failed and f' Not every service could be started there: {failed}'}",
                 state=(
-                    "the services were started on the new location, which holds all that was written; the originals"
-                    " are as they were when the services stopped"
+                    f"{'what can run was' if failed else 'the services were'} started on the new location, which holds"
+                    " all that was written; the originals are as they were when the services stopped"
                 ),
                 next_command="look at the services' logs, then run the same task again: it goes on from here",
             )
@@ -149,12 +149,36 @@ class CreateContainers(SelfProving):
             world.engine.stop(container.id, signal=container.stop_signal, timeout=left)
         return store.took_writes(place, since) if since is not None else ""
 
-    @staticmethod
-    def _start_again(world: World, transfer: Transfer) -> None:
-        # Killed while it made the new container, compose has left the old one beside it.
-        there = [c for c in world.containers_of(transfer.service) if holds(c, transfer, transfer.goal)]
+    def _serve(self, step: Step, context: Context[World], transfers: Sequence[Transfer]) -> str:
+        """Have the services run on the goal again, and return in words why one cannot; empty where all do.
+
+        Of several, a killed run may have made the container of the first alone, and an undo may have taken the
+        data of the last away.
+        """
+        world = context.world
+        try:
+            if not all(self._on_goal(world, transfer) for transfer in transfers):
+                self.apply(step, context)
+        except StatefulError as error:
+            failed = error.msg
+        else:
+            failed = ""
+        try:
+            in_parallel(lambda transfer: self._start_again(world, transfer), transfers)
+        except StatefulError as error:
+            failed = failed or error.msg
+        return failed
+
+    @classmethod
+    def _start_again(cls, world: World, transfer: Transfer) -> None:
+        there = cls._on_goal(world, transfer)
         if there and not any(container.running for container in there):
             world.engine.start(there[0].id)
+
+    @staticmethod
+    def _on_goal(world: World, transfer: Transfer) -> list[Container]:
+        # Killed while it made the new container, compose has left the old one beside it.
+        return [c for c in world.containers_of(transfer.service) if holds(c, transfer, transfer.goal)]
 
     @staticmethod
     def _is_there(transfer: Transfer, context: Context[World]) -> bool:
