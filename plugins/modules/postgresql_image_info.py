@@ -164,7 +164,7 @@ if __name__ == "__main__":
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._module import answer
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import standby, subject
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import impediments, subject
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image import report
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.candidate import examine
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.compatibility import compare
@@ -188,7 +188,9 @@ def main() -> None:
         candidate = examine(reached.engine, params["image"]) if params["image"] else None
         with subject.open_session(reached, params) as session:
             here = observe_subject(reached.engine, session)
-            against = standby.possible(here.cluster, reached.container, lasting_session=session.holds_transactions)
+            against = impediments.to_standby(
+                here.cluster, reached.container, lasting_session=session.holds_transactions
+            )
         result = {
             "changed": False,
             "cluster": report.cluster_as_dict(here),

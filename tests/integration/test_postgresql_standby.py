@@ -16,6 +16,7 @@ import pytest
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import (
+    impediments,
     postmaster,
     routes,
     shutdown,
@@ -34,7 +35,7 @@ def lab(tmp_path: Path) -> Iterator[Lab]:
 
 
 def create(lab: Lab, container: Container, cluster: Cluster, connection: Session, directory: Path) -> standby.Standby:
-    assert standby.possible(cluster, container) == []
+    assert impediments.to_standby(cluster, container) == []
     return standby.create(
         lab.engine,
         container,

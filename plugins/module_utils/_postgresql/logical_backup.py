@@ -36,7 +36,6 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql impo
     paths,
     routes,
     staging,
-    transport,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.basebackup import Progress
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.counts import (
@@ -91,21 +90,6 @@ class Dumped:
     name: str
     moment: datetime
     counts: Mapping[str, Count]
-
-
-def impediments(cluster: Cluster) -> list[str]:
-    """Say why no logical backup can be proved as it should be; empty when it can.
-
-    Without one snapshot for dump and count only tables that stood still can be compared. That is
-    all that can be had of a server that no driver knows, and no reason to do with less elsewhere.
-    """
-    lacking = transport.driver_missing()
-    if not lacking or cluster.server_version_num < transport.FIRST_WITH_DRIVER:
-        return []
-    return [
-        f"psycopg 3 is not on this host ({lacking}), and psql in the container cannot hold the snapshot"
-        " in which the rows of the dump are counted"
-    ]
 
 
 def take_proved(

@@ -24,7 +24,12 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._clock import mo
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import basebackup, paths, staging
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import (
+    basebackup,
+    impediments,
+    paths,
+    staging,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.basebackup import Progress
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.manifest import Manifest
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.model import Cluster
@@ -33,33 +38,6 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.rout
 ROLE = "physical-backup"
 DATA = "data"
 TABLESPACES = "tablespaces"
-
-
-def impediments(cluster: Cluster, container: Container) -> list[str]:
-    """Say why no proved physical backup can be taken; empty when it can."""
-    found = []
-    if cluster.server_version_num < basebackup.FIRST_WITH_MANIFEST:
-        found.append(f"Postgres {cluster.major} writes no backup manifest (13 and later do)")
-    if cluster.wal_level == "minimal":
-        found.append("wal_level is minimal")
-    if cluster.free_wal_senders < 2:
-        found.append(f"{cluster.free_wal_senders} of {cluster.max_wal_senders} WAL senders are free, 2 are needed")
-    inside = [space.name for space in cluster.tablespaces if _is_inside(space.location, cluster.data_directory)]
-    if inside:
-        found.append(f"the tablespace {inside[0]} lies inside the data directory")
-    links = [link for link in basebackup.left_out(container, cluster) if _holds_data(container, cluster, link)]
-    if links:
-        found.append(f"pg_basebackup leaves out what symbolic links lead to: {', '.join(links[:5])}")
-    return found
-
-
-def _holds_data(container: Container, cluster: Cluster, link: str) -> bool:
-    """Tell a link to data from one to a file of the configuration, which may as well lie elsewhere."""
-    return "/" in link or os.path.isdir(paths.seen_path(container, os.path.join(cluster.data_directory, link)))
-
-
-def _is_inside(path: str, parent: str) -> bool:
-    return (path + "/").startswith(parent.rstrip("/") + "/")
 
 
 def take(
@@ -105,7 +83,7 @@ def fill(
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Copy the running cluster into ``place``, which is to be called ``destination``, and prove the copy there."""
-    reasons = impediments(cluster, container)
+    reasons = impediments.to_physical_backup(cluster, container)
     if reasons:
         raise StatefulError(f"No physical backup of {container.name} is possible: {'; '.join(reasons)}.")
     began = time.monotonic()

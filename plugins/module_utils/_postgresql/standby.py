@@ -30,6 +30,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._errors import S
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import (
     basebackup,
     helpers,
+    impediments,
     paths,
     shutdown,
     staging,
@@ -81,38 +82,6 @@ class Lag:
     replayed_lsn: str
 
 
-def possible(cluster: Cluster, container: Container, *, lasting_session: bool = True) -> list[str]:
-    """Return the reasons against moving this cluster by a standby; empty when it is possible. Changes nothing.
-
-    ``lasting_session``: whether the session with it stays open between statements.
-    """
-    found = []
-    if not lasting_session:
-        found.append("only psql in the container reaches the server, which cannot hold the WAL that a standby needs")
-    if cluster.server_version_num < basebackup.FIRST_WITH_MANIFEST:
-        found.append(f"Postgres {cluster.major} writes no backup manifest, so the copy could not be proved in time")
-    if cluster.in_recovery:
-        found.append("the cluster is itself a standby")
-    if cluster.wal_level == "minimal":
-        found.append("wal_level is minimal")
-    if cluster.free_wal_senders < 2:
-        found.append(f"{cluster.free_wal_senders} of {cluster.max_wal_senders} WAL senders are free, 2 are needed")
-    if cluster.unlogged_tables:
-        found.append(f"{cluster.unlogged_tables} unlogged tables would arrive empty")
-    if cluster.slots:
-        found.append(f"replication slots are not carried: {', '.join(slot.name for slot in cluster.slots)}")
-    if cluster.synchronous_standby_names:
-        found.append("synchronous_standby_names is set: commits might wait for our standby")
-    if cluster.tablespaces:
-        found.append(f"tablespaces lie outside the data directory: {', '.join(s.name for s in cluster.tablespaces)}")
-    if container.pid and os.path.islink(os.path.join(paths.seen_path(container, cluster.data_directory), "pg_wal")):
-        found.append("pg_wal lies outside the data directory")
-    links = basebackup.left_out(container, cluster)
-    if links:
-        found.append(f"symbolic links in the data directory are not carried: {', '.join(links[:5])}")
-    return found
-
-
 def create(
     engine: Engine,
     container: Container,
@@ -135,7 +104,7 @@ def create(
     the standby streams and has replayed what the primary had written by then. On failure
     helper and directory are removed.
     """
-    reasons = possible(cluster, container)
+    reasons = impediments.to_standby(cluster, container)
     if reasons:
         raise StatefulError(f"{container.name} cannot be moved by a standby: {'; '.join(reasons)}.")
     owner = paths.owner_of(paths.seen_path(container, cluster.data_directory))

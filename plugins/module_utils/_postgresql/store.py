@@ -14,21 +14,19 @@ from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
-from ansible_collections.selfhost.stateful.plugins.module_utils._errors import AGAIN, Blocker, StatefulError, shell
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import Blocker, StatefulError, shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Copy
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import (
     control,
     counts,
-    logical_backup,
+    impediments,
     orphans,
     paths,
-    physical_backup,
     postmaster,
     readiness,
-    routes,
     session,
     shutdown,
-    standby,
+    store_backup,
     transport,
     wal_place,
 )
@@ -138,8 +136,7 @@ class PostgresqlStore:
                 ),
             )
         server = postmaster.read_pid_file(host_path)
-        impediments = physical_backup.impediments(cluster, container)
-        against = standby.possible(cluster, container, lasting_session=lasting_session)
+        against = impediments.to_standby(cluster, container, lasting_session=lasting_session)
         return StoreFacts(
             kind=self.kind,
             version=cluster.major,
@@ -161,8 +158,8 @@ class PostgresqlStore:
                 "slots": [slot.name for slot in cluster.slots],
                 "wal_level": cluster.wal_level,
                 "listens": bool(server and server.listen_address),
-                "physical_backup": impediments,
-                "logical_backup": logical_backup.impediments(cluster),
+                "physical_backup": impediments.to_physical_backup(cluster, container),
+                "logical_backup": impediments.to_logical_backup(cluster),
             },
             outside={
                 space.location: f"the tablespace {space.name}"
@@ -239,55 +236,8 @@ class PostgresqlStore:
     def backup(
         self, engine: Engine, container: Container, facts: StoreFacts, request: BackupRequest, report: Report
     ) -> Copy:
-        os.makedirs(os.path.dirname(request.destination), mode=0o700, exist_ok=True)
         with self.session(engine, container) as connection:
-            cluster = observe_cluster(connection)
-            login = connection.login
-            impediments = physical_backup.impediments(cluster, container)
-            if request.mode == "physical" and impediments:
-                raise StatefulError(
-                    f"A physical backup of {request.service} is not possible: {'; '.join(impediments)}.",
-                    next_command=f"set backup: auto, or logical, and {AGAIN}",
-                )
-            if request.mode != "logical" and not impediments:
-                route = routes.find_route(engine, container, cluster, login, replication=True)
-                evidence = physical_backup.take(
-                    engine,
-                    container,
-                    cluster,
-                    route,
-                    destination=request.destination,
-                    operation=request.operation,
-                    labels={},
-                    progress=report,
-                )
-                proof = f"pg_verifybackup read {evidence['manifest_files']} files against their manifest"
-            else:
-                unproved = logical_backup.impediments(cluster)
-                if unproved:
-                    raise StatefulError(
-                        f"A logical backup of {request.service} could not be proved: {'; '.join(unproved)}.",
-                        next_command="run the role selfhost.stateful.host_requirements on this host, then the same"
-                        " task again",
-                    )
-                evidence = logical_backup.take_proved(
-                    engine,
-                    connection,
-                    cluster,
-                    destination=request.destination,
-                    operation=request.operation,
-                    progress=report,
-                )
-                proof = "restored into a scratch container and counted"
-        return Copy(
-            role="backup",
-            service=request.service,
-            path=request.destination,
-            moment=evidence["moment"],
-            size_bytes=evidence["bytes"],
-            protected="a directory of its own",
-            proof=proof,
-        )
+            return store_backup.take(engine, container, connection, request, report)
 
     def arrange_stop(self, engine: Engine, container: Container, facts: StoreFacts) -> Mapping[str, Any]:
         with self.session(engine, container) as connection:

@@ -16,8 +16,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model im
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import (
     basebackup,
-    logical_backup,
-    physical_backup,
+    impediments,
     scratch,
     second_server,
     shutdown,
@@ -73,34 +72,34 @@ def test_configuration_outside_the_data_directory_is_named() -> None:
     ],
 )
 def test_each_reason_against_a_standby_is_said(changes: dict[str, Any], reason: str) -> None:
-    (found,) = standby.possible(replace(CLUSTER, **changes), STOPPED)
+    (found,) = impediments.to_standby(replace(CLUSTER, **changes), STOPPED)
     assert reason in found
 
 
 def test_nothing_speaks_against_a_plain_cluster() -> None:
-    assert standby.possible(CLUSTER, STOPPED) == []
-    assert physical_backup.impediments(CLUSTER, STOPPED) == []
+    assert impediments.to_standby(CLUSTER, STOPPED) == []
+    assert impediments.to_physical_backup(CLUSTER, STOPPED) == []
 
 
 def test_a_standby_needs_a_session_that_lasts() -> None:
-    (found,) = standby.possible(CLUSTER, STOPPED, lasting_session=False)
+    (found,) = impediments.to_standby(CLUSTER, STOPPED, lasting_session=False)
     assert "psql" in found
 
 
 def test_only_a_server_that_no_driver_knows_is_dumped_without_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert logical_backup.impediments(CLUSTER) == []
+    assert impediments.to_logical_backup(CLUSTER) == []
     monkeypatch.setattr(transport, "driver_missing", lambda: "No module named 'psycopg'")
-    (found,) = logical_backup.impediments(CLUSTER)
+    (found,) = impediments.to_logical_backup(CLUSTER)
     assert "No module named 'psycopg'" in found
-    assert logical_backup.impediments(replace(CLUSTER, server_version_num=90624)) == []
+    assert impediments.to_logical_backup(replace(CLUSTER, server_version_num=90624)) == []
 
 
 def test_reasons_against_a_physical_backup() -> None:
     inside = Tablespace(1, "inner", f"{DATA}/pg_inner")
     broken = replace(CLUSTER, server_version_num=120010, wal_level="minimal", free_wal_senders=0, tablespaces=(inside,))
-    assert len(physical_backup.impediments(broken, STOPPED)) == 4
+    assert len(impediments.to_physical_backup(broken, STOPPED)) == 4
     beside = Tablespace(1, "beside", f"{DATA}base")
-    assert physical_backup.impediments(replace(CLUSTER, tablespaces=(beside,)), STOPPED) == []
+    assert impediments.to_physical_backup(replace(CLUSTER, tablespaces=(beside,)), STOPPED) == []
 
 
 def test_what_a_base_backup_would_leave_out_is_named(tmp_path: Path) -> None:
@@ -113,12 +112,12 @@ def test_what_a_base_backup_would_leave_out_is_named(tmp_path: Path) -> None:
     running, cluster = a_container(pid=os.getpid()), replace(CLUSTER, data_directory=str(tmp_path))
     assert basebackup.left_out(running, cluster) == []
     (tmp_path / "server.crt").symlink_to(tmp_path / "conf" / "server.crt")
-    assert physical_backup.impediments(cluster, running) == []
+    assert impediments.to_physical_backup(cluster, running) == []
     (tmp_path / "log").symlink_to(tmp_path / "conf")
     (tmp_path / "base" / "1" / "1259").symlink_to("/elsewhere/1259")
     assert basebackup.left_out(running, cluster) == ["base/1/1259", "log", "server.crt"]
-    assert standby.possible(cluster, running)[-1].endswith("not carried: base/1/1259, log, server.crt")
-    (impediment,) = physical_backup.impediments(cluster, running)
+    assert impediments.to_standby(cluster, running)[-1].endswith("not carried: base/1/1259, log, server.crt")
+    (impediment,) = impediments.to_physical_backup(cluster, running)
     assert impediment.endswith("lead to: base/1/1259, log")
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import paths, transport
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import paths, store_backup, transport
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import store as subject
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import REPLICA
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.store import BackupRequest
@@ -152,6 +152,7 @@ def test_a_backup_that_could_not_be_proved_is_not_taken(
     monkeypatch.setattr(
         subject.PostgresqlStore, "session", lambda *_args: contextlib.nullcontext(SimpleNamespace(login=None))
     )
+    monkeypatch.setattr(store_backup, "observe_cluster", lambda _session: CLUSTER)
     request = BackupRequest("app-1", "db", str(place.root), str(tmp_path / "backups" / "db"), "logical")
     store = subject.PostgresqlStore(subject.Login())
     with pytest.raises(StatefulError, match="could not be proved") as caught:

@@ -23,6 +23,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._errors import (
     shell,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import (
+    impediments,
     logical_backup,
     logical_catalogue,
     logical_proof,
@@ -99,10 +100,10 @@ def observe(source: Source, wanted: Wanted) -> Observed:
     cluster = source.cluster
     facts = Facts(
         against_physical=(
-            *physical_backup.impediments(cluster, source.container),
+            *impediments.to_physical_backup(cluster, source.container),
             *((refused,) if refused else ()),
         ),
-        against_logical=tuple(logical_backup.impediments(cluster)),
+        against_logical=tuple(impediments.to_logical_backup(cluster)),
         size_bytes=cluster.size_bytes,
         database_bytes=cluster.database_bytes,
         unlogged_tables=cluster.unlogged_tables,
