@@ -83,8 +83,9 @@ options:
     description:
       - Return from an upgrade of Postgres to the original although the new cluster has taken writes since, and lose
         those. Without it such a roll back is refused, and says about how many transactions it is about.
-      - The new cluster's directory is kept, and named in the result, until the roll back is committed. On dokku the new
-        service is exported to a file, which is named in the result, before it is destroyed.
+      - The new cluster's directory is kept, and named in the result, until the roll back is committed. On dokku the
+        app's database is exported to a file before the new service is destroyed, and the whole cluster to a second one
+        where another database has taken writes too or a role was made; both are named in the result.
     type: bool
     default: false
   stop_timeout:

@@ -39,8 +39,9 @@ KNOWS = {
     # Programs in containers, between files of the host.
     "_stream": {"_durable", "_engine", "_errors"},
     **dict.fromkeys(DOMAINS, FOUNDATION | DOMAINS),
-    # It also hands whole dumps to a program in a container, and back.
+    # They also hand whole dumps to a program in a container, and back.
     "_concurrent": FOUNDATION | DOMAINS | {"_stream"},
+    "_dokku": FOUNDATION | DOMAINS | {"_stream"},
     # The ground that the other domains stand on: it asks stores by their protocol and knows none of them.
     "_storage": FOUNDATION,
     # For the modules alone: the one place that knows every kind of store.

@@ -18,7 +18,13 @@ import pytest
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.arguments import Reached
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.cli import Answer, Call, Dokku
-from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image import downtime, finish, quiet
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image import (
+    content,
+    downtime,
+    finish,
+    quiet,
+    way_back,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.journey import Swap
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.model import MODULE, Request
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.world import (
@@ -142,19 +148,23 @@ def of_cluster(roles: str = "postgres", **databases: int) -> Fingerprint:
 
 
 @pytest.mark.parametrize(
-    "after, held",
+    "after, databases, roles",
     [
-        (of_cluster(new=3, postgres=0), True),
-        (of_cluster(new=4, postgres=0), False),
-        (of_cluster(new=3, postgres=1), False),
+        (of_cluster(new=3, postgres=0), [], []),
+        (of_cluster(new=4, postgres=0), ["new"], []),
+        (of_cluster(new=3, postgres=1), ["postgres"], []),
         # What only the old one has was left behind, by the leave of an admin, and is not lost by going back to it.
-        (of_cluster(new=3), True),
-        (of_cluster(new=3, later=0), False),
-        (of_cluster(new=3, roles="postgres later"), False),
+        (of_cluster(new=3), [], []),
+        (of_cluster(new=3, later=0), ["later"], []),
+        (of_cluster(new=3, roles="postgres later"), [], ["later"]),
     ],
 )
 def test_going_back_loses_nothing_only_where_the_old_service_has_all_of_the_new_one(
-    after: Fingerprint, held: bool
+    after: Fingerprint, databases: list[str], roles: list[str]
 ) -> None:
     before = of_cluster(old=3, postgres=0, roles="postgres reader")
-    assert downtime.is_held(before, after, {"old": "new"}) is held
+    assert content.beyond(before, after, {"old": "new"}) == (databases, roles)
+
+
+def test_what_would_be_lost_is_told() -> None:
+    assert way_back.Lost(("shop", "beside"), ("later",)).told() == "databases shop, beside; role later"

@@ -7,32 +7,30 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._clock import moment
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku import (
     links,
     plan_links,
-    services,
     survey,
     words,
 )
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image import way_back
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.content import at_once, content_of, renamed
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.exports import exported, stamp_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.planner import EXPORT, REPOINT, brought
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.world import (
     World,
-    end_sessions,
     has_gone_over,
     intended,
     is_primary,
     now,
     ran,
-    set_read_only,
     start_app,
     stop_app,
-    stop_server,
     wait_answer,
     with_another_address,
 )
@@ -41,30 +39,23 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.model imp
     PRIMARY,
     SCHEME,
     Service,
-    container_of,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.plan_links import Wish
-from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError, shell
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Evidence, UndoRefused
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.handlers import NothingToUndo, SelfProving
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Copy, Step
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import NEXT_XID, system_identifier
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint.compare import (
-    compare,
     refuse_losses,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint.model import (
-    Database,
-    Fingerprint,
     as_dict,
     from_dict,
 )
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint.take import take
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import durable
 
-DUMP_BEGINS = b"PGDMP"
-A = TypeVar("A")
-B = TypeVar("B")
+SHUT = "what nobody may write to"
+"""Evidence of an undo: the databases of the new service that it made read-only, and has to open if it is refused."""
 
 
 class Export(NothingToUndo):
@@ -256,31 +247,35 @@ class LetIn(SelfProving):
         if not has_gone_over(world, app, args["old"], new) or not survey.exists(world.dokku, new):
             return {}
         stop_app(world, app)
-        # Whoever comes while all is compared or exported writes nothing that would be thrown away unseen.
-        self._shut(world, new, wanted=True)
-        end_sessions(world, new, world.service(new).database)
-        # To shut it was one of them.
-        written = max(0, writes_since(world, new, self._brought(context)) - 1)
-        # The server's own work counts as transactions, too; nobody is kept from going back by that.
-        if not written or same_content(world, args["old"], new):
+        names = sorted({*way_back.writable(world, new), *self._shut(context)})
+        context.operation.journal.evidence(SHUT, {"databases": names}, durable=True)
+        way_back.shut(world, new, names)
+        # To shut them were some, and the server's own work counts, too; nobody is kept from going back by that.
+        written = max(0, writes_since(world, new, self._brought(context)) - len(names))
+        given_up = way_back.lost(world, args["old"], new) if written else None
+        if given_up is None:
             return {}
         if not world.discard_writes:
-            self._shut(world, new, wanted=False)
+            way_back.reopen(world, new, names)
             raise UndoRefused(
                 f"About {written} transactions were made on {new} since the data was brought there, and going back to"
-                f" {args['old']} would lose them.",
+                f" {args['old']} would lose them ({given_up.told()}).",
                 state=f"the app {app} runs on {new}, which has all data; {args['old']} is as it was before",
                 next_command=world.dokku.typed("logs", app),
             )
-        path = exported(world, new, f"{args['dump']}.discarded")
-        copy = Copy("backup", new, path, moment(), os.path.getsize(path))
-        context.operation.journal.evidence("what was discarded", {"copies": [copy.as_dict()]}, durable=True)
-        return {"discarded": written, "kept_in": path}
+        copies = [copy.as_dict() for copy in way_back.kept(world, new, f"{args['dump']}.discarded", given_up)]
+        context.operation.journal.evidence("what was discarded", {"copies": copies}, durable=True)
+        return {"discarded": written, "kept_in": [copy["path"] for copy in copies]}
 
     def let_go(self, step: Step, context: Context[World]) -> None:
-        self._shut(context.world, step.args["new"], wanted=False)
+        way_back.reopen(context.world, step.args["new"], self._shut(context))
         if ran(context):
             start_app(context.world, step.args["app"])
+
+    @staticmethod
+    def _shut(context: Context[World]) -> list[str]:
+        """Return the databases that an undo has let nobody write to, also one that was killed."""
+        return list(context.operation.history().evidence.get(SHUT, {}).get("databases", ()))
 
     @staticmethod
     def _brought(context: Context[World]) -> Mapping[str, Any]:
@@ -288,10 +283,6 @@ class LetIn(SelfProving):
         if known is None:
             raise StatefulError("Nothing says as what the data came to the new service.")
         return known
-
-    @staticmethod
-    def _shut(world: World, new: str, *, wanted: bool) -> None:
-        set_read_only(world, new, world.service(new).database, wanted=wanted)
 
 
 def writes_since(world: World, service: str, known: Mapping[str, Any]) -> int:
@@ -306,86 +297,6 @@ def writes_since(world: World, service: str, known: Mapping[str, Any]) -> int:
         return max(0, int(there.scalar(NEXT_XID)) - int(known["next_xid"]))
 
 
-def same_content(world: World, old: str, new: str) -> bool:
-    """Tell whether all that the new of two services holds is in the old one: every database, row by row, and role.
-
-    Where the files went, the old one stands still. It is started to be asked, and stays so only if the app can go back.
-    """
-    found = world.engine.container(container_of(old))
-    stood_still = found is not None and not found.running
-    if found is not None and stood_still:
-        world.engine.start(found.id)
-        services.wait(world.reached, old, world.ready_timeout)
-    before, after = at_once(lambda: cluster_of(world, old), lambda: cluster_of(world, new))
-    same = is_held(before, after, {world.service(old).database: world.service(new).database})
-    if stood_still and not same:
-        stop_server(world, world.container(old))
-    return same
-
-
-def cluster_of(world: World, service: str) -> Fingerprint:
-    with world.session(service) as there:
-        return take(there, content=True)
-
-
-def is_held(before: Fingerprint, after: Fingerprint, names: Mapping[str, str]) -> bool:
-    """Tell whether ``after`` has nothing that ``before`` has not; ``names``: databases that have another one there."""
-    held = {names.get(name, name): one for name, one in before.databases.items()}
-    if not after.databases.keys() <= held.keys() or not after.roles.keys() <= before.roles.keys():
-        return False
-    known = databases_of(before, {name: held[name] for name in after.databases})
-    return not compare(rows_of(known), rows_of(databases_of(after, after.databases)))
-
-
-def databases_of(found: Fingerprint, databases: Mapping[str, Database]) -> Fingerprint:
-    """Return these databases alone, without roles and grants."""
-    held = {name: replace(one, grants={}) for name, one in databases.items()}
-    return replace(found, databases=held, skipped={}, roles={}, memberships={}, settings={}, grants={})
-
-
-def rows_of(found: Fingerprint) -> Fingerprint:
-    """Return a content without how it is defined, which majors tell in other words."""
-    bare = {
-        name: replace(one, objects={}, properties={}, extensions={}, invalid_indexes=())
-        for name, one in found.databases.items()
-    }
-    return replace(found, databases=bare)
-
-
-def content_of(world: World, service: str, database: str, *, content: bool = False) -> Fingerprint:
-    """Return what a service's database holds, every row counted; of roles and grants a dump of it knows nothing."""
-    with world.session(service, database) as there:
-        found = take(there, databases=[database], content=content)
-    return databases_of(found, found.databases)
-
-
-def renamed(found: Fingerprint, database: str) -> Fingerprint:
-    """Return the content of one database as that of another name."""
-    (only,) = found.databases.values()
-    return replace(found, databases={database: only})
-
-
-def exported(world: World, service: str, path: str) -> str:
-    """Export a service's database to a file, which has its name once it is whole."""
-    os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-    part, call = f"{path}.part", ("postgres:export", service)
-    answer = world.dokku.exported(part, *call)
-    with open(part, "rb") as handle:
-        begins = handle.read(len(DUMP_BEGINS))
-    if answer.rc != 0 or begins != DUMP_BEGINS:
-        durable.remove_file(part)
-        raise world.dokku.failed(call, answer, next_command=shell("df", "-h", os.path.dirname(path)))
-    os.rename(part, path)
-    durable.fsync_parent(path)
-    return path
-
-
-def stamp_of(path: str) -> str:
-    """Return what tells a file from another of the same name, without reading it: this is downtime."""
-    status = os.stat(path)
-    return f"{status.st_ino}-{status.st_size}-{status.st_mtime_ns}"
-
-
 def analyze(world: World, service: str, database: str) -> None:
     """Take statistics: without them the first questions of the app would take their time.
 
@@ -393,10 +304,3 @@ def analyze(world: World, service: str, database: str) -> None:
     """
     with world.session(service, database) as there:
         there.without_timeouts().run("ANALYZE")
-
-
-def at_once(one: Callable[[], A], other: Callable[[], B]) -> tuple[A, B]:
-    """Do two things at the same time, and return what came of both."""
-    with ThreadPoolExecutor(max_workers=2) as pool:
-        first, second = pool.submit(one), pool.submit(other)
-        return first.result(), second.result()

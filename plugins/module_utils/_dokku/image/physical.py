@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._clock import moment
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku import services
-from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.downtime import exported
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.exports import exported
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.pair import world_of_moves
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.plan_physical import VACATE
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.world import (

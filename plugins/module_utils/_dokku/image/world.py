@@ -279,6 +279,12 @@ def end_sessions(world: World, service: str, database: str) -> int:
     return ended
 
 
+def end_sessions_once(world: World, service: str, database: str) -> None:
+    """End the sessions that a database has now; they may come back."""
+    with world.session(service) as there:
+        there.scalar(END, (database,))
+
+
 def now() -> float:
     return time.time()
 

@@ -1,0 +1,97 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What an app's way back to its old service would lose, and where that is kept."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._clock import moment
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku import services
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.content import at_once, beyond, cluster_of
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.exports import exported, exported_whole
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.world import (
+    World,
+    end_sessions,
+    end_sessions_once,
+    set_read_only,
+    stop_server,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.model import container_of
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Copy
+
+WRITABLE = """
+SELECT datname FROM pg_database AS d
+WHERE datallowconn AND NOT datistemplate AND NOT EXISTS (
+    SELECT FROM pg_db_role_setting AS s, unnest(s.setconfig) AS c
+    WHERE s.setdatabase = d.oid AND s.setrole = 0 AND split_part(c, '=', 1) = 'default_transaction_read_only'
+) ORDER BY datname
+"""
+
+
+@dataclass(frozen=True)
+class Lost:
+    """What the new service alone has: databases with more in them than the old one's, and roles."""
+
+    databases: tuple[str, ...] = ()
+    roles: tuple[str, ...] = ()
+
+    def told(self) -> str:
+        """Return it in words."""
+        what = (("database", self.databases), ("role", self.roles))
+        return "; ".join(f"{kind}{'s' * (len(names) > 1)} {', '.join(names)}" for kind, names in what if names)
+
+
+def writable(world: World, service: str) -> list[str]:
+    """Return the databases of a service for which nobody has said whether their sessions begin read-only."""
+    with world.session(service) as there:
+        return [str(name) for (name,) in there.rows(WRITABLE)]
+
+
+def shut(world: World, service: str, names: Sequence[str]) -> None:
+    """Let nobody write to these databases: whoever comes while all is compared or exported would lose it unseen."""
+    for name in names:
+        set_read_only(world, service, name, wanted=True)
+    own = world.service(service).database
+    for name in names:
+        if name != own:
+            # Some exporter of metrics may come back there for ever, and reads only.
+            end_sessions_once(world, service, name)
+    end_sessions(world, service, own)
+
+
+def reopen(world: World, service: str, names: Sequence[str]) -> None:
+    """Take back what :func:`shut` did, but for the sessions."""
+    for name in names:
+        set_read_only(world, service, name, wanted=False)
+
+
+def lost(world: World, old: str, new: str) -> Lost | None:
+    """Return what the old of two services lacks, every database compared row by row; None where it has all.
+
+    Where the files went, the old one stands still. It is started to be asked, and stays so only if the app can go back.
+    """
+    found = world.engine.container(container_of(old))
+    stood_still = found is not None and not found.running
+    if found is not None and stood_still:
+        world.engine.start(found.id)
+        services.wait(world.reached, old, world.ready_timeout)
+    before, after = at_once(lambda: cluster_of(world, old), lambda: cluster_of(world, new))
+    names, roles = beyond(before, after, {world.service(old).database: world.service(new).database})
+    if not names and not roles:
+        return None
+    if stood_still:
+        stop_server(world, world.container(old))
+    return Lost(tuple(names), tuple(roles))
+
+
+def kept(world: World, new: str, path: str, given_up: Lost) -> list[Copy]:
+    """Export what is given up: the app's database as dokku imports it, and where there is more than that all of it."""
+    made = [(exported(world, new, path), "an archive of pg_dump's")]
+    if given_up.roles or set(given_up.databases) - {world.service(new).database}:
+        made.append((exported_whole(world, new, f"{path}.sql"), "pg_dumpall told all to its last line"))
+    return [Copy("backup", new, place, moment(), os.path.getsize(place), proof=proof) for place, proof in made]
