@@ -74,8 +74,8 @@ def _refuse_loss(world: World, operation: Operation) -> None:
         raise InvalidInput(
             f"About {written} transactions were made on {args['new']} since {operation.id}, and {args['old']} does"
             " not have them. Keep the new service; or, within one major version, go to the old image with"
-            " dokku_postgres_image, which takes them along; or set discard_writes, which exports them to a file"
-            " and goes back without them.",
+            " dokku_postgres_image, which takes them along; or set discard_writes, which exports to files what is"
+            " given up, and goes back without it.",
             next_command=f"{rolling_back(operation)} -e operation_discard_writes=true",
             operation=operation.id,
             transactions=written,

@@ -255,7 +255,8 @@ def stop_server(world: World, container: Container) -> None:
 def set_read_only(world: World, service: str, database: str, *, wanted: bool) -> None:
     """Let new sessions of a database begin read-only, or not any more; roles of apps are superusers, and obey that."""
     change = "SET default_transaction_read_only = on" if wanted else "RESET default_transaction_read_only"
-    with world.session(service) as there:
+    # The database that we log in to may be one of those.
+    with world.session(service) as one, one.sibling(settings={"default_transaction_read_only": "off"}) as there:
         there.run(f"ALTER DATABASE {sql.identifier(database)} {change}")
 
 
