@@ -22,7 +22,7 @@ from typing import Any
 from tests.sandbox.engine import Engine
 from tests.sandbox.prober import Prober
 from tests.sandbox.projects import Project, simple_project
-from tests.tools import tree
+from tests.tools import stages, tree
 
 GIGABYTES = float(os.environ.get("BENCH_GB", "2"))
 LARGE = float(os.environ.get("BENCH_LARGE_GB", str(4 * GIGABYTES)))
@@ -117,10 +117,7 @@ def gap(project: Project, act: Callable[[], Any]) -> float:
 
 def module(host: Project, name: str, *, figures: Figures | None = None, **options: Any) -> dict[str, Any]:
     """Run a module as a process of its own, as Ansible does, and note its peak memory."""
-    if name != "compose_exec_stream":
-        options = {**options, "operations_dir": str(host.directory.parent / "state" / "operations")}
-    if name != "operation_info":
-        options["docker_host"] = host.engine.env["DOCKER_HOST"]
+    options = _here(host, name, options)
     source = f"ansible_collections.selfhost.stateful.plugins.modules.{name}"
     child = subprocess.Popen(
         [sys.executable, "-m", source],
@@ -140,6 +137,46 @@ def module(host: Project, name: str, *, figures: Figures | None = None, **option
     if result.get("failed"):
         raise SystemExit(f"{name}: {result['msg']}")
     return result
+
+
+def _here(host: Project, name: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options with where the bench keeps its operations and has its engine."""
+    if name != "compose_exec_stream":
+        options = {**options, "operations_dir": str(host.directory.parent / "state" / "operations")}
+    if name != "operation_info":
+        options["docker_host"] = host.engine.env["DOCKER_HOST"]
+    return options
+
+
+@contextlib.contextmanager
+def as_sent(host: Project, name: str, **options: Any) -> Iterator[Callable[[], dict[str, Any]]]:
+    """Have Ansible send a module once, and hand out what runs that very file again: a task with nothing around it."""
+    folder = host.directory.parent / "sent"
+    env = {
+        # On a host the libraries are compiled, and what is sent never is.
+        **stages.base_env(),
+        **host.engine.env,
+        "ANSIBLE_COLLECTIONS_PATH": str(tree.link()),
+        "ANSIBLE_KEEP_REMOTE_FILES": "1",
+        "ANSIBLE_INVENTORY_UNPARSED_WARNING": "0",
+        "ANSIBLE_LOCALHOST_WARNING": "0",
+        "ANSIBLE_PYTHON_INTERPRETER": sys.executable,
+        "ANSIBLE_REMOTE_TEMP": str(folder),
+    }
+    ansible = Path(sys.executable).with_name("ansible")
+    words = ("localhost", "-m", f"selfhost.stateful.{name}", "-a", json.dumps(_here(host, name, options)))
+    subprocess.run([str(ansible), *words], env=env, check=True, stdout=subprocess.DEVNULL)
+    (sent,) = folder.glob(f"*/AnsiballZ_{name}.py")
+
+    def again() -> dict[str, Any]:
+        said = subprocess.run([sys.executable, str(sent)], env=env, check=True, stdout=subprocess.PIPE).stdout
+        result: dict[str, Any] = json.loads(said)
+        return result
+
+    try:
+        yield again
+    finally:
+        shutil.rmtree(folder)
 
 
 def last_operation(project: Project) -> str:

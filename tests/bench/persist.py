@@ -22,6 +22,7 @@ from tests.bench.ground import (
     PLACE,
     ROUNDS,
     Figures,
+    as_sent,
     bench_project,
     gap,
     last_operation,
@@ -130,7 +131,7 @@ def by_hand_and_back(project: Project, figures: Figures) -> None:
 
 
 def idle_run(project: Project) -> float:
-    """Return the median time of a run that finds nothing to do."""
+    """Return the median time of a run that finds nothing to do, as Ansible sends it."""
     mounts = [{"service": "db", "source": "./postgres"}]
     options: dict[str, Any] = {
         "project_src": str(project.directory),
@@ -140,11 +141,13 @@ def idle_run(project: Project) -> float:
     }
     module(project, "compose_storage", **options)
     taken = []
-    for _number in range(3):
-        began = time.monotonic()
-        if module(project, "compose_storage", **options)["changed"]:
-            raise SystemExit("the second run changed something")
-        taken.append(time.monotonic() - began)
+    with as_sent(project, "compose_storage", **options) as again:
+        again()  # what compiles the libraries is not the task's
+        for _number in range(5):
+            began = time.monotonic()
+            if again()["changed"]:
+                raise SystemExit("the second run changed something")
+            taken.append(time.monotonic() - began)
     return statistics.median(taken)
 
 
