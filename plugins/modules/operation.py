@@ -84,8 +84,8 @@ options:
       - Return from an upgrade of Postgres to the original although the new cluster has taken writes since, and lose
         those. Without it such a roll back is refused, and says about how many transactions it is about.
       - The new cluster's directory is kept, and named in the result, until the roll back is committed. On dokku the
-        app's database is exported to a file before the new service is destroyed, and the whole cluster to a second one
-        where another database has taken writes too or a role was made; both are named in the result.
+        app's database is exported to a file before the new service is destroyed, and so is each other database that has
+        taken writes; all are named in the result.
     type: bool
     default: false
   stop_timeout:

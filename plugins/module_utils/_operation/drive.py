@@ -71,8 +71,17 @@ class Drive(Generic[S]):
 
 def to_its_end(drive: Drive[S]) -> dict[str, Any]:
     """Return the module's result; raises StatefulError."""
-    waited_for = ""
     undone: list[str] = []
+    try:
+        return _to_its_end(drive, undone)
+    except StatefulError as failure:
+        failure.msg = " ".join([*undone, failure.msg])
+        raise
+
+
+def _to_its_end(drive: Drive[S], undone: list[str]) -> dict[str, Any]:
+    """Do so; ``undone`` is where it is told what of an earlier run could only be undone."""
+    waited_for = ""
     for _attempt in range(ATTEMPTS):
         project, seen = drive.look()
         if drive.check_mode:
@@ -84,7 +93,8 @@ def to_its_end(drive: Drive[S]) -> dict[str, Any]:
                 if isinstance(result, _Undone):
                     undone.append(result.sentence())
                 elif result is not None:
-                    return {**result, "warnings": [*undone, *result["warnings"]]}
+                    changed = bool(undone) or result["changed"]
+                    return {**result, "changed": changed, "warnings": [*undone, *result["warnings"]]}
                 continue
         # A run that lost its connection goes on by itself: wait for it, then look again.
         running = drive.operations.open_for(project)
@@ -152,7 +162,7 @@ class _Undone:
         # Whoever prepared it hours ago sees another operation now, and wants to know what became of the first.
         return (
             f"The operation {self.operation.id}, begun by an earlier run, could not go on and was undone"
-            f" ({self.operation.history().failure.rstrip('.')}); this run looked again and planned anew."
+            f" ({self.operation.history().failure.rstrip('.')}); this run looked again, to begin anew."
         )
 
 

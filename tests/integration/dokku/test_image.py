@@ -236,9 +236,10 @@ def test_the_whole_cluster_comes_along_where_its_files_go(dokku: Installation, t
     dokku.sql(app.new, "CREATE TABLE later AS SELECT 'written beside' AS what", database="beside")
     back = app.end("rolled_back", discard_writes=True)
     assert back.get("changed"), back["msg"]
-    (whole,) = [copy["path"] for copy in back["copies"] if copy["path"].endswith(".discarded.sql")]
-    assert "written beside" in Path(whole).read_text()
-    assert Path(whole).stat().st_mode & 0o777 == 0o600
+    (beside,) = [copy["path"] for copy in back["copies"] if copy["path"].endswith(".discarded.beside")]
+    assert Path(beside).stat().st_mode & 0o777 == 0o600
+    told = ("run", "--rm", "-v", f"{beside}:/archive:ro", "--entrypoint", "pg_restore", "selfhost-sandbox/postgres:17")
+    assert "\nwritten beside\n" in dokku.engine.docker(*told, "-f", "-", "/archive")
     dokku.wait_writing(app.app)
     assert dokku.acknowledged(app.app)[-1].host == app.old.hostname
 

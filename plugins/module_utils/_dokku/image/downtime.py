@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -55,7 +55,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fing
 )
 
 SHUT = "what nobody may write to"
-"""Evidence of an undo: the databases of the new service that it made read-only, and has to open if it is refused."""
+"""Evidence of an undo: the databases beside the app's that it made read-only, and has to open if it is refused."""
 
 
 class Export(NothingToUndo):
@@ -247,16 +247,17 @@ class LetIn(SelfProving):
         if not has_gone_over(world, app, args["old"], new) or not survey.exists(world.dokku, new):
             return {}
         stop_app(world, app)
-        names = sorted({*way_back.writable(world, new), *self._shut(context)})
-        context.operation.journal.evidence(SHUT, {"databases": names}, durable=True)
-        way_back.shut(world, new, names)
+        names = sorted({*way_back.others(world, new), *self._shut(context)})
+        self._note_shut(context, names)
+        own = way_back.shut(world, new, names)
         # To shut them were some, and the server's own work counts, too; nobody is kept from going back by that.
-        written = max(0, writes_since(world, new, self._brought(context)) - len(names))
+        written = max(0, writes_since(world, new, self._brought(context)) - own)
         given_up = way_back.lost(world, args["old"], new) if written else None
         if given_up is None:
             return {}
         if not world.discard_writes:
             way_back.reopen(world, new, names)
+            self._note_shut(context, [])
             raise UndoRefused(
                 f"About {written} transactions were made on {new} since the data was brought there, and going back to"
                 f" {args['old']} would lose them ({given_up.told()}).",
@@ -269,8 +270,13 @@ class LetIn(SelfProving):
 
     def let_go(self, step: Step, context: Context[World]) -> None:
         way_back.reopen(context.world, step.args["new"], self._shut(context))
+        self._note_shut(context, [])
         if ran(context):
             start_app(context.world, step.args["app"])
+
+    @staticmethod
+    def _note_shut(context: Context[World], names: Sequence[str]) -> None:
+        context.operation.journal.evidence(SHUT, {"databases": list(names)}, durable=True)
 
     @staticmethod
     def _shut(context: Context[World]) -> list[str]:

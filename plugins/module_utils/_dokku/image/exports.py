@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.world import World
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.model import container_of
@@ -35,24 +36,25 @@ def exported(world: World, service: str, path: str) -> str:
     return path
 
 
-def exported_whole(world: World, service: str, path: str) -> str:
-    """Export all databases and roles of a service to a script; dokku itself exports one database only."""
+def dumped(
+    world: World, service: str, argv: Sequence[str], path: str, *, begins: bytes = b"", ends: bytes = b""
+) -> str:
+    """Keep the output of a program in a service's container, which has to begin and to end so."""
     found = world.service(service)
     environment = {"PGPASSWORD": found.dsn.password} if found.dsn else {}
     with destination(path, compressed=False) as file:
-        ends = b""
+        first = last = b""
 
         def take(piece: bytes) -> None:
-            nonlocal ends
+            nonlocal first, last
             file.write(piece)
-            ends = (ends + piece)[-TAIL:]
+            first, last = first or piece[: len(begins)], (last + piece)[-TAIL:]
 
         container = container_of(service)
-        argv = ("pg_dumpall", "-U", "postgres", "-w")
-        said = world.engine.stream(container, argv, stdout=take, environment=environment)
-        if said.rc != 0 or SCRIPT_ENDS not in ends:
+        said = world.engine.stream(container, tuple(argv), stdout=take, environment=environment)
+        if said.rc != 0 or not first.startswith(begins) or ends not in last:
             raise StatefulError(
-                f"pg_dumpall in {container} ended with {said.rc} before all was told:"
+                f"{argv[0]} in {container} ended with {said.rc} before all was told:"
                 f" {said.stderr.decode('utf-8', 'replace').strip() or 'it said nothing'}",
                 next_command=shell("df", "-h", os.path.dirname(path)),
             )

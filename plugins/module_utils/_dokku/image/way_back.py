@@ -9,11 +9,17 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from urllib.parse import quote
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._clock import moment
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku import services
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.content import at_once, beyond, cluster_of
-from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.exports import exported, exported_whole
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.exports import (
+    ARCHIVE_BEGINS,
+    SCRIPT_ENDS,
+    dumped,
+    exported,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.world import (
     World,
     end_sessions,
@@ -24,13 +30,15 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.wor
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.model import container_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Copy
 
-WRITABLE = """
+LIKE_US = ("-U", "postgres", "-w")
+OTHERS = """
 SELECT datname FROM pg_database AS d
 WHERE datallowconn AND NOT datistemplate AND NOT EXISTS (
     SELECT FROM pg_db_role_setting AS s, unnest(s.setconfig) AS c
     WHERE s.setdatabase = d.oid AND s.setrole = 0 AND split_part(c, '=', 1) = 'default_transaction_read_only'
 ) ORDER BY datname
 """
+THERE = "SELECT datname FROM pg_database WHERE datallowconn"
 
 
 @dataclass(frozen=True)
@@ -46,28 +54,41 @@ class Lost:
         return "; ".join(f"{kind}{'s' * (len(names) > 1)} {', '.join(names)}" for kind, names in what if names)
 
 
-def writable(world: World, service: str) -> list[str]:
-    """Return the databases of a service for which nobody has said whether their sessions begin read-only."""
-    with world.session(service) as there:
-        return [str(name) for (name,) in there.rows(WRITABLE)]
-
-
-def shut(world: World, service: str, names: Sequence[str]) -> None:
-    """Let nobody write to these databases: whoever comes while all is compared or exported would lose it unseen."""
-    for name in names:
-        set_read_only(world, service, name, wanted=True)
+def others(world: World, service: str) -> list[str]:
+    """Return the databases beside the app's for which nobody has said whether their sessions begin read-only."""
     own = world.service(service).database
-    for name in names:
-        if name != own:
-            # Some exporter of metrics may come back there for ever, and reads only.
-            end_sessions_once(world, service, name)
+    with world.session(service) as there:
+        return [name for name in (str(name) for (name,) in there.rows(OTHERS)) if name != own]
+
+
+def shut(world: World, service: str, names: Sequence[str]) -> int:
+    """Let nobody write to the app's database and to these; return how many transactions that took.
+
+    Whoever comes while all is compared or exported would lose unseen what they write.
+    """
+    own, others_there = world.service(service).database, _there(world, service, names)
+    for name in (own, *others_there):
+        set_read_only(world, service, name, wanted=True)
+    for name in others_there:
+        # Some exporter of metrics may come back there for ever, and reads only.
+        end_sessions_once(world, service, name)
     end_sessions(world, service, own)
+    return 1 + len(others_there)
 
 
 def reopen(world: World, service: str, names: Sequence[str]) -> None:
-    """Take back what :func:`shut` did, but for the sessions."""
-    for name in names:
+    """Take back what :func:`shut` did, also for the sessions that began meanwhile."""
+    set_read_only(world, service, world.service(service).database, wanted=False)
+    for name in _there(world, service, names):
         set_read_only(world, service, name, wanted=False)
+        end_sessions_once(world, service, name)
+
+
+def _there(world: World, service: str, names: Sequence[str]) -> list[str]:
+    """Return those of the databases that have not been dropped since."""
+    with world.session(service) as session:
+        found = {str(name) for (name,) in session.rows(THERE)}
+    return [name for name in names if name in found]
 
 
 def lost(world: World, old: str, new: str) -> Lost | None:
@@ -90,8 +111,18 @@ def lost(world: World, old: str, new: str) -> Lost | None:
 
 
 def kept(world: World, new: str, path: str, given_up: Lost) -> list[Copy]:
-    """Export what is given up: the app's database as dokku imports it, and where there is more than that all of it."""
-    made = [(exported(world, new, path), "an archive of pg_dump's")]
-    if given_up.roles or set(given_up.databases) - {world.service(new).database}:
-        made.append((exported_whole(world, new, f"{path}.sql"), "pg_dumpall told all to its last line"))
+    """Export what is given up: the app's database as dokku does, each further one to an archive, roles to a script.
+
+    An archive holds no settings of its database, so that it can be restored although nobody may write there now.
+    """
+    made = [(exported(world, new, path), "begins as an archive of pg_dump's")]
+    for name in given_up.databases:
+        if name != world.service(new).database:
+            place = f"{path}.{quote(name, safe='')}"
+            dumped(world, new, ("pg_dump", *LIKE_US, "-Fc", name), place, begins=ARCHIVE_BEGINS)
+            made.append((place, "pg_dump ended well"))
+    if given_up.roles:
+        place = f"{path}.roles.sql"
+        dumped(world, new, ("pg_dumpall", *LIKE_US, "--globals-only"), place, ends=SCRIPT_ENDS)
+        made.append((place, "pg_dumpall told all to its last line"))
     return [Copy("backup", new, place, moment(), os.path.getsize(place), proof=proof) for place, proof in made]

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
@@ -17,6 +18,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execu
     Context,
     Evidence,
     UndoRefused,
+    as_stateful,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.handlers import NothingToUndo, SelfProving
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Step
@@ -104,7 +106,7 @@ class CreateContainers(SelfProving):
                 f" as it was would lose them.{failed and f' Not every service could be started there: {failed}'}",
                 state=(
                     f"{'what can run was' if failed else 'the services were'} started on the new location, which holds"
-                    " all that was written; the originals are as they were when the services stopped"
+                    " all that was written there; the originals are kept"
                 ),
                 next_command="look at the services' logs, then run the same task again: it goes on from here",
             )
@@ -156,23 +158,30 @@ class CreateContainers(SelfProving):
         data of the last away.
         """
         world = context.world
-        try:
-            if not all(self._on_goal(world, transfer) for transfer in transfers):
-                self.apply(step, context)
-        except StatefulError as error:
-            failed = error.msg
-        else:
-            failed = ""
-        try:
-            in_parallel(lambda transfer: self._start_again(world, transfer), transfers)
-        except StatefulError as error:
-            failed = failed or error.msg
-        return failed
+        there = {transfer.service for transfer in transfers if self._on_goal(world, transfer)}
+        missing = [transfer for transfer in transfers if transfer.service not in there]
+        wanted = [raw for raw, t in zip(step.args["transfers"], transfers_of(step)) if t in missing]
+        make = replace(step, args={**step.args, "transfers": wanted})
+        works: list[Callable[[], object]] = [
+            # What took writes comes first, and nothing is made anew of it.
+            lambda: in_parallel(lambda t: self._start_again(world, t), [t for t in transfers if t.service in there]),
+            lambda: missing and self.apply(make, context),
+            lambda: in_parallel(lambda t: self._start_again(world, t), missing),
+        ]
+        failed = []
+        for work in works:
+            try:
+                work()
+            except Exception as error:  # noqa: BLE001 - told in the refusal, which comes whatever happens here
+                failed.append(as_stateful(error).msg)
+        return " ".join(failed)
 
     @classmethod
     def _start_again(cls, world: World, transfer: Transfer) -> None:
         there = cls._on_goal(world, transfer)
         if there and not any(container.running for container in there):
+            # Never on a directory that an undo has taken the data out of.
+            world.store(transfer).identity(transfer.data_at(transfer.goal, world.path_of(transfer, transfer.goal)))
             world.engine.start(there[0].id)
 
     @staticmethod
