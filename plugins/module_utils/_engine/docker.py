@@ -75,7 +75,8 @@ STARTS = 3
 """How often a program is started whose start the runtime broke off."""
 ENDINGS, ENDING = 3, 10
 """How often, and for how many seconds, a container is waited for that ends while it is changed."""
-ENDED_MEANWHILE = "cannot update a stopped container"
+ENDED_MEANWHILE = ("cannot update a stopped container", "container not running")
+"""In the words of containerd, and of runc where it comes to that."""
 END_AFTER_OUTPUT = 10.0
 END_POLL = 0.005
 
@@ -234,7 +235,7 @@ class DockerEngine:
                 self._client.update_container(container_id, restart_policy=wanted)
                 return
             except docker.errors.APIError as error:
-                if ENDED_MEANWHILE not in str(error) or attempt == ENDINGS - 1:
+                if not any(words in str(error) for words in ENDED_MEANWHILE) or attempt == ENDINGS - 1:
                     raise _refused("set the restart policy of", container_id, error) from error
             except requests.exceptions.RequestException as error:
                 raise _broken_off("set the restart policy of", container_id, error) from error

@@ -23,7 +23,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model im
 class Client:
     """Refuses the first ``refusals`` changes, in the engine's own words."""
 
-    def __init__(self, refusals: int, words: str = ENDED_MEANWHILE) -> None:
+    def __init__(self, refusals: int, words: str = ENDED_MEANWHILE[0]) -> None:
         self.refusals, self.words = refusals, words
         self.did: list[str] = []
 
@@ -37,13 +37,14 @@ class Client:
         self.did.append("wait")
 
 
-def test_it_is_set_once_the_container_has_ended() -> None:
-    client = Client(refusals=1)
+@pytest.mark.parametrize("words", ENDED_MEANWHILE)
+def test_it_is_set_once_the_container_has_ended(words: str) -> None:
+    client = Client(refusals=1, words=words)
     DockerEngine(client).set_restart_policy("abc", RestartPolicy("always"))
     assert client.did == ["update to always", "wait", "update to always"]
 
 
-@pytest.mark.parametrize("refusals, words, calls", [(9, ENDED_MEANWHILE, 3), (1, "no such container", 1)])
+@pytest.mark.parametrize("refusals, words, calls", [(9, ENDED_MEANWHILE[0], 3), (1, "no such container", 1)])
 def test_what_does_not_hold_is_told(refusals: int, words: str, calls: int) -> None:
     client = Client(refusals, words)
     with pytest.raises(EngineRefused, match="could not set the restart policy"):
