@@ -150,7 +150,10 @@ def _here(host: Project, name: str, options: dict[str, Any]) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def as_sent(host: Project, name: str, **options: Any) -> Iterator[Callable[[], dict[str, Any]]]:
-    """Have Ansible send a module once, and hand out what runs that very file again: a task with nothing around it."""
+    """Have Ansible send a module once, and hand out what runs that very file again: a task with nothing around it.
+
+    The sending has run it, so that the libraries are compiled by then.
+    """
     folder = host.directory.parent / "sent"
     env = {
         # On a host the libraries are compiled, and what is sent never is.

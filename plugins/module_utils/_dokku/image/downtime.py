@@ -256,8 +256,7 @@ class LetIn(SelfProving):
         if given_up is None:
             return {}
         if not world.discard_writes:
-            way_back.reopen(world, new, names)
-            self._note_shut(context, [])
+            self._reopen(step, context)
             raise UndoRefused(
                 f"About {written} transactions were made on {new} since the data was brought there, and going back to"
                 f" {args['old']} would lose them ({given_up.told()}).",
@@ -269,10 +268,14 @@ class LetIn(SelfProving):
         return {"discarded": written, "kept_in": [copy["path"] for copy in copies]}
 
     def let_go(self, step: Step, context: Context[World]) -> None:
-        way_back.reopen(context.world, step.args["new"], self._shut(context))
-        self._note_shut(context, [])
+        self._reopen(step, context)
         if ran(context):
             start_app(context.world, step.args["app"])
+
+    @classmethod
+    def _reopen(cls, step: Step, context: Context[World]) -> None:
+        way_back.reopen(context.world, step.args["new"], cls._shut(context))
+        cls._note_shut(context, [])
 
     @staticmethod
     def _note_shut(context: Context[World], names: Sequence[str]) -> None:

@@ -48,7 +48,9 @@ def dumped(
         def take(piece: bytes) -> None:
             nonlocal first, last
             file.write(piece)
-            first, last = first or piece[: len(begins)], (last + piece)[-TAIL:]
+            if len(first) < len(begins):
+                first += piece[: len(begins) - len(first)]
+            last = (last + piece)[-TAIL:]
 
         container = container_of(service)
         said = world.engine.stream(container, tuple(argv), stdout=take, environment=environment)

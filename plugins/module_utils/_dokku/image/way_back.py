@@ -115,9 +115,10 @@ def kept(world: World, new: str, path: str, given_up: Lost) -> list[Copy]:
 
     An archive holds no settings of its database, so that it can be restored although nobody may write there now.
     """
+    own = world.service(new).database
     made = [(exported(world, new, path), "begins as an archive of pg_dump's")]
     for name in given_up.databases:
-        if name != world.service(new).database:
+        if name != own:
             place = f"{path}.{quote(name, safe='')}"
             dumped(world, new, ("pg_dump", *LIKE_US, "-Fc", name), place, begins=ARCHIVE_BEGINS)
             made.append((place, "pg_dump ended well"))
