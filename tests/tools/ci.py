@@ -29,6 +29,8 @@ from tests.tools import stages, tree
 from tests.tools.stages import Stage
 
 TAIL = 200
+# Of what a test failed with, in the summary: its first characters.
+WHY = 600
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,8 @@ class Outcome:
     failed: int
     skipped: int
     note: str = ""
+    # The tests that failed, a line each.
+    why: tuple[str, ...] = ()
 
 
 class Processes:
@@ -130,7 +134,9 @@ def run_stage(stage: Stage, processes: Processes, log: Path | None) -> Outcome:
     if counted:
         passed, failed, skipped = (sum(column) for column in zip(*counted, strict=True))
         # pytest can fail without a failed test: nothing collected, an error in its own set-up.
-        return Outcome(stage, seconds, passed, failed or int(code != 0), skipped, f"exit code {code}" if code else "")
+        note = f"exit code {code}" if code else ""
+        why = tuple(line for path in stage.reports() for line in junit_failures(path))
+        return Outcome(stage, seconds, passed, failed or int(code != 0), skipped, note, why)
     return Outcome(stage, seconds, int(code == 0), int(code != 0), 0, f"exit code {code}" if code else "")
 
 
@@ -143,6 +149,15 @@ def junit_counts(path: Path) -> tuple[int, int, int]:
         failed += int(suite.get("failures", 0)) + int(suite.get("errors", 0))
         skipped += int(suite.get("skipped", 0))
     return max(total - failed - skipped, 0), failed, skipped
+
+
+def junit_failures(path: Path) -> list[str]:
+    """Return a line for each failed test of a JUnit file: its name and what it failed with."""
+    return [
+        f"{case.get('classname')}::{case.get('name')}: {' '.join((said.get('message') or '').split())[:WHY]}"
+        for case in ET.parse(path).getroot().iter("testcase")
+        for said in (*case.iter("failure"), *case.iter("error"))
+    ]
 
 
 def ready(waiting: Sequence[Stage], running: Collection[Stage], done: Collection[str]) -> Stage | None:
@@ -203,7 +218,10 @@ def report(outcome: Outcome) -> None:
 
 
 def summary(outcomes: Sequence[Outcome], seconds: float) -> str:
-    """Return the table of the stages and, last, one line in pytest's words."""
+    """Return the table of the stages, what failed and, last, one line in pytest's words.
+
+    What failed stands at the end too, because the end is what is kept of a long run's output.
+    """
     rows = [f"{'stage':14}{'passed':>8}{'failed':>8}{'skipped':>8}{'seconds':>9}"]
     rows += [
         f"{each.stage.name:14}{each.passed:8}{each.failed:8}{each.skipped:8}{each.seconds:9.1f}  {each.note}".rstrip()
@@ -211,7 +229,8 @@ def summary(outcomes: Sequence[Outcome], seconds: float) -> str:
     ]
     counts = {word: sum(getattr(each, word) for each in outcomes) for word in ("failed", "passed", "skipped")}
     words = ", ".join(f"{count} {word}" for word, count in counts.items() if count) or "no tests ran"
-    return "\n".join(["", *rows, "", f"=== {words} in {seconds:.2f}s ==="])
+    failures = [f"FAILED {each.stage.name} {line}" for each in outcomes for line in each.why]
+    return "\n".join(["", *rows, "", *failures, f"=== {words} in {seconds:.2f}s ==="])
 
 
 def main(argv: Sequence[str]) -> int:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A place with room and extended attributes for the trees of these tests."""
+"""A place with room and extended attributes for the trees of these tests, and no other process at work on them."""
 
 from __future__ import annotations
 
@@ -14,12 +14,25 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import copy as tree_copy
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import mapped
+
 
 @dataclass(frozen=True)
 class Places:
     source: Path
     target: Path
     record: Path
+
+
+@pytest.fixture(autouse=True)
+def no_other_process_maps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look at this process's own mappings alone.
+
+    In memory, files have small inode numbers, and so have the shared mappings of a database that happens to run
+    on this machine: a file with the number of one is compared once more, as it should be, and these tests count.
+    """
+    monkeypatch.setattr(tree_copy, "writably_mapped_inodes", lambda: mapped.mapped_by("self"))
 
 
 @pytest.fixture

@@ -13,12 +13,13 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import blocks, errors
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import blocks, errors, mapped
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import copy as tree_copy
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import settle as settle_module
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.compare import compare_trees
@@ -214,14 +215,33 @@ def test_a_file_that_is_mapped_for_writing_is_always_compared(places: Places) ->
     mount_tmpfs(places.source, 1)
     file = places.source / "mapped"
     file.write_bytes(bytes(4096))
-    with file.open("r+b") as stream, mmap.mmap(stream.fileno(), 4096) as mapped:
-        mapped[0] = 1
+    with file.open("r+b") as stream, mmap.mmap(stream.fileno(), 4096) as page:
+        page[0] = 1
         warm(places, clock=much_later)
         before = Stamp.of(file.stat())
-        mapped[1] = 2
+        page[1] = 2
         assert Stamp.of(file.stat()) == before, "else this test proves nothing"
         assert settled(places).files_compared == 1
         assert (places.target / "mapped").read_bytes()[:3] == b"\x01\x02\x00"
+
+
+def test_what_any_process_maps_for_writing_is_known(tmp_path: Path) -> None:
+    file = tmp_path / "mapped"
+    file.write_bytes(bytes(4096))
+    waiting = (
+        "import mmap, sys\n"
+        "with open(sys.argv[1], 'r+b') as stream, mmap.mmap(stream.fileno(), 4096):\n"
+        "    print('mapped', flush=True)\n"
+        "    sys.stdin.read()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", waiting, str(file)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"mapped\n"
+        assert file.stat().st_ino in mapped.writably_mapped_inodes()
+        process.communicate()
+    assert file.stat().st_ino not in mapped.mapped_by(str(process.pid))
 
 
 def test_a_source_that_is_still_written_to_is_refused(places: Places, monkeypatch: pytest.MonkeyPatch) -> None:

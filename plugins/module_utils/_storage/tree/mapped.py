@@ -17,17 +17,19 @@ def writably_mapped_inodes() -> frozenset[int]:
     tell whether such a file changed. Inodes without their device, because mountinfo and stat
     disagree on it on btrfs and overlayfs: a false hit costs one comparison.
     """
+    processes = (process for process in os.listdir("/proc") if process.isdigit())
+    return frozenset(inode for process in processes for inode in mapped_by(process))
+
+
+def mapped_by(process: str) -> frozenset[int]:
+    """Return those of one process, by its number; none once it has ended or where it is none of ours to look at."""
     inodes: set[int] = set()
-    for process in os.listdir("/proc"):
-        if not process.isdigit():
-            continue
-        try:
-            with open(f"/proc/{process}/maps", "rb") as stream:
-                for line in stream:
-                    fields = line.split(None, 5)
-                    if fields[1][1:2] == b"w" and fields[1][3:4] == b"s" and fields[4] != b"0":
-                        inodes.add(int(fields[4]))
-        except (FileNotFoundError, ProcessLookupError, PermissionError):
-            # The process ended, or is none of ours to look at.
-            continue
+    try:
+        with open(f"/proc/{process}/maps", "rb") as stream:
+            for line in stream:
+                fields = line.split(None, 5)
+                if fields[1][1:2] == b"w" and fields[1][3:4] == b"s" and fields[4] != b"0":
+                    inodes.add(int(fields[4]))
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        pass
     return frozenset(inodes)
