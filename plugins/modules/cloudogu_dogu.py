@@ -20,8 +20,9 @@ description:
     service account are stopped, the server is shut down, and the whole volume is copied as it is then.
   - C(cesapp upgrade dogu) is watched, with a limit. A post-upgrade that died is run again, so that the startup that
     waits for it goes on.
-  - The new version is called good once it has all roles, databases, tables and rows that were there before, and the
-    marks of the dogu's migrations. Then the dependents are started, and have to go on running.
+  - The new version is called good once it has all roles, databases, tables and rows that were there before, and all
+    marks of the dogu's migrations that were set. One that its migration has not set is told as a warning. Then the
+    dependents are started, and have to go on running.
   - Anything that fails before that proof is undone. The old version runs on the old data then, brought back by
     C(cesapp), so that the registry of the CES says the same.
 notes:
@@ -30,7 +31,9 @@ notes:
   - Whatever the new version had by then is kept all the same, beside the original and under its name with
     C(.discarded) behind it, also where an upgrade is undone by itself, since C(cesapp) starts the dependents, which may
     have written. It is listed among the copies, and removed when the operation is committed.
-  - Beside the volume, the copies need about twice its size in O(backup_dir).
+  - Beside the volume, the copies may need three times its size in O(backup_dir), and twice the size of the databases
+    more, which is for the way back. The dump and the new cluster need about twice the size of the databases in the
+    volume itself. In some versions the dogu moves its dump into the container, where it needs room too.
   - The image of the new version is pulled by C(cesapp), in the downtime; C(docker pull) beforehand shortens it.
 extends_documentation_fragment:
   - selfhost.stateful.dogu
@@ -75,17 +78,20 @@ options:
     choices: ["", switch]
     default: ""
   stop_timeout:
-    description: Seconds that the server and each dependent get to stop. The server is never killed on its own data.
+    description: Seconds that the server gets to stop. It is never killed on its own data; dependents are, after 30.
     type: int
     default: 120
   ready_timeout:
-    description: Seconds that the new version gets to serve, and each dependent to come up.
+    description:
+      - Seconds that the new version gets to serve, and each dependent to come up. While a restore is at work, it is
+        O(upgrade_timeout) that counts.
     type: int
     default: 300
   upgrade_timeout:
     description:
-      - Seconds that C(cesapp) gets. It dumps the database in that time, and may pull the image. Afterwards it is ended,
-        and what it left is resolved or undone.
+      - Seconds that C(cesapp) gets. It dumps the database in that time, restores it in some versions, and may pull the
+        image. Afterwards it is ended, and what it left is resolved or undone. A restore that begins only then, and a
+        post-upgrade that is run again, get as long once more.
     type: int
     default: 3600
 seealso:
@@ -126,7 +132,7 @@ stopped_before:
   type: str
 version:
   description: The version that runs.
-  returned: success
+  returned: when nothing is to be done, or something was done
   type: str
 plan:
   description: C(from), C(to), C(kind) (V(minor), V(major) or V(equal)), C(volume), C(dependents), and C(steps).
@@ -169,7 +175,7 @@ phases:
   type: dict
 copies:
   description: The backup and the original, with C(role), C(path), C(moment), C(size_bytes).
-  returned: always
+  returned: changed
   type: list
   elements: dict
 msg:

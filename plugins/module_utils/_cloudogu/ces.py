@@ -31,10 +31,13 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model im
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, StatefulError, shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import paths, postmaster, session
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.session import Session
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.transport import SqlError
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.durable import write_atomically
 
 LISTING = 120.0
+ABSENT = "empty"
+"""What the dogu's own scripts have ``doguctl`` answer for a key that is not there."""
+INITS = frozenset({"tini", "docker-init", "dumb-init", "catatonit"})
+"""Main processes that only start another one, and take its end over."""
 KEPT = 1 << 12
 PSQL = ("psql", "-XwqAt", "-v", "ON_ERROR_STOP=1", "-U", "postgres", "-d", "postgres")
 OF_REGISTRY = b"\\set user `doguctl config user`\n\\set secret `doguctl config -e password`\n"
@@ -91,8 +94,8 @@ class Host:
 
     def keys(self) -> dict[str, str]:
         """Return what the registry has of the keys that matter, those that it has not left out; never the password."""
-        found = {key: self.doguctl("config", "--default", "", key) for key in KEYS}
-        return {key: value for key, value in found.items() if value}
+        found = {key: self.doguctl("config", "--default", ABSENT, key) for key in KEYS}
+        return {key: value for key, value in found.items() if value not in ("", ABSENT)}
 
     def has_password(self) -> bool:
         """Tell whether there is one; what it is goes no further than this."""
@@ -123,11 +126,21 @@ class Host:
             )
 
     def set_key(self, key: str, value: str) -> None:
-        self.doguctl("config", key, value) if value else self.doguctl("config", "--rm", key)
+        """Set a key of the registry, or remove it where ``value`` is empty and it is there."""
+        if value:
+            self.doguctl("config", key, value)
+        elif self.doguctl("config", "--default", ABSENT, key) != ABSENT:
+            self.doguctl("config", "--rm", key)
 
     def waits(self) -> bool:
-        """Tell whether a startup may be waiting: ``local_state`` says that an upgrade is under way."""
-        return self.doguctl("config", "--default", "", LOCAL_STATE) == UPGRADING
+        """Tell whether a startup may be waiting: ``local_state`` says that an upgrade is under way.
+
+        A container that nobody can ask at this moment, because it ends or begins, is not one that waits.
+        """
+        try:
+            return self.doguctl("config", "--default", ABSENT, LOCAL_STATE) == UPGRADING
+        except StatefulError:
+            return False
 
     # -- the server ---------------------------------------------------------
 
@@ -136,7 +149,10 @@ class Host:
         return session.connect(self.engine, container or self.container(), user="postgres", database="postgres")
 
     def serves(self, container: Container) -> bool:
-        """Tell whether the dogu's final server takes connections: no temporary one of its scripts listens on TCP."""
+        """Tell whether the dogu's final server takes connections, and not a temporary one that its scripts restore in.
+
+        Both may listen on TCP. The final one has taken the place of the script that began it.
+        """
         if not container.pid:
             return False
         try:
@@ -144,10 +160,20 @@ class Host:
             lock = postmaster.read_pid_file(paths.seen_path(container, directory))
             if lock is None or lock.status not in ("", postmaster.READY) or not lock.listen_address:
                 return False
+            if not self._is_final(container, postmaster.find_postmaster(container, directory)):
+                return False
             with self.session(container) as there:
                 return bool(there.scalar("SELECT NOT pg_is_in_recovery()"))
-        except (OSError, SqlError):
+        except (OSError, StatefulError):
             return False
+
+    @staticmethod
+    def _is_final(container: Container, server: postmaster.Postmaster) -> bool:
+        if server.is_main:
+            return True
+        main = postmaster.argv_of(container.pid)
+        is_init = bool(main) and os.path.basename(main[0]) in INITS
+        return is_init and postmaster.parent_of(server.pid) == container.pid
 
     def wait_serving(self, seconds: float) -> Container:
         """Return the container once its server takes connections; raises at the limit, and where it has ended."""
@@ -171,7 +197,19 @@ class Host:
             time.sleep(POLL)
 
     def post_upgrade_runs(self, container: Container) -> bool:
-        return any("post-upgrade" in word for argv in postmaster.programs_in(container) for word in argv)
+        return self._runs(container, "post-upgrade")
+
+    def pre_upgrade_runs(self, container: Container) -> bool:
+        return self._runs(container, "pre-upgrade")
+
+    def restores(self, container: Container) -> bool:
+        """Tell whether a script of the dogu makes the data that is to be served: that takes as long as it is large."""
+        return self._runs(container, "psql", "pg_restore", "initdb")
+
+    @staticmethod
+    def _runs(container: Container, *words: str) -> bool:
+        programs = postmaster.programs_in(container)
+        return any(word in part for argv in programs for part in argv[:3] for word in words)
 
     # -- cesapp -------------------------------------------------------------
 
@@ -222,10 +260,15 @@ class Host:
 
     def at_work(self) -> bool:
         """Tell whether a ``cesapp`` upgrades this dogu now, whoever began it."""
-        wanted = ("upgrade", "dogu", self.name)
-        return any(
-            argv[at : at + 3] == wanted for argv in postmaster.command_lines() for at in range(max(0, len(argv) - 2))
-        )
+        return any(self._upgrades(argv) for argv in postmaster.command_lines())
+
+    def _upgrades(self, argv: Sequence[str]) -> bool:
+        """Tell whether a command line is an upgrade of this dogu, in any form that is documented."""
+        if "upgrade" not in argv or os.path.basename(self.cesapp[-1]) not in map(os.path.basename, argv):
+            return False
+        rest = argv[list(argv).index("upgrade") + 1 :]
+        # official/postgresql, and a version behind a colon, are forms of the name.
+        return any(word.rpartition("/")[2].partition(":")[0] == self.name for word in rest)
 
 
 NOTE = "cesapp.json"
@@ -254,6 +297,11 @@ def noted(directory: str) -> Mapping[str, Any] | None:
             return found
     except FileNotFoundError:
         return None
+
+
+def has_begun(directory: str) -> bool:
+    """Tell whether ``cesapp`` was called in an operation: the data may be another's since."""
+    return noted(directory) is not None
 
 
 def still_runs(note: Mapping[str, Any]) -> bool:

@@ -14,8 +14,8 @@ from typing import Any
 from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu.ces import Host
 from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu.planner import UPGRADE
 from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu.run import HANDLERS
-from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu.upgrade import KEPT_ASIDE
-from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, StatefulError
+from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu.way_back import KEPT_ASIDE
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, StatefulError, shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.ending import Stepwise
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import DONE, Copy
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.report import rolling_back
@@ -25,6 +25,8 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.commit 
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.held import let_image_go
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.scan import tree_size
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.space import require_space
+
+OF_EVERY_SERVER = frozenset({"postgres", "template0", "template1"})
 
 
 def ending_of_dogus(
@@ -46,6 +48,8 @@ def ending_of_dogus(
             raise StatefulError(
                 f"{host.name} does not serve, so the original is not removed.", next_command="docker ps -a"
             )
+        if operation.history().state == DONE:
+            _refuse_emptied(host, operation)
         for copy in copies:
             remove_copy(host.engine, operation, copy)
         let_image_go(host.engine, operation.history().evidence["keep the image"]["kept_image"])
@@ -58,7 +62,22 @@ def ending_of_dogus(
         free=free,
         check_back=lambda operation: _check_back(host_of(operation), operation, discard_writes=discard_writes),
         check_mode=check_mode,
+        # What is left once it is proved is to start others, which may be what never succeeds.
+        back_once_proved=True,
     )
+
+
+def _refuse_emptied(host: Host, operation: Operation) -> None:
+    """Raise where nothing is left of what was proved: a dogu that was installed anew serves, too."""
+    proved = set(operation.history().evidence["prove"]["databases"]) - OF_EVERY_SERVER
+    with host.session() as there:
+        left = proved & {row[0] for row in there.rows("SELECT datname FROM pg_database")}
+    if proved and not left:
+        raise StatefulError(
+            f"{host.name} has none of the databases that it was upgraded with ({', '.join(sorted(proved))}), so the"
+            " original, which has them, is not removed.",
+            next_command=shell("docker", "exec", host.name, "psql", "-U", "postgres", "-l"),
+        )
 
 
 def _way_back(operation: Operation) -> str:

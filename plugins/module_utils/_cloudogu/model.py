@@ -66,7 +66,7 @@ def offered(listing: str, name: str) -> Version | None:
     """Return the newest version of a dogu that ``cesapp list-upgrades`` names; None where it names none."""
     found = []
     for line in listing.splitlines():
-        words = re.split(r"[\s,;|()\"']+", line)
+        words = re.split(r"[\s,;:|()\"']+", line)
         if any(word.rpartition("/")[2] == name for word in words):
             found += [version for version in map(version_of, words) if version is not None]
     return max(found, default=None)
@@ -133,6 +133,10 @@ class Seen:
     volume_bytes: int = 0
     free_bytes: int = 0
     post_upgrade_runs: bool = False
+    at_work: bool = False
+    """Whether a ``cesapp`` upgrades the dogu at this moment."""
+    serves: bool = True
+    """Whether what answers is the dogu's final server."""
     listed: bool = True
     """Whether the host could say which version is offered."""
 
@@ -140,6 +144,8 @@ class Seen:
     def stuck(self) -> str:
         """Say what an upgrade that was broken off has left; empty where there is nothing of that kind."""
         keys = self.keys or {}
+        if self.at_work:
+            return ""
         if keys.get(LOCAL_STATE) == UPGRADING and not self.post_upgrade_runs:
             if self.cluster is None:
                 return "startup waits for local_state, which only post-upgrade removes, and no post-upgrade runs"
@@ -193,9 +199,17 @@ def is_a_new_default(difference: Difference, before: Fingerprint, after: Fingerp
     )
 
 
-def lacking_markers(before: Mapping[str, str], after: Mapping[str, str], migrations: Sequence[str]) -> list[str]:
-    """Return the markers that are not set although they were, or although their migration came with the image."""
-    wanted = {key for key in MARKERS if before.get(key) == "true"}
+def lost_markers(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
+    """Return the markers that were set and are not any more."""
+    return sorted(key for key in MARKERS if before.get(key) == "true" and after.get(key) != "true")
+
+
+def unmarked(after: Mapping[str, str], migrations: Sequence[str]) -> list[str]:
+    """Return the migrations of an image that have set no marker.
+
+    Not each has to: one that finds nothing to do, or not what it needs, ends well and sets none.
+    """
     by_words = {"restrictStatVisibility": MARKERS[0], "migrateConstraintsOnPartitionedTables": MARKERS[1]}
-    wanted |= {key for words, key in by_words.items() if any(words in name for name in migrations)}
-    return sorted(key for key in wanted if after.get(key) != "true")
+    return sorted(
+        name for name in migrations for words, key in by_words.items() if words in name and after.get(key) != "true"
+    )

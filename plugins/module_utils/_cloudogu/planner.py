@@ -33,6 +33,10 @@ MARGIN = 256 << 20
 
 def blockers_of(seen: Seen, wanted: Version, *, backups: str, free_for_backups: int, same_disk: bool) -> list[Blocker]:
     """Return everything in the way, each with a way out. ``backups`` is where copies go, on this host."""
+    if seen.at_work:
+        # What is half done looks as if it were broken off, and what would free that would break this.
+        look = shell("pgrep", "-af", f"upgrade.*{seen.name}")
+        return [Blocker(f"A cesapp upgrades {seen.name} now: wait until it has ended.", look)]
     return [*_broken_off(seen), *_silent(seen), *_inconsistent(seen), *_no_room(
         seen, wanted, backups, free_for_backups, same_disk
     )]  # fmt: skip
@@ -46,21 +50,27 @@ def _broken_off(seen: Seen) -> Iterator[Blocker]:
                 f"A post-upgrade is at work in {seen.name}: wait until it has ended.",
                 shell("docker", "logs", seen.name),
             )
-        elif seen.cluster is not None or seen.data_major == str(seen.version.major):
-            # Its data is that of its version: nothing is left to do but to say so.
+        elif seen.cluster is not None:
+            # It had not come to the new version: the one that runs has served since before.
             yield Blocker(
-                f"An upgrade of {seen.name} was broken off: {seen.stuck}. Its data is of its version, so remove the"
+                f"An upgrade of {seen.name} was broken off: {seen.stuck}. {seen.version} serves its data, so remove the"
                 " key.",
                 shell("docker", "exec", seen.name, "doguctl", "config", "--rm", LOCAL_STATE),
             )
         else:
+            of_it = seen.data_major == str(seen.version.major)
+            what = "as it should be" if of_it else "which it cannot run on"
             yield Blocker(
                 f"An upgrade of {seen.name} to {seen.version} was broken off: {seen.stuck}, and the data in {seen.data}"
-                f" is of {seen.data_major or 'no'} major version. Run its post-upgrade again, version before as FROM"
-                f" (docker exec {seen.name} /post-upgrade.sh FROM {seen.version}), once a copy of {seen.volume} is"
-                " elsewhere.",
+                f" is of {seen.data_major or 'no'} major version, {what}. Copy {seen.volume} to another place first."
+                f" Then run its post-upgrade again, with the version before as FROM (docker exec {seen.name}"
+                f" /post-upgrade.sh FROM {seen.version}): it does what is left to do, a dump and migrations among that,"
+                " and lets the startup go on.",
                 shell("docker", "logs", "--tail", "50", seen.name),
             )
+        if seen.cluster is None:
+            # What else is there is what post-upgrade needs.
+            return
     if keys.get(DUMP_KEY):
         yield Blocker(
             f"The registry key {DUMP_KEY} of {seen.name} names {keys[DUMP_KEY]}, a dump of an upgrade that was broken"
@@ -82,6 +92,13 @@ def _silent(seen: Seen) -> Iterator[Blocker]:
             f"The server in {seen.name} does not answer ({seen.why_silent}), so that it cannot be backed up, nor shut"
             " down cleanly.",
             shell("docker", "logs", "--tail", "50", seen.name),
+        )
+    if seen.cluster is not None and not seen.serves:
+        yield Blocker(
+            f"The server that answers in {seen.name} is not its main process: a script of the dogu is at work on the"
+            " data, or its startup does not hand over to the server, and then this cannot tell a temporary server from"
+            " the one that serves.",
+            shell("docker", "top", seen.name),
         )
     if seen.cluster is not None and seen.cluster.in_recovery:
         yield Blocker(f"{seen.name} is a standby: it is its primary that is upgraded.")
@@ -122,16 +139,17 @@ def _no_room(seen: Seen, wanted: Version, backups: str, free: int, same_disk: bo
         )
     # The dump and the new cluster are in the volume at one time, beside the old one where that is not emptied before.
     inside = 2 * size + MARGIN
-    # The backup and the original; and what the new version had, where it is undone.
-    copies = 3 * max(seen.volume_bytes, size) + MARGIN
+    whole = max(seen.volume_bytes, size)
+    # The backup and the original; and all that is in the volume afterwards, where it is undone.
+    copies = size + whole + (whole + 2 * size) + MARGIN
     if same_disk:
         inside, copies = inside + copies, inside + copies
     for what, there, needed in ((seen.volume, seen.free_bytes, inside), (backups, free, copies)):
         if there < needed:
             yield Blocker(
-                f"The file system of {what} has {there >> 20} MiB free, and the upgrade may need {needed >> 20} MiB"
-                f" there: {(needed - there) >> 20} MiB are missing. Free them, or set backup_dir to another file"
-                " system.",
+                f"The file system of {what} has {there >> 20} MiB free, and the upgrade, with the way back from it, may"
+                f" need {needed >> 20} MiB there: {(needed - there) >> 20} MiB are missing. Free them, or set"
+                " backup_dir to another file system.",
                 shell("df", "-h", what),
             )
             if same_disk:
@@ -173,7 +191,7 @@ def text_of(seen: Seen, wanted: Version, *, backup_path: str, original: str, blo
         f"Dogu {seen.name}: {seen.version} → {wanted}",
         f"  how        cesapp upgrade dogu {seen.name} {wanted}, watched; {how}",
         f"  data       {seen.data} ({size} MiB, Postgres {seen.data_major})",
-        f"  backup     {backup_path}, proved before anything stops",
+        f"  backup     {backup_path}, restored into a server of its own to prove it, before anything stops",
         f"  original   {original}, a copy of the whole volume as it was shut down",
         f"  stopped    {', '.join(each.name for each in seen.dependents if each.running) or 'no dependent'}",
     ]

@@ -12,7 +12,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu import planner, steps, survey
+from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu import (
+    dependents,
+    planner,
+    proof,
+    steps,
+    survey,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu.ces import Host
 from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu.model import (
     DOWN,
@@ -22,7 +28,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu.model 
     way,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu.upgrade import Upgrade
-from ansible_collections.selfhost.stateful.plugins.module_utils._errors import Blocker, InvalidInput, StatefulError
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation import execute
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.drive import (
     Drive,
@@ -43,11 +49,11 @@ HANDLERS: Handlers[Host] = {
     planner.KEEP: steps.KeepImage(),
     planner.BACKUP: steps.BackUp(),
     planner.WARM: steps.WarmCopy(),
-    planner.QUIET: steps.Quiet(),
+    planner.QUIET: dependents.Quiet(),
     planner.ORIGINAL: steps.Original(),
     planner.UPGRADE: Upgrade(),
-    planner.PROVE: steps.Prove(),
-    planner.DEPENDENTS: steps.Dependents(),
+    planner.PROVE: proof.Prove(),
+    planner.DEPENDENTS: dependents.Dependents(),
 }
 
 
@@ -118,7 +124,7 @@ def plan(request: Request, looked: Look, operations: OperationStore) -> Planned:
     if how == EQUAL:
         # Where nothing is to be done, what an earlier upgrade left is in the way all the same.
         left = planner.blockers_of(seen, wanted, backups=os.sep, free_for_backups=1 << 62, same_disk=False)
-        if seen.stuck and left:
+        if left and (seen.stuck or seen.at_work):
             raise blocked(Plan(goal_of(seen.name, wanted), ()), left)
         return Planned(None)
     goal = goal_of(seen.name, wanted)
@@ -133,8 +139,6 @@ def plan(request: Request, looked: Look, operations: OperationStore) -> Planned:
         free_for_backups=shutil.disk_usage(existing).free,
         same_disk=os.stat(existing).st_dev == os.stat(seen.volume).st_dev,
     )
-    if host.at_work():
-        blockers.insert(0, Blocker(f"A cesapp upgrades {seen.name} now: wait until it has ended."))
     made = planner.steps_of(
         seen, wanted, backup=request.backup, backup_path=backup_path, original=original, sought=request.dependents
     )
@@ -189,12 +193,21 @@ def _unchanged(looked: Look) -> dict[str, Any]:
 
 
 def _warnings(history: History) -> list[str]:
-    changed = history.evidence.get("prove", {}).get("new_defaults", ())
-    if not changed:
-        return []
-    return [
-        "The schema public is as 15 and later make it, which a dump of an older server does not change: only the owner"
-        f" of a database may create in it now ({'; '.join(changed)}). Grant CREATE on it to other roles that need it."
+    proved, started = history.evidence.get("prove", {}), history.evidence.get("start the dependents", {})
+    found = [
+        f"The migration {name} of the dogu has set no mark that it was done: it may have found nothing to do. Its own"
+        " words are in the log of the container; the same can be done by the migrations that"
+        " selfhost.stateful.postgresql_image brings (postgresql_image_fixups)."
+        for name in proved.get("unmarked", ())
+    ]
+    if proved.get("new_defaults"):
+        found.append(
+            "The schema public is as 15 and later make it, which a dump of an older server does not change: only the"
+            f" owner of a database may create in it now ({'; '.join(proved['new_defaults'])}). Grant CREATE on it to"
+            " other roles that need it."
+        )
+    return found + [
+        f"The dogu {name} has no container any more, and was not started." for name in started.get("gone", ())
     ]
 
 

@@ -78,6 +78,8 @@ def see(host: Host, dependents: Sequence[str]) -> Seen:
         volume_bytes=tree_size(volume).bytes_allocated,
         free_bytes=shutil.disk_usage(volume).free,
         post_upgrade_runs=bool(container.pid) and host.post_upgrade_runs(container),
+        at_work=host.at_work(),
+        serves=cluster is None or host.serves(container),
     )
 
 
@@ -99,6 +101,13 @@ def _data_directory(container: Container, cluster: Cluster | None) -> str:
 
 def _on_host(volume: str, destination: str, inside: str) -> str:
     return os.path.normpath(os.path.join(volume, os.path.relpath(inside, destination)))
+
+
+def data_on_host(container: Container) -> str:
+    """Return where the data directory of a container is on this host, whether or not there is a cluster in it."""
+    mount = container.mount_at(VOLUME)
+    source = os.path.realpath(mount.source) if mount and mount.source else ""
+    return _on_host(source, VOLUME, session.data_directory_of(container))
 
 
 def _major(data: str) -> str:

@@ -81,8 +81,11 @@ def find_ended(operations: OperationStore, operation_id: str, project: str) -> O
     return max(done, key=lambda o: o.history().changed_at)
 
 
-def check_state(operation: Operation, newest: Operation | None) -> None:
-    """Raise where this operation is not the one that can be rolled back; ``newest`` is the project's newest done."""
+def check_state(operation: Operation, newest: Operation | None, *, once_proved: bool = False) -> None:
+    """Raise where this operation is not the one that can be rolled back; ``newest`` is the project's newest done.
+
+    ``once_proved``: also one that is proved and not finished.
+    """
     state = operation.history().state
     if state == COMMITTED:
         raise InvalidInput(
@@ -94,7 +97,7 @@ def check_state(operation: Operation, newest: Operation | None) -> None:
             f"Only the newest operation of a project can be rolled back, and that is {newest.id}.",
             next_command=f"{rolling_back(newest)}, and then the same with {operation.id}",
         )
-    if state in OPEN_STATES and operation.history().proved:
+    if state in OPEN_STATES and operation.history().proved and not once_proved:
         raise InvalidInput(
             f"The operation {operation.id} is proved and unfinished; it can be rolled back once it is finished.",
             next_command=f"run the task of the operation {operation.id} again, then roll it back",
@@ -147,7 +150,8 @@ class Stepwise(Generic[W]):
     time: they do not survive a fork. ``back`` says for people what a roll back
     does, and ``check_back`` raises where it would lose what was written since.
     ``free`` removes the copies of a commit, and what else is only kept for a way
-    back, after the proof that nobody needs it.
+    back, after the proof that nobody needs it. ``back_once_proved``: what follows
+    the proof is taken back as well where it was not finished.
     """
 
     operations: OperationStore
@@ -157,6 +161,7 @@ class Stepwise(Generic[W]):
     free: Callable[[Operation, Sequence[Copy]], None]
     check_back: Callable[[Operation], None] = may_go
     check_mode: bool = False
+    back_once_proved: bool = False
 
     def roll_back(self, operation: Operation) -> dict[str, Any]:
         """Take the operation back; one whose roll back was broken off is gone on with."""
@@ -166,8 +171,8 @@ class Stepwise(Generic[W]):
             if history.state == ROLLED_BACK:
                 return {"changed": False, "operation": operation.id, "plan_text": text, "copies": []}
             if not history.undoing:
-                check_state(operation, self.operations.newest_done(project))
-                if history.state == DONE:
+                check_state(operation, self.operations.newest_done(project), once_proved=self.back_once_proved)
+                if history.state == DONE or history.proved:
                     self.check_back(operation)
             if not self.check_mode:
                 run_detached(

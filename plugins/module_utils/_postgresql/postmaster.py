@@ -80,7 +80,7 @@ def find_postmaster(container: Container, data_directory: str) -> Postmaster:
     namespace = _namespace(container.pid)
     for pid in _processes():
         if _namespace(pid) == namespace and _inner_pid(pid) == lock.pid:
-            return Postmaster(pid=pid, is_main=pid == container.pid, argv=_argv(pid))
+            return Postmaster(pid=pid, is_main=pid == container.pid, argv=argv_of(pid))
     raise StatefulError(
         f"{PID_FILE} in {data_directory} of {container.name} names process {lock.pid}, which does not run.",
         next_command=logs_of(container.name),
@@ -94,7 +94,7 @@ def programs_in(container: Container) -> list[tuple[str, ...]]:
     for pid in _processes() if namespace else []:
         if _namespace(pid) == namespace:
             try:
-                found.append(_argv(pid))
+                found.append(argv_of(pid))
             except OSError:  # it ended meanwhile
                 continue
     return found
@@ -105,7 +105,7 @@ def command_lines() -> list[tuple[str, ...]]:
     found = []
     for pid in _processes():
         try:
-            found.append(_argv(pid))
+            found.append(argv_of(pid))
         except OSError:  # it ended meanwhile
             continue
     return found
@@ -133,6 +133,16 @@ def _inner_pid(pid: int) -> int:
     return pid
 
 
-def _argv(pid: int) -> tuple[str, ...]:
+def parent_of(pid: int) -> int:
+    """Return the process that a process is the child of, as this host sees both; 0 where it has ended."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+            return int(file.read().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
+
+
+def argv_of(pid: int) -> tuple[str, ...]:
+    """Return the command line of a process; raises OSError where it has ended."""
     with open(f"/proc/{pid}/cmdline", "rb") as file:
         return tuple(os.fsdecode(part) for part in file.read().split(b"\0")[:-1])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -178,6 +179,130 @@ def test_a_restore_that_loses_something_is_seen_and_undone(host: Host, old: str,
 
 
 @pytest.mark.faults
+def test_a_post_upgrade_that_died_without_its_data_is_undone_at_once(host: Host) -> None:
+    """The dump is in the container by then, and what is run again would wait for ever for a server without data."""
+    bench = host("13.16-1", "15.12-1")
+    identity = bench.identity()
+    bench.ces.when(bench.ces.postgresql, "emptied", "kill -9 $$")
+    result = bench.run("15.12-1")
+    assert "there is no dump any more" in result["msg"], result
+    bench.assert_as_before("13.16-1", identity)
+
+
+@pytest.mark.faults
+def test_a_post_upgrade_that_hangs_when_it_is_run_again_is_undone(host: Host) -> None:
+    bench = host("13.16-1", "15.12-1", upgrade_timeout=40)
+    identity = bench.identity()
+    # It ends half-way, with an empty cluster of the new version; then it waits for something that never comes.
+    script = "[ -f /tmp/once ] && sleep 1000; touch /tmp/once; kill -9 $$"
+    bench.ces.when(bench.ces.postgresql, "post-upgrade", script, once=False)
+    result = bench.run("15.12-1")
+    assert "does so again (after 40 s)" in result["msg"], result
+    bench.assert_as_before("13.16-1", identity)
+
+
+@pytest.mark.faults
+def test_a_new_version_that_ends_on_its_data_is_undone(host: Host) -> None:
+    bench = host("13.16-1", "13.16-2")
+    identity = bench.identity()
+    crash = '[ "$(cat /ces/dogu/$DOGU)" != 13.16-2 ] || [ ! -s "$PGDATA/PG_VERSION" ] || exit 9'
+    bench.ces.when(bench.ces.postgresql, "startup", crash, once=False)
+    result = bench.run("13.16-2")
+    assert "ended with code 9" in result["msg"], result
+    bench.assert_as_before("13.16-1", identity)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("old, new", [("15.18-1", "17.6-1"), ("13.16-1", "15.12-1")])
+def test_a_restore_takes_longer_than_a_start_may(host: Host, old: str, new: str) -> None:
+    bench = host(old, new)
+    bench.ces.when(bench.ces.postgresql, "restoring", "psql -qU postgres -c 'SELECT pg_sleep(25)' postgres")
+    assert bench.run(new, ready_timeout=10)["version"] == new
+    bench.assert_upgraded(new)
+
+
+@pytest.mark.faults
+def test_a_migration_that_sets_no_mark_is_told_and_no_reason_to_undo(host: Host) -> None:
+    bench = host("13.16-1", "13.16-2")
+    ces = bench.ces
+    ces.execute(ces.postgresql, "doguctl", "config", "--rm", "restricted_stat_visibility")
+    # As where the file that it needs is not in the image.
+    ces.when(ces.postgresql, "migration-02-restrictStatVisibility.sh", "echo '#!/bin/sh' >\"$script\"")
+    result = bench.run("13.16-2")
+    assert result["version"] == "13.16-2", result
+    assert any("02-restrictStatVisibility.sh" in each for each in result["warnings"]), result
+    assert "restricted_stat_visibility" not in result["verification"]["markers"]
+    bench.assert_upgraded("13.16-2")
+
+
+@pytest.mark.faults
+def test_dependents_that_take_no_signal_are_stopped_all_the_same(host: Host) -> None:
+    bench = host("15.18-1", "17.6-1")
+    ces = bench.ces
+    ces.when(ces.dependent, "start", "trap '' TERM; while :; do sleep 1; done", once=False)
+    ces.engine.docker("restart", "-t", "0", ces.dependent)
+    result = bench.run("17.6-1")
+    assert result["version"] == "17.6-1", result
+    bench.assert_upgraded("17.6-1")
+
+
+@pytest.mark.faults
+def test_dependents_that_never_come_up_are_a_reason_to_go_back(host: Host) -> None:
+    bench = host("15.18-1", "17.6-1")
+    ces, identity = bench.ces, bench.identity()
+    # It cannot work with the new version.
+    ces.when(ces.dependent, "start", f'[ "$(cat /ces/dogu/{ces.postgresql})" != 17.6-1 ] || exit 3', once=False)
+    assert ces.dependent in bench.run("17.6-1")["msg"]
+    back = bench.run(module="operation", project=ces.postgresql, state="rolled_back")
+    assert back.get("changed"), back
+    bench.assert_as_before("15.18-1", identity)
+
+
+@pytest.mark.faults
+def test_who_was_uninstalled_meanwhile_is_told(host: Host) -> None:
+    bench = host("15.18-1", "17.6-1")
+    ces = bench.ces
+    ces.when("cesapp", "removed", f"docker rm -f {ces.dependent} >/dev/null")
+    result = bench.run("17.6-1")
+    assert result["operation_state"] == "done", result
+    assert any(ces.dependent in each for each in result["warnings"])
+    committed = bench.run(module="operation", project=ces.postgresql, state="committed", remove_backups=True)
+    assert committed["changed"], committed
+    assert list(bench.backups.iterdir()) == []
+
+
+@pytest.mark.faults
+def test_halted_before_the_downtime_and_gone_on_with(host: Host) -> None:
+    bench = host("13.16-1", "13.16-2")
+    ces = bench.ces
+    halted = bench.run("13.16-2", stop_before="switch")
+    assert (halted["stopped_before"], ces.version) == ("switch", "13.16-1")
+    assert ces.running(ces.dependent)
+    ces.sql("INSERT INTO commits VALUES (-1, 'meanwhile')", ces.account)
+    assert bench.run("13.16-2")["operation_state"] == "done"
+    assert ces.count() == ROWS + 1
+
+
+@pytest.mark.faults
+def test_while_a_cesapp_is_at_work_nothing_is_advised_that_would_break_it(host: Host) -> None:
+    bench = host("15.18-1", "17.6-1")
+    ces, place = bench.ces, bench.directory / "ces" / "here"
+    ces.when("cesapp", "between", f"touch {place}; while [ -f {place} ]; do sleep 0.1; done")
+    process = subprocess.Popen(
+        [str(ces.program), "upgrade", "dogu", ces.postgresql, "17.6-1"], env=ces.environment, stdout=subprocess.DEVNULL
+    )
+    try:
+        wait_for(place.exists, "cesapp is half-way", timeout=120)
+        refused = bench.run("17.6-1")
+        assert refused["blockers"] == [f"A cesapp upgrades {ces.postgresql} now: wait until it has ended."]
+        assert refused["next_command"].startswith("pgrep")
+        assert bench.info()["stuck"] == ""
+    finally:
+        place.unlink(missing_ok=True)
+        process.wait(120)
+
+
+@pytest.mark.faults
 @pytest.mark.parametrize("word", ["between", "removed"])
 def test_a_cesapp_that_breaks_off_is_undone(host: Host, word: str) -> None:
     bench = host("15.18-1", "17.6-1")
@@ -227,7 +352,7 @@ def test_dependents_that_do_not_come_up_are_told_and_nothing_is_undone(host: Hos
 @pytest.mark.faults
 @pytest.mark.parametrize("moment", ["copied", "dumping", "between", "post-upgrade", "restoring"])
 def test_killed_it_is_resumed_or_undone_and_reaches_the_same_end(host: Host, moment: str) -> None:
-    """Killed with SIGKILL, while ``cesapp`` goes on without it; and once with ``cesapp``."""
+    """Killed with SIGKILL, while ``cesapp`` goes on without it."""
     bench = host("15.18-1", "17.6-1")
     ces, place = bench.ces, bench.directory / "ces" / "here"
     pause = "touch {}/here; n=0; while [ -f {}/here ] && [ $n -lt 600 ]; do sleep 0.1; n=$((n+1)); done"

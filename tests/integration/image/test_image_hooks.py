@@ -38,7 +38,8 @@ class Example:
         self.tags.append(tag)
 
     def run(self, version: str) -> None:
-        self.engine.docker("rm", "-f", self.name, check=False)
+        self.engine.docker("stop", "-t", "120", self.name, check=False)
+        self.engine.docker("rm", self.name, check=False)
         self.engine.docker(
             "run", "-d", "--name", self.name, "-e", "POSTGRES_HOST_AUTH_METHOD=trust", "-v", f"{self.data}:{VOLUME}",
             "-e", "POSTGRES_INITDB_ARGS=--no-sync", f"{self.name}:{version}",
@@ -88,11 +89,39 @@ def test_by_hand(example: Example, old: str, new: str) -> None:
     assert example.sql("SELECT text FROM notes") == "kept"
     assert example.execute("/resources/mark.sh", "read", "02-add-notes") == "done"
     restored = old[:2] != new[:2]
-    assert (example.data / "dump.sql.restored").exists() is restored
+    assert (example.data / f"dump-{new}.sql.restored").exists() is restored
+    assert not (example.data / "restoring").exists()
     assert (example.data / f"data.before-{new}/PG_VERSION").exists() is restored
     # Again, as after a kill, it does nothing.
     example.execute("/resources/post-upgrade.sh", new, new, user="root")
     assert example.sql("SELECT count(*) FROM notes") == "1"
+
+
+@pytest.mark.faults
+def test_what_was_restored_half_way_serves_nobody(example: Example) -> None:
+    for version in ("15.18-1", "17.6-1"):
+        example.build(version[:2], version)
+    example.run("15.18-1")
+    wait_for(example.serves, "the old version serves", timeout=90)
+    example.sql("INSERT INTO notes (text) VALUES ('kept')")
+    example.execute("/resources/pre-upgrade.sh", "15.18-1", "17.6-1", user="root")
+    dump = example.data / "dump-17.6-1.sql"
+    assert dump.stat().st_mode & 0o077 == 0
+    whole = dump.read_text()
+    dump.write_text(whole.replace("COPY public.notes", "COPY public.note"))
+    example.run("17.6-1")
+    example.execute("/resources/post-upgrade.sh", "15.18-1", "17.6-1", user="root")
+    assert example.engine.docker("wait", example.name) != "0"
+    example.engine.docker("start", example.name)
+    assert example.engine.docker("wait", example.name) == "75"
+    logs = run([example.engine.client, "logs", example.name], env=example.engine.env)
+    assert "was not restored to its end" in logs.stderr
+    # What it says is the way out.
+    (example.data / "data").rename(example.data / "half")
+    dump.write_text(whole)
+    example.engine.docker("start", example.name)
+    wait_for(example.serves, "the new version serves", timeout=90)
+    assert example.sql("SELECT text FROM notes") == "kept"
 
 
 @pytest.mark.faults

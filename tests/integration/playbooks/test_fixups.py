@@ -49,7 +49,6 @@ def admin(tmp_path: Path, shared_engine: Engine) -> Iterator[Admin]:
 
 
 @pytest.mark.faults
-@pytest.mark.faults
 def test_every_database_and_what_new_ones_are_made_of(admin: Admin) -> None:
     project = admin.project
 

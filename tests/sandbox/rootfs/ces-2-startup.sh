@@ -8,11 +8,12 @@ set -o errexit -o nounset -o pipefail
 . /ces-common.sh
 
 wait_while_upgrading
+trouble startup
 install -d -o 999 -g 999 -m 3775 /run/postgresql
 if [ ! -s "$PGDATA/PG_VERSION" ]; then
 	doguctl state installing
 	doguctl config user postgres
-	[ -n "$(doguctl config -e -d "" password)" ] || doguctl config -e password "$(doguctl random)"
+	[ "$(doguctl config -e -d none password)" != none ] || doguctl config -e password "$(doguctl random)"
 	POSTGRES_PASSWORD=$(doguctl config -e password)
 	export POSTGRES_PASSWORD POSTGRES_INITDB_ARGS=--no-sync
 fi

@@ -24,3 +24,16 @@ with_temporary_server() {
 	"$@"
 	as_postgres pg_ctl -D "$PGDATA" -w -m fast stop
 }
+initialise() {
+	doguctl state installing
+	as_postgres initdb -D "$PGDATA" -U postgres -A trust --no-sync >/dev/null
+	echo "host all all all password" >>"$PGDATA/pg_hba.conf"
+	doguctl config user postgres
+	doguctl config -e password "$(doguctl random)"
+}
+serve_meanwhile() {
+	# Waits for a server that may never come.
+	setpriv --reuid=999 --regid=999 --clear-groups postgres -D "$PGDATA" -c "listen_addresses=*" >/tmp/temporary.log 2>&1 &
+	server=$!
+	while ! pg_isready -q; do sleep 0.1; done
+}

@@ -23,7 +23,12 @@ config() {
 	while [ $# -gt 0 ]; do
 		case $1 in
 		-e | --encrypted) encrypted=1 ;;
-		-d | --default) has_default=1 default=$2; shift ;;
+		-d | --default)
+			has_default=1 default=${2:-}
+			# No script gives an empty one, so that nothing is known of what it would do.
+			[ -n "$default" ] || die "config: --default wants a value"
+			shift
+			;;
 		--rm) remove=1 ;;
 		*) words+=("$1") ;;
 		esac

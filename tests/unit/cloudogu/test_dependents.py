@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,7 +16,10 @@ import pytest
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu import ces, ending
 from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu.ces import Host
-from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu.steps import start_dependents
+from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu.dependents import (
+    start_dependents,
+    stop_dependents,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import RestartPolicy
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, StatefulError
@@ -29,9 +33,19 @@ class Engines:
     refuses: tuple[str, ...] = ()
     lost: tuple[str, ...] = ()
     calls: list[tuple[str, str]] = field(default_factory=list)
+    running: bool = False
 
     def container(self, name: str) -> Any:
-        return None if name in self.lost else SimpleNamespace(id=name, name=name, running=False)
+        if name in self.lost:
+            return None
+        return SimpleNamespace(id=name, name=name, running=self.running, stop_signal="")
+
+    def stop(self, name: str, *, signal: str, timeout: float, kill: bool) -> None:
+        assert timeout > 0
+        self.calls.append((f"{signal} {'and kill' if kill else 'only'}", name))
+
+    def execute(self, name: str, argv: tuple[str, ...]) -> Any:
+        raise StatefulError("it is restarting")
 
     def set_restart_policy(self, name: str, policy: RestartPolicy) -> None:
         self.calls.append((policy.name, name))
@@ -47,9 +61,58 @@ def test_one_that_does_not_start_holds_no_other_up() -> None:
     wanted = [{"name": name, "policy": "always", "retries": 0} for name in ("a", "b", "c")]
     with pytest.raises(StatefulError, match=r"a: no such mount") as raised:
         start_dependents(Host(cast(Engine, engine), "postgresql", ("cesapp",)), wanted)
-    assert "b: it has no container" in raised.value.msg
+    assert "b:" not in raised.value.msg
     assert engine.calls == [("always", "a"), ("always", "c"), ("start", "c")]
     assert "c:" not in raised.value.msg
+
+
+def test_one_that_takes_no_signal_is_stopped_all_the_same() -> None:
+    engine = Engines(running=True, lost=("b",))
+    wanted = [{"name": name, "policy": "always", "retries": 0} for name in ("a", "b")]
+    stop_dependents(Host(cast(Engine, engine), "postgresql", ("cesapp",)), wanted)
+    assert engine.calls == [("no", "a"), ("SIGTERM and kill", "a")]
+
+
+def test_who_is_not_there_any_more_is_said_and_nothing_else() -> None:
+    engine = Engines(lost=("b",))
+    wanted = [{"name": name, "policy": "always", "retries": 0} for name in ("a", "b")]
+    assert start_dependents(Host(cast(Engine, engine), "postgresql", ("cesapp",)), wanted) == ["b"]
+
+
+@pytest.mark.parametrize(
+    "line, expected",
+    [
+        ("/usr/bin/cesapp upgrade dogu postgresql 17.6-1", True),
+        ("cesapp upgrade postgresql", True),
+        ("sudo cesapp upgrade dogu official/postgresql", True),
+        ("cesapp upgrade dogu official/postgresql:17.6-1", True),
+        ("cesapp upgrade dogu scm", False),
+        ("cesapp upgrade dogu postgresql-tools", False),
+        ("cesapp recreate postgresql", False),
+        ("apt-get upgrade postgresql", False),
+        ("vi cesapp-upgrade-postgresql", False),
+    ],
+)
+def test_who_is_at_work(line: str, expected: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ces.postmaster, "command_lines", lambda: [("init",), tuple(line.split())])
+    assert Host(cast(Engine, Engines()), "postgresql", ("cesapp",)).at_work() is expected
+
+
+def test_a_container_that_nobody_can_ask_does_not_wait() -> None:
+    assert Host(cast(Engine, Engines()), "postgresql", ("cesapp",)).waits() is False
+
+
+@pytest.mark.parametrize("left, removed", [(["postgres"], False), (["postgres", "scm_1"], True)])
+def test_the_original_of_a_dogu_that_was_made_anew_stays(
+    left: list[str], removed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    history = SimpleNamespace(evidence={"prove": {"databases": ["postgres", "scm_1", "redmine_2"]}})
+    operation = cast(Operation, SimpleNamespace(id="op-1", history=lambda: history))
+    there = SimpleNamespace(rows=lambda query: [(name,) for name in left])
+    monkeypatch.setattr(Host, "session", lambda self: nullcontext(there))
+    host = Host(cast(Engine, Engines()), "postgresql", ("cesapp",))
+    with nullcontext() if removed else pytest.raises(StatefulError, match="none of the databases"):
+        ending._refuse_emptied(host, operation)
 
 
 def test_what_cesapp_said_holds_no_statement(tmp_path: Path) -> None:

@@ -19,8 +19,9 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu.model 
     Version,
     account_of,
     is_a_new_default,
-    lacking_markers,
+    lost_markers,
     offered,
+    unmarked,
     version_of,
     version_of_image,
     way,
@@ -155,6 +156,7 @@ def test_how_far_it_is(old: str, new: str, expected: str) -> None:
 
 
 def test_what_is_offered() -> None:
+    assert offered("official/postgresql: 14.17-5 -> 17.6-1", "postgresql") == NEXT
     listing = "scm 3.1.0-1 3.2.0-1\nofficial/postgresql  14.17-5  17.6-1\npostgresql-tools 1.0-1 99.0-1\n"
     assert offered(listing, "postgresql") == NEXT
     assert offered(listing, "redmine") is None
@@ -180,7 +182,7 @@ def test_nothing_is_in_the_way_of_a_dogu_that_is_well() -> None:
         (seen(keys={"user": "postgres", "local_state": "upgrading"}), "wait for ever", "--rm local_state"),
         (
             seen(keys={"user": "postgres", "local_state": "upgrading"}, cluster=None, data_major="12"),
-            "Run its post-upgrade again",
+            "run its post-upgrade again",
             "docker logs",
         ),
         (
@@ -188,6 +190,29 @@ def test_nothing_is_in_the_way_of_a_dogu_that_is_well() -> None:
             "wait until it has ended",
             "docker logs",
         ),
+        (
+            # What post-upgrade needs is not in its way.
+            seen(
+                keys={"user": "postgres", "local_state": "upgrading", "migration_backup_path": "/b/a.sql"},
+                cluster=None,
+                data_major="",
+                left_over=("/vol/postgresqlFullBackup.dump",),
+            ),
+            "run its post-upgrade again",
+            "docker logs",
+        ),
+        (
+            # The migrations are still to run: whoever removed the key would leave them out.
+            seen(keys={"user": "postgres", "local_state": "upgrading"}, cluster=None),
+            "run its post-upgrade again",
+            "docker logs",
+        ),
+        (
+            seen(keys={"user": "postgres", "local_state": "upgrading", "migration_backup_path": "/b/a"}, at_work=True),
+            "A cesapp upgrades postgresql now",
+            "pgrep -af",
+        ),
+        (seen(serves=False), "not its main process", "docker top"),
         (
             seen(keys={"user": "postgres", "migration_backup_path": "/var/lib/postgresql/backup/a.sql"}),
             "restore that dump",
@@ -216,7 +241,9 @@ def test_copies_have_to_be_elsewhere_and_to_have_room() -> None:
     assert "df -h /srv/backups" in blockers(seen(), free_for_backups=GIB)[0]
     # On one disk both need their room at one time, which is said once.
     assert len(blockers(seen(free_bytes=4 * GIB), free_for_backups=4 * GIB, same_disk=True)) == 1
-    assert blockers(seen(free_bytes=4 * GIB), free_for_backups=4 * GIB) == []
+    assert blockers(seen(free_bytes=4 * GIB), free_for_backups=6 * GIB) == []
+    # What the new version makes of it is to have room, too: the dump, and a cluster beside the old one.
+    assert "MiB are missing" in blockers(seen(), free_for_backups=5 * GIB)[0]
 
 
 @pytest.mark.parametrize("wanted, expected", [(NOW, 0), (Version((14, 17), 6), 1), (NEXT, 1)])
@@ -250,19 +277,22 @@ def test_the_steps() -> None:
 
 
 @pytest.mark.parametrize(
-    "before, after, migrations, expected",
+    "before, after, expected",
     [
-        ({}, {}, [], []),
-        ({"restricted_stat_visibility": "true"}, {}, [], ["restricted_stat_visibility"]),
-        ({}, {}, ["03-migrateConstraintsOnPartitionedTables.sh"], ["migrated_database_constraints"]),
-        ({}, {"restricted_stat_visibility": "true"}, ["02-restrictStatVisibility.sh"], []),
-        ({}, {"restricted_stat_visibility": "false"}, ["02-restrictStatVisibility.sh"], ["restricted_stat_visibility"]),
+        ({}, {}, []),
+        ({"restricted_stat_visibility": "true"}, {}, ["restricted_stat_visibility"]),
+        ({"restricted_stat_visibility": "true"}, {"restricted_stat_visibility": "true"}, []),
+        ({"restricted_stat_visibility": "false"}, {}, []),
     ],
 )
-def test_marks_that_lack(
-    before: dict[str, str], after: dict[str, str], migrations: list[str], expected: list[str]
-) -> None:
-    assert lacking_markers(before, after, migrations) == expected
+def test_a_mark_that_was_there_and_is_gone(before: dict[str, str], after: dict[str, str], expected: list[str]) -> None:
+    assert lost_markers(before, after) == expected
+
+
+def test_a_migration_need_not_set_its_mark() -> None:
+    names = ["01-restore.sh", "02-restrictStatVisibility.sh", "03-migrateConstraintsOnPartitionedTables.sh"]
+    assert unmarked({"restricted_stat_visibility": "true"}, names) == [names[2]]
+    assert unmarked({}, []) == []
 
 
 def test_the_password_is_in_no_answer() -> None:

@@ -13,10 +13,18 @@ if [ "$from" = "$to" ]; then
 fi
 as_postgres() { if [ "$(id -u)" = 0 ]; then setpriv --reuid=postgres --regid=postgres --init-groups "$@"; else "$@"; fi; }
 
-if [ -e "$IMAGE_VOLUME/dump.sql" ]; then
+# Of this upgrade, and of no earlier one.
+dump=$IMAGE_VOLUME/dump-$to.sql
+if [ -e "$dump" ]; then
 	# The restore case. The old data is set aside, and removed by nobody but its admin; 01-restore.sh does the rest on
 	# the cluster that the entrypoint makes at the next start.
+	echo "$dump" >"$IMAGE_VOLUME/restoring.part"
+	mv "$IMAGE_VOLUME/restoring.part" "$IMAGE_VOLUME/restoring"
 	if [ -s "$PGDATA/PG_VERSION" ] && [ "$(<"$PGDATA/PG_VERSION")" != "$PG_MAJOR" ]; then
+		if [ -e "$PGDATA.before-$to" ]; then
+			echo "$PGDATA.before-$to is there already: move it to another place, and run this again" >&2
+			exit 1
+		fi
 		mv "$PGDATA" "$PGDATA.before-$to"
 	fi
 elif [ -s "$PGDATA/PG_VERSION" ]; then
@@ -26,5 +34,8 @@ elif [ -s "$PGDATA/PG_VERSION" ]; then
 	for migration in /docker-entrypoint-initdb.d/*.sh; do
 		as_postgres "$migration"
 	done
+	# Before the state goes: startup.sh would start a second server on the same data.
+	as_postgres pg_ctl -D "$PGDATA" -w -m fast stop
+	trap - EXIT
 fi
 rm -f "$IMAGE_VOLUME/upgrading"

@@ -11,10 +11,14 @@ if [ "$from" = "$to" ]; then
 	exit 0
 fi
 if [ "${from%%.*}" != "${to%%.*}" ]; then
-	# Named once it is whole: half of a dump is never taken for one.
-	pg_dumpall -U "${POSTGRES_USER:-postgres}" --clean --if-exists -f "$IMAGE_VOLUME/dump.sql.part"
-	tail -n 5 "$IMAGE_VOLUME/dump.sql.part" | grep -q '^-- PostgreSQL database cluster dump complete'
-	sync "$IMAGE_VOLUME/dump.sql.part"
-	mv "$IMAGE_VOLUME/dump.sql.part" "$IMAGE_VOLUME/dump.sql"
+	# Named once it is whole: half of a dump is never taken for one. It holds passwords, and is the server's alone.
+	umask 077
+	dump=$IMAGE_VOLUME/dump-$to.sql
+	pg_dumpall -U "${POSTGRES_USER:-postgres}" --clean --if-exists -f "$dump.part"
+	tail -n 5 "$dump.part" | grep -q '^-- PostgreSQL database cluster dump complete'
+	[ "$(id -u)" != 0 ] || chown postgres:postgres "$dump.part"
+	sync "$dump.part"
+	mv "$dump.part" "$dump"
+	umask 022
 fi
 echo "$to" >"$IMAGE_VOLUME/upgrading"

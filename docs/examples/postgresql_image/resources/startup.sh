@@ -10,9 +10,14 @@ limit=${UPGRADE_TIMEOUT:-3600}
 while [ -e "$IMAGE_VOLUME/upgrading" ]; do
 	if [ "$SECONDS" -ge "$limit" ]; then
 		echo "an upgrade to $(<"$IMAGE_VOLUME/upgrading") was begun and not ended within $limit s:" \
-			"run /resources/post-upgrade.sh FROM TO again, or go back to the image before" >&2
+			"run /resources/post-upgrade.sh FROM TO again; or, for the image before, remove $IMAGE_VOLUME/upgrading" >&2
 		exit 75
 	fi
 	sleep 0.2
 done
+if [ -e "$IMAGE_VOLUME/restoring" ] && [ -s "$PGDATA/PG_VERSION" ]; then
+	# The entrypoint would take what a restore has left half-way for a cluster that is whole.
+	echo "$(<"$IMAGE_VOLUME/restoring") was not restored to its end: move $PGDATA to another place, and start again" >&2
+	exit 75
+fi
 exec docker-entrypoint.sh "$@"
