@@ -54,8 +54,8 @@ dogu:
     - What was found. C(version) and C(available) (empty where nothing newer is offered), C(image), C(status) of the
       container, C(state) as C(doguctl state) has it.
     - C(registry) has C(local_state), C(migration_backup_path), C(user), C(password_rotated),
-      C(restricted_stat_visibility) and C(migrated_database_constraints) where they are set, and C(password_set). It is empty where nothing runs that
-      could be asked.
+      C(restricted_stat_visibility) and C(migrated_database_constraints) where they are set, and C(password_set). It is
+      empty where nothing runs that could be asked.
     - C(dependents), each with C(name), C(account) and C(running). C(volume) and C(data_directory) on the host,
       C(volume_bytes), C(data_major). C(answers) and C(cluster), what the server says of itself.
     - C(stuck), in words what an upgrade that was broken off has left; empty where it has left nothing.
