@@ -16,6 +16,7 @@ from tests.integration.image.lab import service
 from tests.sandbox import images
 from tests.sandbox._base import run, wait_for
 from tests.sandbox.engine import Engine
+from tests.support.module_run import answer_of, start
 
 EXAMPLE = Path(__file__).resolve().parents[3] / "docs/examples/postgresql_image"
 VOLUME = "/var/lib/example"
@@ -184,3 +185,19 @@ def test_one_that_fails_undoes_the_change(tmp_path: Path, where: str) -> None:
         assert name in said or where == "migrations"
         assert lab.project.sql("SHOW server_version_num").startswith("15")
         assert lab.project.sql("SELECT count(*) FROM words").strip() == "7"
+
+
+@pytest.mark.faults
+def test_a_migration_that_was_changed_since_is_refused_before_anything_stops(tmp_path: Path) -> None:
+    def migration(content: str) -> dict[str, object]:
+        return {"migrations": [{"name": "01-note.sql", "content": content}]}
+
+    with service(tmp_path, "15", "15-trixie", options=migration("CREATE TABLE noted AS SELECT 2 AS id")) as lab:
+        project, engine = lab.project, lab.project.engine
+        migrate = migration("CREATE TABLE noted AS SELECT 1 AS id")
+        asked = {"project_src": str(project.directory), "service": "db", "series": "image", "backup": "none", **migrate}
+        asked.update(docker_host=engine.host, operations_dir=str(tmp_path / "operations"))
+        assert answer_of(start("postgresql_migrations", asked))["changed"]
+        container = project.container("db")
+        assert "was changed after it ran" in lab.run().refusal()
+        assert project.container("db") == container

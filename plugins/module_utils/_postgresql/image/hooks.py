@@ -12,14 +12,19 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, StatefulError
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import Blocker, InvalidInput, StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Evidence, Handler
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.handlers import NothingToUndo, SelfProving
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Step
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.backup.taken import backed_up
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.unchanged import still_true
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations import files, ledger, perform
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations.model import Migration
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations import (
+    files,
+    ledger,
+    perform,
+    planner,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations.model import Migration, Row
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations.server import Server
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.store import postgresql_store
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.downtime import running_on
@@ -127,12 +132,14 @@ class RunMigrations(SelfProving):
 
     def apply(self, step: Step, context: Context[World]) -> Evidence:
         server, series, ran = server_of(step, context), step.args["series"], []
+        migrations = migrations_of(step)
         with server.at_work(series) as there:
-            for migration in migrations_of(step):
+            refused = against(migrations, ledger.read(there, series))
+            if refused:
+                raise StatefulError(" ".join(each.text for each in refused))
+            for migration in migrations:
                 row = next((row for row in ledger.read(there, series) if row.number == migration.number), None)
                 if row is not None and row.complete:
-                    if row.sha256 != migration.sha256:
-                        raise StatefulError(f"{migration.name} was changed after it ran in this database ({row.at}).")
                     ran.append({"name": migration.name, "state": row.state, "rows": row.rows})
                 else:
                     made = perform.run(server, there, series, migration, context.operation.id)
@@ -145,13 +152,26 @@ class RunMigrations(SelfProving):
         return what_stays(step, "migration", step.args["migrations"])
 
 
+def against(migrations: Sequence[Migration], rows: Sequence[Row]) -> list[Blocker]:
+    """Return what forbids that migrations run on a database whose ledger has ``rows``: as of the module of its own."""
+    way_out = (
+        " The options accept and retry are those of selfhost.stateful.postgresql_migrations, with the same series."
+    )
+    return [Blocker(each.text + way_out, each.command) for each in planner.decide(migrations, rows).blockers]
+
+
 def what_stays(step: Step, kind: str, ran: Sequence[Mapping[str, Any]]) -> Evidence:
     """Return what an undo leaves in the data; each may have run, or a part of it."""
     return {"stays": [f"{kind} {each['name']}" for each in ran]} if step.args.get("stays") else {}
 
 
 def migrations_of(step: Step) -> tuple[Migration, ...]:
-    return files.parse(*files.of_list(step.args["migrations"]))
+    return parsed(step.args["migrations"])
+
+
+def parsed(given: Sequence[Mapping[str, Any]]) -> tuple[Migration, ...]:
+    """Return the migrations that the module's option holds."""
+    return files.parse(*files.of_list(given))
 
 
 HOOK_HANDLERS: dict[str, Handler[World]] = {

@@ -260,7 +260,7 @@ class ImageFindings:
     ``move`` is the data on its way to where the new image is to have it; for a swap it stays where it is.
     ``findings`` are those of a move: what stops, what the file becomes, what stands in the way. ``copying``: how the
     copy that is upgraded would be made, with its own facts about the host. ``placeless``: nobody said where another
-    cluster is to lie, and nothing suggests it.
+    cluster is to lie, and nothing suggests it. ``against_migrations``: what the ledger has against those of the image.
     """
 
     subject: Subject
@@ -274,6 +274,7 @@ class ImageFindings:
     programs_place: Place
     image_is_built: bool = False
     placeless: bool = False
+    against_migrations: tuple[Blocker, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ PROGRAMS_BYTES = 600 << 20
 def blockers(request: ImageRequest, found: ImageFindings) -> list[Blocker]:
     """Return everything that forbids the plan, each with a way out."""
     storage, service = request.storage, request.service
-    refused = list(found.comparison.blockers)
+    refused = [*found.comparison.blockers, *found.against_migrations]
     if not found.way.strategy:
         reasons = "; ".join(f"{name}: {why}" for name, why in found.way.against.items())
         refused.append(Blocker(f"{service}: {found.way.reason} ({reasons})."))

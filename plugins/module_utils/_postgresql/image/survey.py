@@ -13,9 +13,10 @@ from dataclasses import replace
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import Services
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
-from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import Blocker, InvalidInput
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.candidate import examine
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.compatibility import compare
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.hooks import against, parsed
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.model import (
     SWAP,
     CandidateImage,
@@ -25,6 +26,8 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.imag
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.observe import observe_subject
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.strategy import choose_way
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations import ledger
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.session import Session
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.store import postgresql_store
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import (
     AUTO,
@@ -126,6 +129,7 @@ def survey(
     candidate = examine(engine, request.image)
     with postgresql_store(world).session(engine, container) as session:
         subject = observe_subject(engine, session)
+        refused = _against_migrations(request, session)
     known = with_facts(world, measured(data), container)
     wanted = wanted_place(container, subject.image.data_directory, known, candidate)
     # Without a project's directory there is nothing that a new one would lie in by itself.
@@ -185,7 +189,13 @@ def survey(
         programs_place=place(world, request.storage.retained_dir, shared=True),
         image_is_built=project.service(service).build is not None,
         placeless=placeless,
+        against_migrations=refused,
     )
+
+
+def _against_migrations(request: ImageRequest, session: Session) -> tuple[Blocker, ...]:
+    hooks = request.hooks
+    return tuple(against(parsed(hooks.migrations), ledger.read(session, hooks.series))) if hooks.migrations else ()
 
 
 def _placed(request: ImageRequest, data: DataPath, wanted: Wanted, candidate: CandidateImage) -> ImageRequest:
