@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._heroku.addresses import copies_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._heroku.api import Heroku
 from ansible_collections.selfhost.stateful.plugins.module_utils._heroku.http import Refused
 from ansible_collections.selfhost.stateful.plugins.module_utils._heroku.model import (
@@ -18,7 +19,6 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._heroku.model im
     Database,
     Maintenance,
     Service,
-    copies_of,
     formation_as_dict,
     is_essential,
 )

@@ -72,6 +72,8 @@ def test_what_a_change_touches_is_told_without_any_secret(lab: Lab) -> None:
     lab.app.services.append("scheduler")
     lab.app.formation["release"] = {"quantity": 0, "size": "Standard-1X"}
     lab.app.config["REPORTS_DB"] = lab.leader.url
+    lab.app.config["CORS"] = r"https://[a-z0-9-]+\.example\.com"
+    lab.app.config["OLD_DB"] = "postgres://u:s3cret-ä℀@h/db"
     databases = look.databases_of(lab.heroku, APP)
     facts = look.app_facts(lab.heroku, APP, databases)
     assert (facts["scheduler"], facts["release_phase"], facts["maintenance"]) == (True, True, False)
