@@ -210,7 +210,7 @@ def main() -> None:
     params = module.params
 
     def work() -> dict[str, Any]:
-        world = World(connect(params), patience_from(params))
+        world = World(connect(params, module.no_log_values.add), patience_from(params))
         directory = params["operations_dir"] or default_directory()
         operations, app, check = OperationStore(directory), params["app"], module.check_mode
 

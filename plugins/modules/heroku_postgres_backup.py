@@ -124,7 +124,7 @@ def main() -> None:
 
     def work() -> dict[str, Any]:
         return capture(
-            connect(params),
+            connect(params, module.no_log_values.add),
             params["app"],
             params["database"],
             patience_from(params),

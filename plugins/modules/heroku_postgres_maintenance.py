@@ -159,7 +159,12 @@ def main() -> None:
     params = module.params
 
     def work() -> dict[str, Any]:
-        heroku, app, name, check = connect(params), params["app"], params["database"], module.check_mode
+        heroku, app, name, check = (
+            connect(params, module.no_log_values.add),
+            params["app"],
+            params["database"],
+            module.check_mode,
+        )
         patience = patience_from(params)
         if params["state"] == "completed":
             open_app = params["allow_open_app"]

@@ -138,16 +138,21 @@ def reached(database: Database, plan: str) -> bool:
     )
 
 
-def change_of(database: Database, wanted: Wanted, now: datetime) -> PlanChange:
+def required_soon(database: Database, now: datetime) -> list[str]:
+    """Return the warning that Heroku will not wait much longer; empty where there is time."""
+    if not database.maintenance.required_within(now, NEAR_DAYS):
+        return []
+    return [
+        f"Heroku runs the maintenance of {database.addon.name} by {database.maintenance.required_by} at the latest,"
+        " whether anybody is ready or not."
+    ]
+
+
+def change_of(database: Database, wanted: Wanted) -> PlanChange:
     """Decide; a change that is under way already is gone on with, and nothing is in its way any more."""
     plan = plain_plan(wanted.plan)
     here, asked, maintenance = database.service.plan, plain_plan(database.addon.plan), database.maintenance
     warnings = []
-    if maintenance.required_within(now, NEAR_DAYS):
-        warnings.append(
-            f"Heroku runs the maintenance of {database.addon.name} by {maintenance.required_by} at the latest,"
-            " whether anybody is ready or not."
-        )
     text = f"{database.addon.name} of {database.addon.app}: {here} → {plan}"
     if here == asked == plan:
         if not maintenance.at_rest:

@@ -27,6 +27,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._heroku.planner 
     Wanted,
     change_of,
     remembered,
+    required_soon,
 )
 
 NOW = datetime(2026, 11, 27, 10, tzinfo=timezone.utc)
@@ -72,7 +73,7 @@ def formation(**quantities: int) -> dict[str, Process]:
     ],
 )
 def test_whether_a_plan_is_asked_for_and_waited_for(seen: dict[str, Any], request_: bool, wait: bool) -> None:
-    decided = change_of(database(**seen), Wanted("standard-2", PLANS), NOW)
+    decided = change_of(database(**seen), Wanted("standard-2", PLANS))
     assert (decided.request, decided.wait, decided.blockers) == (request_, wait, ())
 
 
@@ -92,7 +93,7 @@ def test_whether_a_plan_is_asked_for_and_waited_for(seen: dict[str, Any], reques
     ],
 )
 def test_what_forbids_a_change(seen: dict[str, Any], plan: str, word: str) -> None:
-    decided = change_of(database(**seen), Wanted(plan, PLANS), NOW)
+    decided = change_of(database(**seen), Wanted(plan, PLANS))
     assert word in " ".join(blocker.text for blocker in decided.blockers)
     assert f"BLOCKER: {decided.blockers[0].text}" in decided.text
 
@@ -108,24 +109,24 @@ def test_what_forbids_a_change(seen: dict[str, Any], plan: str, word: str) -> No
 )
 def test_a_follower_waits_for_its_leader_unless_told(leader: str, before: bool, blocked: bool) -> None:
     wanted = Wanted("standard-2", PLANS, database(on=leader), before)
-    assert bool(change_of(database(leader="postgresql-0"), wanted, NOW).blockers) is blocked
+    assert bool(change_of(database(leader="postgresql-0"), wanted).blockers) is blocked
 
 
 @pytest.mark.parametrize("days, warned", [(2, True), (30, False)])
 def test_it_warns_where_heroku_will_not_wait_much_longer(days: int, warned: bool) -> None:
     last = (NOW + timedelta(days=days)).isoformat()
     seen = database(asked="standard-2", status="ready", required_by=last)
-    assert any(last in line for line in change_of(seen, Wanted("standard-2"), NOW).warnings) is warned
+    assert any(last in line for line in required_soon(seen, NOW)) is warned
 
 
 @pytest.mark.parametrize("status, warned", [("pending", True), ("ready", True), ("completed", False), ("none", False)])
 def test_a_maintenance_of_herokus_own_is_told_where_the_plan_is_reached(status: str, warned: bool) -> None:
-    decided = change_of(database(on="standard-2", status=status), Wanted("standard-2"), NOW)
+    decided = change_of(database(on="standard-2", status=status), Wanted("standard-2"))
     assert any("Heroku's own" in line for line in decided.warnings) is warned
 
 
 def test_a_plan_whose_size_is_not_known_is_let_through_with_a_warning() -> None:
-    decided = change_of(database(), Wanted("premium-l-9", ("premium-l-9",)), NOW)
+    decided = change_of(database(), Wanted("premium-l-9", ("premium-l-9",)))
     assert decided.blockers == ()
     assert "not known here" in " ".join(decided.warnings)
 

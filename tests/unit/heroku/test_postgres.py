@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -45,7 +46,7 @@ def test_all_databases_of_an_app_are_seen_with_leader_and_followers(lab: Lab) ->
     lab.world.add_app("reports", web=1)
     lab.world.attach(lab.leader, "reports", "SHOP_DATABASE")
     lab.follower.behind = 17
-    found = {each.addon.name: each.as_dict() for each in look.databases_of(lab.heroku, APP)}
+    found = {each.addon.name: each.as_dict() for each in look.databases_of(lab.heroku, APP).databases}
     assert found[LEADER]["followers"] == [FOLLOWER]
     assert found[LEADER]["apps"] == ["reports", "shop"]
     assert (found[LEADER]["following"], found[FOLLOWER]["following"]) == (None, LEADER)
@@ -74,11 +75,32 @@ def test_what_a_change_touches_is_told_without_any_secret(lab: Lab) -> None:
     lab.app.config["REPORTS_DB"] = lab.leader.url
     lab.app.config["CORS"] = r"https://[a-z0-9-]+\.example\.com"
     lab.app.config["OLD_DB"] = "postgres://u:s3cret-ä℀@h/db"
-    databases = look.databases_of(lab.heroku, APP)
+    databases = look.databases_of(lab.heroku, APP).databases
     facts = look.app_facts(lab.heroku, APP, databases)
     assert (facts["scheduler"], facts["release_phase"], facts["maintenance"]) == (True, True, False)
     assert facts["copies"] == [{"config_var": "REPORTS_DB", "database": LEADER}]
     assert "s3cret" not in str([facts, [each.as_dict() for each in databases]])
+
+
+@pytest.mark.parametrize("status", [403, 404])
+@pytest.mark.parametrize("place", ["/client/v11/databases/{}", "/data/maintenances/v1/{}", "/addons/{}/addon-"])
+def test_a_database_that_the_key_may_not_see_stands_in_nobodys_way(lab: Lab, place: str, status: int) -> None:
+    lab.stand_in.break_next(place.format(lab.follower.id), status=status, times=10_000)
+    none_is_normal = status == 404 and "maintenances" in place
+    seen = look.databases_of(lab.heroku, APP)
+    assert [each.addon.name for each in seen.databases] == ([LEADER, FOLLOWER] if none_is_normal else [LEADER])
+    assert any(FOLLOWER in line for line in seen.warnings) is not none_is_normal
+    assert look.database_of(lab.heroku, APP, "DATABASE_URL").addon.name == LEADER
+    assert change(lab)["reached"] == "ready"
+    if not none_is_normal:
+        with pytest.raises(Refused):
+            look.databases_of(lab.heroku, APP, FOLLOWER)
+
+
+def test_where_no_database_may_be_seen_that_is_a_failure(lab: Lab) -> None:
+    lab.stand_in.break_next("/client/v11/databases/", status=403, times=10_000)
+    with pytest.raises(Refused, match="may not do this"):
+        look.databases_of(lab.heroku, APP)
 
 
 # -- a plan ---------------------------------------------------------------------------------
@@ -91,6 +113,13 @@ def test_a_change_is_asked_for_once_and_waited_for(lab: Lab) -> None:
     second = change(lab)
     assert (second["changed"], second["reached"]) == (False, "ready")
     assert len(lab.stand_in.changes()) == 1
+
+
+def test_the_run_that_asks_warns_where_heroku_will_not_wait_much_longer(lab: Lab) -> None:
+    checked = change(lab, check=True)
+    assert not any("at the latest" in line for line in checked["warnings"])
+    lab.world.now -= timedelta(days=15)
+    assert any("at the latest" in line for line in change(lab)["warnings"])
 
 
 def test_check_mode_asks_for_nothing(lab: Lab) -> None:
@@ -107,6 +136,24 @@ def test_completed_is_waited_for_until_the_window(lab: Lab) -> None:
     result = change(lab, wait_for="completed", limit=6 * 86400)
     assert (result["reached"], result["plan"]) == ("completed", "standard-2")
     assert change(lab, wait_for="completed")["changed"] is False
+
+
+@pytest.mark.parametrize("wait_for", ["completed", "ready"])
+def test_a_plan_that_shows_only_a_while_after_the_maintenance_is_waited_for(lab: Lab, wait_for: str) -> None:
+    ended = lab.world.now
+    lab.leader.plan = "standard-2"
+    lab.leader.maintenance = Running(status="completed", started_at=ended, completed_at=ended)
+    with pytest.raises(StatefulError, match="its maintenance is completed, its plan standard-0"):
+        change(lab, wait_for=wait_for, limit=60)
+
+    def shown_later(_moment: str, _request: object) -> None:
+        if lab.world.now - ended >= timedelta(seconds=120):
+            lab.leader.serving = "standard-2"
+
+    lab.stand_in.watch = shown_later
+    result = change(lab, wait_for=wait_for, limit=300)
+    assert (result["changed"], result["reached"], result["plan"]) == (False, "completed", "standard-2")
+    assert lab.stand_in.changes() == []
 
 
 def test_a_maintenance_of_herokus_own_is_no_change_of_plan(lab: Lab) -> None:
