@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 if importlib.util.find_spec("ansible"):
     collect_ignore: list[str] = []
 else:
-    collect_ignore = ["test_http.py", "test_modules.py", "test_postgres.py", "test_stopping.py"]
+    collect_ignore = [
+        f"test_{each}.py" for each in ("backing", "http", "maintaining", "modules", "postgres", "stopping")
+    ]
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, StatefulError
-from ansible_collections.selfhost.stateful.plugins.module_utils._heroku import backing, changing, look, maintaining
+from ansible_collections.selfhost.stateful.plugins.module_utils._heroku import backing, changing, look
 from ansible_collections.selfhost.stateful.plugins.module_utils._heroku.changing import Change
 from ansible_collections.selfhost.stateful.plugins.module_utils._heroku.http import Refused
 from tests.sandbox.heroku_world import Running
@@ -26,17 +26,9 @@ def change(lab: Lab, plan: str = "standard-2", wait_for: str = "ready", **more: 
     return changing.change_plan(lab.heroku, wanted, check=check)
 
 
-def complete(lab: Lab, *, limit: float = 1800, open_app: bool = False, check: bool = False) -> dict[str, Any]:
-    return maintaining.complete(lab.heroku, APP, "DATABASE_URL", lab.patience(limit), open_app=open_app, check=check)
-
-
 def capture(lab: Lab, *, newer_than: str = "", check: bool = False, **more: Any) -> dict[str, Any]:
     given = {"newer_than": newer_than, "check": check, **more}
     return backing.capture(lab.heroku, APP, "DATABASE_URL", lab.patience(), **given)
-
-
-def schedule(lab: Lab, *, window: tuple[str, str] | None = None, week: str = "", check: bool = False) -> dict[str, Any]:
-    return maintaining.schedule(lab.heroku, APP, LEADER, lab.patience(), window=window, week=week, check=check)
 
 
 # -- looking ------------------------------------------------------------------------------
@@ -213,101 +205,6 @@ def test_a_failing_wait_is_carried_over_an_outage(lab: Lab) -> None:
     lab.stand_in.break_next("/data/maintenances/", status=503, times=4)
     lab.stand_in.break_next("/client/v11/", status=429, headers={"Retry-After": "10"}, times=2)
     assert change(lab)["reached"] == "ready"
-
-
-# -- a maintenance ------------------------------------------------------------------------------
-
-
-def test_what_is_ready_is_run_to_its_end(lab: Lab) -> None:
-    lab.make_ready()
-    assert complete(lab, check=True)["changed"]
-    result = complete(lab)
-    assert (result["changed"], result["status"]) == (True, "completed")
-    assert 70 <= result["duration_seconds"] < 130
-    assert lab.leader.serving == "standard-2"
-    assert complete(lab)["changed"] is False
-    assert change(lab)["reached"] == "completed"
-
-
-def test_what_runs_already_is_waited_for(lab: Lab) -> None:
-    lab.make_ready()
-    lab.world.run_maintenance(lab.leader)
-    assert complete(lab)["status"] == "completed"
-    assert lab.stand_in.changes() == []
-
-
-def test_an_open_app_is_refused_unless_told(lab: Lab) -> None:
-    lab.make_ready()
-    lab.app.maintenance = False
-    with pytest.raises(InvalidInput, match="not in maintenance mode"):
-        complete(lab)
-    assert complete(lab, open_app=True)["status"] == "completed"
-
-
-def test_what_is_not_ready_is_refused(lab: Lab) -> None:
-    lab.world.change_plan(lab.leader, "standard-2")
-    with pytest.raises(InvalidInput, match="can be run once it is ready"):
-        complete(lab)
-
-
-@pytest.mark.parametrize("kind", ["drop_after", "drop_before"])
-def test_a_run_whose_answer_is_lost_is_read_back(lab: Lab, kind: str) -> None:
-    lab.make_ready()
-    lab.stand_in.break_next("/run$", kind)
-    if kind == "drop_before":
-        with pytest.raises(StatefulError, match="did not begin") as caught:
-            complete(lab)
-        assert "available" in caught.value.state
-    assert complete(lab)["status"] == "completed"
-
-
-def test_one_that_never_ends_ends_the_wait_and_says_what_is_known(lab: Lab) -> None:
-    lab.make_ready()
-    lab.world.never_ends = True
-    with pytest.raises(StatefulError, match="is running after 600 s") as caught:
-        complete(lab, limit=600)
-    assert caught.value.facts["available"] is False
-    assert "may not be available" in caught.value.state
-    lab.world.never_ends = False
-    assert complete(lab)["status"] == "completed"
-
-
-def test_one_that_goes_back_to_pending_is_not_taken_for_done(lab: Lab) -> None:
-    lab.make_ready()
-    lab.world.falls_back = True
-    before = lab.clock()
-    with pytest.raises(StatefulError, match="began, and is pending now") as caught:
-        complete(lab)
-    assert caught.value.facts["available"] is True
-    assert lab.clock() - before < 600, "the app is closed: nobody waits for the time limit"
-    assert lab.leader.serving == "standard-0"
-
-
-def test_a_window_is_set_once(lab: Lab) -> None:
-    assert schedule(lab, window=("tuesday", "02:30"), check=True)["changed"]
-    assert lab.stand_in.changes() == []
-    assert schedule(lab, window=("tuesday", "02:30"))["changed"]
-    assert lab.leader.window == "Tuesdays 02:30 to 06:30 UTC"
-    assert schedule(lab, window=("tuesday", "2:30"))["changed"] is False
-
-
-def test_a_week_is_chosen_once(lab: Lab) -> None:
-    lab.world.change_plan(lab.leader, "standard-2")
-    scheduled = lab.leader.maintenance.scheduled_for
-    assert scheduled is not None
-    wanted = (scheduled.toordinal() + 14) and scheduled.replace(microsecond=0).isoformat()
-    assert schedule(lab, week=wanted)["changed"] is False
-    later = lab.world.now.fromtimestamp(scheduled.timestamp() + 14 * 86400, scheduled.tzinfo).date().isoformat()
-    assert schedule(lab, week=later)["changed"]
-    assert lab.leader.maintenance.scheduled_for is not None
-    assert (lab.leader.maintenance.scheduled_for - scheduled).days == 14
-    assert schedule(lab, week=later)["changed"] is False
-
-
-@pytest.mark.parametrize("week, word", [("soon", "no date"), ("2026-12-06", "no maintenance that could be scheduled")])
-def test_a_week_that_cannot_be_is_refused(lab: Lab, week: str, word: str) -> None:
-    with pytest.raises(InvalidInput, match=word):
-        schedule(lab, week=week)
 
 
 # -- a backup -----------------------------------------------------------------------------------
