@@ -17,12 +17,8 @@ import pytest
 if TYPE_CHECKING:
     from tests.support.heroku_lab import Lab
 
-if importlib.util.find_spec("ansible"):
-    collect_ignore: list[str] = []
-else:
-    collect_ignore = [
-        f"test_{each}.py" for each in ("backing", "http", "maintaining", "modules", "postgres", "stopping")
-    ]
+OVER_HTTP = ("backing", "http", "maintaining", "modules", "postgres", "stopping", "stopping_killed")
+collect_ignore = [] if importlib.util.find_spec("ansible") else [f"test_{each}.py" for each in OVER_HTTP]
 
 
 @pytest.fixture(autouse=True)

@@ -26,6 +26,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._heroku.planner 
     Former,
     Wanted,
     change_of,
+    is_open_again,
     remembered,
     required_soon,
 )
@@ -160,6 +161,40 @@ def test_a_crash_never_forgets_what_ran(
 )
 def test_maintenance_mode_that_was_on_before_is_remembered(begun: list[str], now: bool, wanted: bool) -> None:
     assert remembered(BEFORE, begun, replace(BEFORE, maintenance=now)).maintenance is wanted
+
+
+BOTH = (CLOSED, EMPTIED)
+
+
+@pytest.mark.parametrize(
+    "begun, was_on, is_on, now, opened",
+    [
+        (BOTH, False, False, formation(web=1, worker=0, cron=0), True),
+        (BOTH, False, True, formation(web=2, worker=1, cron=0), False),
+        (BOTH, False, False, formation(web=0, worker=0, cron=0), False),
+        # Nothing was scaled yet: what runs is what ran.
+        ((CLOSED,), False, False, formation(web=2, worker=1, cron=0), False),
+        # Maintenance mode says nothing: it was on before, or it was not touched.
+        (BOTH, True, True, formation(web=2, worker=3, cron=0), True),
+        (BOTH, True, False, formation(web=2, worker=0, cron=0), False),
+        ((EMPTIED,), False, False, formation(web=1, worker=0, cron=0), False),
+        ((EMPTIED,), False, False, formation(web=1, worker=1, cron=0), True),
+        ((EMPTIED,), False, True, formation(web=1, worker=1, cron=0), True),
+        # A type that a release took away can run no more.
+        ((EMPTIED,), False, False, formation(web=1, cron=0), True),
+        ((EMPTIED,), False, False, formation(cron=1), False),
+    ],
+)
+def test_when_an_app_counts_as_open_again(
+    begun: tuple[str, ...], was_on: bool, is_on: bool, now: dict[str, Process], opened: bool
+) -> None:
+    former = replace(BEFORE, maintenance=was_on)
+    assert is_open_again(former, begun, Former(now, is_on)) is opened
+
+
+def test_an_app_that_ran_nothing_is_not_open_because_it_runs_nothing() -> None:
+    former = Former(formation(web=0), False)
+    assert not is_open_again(former, (EMPTIED,), former)
 
 
 def test_only_what_stands_still_is_brought_back() -> None:
