@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Plans, maintenances and backups at a Heroku that breaks off, limits, falls back and never ends."""
+"""What is seen of databases, and plans that are changed, at a Heroku that breaks off and limits."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, StatefulError
-from ansible_collections.selfhost.stateful.plugins.module_utils._heroku import backing, changing, look
+from ansible_collections.selfhost.stateful.plugins.module_utils._heroku import changing, look
 from ansible_collections.selfhost.stateful.plugins.module_utils._heroku.changing import Change
 from ansible_collections.selfhost.stateful.plugins.module_utils._heroku.http import Refused
 from tests.sandbox.heroku_world import Running
@@ -24,11 +24,6 @@ def change(lab: Lab, plan: str = "standard-2", wait_for: str = "ready", **more: 
     limit, before_leader = more.pop("limit", 7200), more.pop("before_leader", False)
     wanted = Change(APP, database, plan, wait_for, before_leader, lab.patience(limit))
     return changing.change_plan(lab.heroku, wanted, check=check)
-
-
-def capture(lab: Lab, *, newer_than: str = "", check: bool = False, **more: Any) -> dict[str, Any]:
-    given = {"newer_than": newer_than, "check": check, **more}
-    return backing.capture(lab.heroku, APP, "DATABASE_URL", lab.patience(), **given)
 
 
 # -- looking ------------------------------------------------------------------------------
@@ -205,69 +200,3 @@ def test_a_failing_wait_is_carried_over_an_outage(lab: Lab) -> None:
     lab.stand_in.break_next("/data/maintenances/", status=503, times=4)
     lab.stand_in.break_next("/client/v11/", status=429, headers={"Retry-After": "10"}, times=2)
     assert change(lab)["reached"] == "ready"
-
-
-# -- a backup -----------------------------------------------------------------------------------
-
-
-def test_a_backup_is_waited_for(lab: Lab) -> None:
-    result = capture(lab)
-    assert (result["changed"], result["backup"]["succeeded"], result["backup"]["name"]) == (True, True, "b001")
-    assert capture(lab)["backup"]["name"] == "b002"
-
-
-def test_one_that_is_young_enough_will_do(lab: Lab) -> None:
-    since = lab.world.now.isoformat()
-    assert capture(lab, newer_than=since, check=True)["changed"]
-    assert capture(lab, newer_than=since)["changed"]
-    assert capture(lab, newer_than=since)["changed"] is False
-    assert len(lab.world.backups) == 1
-    lab.world.advance(3600)
-    assert capture(lab, newer_than=lab.world.now.isoformat())["backup"]["name"] == "b002"
-
-
-def test_one_that_was_there_before_the_stop_will_not_do_by_whatever_clock(lab: Lab) -> None:
-    since = lab.world.now.isoformat()
-    capture(lab)
-    before = capture(lab, check=True)["listed"]
-    assert len(before) == 1
-    assert capture(lab, newer_than=since, other_than=before)["backup"]["name"] == "b002"
-    assert capture(lab, newer_than=since, other_than=before)["changed"] is False
-
-
-def test_the_thousandth_backup_is_newer_than_the_one_before_it(lab: Lab) -> None:
-    since = lab.world.now.isoformat()
-    for number in (999, 1000):
-        capture(lab)
-        lab.world.backups[-1]["num"] = number
-        lab.world.advance(60)
-    assert capture(lab, newer_than=since)["backup"]["name"] == "b1000"
-
-
-def test_one_that_is_being_made_is_waited_for(lab: Lab) -> None:
-    since = lab.world.now.isoformat()
-    lab.world.capture(lab.leader)
-    assert capture(lab, newer_than=since)["backup"]["name"] == "b001"
-    assert len(lab.world.backups) == 1
-
-
-@pytest.mark.parametrize("kind", ["drop_after", "drop_before"])
-def test_a_backup_whose_answer_is_lost_is_looked_for(lab: Lab, kind: str) -> None:
-    lab.stand_in.break_next("/backups$", kind)
-    if kind == "drop_before":
-        with pytest.raises(StatefulError, match="No new backup"):
-            capture(lab)
-        assert lab.world.backups == []
-        return
-    assert capture(lab)["backup"]["name"] == "b001"
-    assert len(lab.world.backups) == 1
-
-
-def test_a_backup_that_fails_says_why(lab: Lab) -> None:
-    lab.world.backup_fails = True
-    with pytest.raises(StatefulError, match="could not read") as caught:
-        capture(lab)
-    assert caught.value.next_command == "heroku pg:backups:info b001 --app shop"
-    lab.world.backup_fails = False
-    since = lab.world.backups[0]["created"].isoformat()
-    assert capture(lab, newer_than=since)["backup"]["name"] == "b002", "one that failed will not do"
