@@ -92,7 +92,7 @@ def complete(heroku: Heroku, app: str, name: str, patience: Patience, *, open_ap
         return _result(addon, before, changed=True)
     stood = Stand(before, heroku.service(addon))
     if before.status == READY:
-        _run(heroku, addon, before, patience)
+        _run(heroku, addon, stood, patience)
     ended = _watch(heroku, addon, stood, patience)
     result = _result(addon, ended, changed=True)
     if ended.status != COMPLETED:
@@ -100,7 +100,11 @@ def complete(heroku: Heroku, app: str, name: str, patience: Patience, *, open_ap
     return result
 
 
-def _run(heroku: Heroku, addon: Addon, before: Maintenance, patience: Patience) -> None:
+def _stand(heroku: Heroku, addon: Addon) -> Stand:
+    return Stand(look.maintenance_of(heroku, addon), heroku.service(addon))
+
+
+def _run(heroku: Heroku, addon: Addon, before: Stand, patience: Patience) -> None:
     """Ask for it to be run, once, and wait until it is seen to have begun."""
     unanswered: StatefulError | None = None
     refused: Refused | None = None
@@ -115,34 +119,32 @@ def _run(heroku: Heroku, addon: Addon, before: Maintenance, patience: Patience) 
     waiting = patience.short(SETTLES) if refused else patience
     seen, begun = waiting.until(
         heroku,
-        lambda: look.maintenance_of(heroku, addon),
-        lambda seen: seen.status == RUNNING or _completed(seen, before),
+        lambda: _stand(heroku, addon),
+        lambda seen: seen.maintenance.status == RUNNING or seen.is_after(before),
     )
     if begun:
         return
+    status = seen.maintenance.status
     if refused:
         raise StatefulError(
             f"{refused.msg} The maintenance of {addon.name} did not begin.",
-            state=f"{addon.name} is as it was; its maintenance is {seen.status}",
+            state=f"{addon.name} is as it was; its maintenance is {status}",
             next_command=AGAIN,
             may_begin=False,
         ) from refused
     said = unanswered.msg if unanswered else "Heroku took the request."
     raise StatefulError(
-        f"{said} The maintenance of {addon.name} has not begun after {waiting.limit:.0f} s: it is {seen.status}.",
+        f"{said} The maintenance of {addon.name} has not begun after {waiting.limit:.0f} s: it is {status}.",
         state=f"{addon.name} is as it was so far, and its maintenance MAY STILL BEGIN: do not open the app"
         " by hand before selfhost.stateful.heroku_postgres_info says that the maintenance is completed",
         next_command="run the same task again: it looks first, runs what is still ready, and waits for what runs",
-        maintenance=seen.as_dict(),
+        maintenance=seen.maintenance.as_dict(),
         may_begin=True,
     ) from unanswered
 
 
 def _watch(heroku: Heroku, addon: Addon, before: Stand, patience: Patience) -> Maintenance:
     fell_at: list[float] = []
-
-    def ask() -> Stand:
-        return Stand(look.maintenance_of(heroku, addon), heroku.service(addon))
 
     def good(seen: Stand) -> bool:
         if seen.maintenance.status == RUNNING or seen.is_after(before):
@@ -152,7 +154,7 @@ def _watch(heroku: Heroku, addon: Addon, before: Stand, patience: Patience) -> M
         back = bool(fell_at) and patience.clock() - fell_at[0] >= FELL_BACK
         return back or (seen.is_after(before) and seen.service.available)
 
-    seen, _ended = patience.until(heroku, ask, good)
+    seen, _ended = patience.until(heroku, lambda: _stand(heroku, addon), good)
     if seen.is_after(before) and seen.service.available:
         return seen.maintenance
     what, known = _told(seen, before, f"{patience.limit:.0f} s")
