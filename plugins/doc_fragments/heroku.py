@@ -36,9 +36,8 @@ options:
     default: 30
   retry_timeout:
     description:
-      - Seconds for which a question is asked again that meets a rate limit, an answer 502 or 503, or no answer. A
-        change
-        is sent once, except after a rate limit, and then read back.
+      - Seconds for which a question is asked again that meets a rate limit, an answer of 500 or above, or no answer. A
+        change is sent once, except after a rate limit, and then read back.
     type: float
     default: 180
 """

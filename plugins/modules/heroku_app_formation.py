@@ -16,8 +16,12 @@ description:
   - With V(stopped) all process types are scaled to zero, and the module waits until their dynos are gone. Before
     anything
     is scaled, the formation is written to a journal, so that neither a kill nor a lost connection forgets it.
-  - With V(restored) what ran before is scaled back from that journal, and nothing is done where nothing was stopped. A
-    process type that somebody scaled up meanwhile stays as it is, which the result warns of.
+  - Where an earlier V(stopped) was never followed by V(restored), because somebody opened the app by hand, V(stopped)
+    ends that journal with a warning, and remembers what runs now. An app that was put into maintenance mode counts as
+    opened once that is off and any process type runs dynos; any other, once all process types do that did before.
+  - With V(restored) what ran before is scaled back from that journal, and nothing is done where nothing was stopped; if
+    the app is closed all the same, the result warns of it. A process type that somebody scaled up meanwhile stays as it
+    is, which the result warns of.
   - With V(present) the formation is set.
   - With V(noted) nothing is changed at Heroku. O(note) is added to the journal of what was stopped last, which may have
     been started since.
@@ -125,7 +129,7 @@ formation:
   returned: success
   type: dict
 former:
-  description: What was before, C(formation) and C(maintenance).
+  description: What was before, C(formation) and C(maintenance). Empty where nothing is noted.
   returned: success
   type: dict
 note:
@@ -210,7 +214,7 @@ def main() -> None:
     params = module.params
 
     def work() -> dict[str, Any]:
-        world = World(connect(params), patience_from(params))
+        world = World(connect(params, module.no_log_values.add), patience_from(params))
         directory = params["operations_dir"] or default_directory()
         operations, app, check = OperationStore(directory), params["app"], module.check_mode
 

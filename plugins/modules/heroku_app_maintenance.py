@@ -101,7 +101,7 @@ def main() -> None:
     params = module.params
 
     def work() -> dict[str, Any]:
-        world = World(connect(params), Patience(SETTLES, params["poll_interval"]))
+        world = World(connect(params, module.no_log_values.add), Patience(SETTLES, params["poll_interval"]))
         former, wanted = world.heroku.in_maintenance(params["app"]), params["enabled"]
         if former is not wanted and not module.check_mode:
             set_maintenance(world, params["app"], wanted)

@@ -13,9 +13,8 @@ version_added: 0.1.0
 author:
   - The selfhost.stateful contributors (@selfhost-stateful)
 description:
-  - Captures a logical backup, which stays at Heroku, and waits until it has succeeded. Where the answer to the
-    request is
-    lost, the list of backups says whether it was begun.
+  - Captures a logical backup, which stays at Heroku, and waits until it has succeeded. Where the answer to the request
+    is lost, a new one is looked for in the list of backups, by the names of the database.
 notes:
   - It is what is restored from where rows were lost or spoiled. It does not undo a change of plan.
 extends_documentation_fragment:
@@ -124,7 +123,7 @@ def main() -> None:
 
     def work() -> dict[str, Any]:
         return capture(
-            connect(params),
+            connect(params, module.no_log_values.add),
             params["app"],
             params["database"],
             patience_from(params),

@@ -17,6 +17,8 @@ description:
     newest maintenance, and every app that it is attached to.
   - Returns of the app what a change of its database touches, the formation, Heroku Scheduler, a release phase, and
     config vars that hold a copy of the database's address. Addresses themselves are never returned.
+  - A database that the app sees and the key may not see is left out with a warning, unless it is the one that was asked
+    for, or there is no other.
 extends_documentation_fragment:
   - selfhost.stateful.heroku
   - selfhost.stateful.heroku.local
@@ -199,12 +201,13 @@ def main() -> None:
     params = module.params
 
     def work() -> dict[str, Any]:
-        heroku = connect(params)
-        databases = databases_of(heroku, params["app"], params["database"])
+        heroku = connect(params, module.no_log_values.add)
+        seen = databases_of(heroku, params["app"], params["database"])
         return {
             "changed": False,
-            "databases": [each.as_dict() for each in databases],
-            "app": app_facts(heroku, params["app"], databases),
+            "databases": [each.as_dict() for each in seen.databases],
+            "app": app_facts(heroku, params["app"], seen.databases),
+            "warnings": seen.warnings,
         }
 
     answer(module, work)

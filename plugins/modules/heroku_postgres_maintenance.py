@@ -14,9 +14,10 @@ author:
   - The selfhost.stateful contributors (@selfhost-stateful)
 description:
   - With V(completed) a maintenance that is ready is run, and one that runs is waited for, until it is completed with
-    a new
-    moment of completion and the database is available. Where there is none to run, nothing is done.
-  - With V(scheduled) it is put into a window and a week.
+    a new moment of completion and the database is available. Where there is none to run, nothing is done.
+  - Where Heroku took the request to run it, or its answer was lost, and the maintenance is not seen to begin within
+    O(wait_timeout), it may still begin. The failure says so, and the app has to stay closed until it is known.
+  - With V(scheduled) it is put into a window, or a week, or both.
 notes:
   - While a maintenance runs, about a minute for a change of plan, the database is away.
 extends_documentation_fragment:
@@ -43,13 +44,19 @@ options:
     choices: [completed, scheduled]
     default: completed
   day_of_week:
-    description: With V(scheduled), the day of the maintenance window in UTC, such as V(sunday).
+    description:
+      - With V(scheduled), the day of the maintenance window in UTC, by its English name, such as V(sunday). Together
+        with O(time_of_day).
     type: str
   time_of_day:
-    description: With V(scheduled), when the window begins in UTC, such as V(14:30).
+    description:
+      - With V(scheduled), when the window begins in UTC, from V(00:00) to V(23:59), two digits each, in quotes.
+        C(5:30PM), which the Heroku CLI takes too, is refused.
     type: str
   week:
-    description: With V(scheduled), a day of the week in which the maintenance is to run, such as V(2026-12-06).
+    description:
+      - With V(scheduled), a day of the week in which the maintenance is to run, such as V(2026-12-06). Left out, only
+        the window is set.
     type: str
     default: ""
   allow_open_app:
@@ -57,7 +64,7 @@ options:
     type: bool
     default: false
   wait_timeout:
-    description: Seconds that the maintenance may take once it was begun.
+    description: Seconds that the maintenance may take to begin once it was asked for, and as many that it may run.
     type: float
     default: 1800
 seealso:
@@ -87,7 +94,9 @@ name:
   returned: success
   type: str
 status:
-  description: The status of the maintenance now.
+  description:
+    - The status of the maintenance now. With V(completed) it is that of the next one where Heroku shows that already,
+      which the result warns of.
   returned: success
   type: str
 completed_at:
@@ -105,6 +114,10 @@ maintenance:
 available:
   description: Whether applications can work on the database although the maintenance did not end.
   returned: failure, where a maintenance was watched
+  type: bool
+may_begin:
+  description: Whether a maintenance that was not seen to begin may still do so, so that the app has to stay closed.
+  returned: failure, where a maintenance was asked for and did not begin
   type: bool
 msg:
   description: What happened.
@@ -136,6 +149,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._heroku.argument
     connect,
     patience_from,
 )
+from ansible_collections.selfhost.stateful.plugins.module_utils._heroku.window import window_from
 from ansible_collections.selfhost.stateful.plugins.module_utils._module import answer
 
 ARGUMENTS = {
@@ -159,12 +173,17 @@ def main() -> None:
     params = module.params
 
     def work() -> dict[str, Any]:
-        heroku, app, name, check = connect(params), params["app"], params["database"], module.check_mode
+        heroku, app, name, check = (
+            connect(params, module.no_log_values.add),
+            params["app"],
+            params["database"],
+            module.check_mode,
+        )
         patience = patience_from(params)
         if params["state"] == "completed":
             open_app = params["allow_open_app"]
             return maintaining.complete(heroku, app, name, patience, open_app=open_app, check=check)
-        window = (params["day_of_week"], params["time_of_day"]) if params["day_of_week"] else None
+        window = window_from(params["day_of_week"], params["time_of_day"])
         return maintaining.schedule(heroku, app, name, patience, window=window, week=params["week"], check=check)
 
     answer(module, work)

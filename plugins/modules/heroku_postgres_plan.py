@@ -165,7 +165,7 @@ def main() -> None:
             patience_from(params),
             say=module.log,
         )
-        return change_plan(connect(params), change, check=module.check_mode)
+        return change_plan(connect(params, module.no_log_values.add), change, check=module.check_mode)
 
     answer(module, work)
 

@@ -23,6 +23,7 @@ from tests.sandbox.heroku_world import App, Database, World
 
 APP, LEADER, FOLLOWER = "shop", "postgresql-leader-1", "postgresql-follower-1"
 FORMATION = {"web": 2, "worker": 1, "cron": 0}
+NOTHING = dict.fromkeys(FORMATION, 0)
 
 
 class Killed(BaseException):
@@ -118,6 +119,18 @@ class Lab:
 
     def quantities(self) -> dict[str, int]:
         return {kind: one["quantity"] for kind, one in self.app.formation.items()}
+
+    def check_as_before(self, *, maintenance: bool = False) -> None:
+        """Assert that the app runs what it was laid out with, and that nothing says that it was stopped."""
+        assert self.quantities() == FORMATION
+        assert self.app.maintenance is maintenance
+        assert {state for _name, _kind, state in self.world.dynos(self.app)} == {"up"}
+        assert stopping.begun_in(stopping.live_of(self.operations, APP)) == set()
+
+    def check_stopped(self) -> None:
+        assert self.quantities() == NOTHING
+        assert self.app.maintenance
+        assert self.world.dynos(self.app) == []
 
     def make_ready(self, plan: str = "standard-2") -> None:
         """Have a change of the leader's plan prepared, and the app stopped."""

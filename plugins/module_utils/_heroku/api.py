@@ -139,8 +139,10 @@ class Heroku:
         body = {"day_of_week": day_of_week, "time_of_day": time_of_day}
         self._tell("POST", self.data, "data", "maintenances", "v1", addon.id, "window", body=body)
 
-    def capture(self, addon: Addon) -> None:
-        self._tell("POST", self.data, "client", "v11", "databases", addon.id, "backups")
+    def capture(self, addon: Addon) -> dict[str, Any]:
+        """Begin a backup, and return it as the API tells it."""
+        begun = self._tell("POST", self.data, "client", "v11", "databases", addon.id, "backups")
+        return begun if isinstance(begun, dict) else {}
 
     def transfers(self, app: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self._ask(self.data, "client", "v11", "apps", app, "transfers")
@@ -155,9 +157,9 @@ class Heroku:
     def _ask(self, base: str, *place: str, headers: Mapping[str, str] | None = None) -> Any:
         return self.http.ask("GET", _url(base, *place), headers=headers)
 
-    def _tell(self, method: str, base: str, *place: str, body: Any = None) -> None:
+    def _tell(self, method: str, base: str, *place: str, body: Any = None) -> Any:
         # What comes back is what was asked for; what holds is read anew.
-        self.http.tell(method, _url(base, *place), body)
+        return self.http.tell(method, _url(base, *place), body)
 
 
 def _url(base: str, *place: str) -> str:

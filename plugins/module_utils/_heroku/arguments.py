@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible.module_utils.basic import env_fallback
@@ -38,11 +38,13 @@ WAIT_ARGUMENTS: dict[str, Any] = {
 """Of the modules that wait; the doc fragment is ``heroku.wait``."""
 
 
-def connect(params: Mapping[str, Any]) -> Heroku:
-    # A role hands an empty one on where none was set.
+def connect(params: Mapping[str, Any], hide: Callable[[str], None]) -> Heroku:
+    """Return the seam; ``hide`` keeps a text out of all that the module returns and logs."""
+    # A role hands an empty one on where none was set: ansible asks the environment for one that is left out only.
     key = params["api_key"] or os.environ.get(KEY_VARIABLE)
     if not key:
         raise InvalidInput("There is no key: set api_key, or HEROKU_API_KEY in the environment of the controller.")
+    hide(key)
     return Heroku(
         Http(key, timeout=params["timeout"], patience=params["retry_timeout"]),
         platform=checked_url("api_url", params["api_url"]),

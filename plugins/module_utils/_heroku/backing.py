@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
-from ansible_collections.selfhost.stateful.plugins.module_utils._errors import AGAIN, InvalidInput, StatefulError, shell
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, StatefulError, shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._heroku.api import Heroku
 from ansible_collections.selfhost.stateful.plugins.module_utils._heroku.http import BrokenOff
 from ansible_collections.selfhost.stateful.plugins.module_utils._heroku.model import Addon, moment
@@ -67,12 +67,24 @@ def transfer_from(raw: Mapping[str, Any]) -> Transfer:
     )
 
 
-def backups_of(heroku: Heroku, app: str, attached: Sequence[str]) -> list[Transfer]:
-    """Return the backups of a database, by any of its names, oldest first."""
+def backups_of(heroku: Heroku, app: str) -> list[Transfer]:
+    """Return the backups of all databases of an app, oldest first."""
     raws = [each for each in heroku.transfers(app) if each.get("to_type", "gof3r") != "pg_restore"]
     found = [transfer_from(each) for each in raws if each.get("from_type", "pg_dump") == "pg_dump"]
-    mine = [each for each in found if each.database.upper() in {name.upper() for name in attached}]
-    return sorted(mine, key=lambda each: each.created or LONG_AGO)
+    return sorted(found, key=lambda each: each.created or LONG_AGO)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A database that backups are taken of, with the app that owns it and lists them, and all of its names."""
+
+    addon: Addon
+    owner: str
+    names: frozenset[str]
+
+    def own(self, backups: Sequence[Transfer]) -> list[Transfer]:
+        """Return those that were taken of it, as far as the name that Heroku noted is one of its names now."""
+        return [each for each in backups if each.database.upper() in self.names]
 
 
 def capture(
@@ -91,9 +103,10 @@ def capture(
     """
     addon = heroku.find(app, name)
     # Backups belong to the app that owns the database, and are listed there.
-    owner = addon.app
-    names = [addon.name, *(each.name for each in heroku.attachments_of(addon))]
-    before = backups_of(heroku, owner, names)
+    owner, names = addon.app, [addon.name, *(each.name for each in heroku.attachments_of(addon))]
+    source = Source(addon, owner, frozenset(each.upper() for each in names))
+    there = backups_of(heroku, owner)
+    before = source.own(there)
     listed = [each.uuid for each in before]
     known = _fresh([each for each in before if each.uuid not in other_than], newer_than)
     if check:
@@ -101,9 +114,9 @@ def capture(
         return {"changed": not usable, "backup": known.as_dict() if known else {}, "listed": listed}
     if known is not None and known.succeeded:
         return {"changed": False, "backup": known.as_dict(), "listed": listed, "warnings": _warnings(known)}
-    begun = known or _begin(heroku, addon, owner, names, set(listed), patience)
+    uuid = known.uuid if known else _begin(heroku, source, {each.uuid for each in there}, patience)
     ended, over = patience.until(
-        heroku, lambda: transfer_from(heroku.transfer(owner, begun.uuid)), lambda seen: bool(seen.finished_at)
+        heroku, lambda: transfer_from(heroku.transfer(owner, uuid)), lambda seen: bool(seen.finished_at)
     )
     looking = shell("heroku", "pg:backups:info", ended.name, "--app", owner)
     if not over or not ended.succeeded:
@@ -129,27 +142,31 @@ def _fresh(known: Sequence[Transfer], newer_than: str) -> Transfer | None:
     return next((each for each in reversed(usable) if each.succeeded or not each.finished_at), None)
 
 
-def _begin(
-    heroku: Heroku, addon: Addon, owner: str, names: Sequence[str], before: set[str], patience: Patience
-) -> Transfer:
-    """Ask for a backup, once; find it by looking, because the answer may be lost."""
+def _begin(heroku: Heroku, source: Source, there: Collection[str], patience: Patience) -> str:
+    """Ask for a backup, once, and return its uuid; where the answer is lost, look for one that was not ``there``."""
     lost: BrokenOff | None = None
     try:
-        heroku.capture(addon)
+        begun = heroku.capture(source.addon)
     except BrokenOff as error:
         lost = error
-    seen, good = patience.short(SETTLES).until(
+    else:
+        if begun.get("uuid"):
+            return str(begun["uuid"])
+    seen, _good = patience.short(SETTLES).until(
         heroku,
-        lambda: [each for each in backups_of(heroku, owner, names) if each.uuid not in before],
-        bool,
+        lambda: [each for each in backups_of(heroku, source.owner) if each.uuid not in there],
+        lambda seen: bool(source.own(seen)),
     )
-    if not good:
-        raise StatefulError(
-            f"{lost.msg if lost else ''} No new backup of {addon.name} is listed.".strip(),
-            state=f"{addon.name} is as it was; no backup was begun",
-            next_command=AGAIN,
-        ) from lost
-    return seen[-1]
+    mine = source.own(seen)
+    if mine:
+        return mine[-1].uuid
+    name, others = source.addon.name, ", ".join(f"{each.name} of {each.database or 'no name'}" for each in seen)
+    raise StatefulError(
+        f"{lost.msg if lost else 'Heroku took the request, and did not say which backup it began.'} No new backup is"
+        f" listed by a name of {name}{f', but there are new ones: {others}' if others else ''}.",
+        state=f"{name} is as it was; it is not known whether a backup was begun, and one more does no harm",
+        next_command=shell("heroku", "pg:backups", "--app", source.owner),
+    ) from lost
 
 
 def _warnings(transfer: Transfer) -> list[str]:

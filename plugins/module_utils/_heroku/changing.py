@@ -30,6 +30,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._heroku.planner 
     Wanted,
     change_of,
     reached,
+    required_soon,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._heroku.steps import SETTLES
 
@@ -58,26 +59,23 @@ class Change:
 
 def change_plan(heroku: Heroku, change: Change, *, check: bool) -> dict[str, Any]:
     """Return the module's result; raises StatefulError."""
-    databases = look.databases_of(heroku, change.app)
-    wanted_one = heroku.find(change.app, change.database)
-    before = next((each for each in databases if each.addon.id == wanted_one.id), None)
-    if before is None:
-        before = look.database_of(heroku, change.app, change.database)
+    seen = look.databases_of(heroku, change.app, change.database)
+    (before,) = seen.databases
     change.note(before)
-    decided = change_of(before, _wanted(heroku, change, before, databases), datetime.now(timezone.utc))
+    decided = change_of(before, _wanted(heroku, change, before))
     if decided.blockers:
         raise refusal(decided.blockers, plan_text=decided.text)
     if check or not (decided.request or decided.wait):
-        return _result(change, before, before, decided, changed=decided.request)
+        return _result(change, before, decided, seen.warnings)
     old = before.maintenance if decided.request else None
     if decided.request:
         before = _request(heroku, before, change)
     after = before if change.wait_for == REQUESTED else _watch(heroku, change, before, old)
-    return _result(change, before, after, decided, changed=decided.request)
+    return _result(change, after, decided, seen.warnings)
 
 
-def _wanted(heroku: Heroku, change: Change, database: Database, databases: Sequence[Database]) -> Wanted:
-    leader = next((each for each in databases if database.leader and each.addon.name == database.leader), None)
+def _wanted(heroku: Heroku, change: Change, database: Database) -> Wanted:
+    leader = look.database_of(heroku, change.app, database.leader) if database.leader else None
     plans = heroku.plans() if plain_plan(database.addon.plan) != plain_plan(change.plan) else ()
     return Wanted(change.plan, tuple(plans), leader, change.before_leader)
 
@@ -133,15 +131,15 @@ def _watch(heroku: Heroku, change: Change, before: Database, old: Maintenance | 
     return seen
 
 
-def _result(change: Change, before: Database, after: Database, decided: PlanChange, *, changed: bool) -> dict[str, Any]:
-    status = after.maintenance.status
+def _result(change: Change, after: Database, decided: PlanChange, warnings: Sequence[str]) -> dict[str, Any]:
+    status, now = after.maintenance.status, datetime.now(timezone.utc)
     there = reached(after, change.plan) or not (decided.request or decided.wait)
     return {
-        "changed": changed,
+        "changed": decided.request,
         "database": after.as_dict(),
         "plan": after.service.plan,
         "reached": COMPLETED if there else READY if status in (READY, RUNNING) else REQUESTED,
         "progress": change.seen,
         "plan_text": decided.text,
-        "warnings": list(decided.warnings),
+        "warnings": [*warnings, *decided.warnings, *required_soon(after, now)],
     }

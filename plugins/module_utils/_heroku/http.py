@@ -27,13 +27,16 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._errors import I
 ACCEPT = "application/vnd.heroku+json; version=3"
 AGENT = "selfhost.stateful"
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
-RETRIED = frozenset({429, 502, 503})
-UNCLEAR = frozenset({500, 502, 503, 504})
-"""Answers after which a change may have been made, or not."""
+TURNED_AWAY = 429
+"""The rate limit: such a request was not looked at."""
+OUT_OF_ORDER = 500
+"""From here on Heroku itself is in trouble: a question may be answered later, a change may have been made, or not."""
+PARTIAL = 206
 LONGEST_PAUSE = 60.0
 FEW_REQUESTS = 50
 """Where fewer are left before the rate limit, whoever polls does it less often."""
 WORDS = 400
+ASKED, TURNED = "only asked", "was turned away, and changed nothing"
 
 
 class Refused(StatefulError):
@@ -83,37 +86,63 @@ class Http:
         self._patience = patience
         self._pause = pause
         self._clock = clock
-        self._remaining = FEW_REQUESTS
+        self._remaining: dict[str, int] = {}
 
     @property
     def is_scarce(self) -> bool:
-        """Whether the rate limit is near."""
-        return self._remaining < FEW_REQUESTS
+        """Whether the rate limit of one of the APIs is near, as far as their answers said."""
+        return any(each < FEW_REQUESTS for each in self._remaining.values())
 
     def ask(self, method: str, url: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Any:
-        """Send what changes nothing, again where that may help; return the answer's JSON."""
-        return self._until_answered(method, url, body, headers or {}, RETRIED | {0})
+        """Send what changes nothing, again where that may help; return the answer's JSON, a list with all its ranges.
+
+        https://devcenter.heroku.com/articles/platform-api-reference#ranges
+        """
+        given = dict(headers or {})
+        found, following = self._asked(method, url, body, given)
+        known: set[str] = set()
+        while following:
+            if following in known:
+                raise _no_answer(f"{method} {_shown(url)}", f"it repeats the range {following}", safe=True)
+            known.add(following)
+            more, following = self._asked(method, url, body, {**given, "Range": following})
+            found = [*found, *more]
+        return found
 
     def tell(self, method: str, url: str, body: Any = None) -> Any:
         """Send a change once; raises :class:`BrokenOff` where nobody knows whether it was made.
 
         The rate limit alone is waited for: what it turns away was not looked at.
         """
-        return self._until_answered(method, url, body, {}, frozenset({429}))
+        reply = self._until_answered(method, url, body, {}, lambda status: status == TURNED_AWAY)
+        return _understood(method, url, reply, safe=False)
+
+    def _asked(self, method: str, url: str, body: Any, headers: Mapping[str, str]) -> tuple[Any, str]:
+        """Return an answer's JSON, and the range that comes next; empty where this was all."""
+        reply = self._until_answered(method, url, body, headers, _may_pass)
+        following = reply.headers.get("next-range", "") if reply.status == PARTIAL else ""
+        return _understood(method, url, reply, safe=True), following
 
     def _until_answered(
-        self, method: str, url: str, body: Any, headers: Mapping[str, str], again: frozenset[int]
-    ) -> Any:
+        self, method: str, url: str, body: Any, headers: Mapping[str, str], again: Callable[[int], bool]
+    ) -> Reply:
         until, pause = self._clock() + self._patience, 0.5
         while True:
             reply = self._send(method, url, body, headers)
             left = until - self._clock()
-            if reply.status not in again or left <= 0:
-                return self._understood(method, url, reply, safe=0 in again)
+            if left <= 0 or not again(reply.status):
+                return reply
             self._pause(min(_retry_after(reply, pause), left))
             pause = min(pause * 2, LONGEST_PAUSE)
 
     def _send(self, method: str, url: str, body: Any, headers: Mapping[str, str]) -> Reply:
+        reply = self._exchange(method, url, body, headers)
+        remaining = reply.headers.get("ratelimit-remaining", "")
+        if remaining.isdigit():
+            self._remaining[urlsplit(url).netloc] = int(remaining)
+        return reply
+
+    def _exchange(self, method: str, url: str, body: Any, headers: Mapping[str, str]) -> Reply:
         sent = {"Accept": ACCEPT, "Authorization": f"Bearer {self._key}", "Content-Type": "application/json", **headers}
         try:
             with open_url(
@@ -127,34 +156,38 @@ class Http:
                 # The key goes to the host that was named, and to no other.
                 follow_redirects="none",
             ) as response:
-                reply = Reply(response.status, response.read().decode(errors="replace"), _lower(response.headers))
+                return Reply(response.status, response.read().decode(errors="replace"), _lower(response.headers))
         except HTTPError as error:
             try:
                 text = error.read().decode(errors="replace")
             except (OSError, http.client.HTTPException):
                 text = ""
-            reply = Reply(error.code, text, _lower(error.headers or {}))
+            return Reply(error.code, text, _lower(error.headers or {}))
         except (URLError, OSError, http.client.HTTPException, UrlsConnectionError) as error:
             # ansible's own errors are no OSError: among them the one for a certificate.
             return Reply(0, str(getattr(error, "reason", error)) or type(error).__name__, {})
-        remaining = reply.headers.get("ratelimit-remaining", "")
-        self._remaining = int(remaining) if remaining.isdigit() else FEW_REQUESTS
-        return reply
 
-    def _understood(self, method: str, url: str, reply: Reply, *, safe: bool) -> Any:
-        place = f"{method} {_shown(url)}"
-        if reply.ok:
-            try:
-                return json.loads(reply.text) if reply.text.strip() else {}
-            except ValueError:
-                raise _no_answer(place, "its answer is no JSON", safe) from None
-        if reply.status == 0:
-            raise _no_answer(place, reply.text, safe)
-        if reply.status in UNCLEAR and not safe:
-            raise _no_answer(place, f"{reply.status} {_words(reply)}".strip(), safe)
-        if reply.status in RETRIED:
-            raise _no_answer(place, f"it answered {reply.status} all the time {_words(reply)}".strip(), True)
+
+def _may_pass(status: int) -> bool:
+    """Tell whether asking again may help: there was no answer, the rate limit turned it away, or Heroku has trouble."""
+    return status in (0, TURNED_AWAY) or status >= OUT_OF_ORDER
+
+
+def _understood(method: str, url: str, reply: Reply, *, safe: bool) -> Any:
+    place = f"{method} {_shown(url)}"
+    if reply.ok:
+        try:
+            return json.loads(reply.text) if reply.text.strip() else {}
+        except ValueError:
+            raise _no_answer(place, "its answer is no JSON", safe) from None
+    if reply.status == 0:
+        raise _no_answer(place, reply.text, safe)
+    if not _may_pass(reply.status):
         raise _refused(place, reply)
+    if reply.status == TURNED_AWAY or safe:
+        often = f"it answered {reply.status} all the time {_words(reply)}".strip()
+        raise _no_answer(place, often, True, ASKED if safe else TURNED)
+    raise _no_answer(place, f"{reply.status} {_words(reply)}".strip(), safe)
 
 
 def checked_url(option: str, url: str) -> str:
@@ -199,11 +232,11 @@ def _words(reply: Reply) -> str:
     return f"({message})" if message else ""
 
 
-def _no_answer(place: str, why: str, safe: bool) -> StatefulError:
+def _no_answer(place: str, why: str, safe: bool, what: str = ASKED) -> StatefulError:
     if safe:
         return Unreachable(
             f"Heroku gave no usable answer to {place}: {why}.",
-            state="as Heroku has it; this request only asked",
+            state=f"as Heroku has it; this request {what}",
             next_command="look at https://status.heroku.com, then run the same task again",
         )
     return BrokenOff(

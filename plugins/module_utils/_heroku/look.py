@@ -6,9 +6,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._heroku.addresses import Address, copies_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._heroku.api import Heroku
 from ansible_collections.selfhost.stateful.plugins.module_utils._heroku.http import Refused
 from ansible_collections.selfhost.stateful.plugins.module_utils._heroku.model import (
@@ -18,12 +20,22 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._heroku.model im
     Database,
     Maintenance,
     Service,
-    copies_of,
     formation_as_dict,
     is_essential,
 )
 
 SCHEDULER = "scheduler"
+HIDDEN = frozenset({403, 404})
+"""How Heroku answers a key that may not see something."""
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Databases, and in words which of the app's could not be looked at."""
+
+    databases: tuple[Database, ...]
+    warnings: tuple[str, ...] = ()
 
 
 def maintenance_of(heroku: Heroku, addon: Addon) -> Maintenance:
@@ -38,21 +50,47 @@ def maintenance_of(heroku: Heroku, addon: Addon) -> Maintenance:
         raise
 
 
-def databases_of(heroku: Heroku, app: str, name: str = "") -> list[Database]:
-    """Return the databases that an app sees, or the one of this name, each with all apps that see it."""
+def databases_of(heroku: Heroku, app: str, name: str = "") -> Seen:
+    """Return the databases that an app sees, or the one of this name, each with all apps that see it.
+
+    One that the key may not see is told, and stands in nobody's way; raises where it is the one that was asked for,
+    or where no other is left.
+    """
     addons = {addon.id: addon for addon, _attachment in heroku.attached(app)}
     wanted = heroku.find(app, name) if name else None
     if wanted is not None:
         addons.setdefault(wanted.id, wanted)
-    services = {each: heroku.service(addons[each]) for each in addons}
+    hidden: dict[str, Refused] = {}
+
+    def unless_hidden(addon: Addon, question: Callable[[], T]) -> T | None:
+        try:
+            return question()
+        except Refused as error:
+            if error.status not in HIDDEN or (wanted is not None and addon.id == wanted.id):
+                raise
+            hidden[addon.name] = error
+            return None
+
+    def asked(addon: Addon) -> Service | None:
+        return unless_hidden(addon, lambda: heroku.service(addon))
+
+    services = {each: service for each, addon in addons.items() if (service := asked(addon)) is not None}
     names = _names(addons.values(), services)
-    return [
-        _database(heroku, addons[each], services[each], names) for each in addons if wanted is None or each == wanted.id
+
+    def looked_at(addon: Addon, service: Service) -> Database | None:
+        return unless_hidden(addon, lambda: _database(heroku, addon, service, names))
+
+    found = [
+        looked_at(addons[each], service) for each, service in services.items() if wanted is None or each == wanted.id
     ]
+    databases = tuple(each for each in found if each is not None)
+    if hidden and not databases:
+        raise next(iter(hidden.values()))
+    return Seen(databases, tuple(f"{each} of {app} could not be looked at: {hidden[each].msg}" for each in hidden))
 
 
 def database_of(heroku: Heroku, app: str, name: str) -> Database:
-    (found,) = databases_of(heroku, app, name)
+    (found,) = databases_of(heroku, app, name).databases
     return found
 
 
@@ -69,11 +107,12 @@ def again(heroku: Heroku, database: Database) -> Database:
     )
 
 
-def _names(addons: Any, services: dict[str, Service]) -> dict[Any, str]:
-    return {service.address: addon.name for addon in addons if (service := services[addon.id]).address is not None}
+def _names(addons: Iterable[Addon], services: Mapping[str, Service]) -> dict[Address, str]:
+    seen = [(addon, services[addon.id].address) for addon in addons if addon.id in services]
+    return {address: addon.name for addon, address in seen if address is not None}
 
 
-def _database(heroku: Heroku, addon: Addon, service: Service, names: dict[Any, str]) -> Database:
+def _database(heroku: Heroku, addon: Addon, service: Service, names: Mapping[Address, str]) -> Database:
     return Database(
         addon=addon,
         service=service,

@@ -35,17 +35,35 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._heroku.model im
 from ansible_collections.selfhost.stateful.plugins.module_utils._heroku.patience import Patience
 from ansible_collections.selfhost.stateful.plugins.module_utils._heroku.planner import NEAR_DAYS, weeks_until
 from ansible_collections.selfhost.stateful.plugins.module_utils._heroku.steps import SETTLES
+from ansible_collections.selfhost.stateful.plugins.module_utils._heroku.window import Window
 
 FELL_BACK = 60.0
 """Seconds for which a maintenance may look as if it did not run any more, before that is believed."""
 
 
 @dataclass(frozen=True)
-class Ended:
-    """How a maintenance stands, and whether the database serves."""
+class Stand:
+    """How a maintenance stands, and what the database runs on."""
 
     maintenance: Maintenance
     service: Service
+
+    @property
+    def serves(self) -> bool:
+        return self.service.available and self.maintenance.status != RUNNING
+
+    def is_after(self, before: Stand) -> bool:
+        """Tell whether a maintenance that was ahead or ran ``before`` is over.
+
+        Its moment of completion says so, and where Heroku shows the next one already, the plan.
+        """
+        plans = self.service.plan, before.service.plan
+        other_plan = all(plans) and plans[0] != plans[1]
+        return self.maintenance.status != RUNNING and (_completed(self.maintenance, before.maintenance) or other_plan)
+
+
+def _completed(seen: Maintenance, before: Maintenance) -> bool:
+    return bool(seen.completed_at) and seen.completed_at != before.completed_at
 
 
 def complete(heroku: Heroku, app: str, name: str, patience: Patience, *, open_app: bool, check: bool) -> dict[str, Any]:
@@ -72,75 +90,105 @@ def complete(heroku: Heroku, app: str, name: str, patience: Patience, *, open_ap
         )
     if check:
         return _result(addon, before, changed=True)
+    stood = Stand(before, heroku.service(addon))
     if before.status == READY:
-        _run(heroku, addon, before, patience)
-    return _result(addon, _watch(heroku, addon, before, patience), changed=True)
+        _run(heroku, addon, stood, patience)
+    ended = _watch(heroku, addon, stood, patience)
+    result = _result(addon, ended, changed=True)
+    if ended.status != COMPLETED:
+        result["warnings"].append(f"{addon.name} was changed over, and its next maintenance is {ended.status} already.")
+    return result
 
 
-def _run(heroku: Heroku, addon: Addon, before: Maintenance, patience: Patience) -> None:
-    lost: StatefulError | None = None
+def _stand(heroku: Heroku, addon: Addon) -> Stand:
+    return Stand(look.maintenance_of(heroku, addon), heroku.service(addon))
+
+
+def _run(heroku: Heroku, addon: Addon, before: Stand, patience: Patience) -> None:
+    """Ask for it to be run, once, and wait until it is seen to have begun."""
+    unanswered: StatefulError | None = None
+    refused: Refused | None = None
     try:
         heroku.run_maintenance(addon)
-    except (BrokenOff, Refused) as error:
-        # Refused, too: another may have begun it in this very moment.
-        lost = error
-    _seen, begun = patience.short(SETTLES).until(
-        heroku, lambda: look.maintenance_of(heroku, addon), lambda seen: seen.status == RUNNING or _over(seen, before)
+    except BrokenOff as error:
+        unanswered = error
+    except Refused as error:
+        # Another may have begun it in this very moment.
+        refused = error
+    # What was taken down, or may have been, can begin at any time, and the app has to be closed then.
+    waiting = patience.short(SETTLES) if refused else patience
+    seen, begun = waiting.until(
+        heroku,
+        lambda: _stand(heroku, addon),
+        lambda seen: seen.maintenance.status == RUNNING or seen.is_after(before),
     )
-    if not begun:
+    if begun:
+        return
+    status = seen.maintenance.status
+    if refused:
         raise StatefulError(
-            f"{lost.msg if lost else 'Heroku took the request.'} The maintenance of {addon.name} did not begin.",
-            state=f"{addon.name} is as it was, and available; its maintenance is still ready",
+            f"{refused.msg} The maintenance of {addon.name} did not begin.",
+            state=f"{addon.name} is as it was; its maintenance is {status}",
             next_command=AGAIN,
-        ) from lost
+            may_begin=False,
+        ) from refused
+    said = unanswered.msg if unanswered else "Heroku took the request."
+    raise StatefulError(
+        f"{said} The maintenance of {addon.name} has not begun after {waiting.limit:.0f} s: it is {status}.",
+        state=f"{addon.name} is as it was so far, and its maintenance MAY STILL BEGIN: do not open the app"
+        " by hand before selfhost.stateful.heroku_postgres_info says that the maintenance is completed",
+        next_command="run the same task again: it looks first, runs what is still ready, and waits for what runs",
+        maintenance=seen.maintenance.as_dict(),
+        may_begin=True,
+    ) from unanswered
 
 
-def _over(seen: Maintenance, before: Maintenance) -> bool:
-    return seen.status == COMPLETED and seen.completed_at != before.completed_at
-
-
-def _watch(heroku: Heroku, addon: Addon, before: Maintenance, patience: Patience) -> Maintenance:
+def _watch(heroku: Heroku, addon: Addon, before: Stand, patience: Patience) -> Maintenance:
     fell_at: list[float] = []
 
-    def ask() -> Ended:
-        return Ended(look.maintenance_of(heroku, addon), heroku.service(addon))
-
-    def good(seen: Ended) -> bool:
-        if seen.maintenance.status == RUNNING or _over(seen.maintenance, before):
+    def good(seen: Stand) -> bool:
+        if seen.maintenance.status == RUNNING or seen.is_after(before):
             fell_at.clear()
         elif not fell_at:
             fell_at.append(patience.clock())
         back = bool(fell_at) and patience.clock() - fell_at[0] >= FELL_BACK
-        return back or (_over(seen.maintenance, before) and seen.service.available)
+        return back or (seen.is_after(before) and seen.service.available)
 
-    seen, _ended = patience.until(heroku, ask, good)
-    if _over(seen.maintenance, before) and seen.service.available:
+    seen, _ended = patience.until(heroku, lambda: _stand(heroku, addon), good)
+    if seen.is_after(before) and seen.service.available:
         return seen.maintenance
-    status, database = seen.maintenance.status, seen.service.status
-    what = f"is {status} after {patience.limit:.0f} s" if status == RUNNING else f"began, and is {status} now"
+    what, known = _told(seen, before, f"{patience.limit:.0f} s")
     raise StatefulError(
-        f"The maintenance of {addon.name} {what}; the database is {database}.",
-        state=f"{addon.name} runs on {seen.service.plan}, "
-        + ("and is available: the changeover did not take place" if _serves(seen) else "and may not be available"),
+        f"The maintenance of {addon.name} {what}; the database is {seen.service.status}.",
+        state=f"{addon.name} runs on {seen.service.plan}, {known}",
         next_command=shell("heroku", "data:maintenances:info", addon.name),
         maintenance=seen.maintenance.as_dict(),
-        available=_serves(seen),
+        available=seen.serves,
     )
 
 
-def _serves(seen: Ended) -> bool:
-    return seen.service.available and seen.maintenance.status != RUNNING
+def _told(seen: Stand, before: Stand, limit: str) -> tuple[str, str]:
+    """Return what became of a maintenance that did not end well, and what is known of the database."""
+    if seen.is_after(before):
+        return f"is over, and the database has not come back after {limit}", "and is not available"
+    if seen.maintenance.status == RUNNING:
+        return f"is running after {limit}", "and may not be available"
+    serves = "is" if seen.serves else "may not be"
+    known = f"as before, and {serves} available; nothing shows that the maintenance was carried out"
+    return f"began, and is {seen.maintenance.status} now", known
 
 
 def schedule(
-    heroku: Heroku, app: str, name: str, patience: Patience, *, window: tuple[str, str] | None, week: str, check: bool
+    heroku: Heroku, app: str, name: str, patience: Patience, *, window: Window | None, week: str, check: bool
 ) -> dict[str, Any]:
     """Put the maintenance into a window and a week; what is so already is left alone."""
+    if window is None and not week:
+        raise InvalidInput("Nothing is said of when: set day_of_week and time_of_day, or week, or all three.")
     addon = heroku.find(app, name)
     if is_essential(addon.plan):
         raise InvalidInput(f"{addon.name} is on a plan of the Essential tier, which has no maintenances to schedule.")
     before = look.maintenance_of(heroku, addon)
-    moves = _same(window, before.window) is False
+    moves = window is not None and not window.is_said(before.window)
     weeks = _weeks(before, week, addon) if week else 0
     changed = moves or weeks != 0
     if check or not changed:
@@ -148,7 +196,7 @@ def schedule(
     lost: BrokenOff | None = None
     try:
         if moves and window is not None:
-            heroku.set_window(addon, *window)
+            heroku.set_window(addon, window.day_of_week, window.time_of_day)
         if weeks:
             heroku.delay_maintenance(addon, weeks)
     except BrokenOff as error:
@@ -156,7 +204,7 @@ def schedule(
     seen, good = patience.short(SETTLES).until(
         heroku,
         lambda: look.maintenance_of(heroku, addon),
-        lambda seen: _same(window, seen.window) is not False and not (week and _weeks(seen, week, addon)),
+        lambda seen: (window is None or window.is_said(seen.window)) and not (week and _weeks(seen, week, addon)),
     )
     if not good:
         raise StatefulError(
@@ -166,15 +214,6 @@ def schedule(
             next_command=AGAIN,
         ) from lost
     return _result(addon, seen, changed=True)
-
-
-def _same(window: tuple[str, str] | None, said: str) -> bool | None:
-    """Tell whether a window is the one that Heroku says; None where none was asked for."""
-    if window is None:
-        return None
-    day, time_of_day = window
-    # In Heroku's words: "Sundays 14:30 to 18:30 UTC".
-    return day.lower() in said.lower() and time_of_day.zfill(5) in said
 
 
 def _weeks(maintenance: Maintenance, week: str, addon: Addon) -> int:

@@ -2,10 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What Heroku says of apps, databases, plans and maintenances. Pure data, and what is read from it.
-
-Addresses of databases hold passwords: they are compared here, and never kept.
-"""
+"""What Heroku says of apps, databases, plans and maintenances. Pure data, and what is read from it."""
 
 from __future__ import annotations
 
@@ -14,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import Any
-from urllib.parse import urlsplit
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._heroku.addresses import Address, address_of
 
 SERVICE = "heroku-postgresql"
 GB = 1 << 30
@@ -135,7 +133,8 @@ class Maintenance:
         return last is not None and self.status in AHEAD and last - now <= timedelta(days=days)
 
     def as_dict(self) -> dict[str, Any]:
-        return {key: getattr(self, key) for key in self.__dataclass_fields__}
+        shown = {key: getattr(self, key) for key in self.__dataclass_fields__}
+        return {**shown, "duration_seconds": self.seconds()}
 
 
 def maintenance_from(raw: Mapping[str, Any]) -> Maintenance:
@@ -151,24 +150,6 @@ def maintenance_from(raw: Mapping[str, Any]) -> Maintenance:
         method=raw.get("method") or "",
         window=raw.get("window") or addon.get("window") or "",
     )
-
-
-@dataclass(frozen=True)
-class Address:
-    """Where a database is reached, without who reaches it: two that are equal are one database."""
-
-    host: str
-    port: int
-    path: str
-
-
-def address_of(url: str | None) -> Address | None:
-    parts = urlsplit(url or "")
-    try:
-        port = parts.port or 5432
-    except ValueError:
-        return None
-    return Address(parts.hostname, port, parts.path) if parts.hostname and parts.scheme.startswith("postgres") else None
 
 
 @dataclass(frozen=True)
@@ -327,16 +308,3 @@ class Database:
             "window": service.window,
             "maintenance": self.maintenance.as_dict(),
         }
-
-
-def copies_of(addresses: Mapping[Address, str], config: Mapping[str, Any], own: Sequence[str]) -> list[dict[str, str]]:
-    """Return the config vars that hold a database's address as a copy of their own.
-
-    Heroku writes new addresses to the vars of an attachment (``own``), and to no other.
-    """
-    found = []
-    for name in sorted(config):
-        database = addresses.get(address) if (address := address_of(str(config[name]))) else None
-        if database and name not in own:
-            found.append({"config_var": name, "database": database})
-    return found

@@ -69,6 +69,21 @@ def remembered(noted: Former | None, begun: Collection[str], now: Former) -> For
     return Former(formation, noted.maintenance if CLOSED in begun else now.maintenance)
 
 
+def is_open_again(former: Former, begun: Collection[str], now: Former) -> bool:
+    """Tell whether an app that was stopped is seen open: what was noted of it is of the past then.
+
+    Where maintenance mode was switched on with it, it is open once that is off and anything runs; else once every type
+    runs that ran before, because one alone may have been scaled up for a look.
+    """
+    if EMPTIED not in begun:
+        return False
+    up = running(now.formation)
+    if CLOSED in begun and not former.maintenance:
+        return not now.maintenance and bool(up)
+    stopped = [name for name in running(former.formation) if name in now.formation]
+    return bool(stopped) and all(name in up for name in stopped)
+
+
 def closing(app: str, former: Former, *, maintenance: bool, note: Mapping[str, Any]) -> Plan:
     """Return the plan that closes an app; its undo opens it again, as it was."""
     steps = []
@@ -138,16 +153,21 @@ def reached(database: Database, plan: str) -> bool:
     )
 
 
-def change_of(database: Database, wanted: Wanted, now: datetime) -> PlanChange:
+def required_soon(database: Database, now: datetime) -> list[str]:
+    """Return the warning that Heroku will not wait much longer; empty where there is time."""
+    if not database.maintenance.required_within(now, NEAR_DAYS):
+        return []
+    return [
+        f"Heroku runs the maintenance of {database.addon.name} by {database.maintenance.required_by} at the latest,"
+        " whether anybody is ready or not."
+    ]
+
+
+def change_of(database: Database, wanted: Wanted) -> PlanChange:
     """Decide; a change that is under way already is gone on with, and nothing is in its way any more."""
     plan = plain_plan(wanted.plan)
     here, asked, maintenance = database.service.plan, plain_plan(database.addon.plan), database.maintenance
     warnings = []
-    if maintenance.required_within(now, NEAR_DAYS):
-        warnings.append(
-            f"Heroku runs the maintenance of {database.addon.name} by {maintenance.required_by} at the latest,"
-            " whether anybody is ready or not."
-        )
     text = f"{database.addon.name} of {database.addon.app}: {here} → {plan}"
     if here == asked == plan:
         if not maintenance.at_rest:

@@ -51,7 +51,7 @@ def set_maintenance(world: World, app: str, on: bool) -> None:
         word = "on" if on else "off"
         raise StatefulError(
             f"{lost.msg if lost else ''} The maintenance mode of {app} is not {word}.".strip(),
-            state=f"the maintenance mode of {app} is {'off' if on else 'on'}, as it was; its dynos were not touched",
+            state=f"the maintenance mode of {app} is {'off' if on else 'on'}; setting it touches no dynos",
             next_command=AGAIN,
         ) from lost
 

@@ -16,7 +16,12 @@ from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._heroku import planner
-from ansible_collections.selfhost.stateful.plugins.module_utils._heroku.model import formation_as_dict, formation_of
+from ansible_collections.selfhost.stateful.plugins.module_utils._heroku.model import (
+    formation_as_dict,
+    formation_of,
+    running,
+    told,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._heroku.planner import Former
 from ansible_collections.selfhost.stateful.plugins.module_utils._heroku.steps import (
     HANDLERS,
@@ -29,6 +34,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model
     COMMITTED,
     DONE,
     OPEN_STATES,
+    ROLLED_BACK,
     Plan,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import Operation, OperationStore
@@ -72,15 +78,12 @@ def stop(
     keep: Callable[[], None],
 ) -> dict[str, Any]:
     """Stop all dynos; ``keep`` raises where the journal would be forgotten. The caller holds the app."""
-    live = live_of(operations, app)
-    if live and live[-1].history().undoing and not check:
-        # A start that was broken off is brought to its end: half of it may have been made.
-        restore(world, operations, app, check=False)
-        live = []
+    live = settle(world, operations, app, check=check)
     known = live[-1] if live else None
-    now = Former(world.heroku.formation(app), world.heroku.in_maintenance(app))
+    now = _seen(world, app)
     former = planner.remembered(former_of(known) if known else None, begun_in(live), now)
-    stopped = known is not None and known.history().state == DONE and _holds(world, known)
+    ended = known is not None and known.history().state == DONE and not known.history().undoing
+    stopped = known is not None and ended and _holds(world, known)
     plan = planner.closing(app, former, maintenance=maintenance, note=_note(note, known, stopped))
     if known is not None and stopped and _closes(known.plan) >= maintenance:
         return {**_told(world, app, former, known), "changed": False, "plan_text": known.plan.text}
@@ -100,18 +103,46 @@ def stop(
     return {**_told(world, app, former, known), "changed": True, "plan_text": known.plan.text}
 
 
+def settle(world: World, operations: OperationStore, app: str, *, check: bool) -> list[Operation]:
+    """Return the operations that still say what an app ran, and end those that do not. The caller holds the app.
+
+    Somebody may have opened the app by hand, and changed it on purpose since: what was noted before is not what runs
+    then. A start that was broken off while the app is closed is brought to its end: half of it may have been made.
+    """
+    live = live_of(operations, app)
+    if not live:
+        return []
+    former, undoing = former_of(live[-1]), live[-1].history().undoing
+    if planner.is_open_again(former, begun_in(live), _seen(world, app)):
+        world.warnings.append(
+            f"The operation {live[-1].id} noted that {app} ran {told(running(former.formation))}, and {app} was opened"
+            f" since{', by a start that was broken off or by hand' if undoing else ' by hand'}. The operation is ended,"
+            " and what runs now is what is remembered."
+        )
+        for each in live if not check else ():
+            each.journal.state(ROLLED_BACK if each.history().undoing else COMMITTED)
+        return []
+    if undoing and not check:
+        restore(world, operations, app, check=False)
+        return []
+    return live
+
+
 def restore(world: World, operations: OperationStore, app: str, *, check: bool) -> dict[str, Any]:
     """Bring back what ran before; nothing to do where nothing was stopped by us. The caller holds the app."""
     live = live_of(operations, app)
     known = live[-1] if live else None
     if known is None:
-        formation = world.heroku.formation(app)
+        seen = _seen(world, app)
         return {
             "changed": False,
             "operation": "",
-            "formation": formation_as_dict(formation),
+            "formation": formation_as_dict(seen.formation),
             "former": {},
+            "note": {},
+            "one_off_dynos": one_off_dynos(world, app),
             "plan_text": f"The app {app}: nothing is noted that was stopped.",
+            "warnings": _closed_by_others(operations, app, seen),
         }
     former = former_of(known)
     text = f"The app {app}: back to what ran before {known.id}"
@@ -150,7 +181,8 @@ def set_exact(world: World, operations: OperationStore, app: str, wanted: Any, *
             next_command="run selfhost.stateful.heroku_app_formation with state: restored",
             operation=live[-1].id,
         )
-    before = world.heroku.formation(app)
+    former = _seen(world, app)
+    before = former.formation
     unknown = sorted(set(wanted) - set(before))
     if unknown:
         raise StatefulError(f"{app} has no process type {', '.join(unknown)}; it has {', '.join(sorted(before))}.")
@@ -160,9 +192,23 @@ def set_exact(world: World, operations: OperationStore, app: str, wanted: Any, *
         "changed": bool(updates),
         "operation": "",
         "formation": formation_as_dict(after),
-        "former": {"formation": formation_as_dict(before)},
+        "former": former.as_dict(),
         "plan_text": f"The app {app}: {updates or 'nothing to do'}",
     }
+
+
+def _seen(world: World, app: str) -> Former:
+    return Former(world.heroku.formation(app), world.heroku.in_maintenance(app))
+
+
+def _closed_by_others(operations: OperationStore, app: str, seen: Former) -> list[str]:
+    if not seen.maintenance and running(seen.formation):
+        return []
+    how = "maintenance mode is on" if seen.maintenance else "no process type runs dynos"
+    return [
+        f"{app} is closed ({how}), and {operations.directory} holds no journal of what it ran: nothing was started. It"
+        " may be in the operations directory of another controller, of another user, or of another operations_dir."
+    ]
 
 
 def _holds(world: World, operation: Operation) -> bool:

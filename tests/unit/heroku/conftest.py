@@ -17,10 +17,8 @@ import pytest
 if TYPE_CHECKING:
     from tests.support.heroku_lab import Lab
 
-if importlib.util.find_spec("ansible"):
-    collect_ignore: list[str] = []
-else:
-    collect_ignore = ["test_http.py", "test_modules.py", "test_postgres.py", "test_stopping.py"]
+OVER_HTTP = ("backing", "http", "maintaining", "modules", "postgres", "stopping", "stopping_killed")
+collect_ignore = [] if importlib.util.find_spec("ansible") else [f"test_{each}.py" for each in OVER_HTTP]
 
 
 @pytest.fixture(autouse=True)

@@ -6,12 +6,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import pytest
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput
 from ansible_collections.selfhost.stateful.plugins.module_utils._heroku.http import (
     BrokenOff,
+    Http,
     Refused,
+    Reply,
     Unreachable,
     checked_url,
 )
@@ -25,6 +30,9 @@ from tests.support.heroku_lab import APP, Lab
         {"kind": "drop_after"},
         {"status": 502},
         {"status": 503, "body": "<html>"},
+        {"status": 500, "body": '{"id": "internal_server_error"}'},
+        {"status": 504},
+        {"status": 521},
         {"status": 429, "headers": {"Retry-After": "7"}},
     ],
 )
@@ -46,7 +54,10 @@ def test_a_question_without_answer_ends(lab: Lab) -> None:
     assert "status.heroku.com" in caught.value.next_command
 
 
-@pytest.mark.parametrize("fault", [{"kind": "drop_before"}, {"kind": "drop_after"}, {"status": 503}, {"status": 500}])
+@pytest.mark.parametrize(
+    "fault",
+    [{"kind": "drop_before"}, {"kind": "drop_after"}, *({"status": each} for each in (500, 502, 503, 504, 507, 521))],
+)
 def test_a_change_is_sent_once(lab: Lab, fault: dict[str, object]) -> None:
     lab.stand_in.break_next("^/apps/shop$", method="PATCH", **fault)  # type: ignore[arg-type]
     with pytest.raises(BrokenOff, match="was lost"):
@@ -61,6 +72,13 @@ def test_a_change_that_the_rate_limit_turned_away_is_sent_again(lab: Lab) -> Non
     assert lab.app.maintenance
 
 
+def test_a_change_that_the_rate_limit_turns_away_to_the_end_changed_nothing(lab: Lab) -> None:
+    lab.stand_in.break_next("^/apps/shop$", method="PATCH", status=429, times=10_000)
+    with pytest.raises(Unreachable, match="429 all the time") as caught:
+        lab.heroku.set_maintenance(APP, True)
+    assert "turned away, and changed nothing" in caught.value.state
+
+
 def test_near_the_rate_limit_is_noticed(lab: Lab) -> None:
     heroku = lab.heroku
     heroku.formation(APP)
@@ -68,6 +86,57 @@ def test_near_the_rate_limit_is_noticed(lab: Lab) -> None:
     lab.stand_in.break_next("/formation$", body="[]", status=200, headers={"Ratelimit-Remaining": "12"})
     heroku.formation(APP)
     assert heroku.http.is_scarce
+    heroku.formation(APP)
+    assert not heroku.http.is_scarce
+
+
+class Scripted(Http):
+    """The seam, with answers that a test wrote; it notes what was asked."""
+
+    def __init__(self, *replies: Reply) -> None:
+        super().__init__("key")
+        self.replies = list(replies)
+        self.asked: list[tuple[str, str]] = []
+
+    def _exchange(self, method: str, url: str, body: Any, headers: Mapping[str, str]) -> Reply:
+        self.asked.append((url, headers.get("Range", "")))
+        return self.replies.pop(0)
+
+
+def test_an_answer_that_does_not_count_requests_forgets_no_limit() -> None:
+    platform, data = "https://platform.example/apps", "https://data.example/client"
+    near, far = Reply(200, "[]", {"ratelimit-remaining": "12"}), Reply(200, "[]", {"ratelimit-remaining": "4500"})
+    http = Scripted(near, Reply(200, "[]", {}), far, far)
+    http.ask("GET", platform)
+    assert http.is_scarce
+    http.ask("GET", data)
+    assert http.is_scarce, "the Data API does not say how many are left"
+    http.ask("GET", data)
+    assert http.is_scarce, "nor does it speak for the Platform API"
+    http.ask("GET", platform)
+    assert not http.is_scarce
+
+
+def test_a_list_is_asked_for_to_its_last_range() -> None:
+    url = "https://platform.example/apps/shop/dynos"
+    http = Scripted(
+        Reply(206, "[1, 2]", {"next-range": "id ]2.."}), Reply(206, "[3]", {"next-range": "id ]3.."}),
+        Reply(200, "[4]", {}),
+    )  # fmt: skip
+    assert http.ask("GET", url) == [1, 2, 3, 4]
+    assert http.asked == [(url, ""), (url, "id ]2.."), (url, "id ]3..")]
+
+
+def test_ranges_that_never_end_are_no_list() -> None:
+    again = Reply(206, "[1]", {"next-range": "id ]1.."})
+    with pytest.raises(Unreachable, match="repeats the range"):
+        Scripted(again, again, again).ask("GET", "https://platform.example/apps")
+
+
+def test_ranges_over_http(lab: Lab) -> None:
+    first = '[{"type": "api", "quantity": 1, "size": "Basic"}]'
+    lab.stand_in.break_next("/formation$", status=206, body=first, headers={"Next-Range": "id ]api.."})
+    assert set(lab.heroku.formation(APP)) == {"api", "web", "worker", "cron"}
 
 
 @pytest.mark.parametrize("status, word", [(401, "has expired"), (403, "may not do this"), (404, "knows nothing")])

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._heroku import model
+from ansible_collections.selfhost.stateful.plugins.module_utils._heroku.addresses import Address
 
 SERVICE: dict[str, Any] = {
     "num_bytes": 253755392,
@@ -86,8 +87,8 @@ def test_pg_info_is_read_as_numbers() -> None:
     assert (service.size_bytes, service.size_limit_bytes) == (253755392, 64 << 30)
     assert (service.connections, service.connection_limit) == (12, 120)
     assert (service.tables, service.behind_by, service.can_be_followed) == (1087, 1204, False)
-    assert service.address == model.Address("ec2-1.example.com", 5432, "/d1")
-    assert service.followed_by == (model.Address("ec2-2.example.com", 5432, "/d2"),)
+    assert service.address == Address("ec2-1.example.com", 5432, "/d1")
+    assert service.followed_by == (Address("ec2-2.example.com", 5432, "/d2"),)
 
 
 def test_no_address_and_no_password_is_shown() -> None:
@@ -110,17 +111,4 @@ def test_how_long_a_maintenance_took_is_said_or_computed() -> None:
     assert model.maintenance_from({"status": "completed", **moments}).seconds() == 70
     assert model.maintenance_from({"status": "completed", "duration_seconds": "68", **moments}).seconds() == 68
     assert model.maintenance_from({"status": "none"}).seconds() == 0
-
-
-def test_copies_of_an_address_are_found_by_what_they_reach() -> None:
-    address = model.address_of(SERVICE["resource_url"])
-    assert address is not None
-    config = {
-        "DATABASE_URL": SERVICE["resource_url"],
-        "REPORTS_DB": "postgres://other:password@ec2-1.example.com:5432/d1",
-        "REDIS_URL": "redis://ec2-1.example.com:5432/d1",
-        "OTHER_URL": "postgres://user:secret@ec2-9.example.com:5432/d1",
-        "NAME": "shop",
-    }
-    found = model.copies_of({address: "postgresql-1"}, config, ["DATABASE_URL"])
-    assert found == [{"config_var": "REPORTS_DB", "database": "postgresql-1"}]
+    assert model.maintenance_from({"status": "completed", **moments}).as_dict()["duration_seconds"] == 70

@@ -26,7 +26,9 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._heroku.planner 
     Former,
     Wanted,
     change_of,
+    is_open_again,
     remembered,
+    required_soon,
 )
 
 NOW = datetime(2026, 11, 27, 10, tzinfo=timezone.utc)
@@ -72,7 +74,7 @@ def formation(**quantities: int) -> dict[str, Process]:
     ],
 )
 def test_whether_a_plan_is_asked_for_and_waited_for(seen: dict[str, Any], request_: bool, wait: bool) -> None:
-    decided = change_of(database(**seen), Wanted("standard-2", PLANS), NOW)
+    decided = change_of(database(**seen), Wanted("standard-2", PLANS))
     assert (decided.request, decided.wait, decided.blockers) == (request_, wait, ())
 
 
@@ -92,7 +94,7 @@ def test_whether_a_plan_is_asked_for_and_waited_for(seen: dict[str, Any], reques
     ],
 )
 def test_what_forbids_a_change(seen: dict[str, Any], plan: str, word: str) -> None:
-    decided = change_of(database(**seen), Wanted(plan, PLANS), NOW)
+    decided = change_of(database(**seen), Wanted(plan, PLANS))
     assert word in " ".join(blocker.text for blocker in decided.blockers)
     assert f"BLOCKER: {decided.blockers[0].text}" in decided.text
 
@@ -108,24 +110,24 @@ def test_what_forbids_a_change(seen: dict[str, Any], plan: str, word: str) -> No
 )
 def test_a_follower_waits_for_its_leader_unless_told(leader: str, before: bool, blocked: bool) -> None:
     wanted = Wanted("standard-2", PLANS, database(on=leader), before)
-    assert bool(change_of(database(leader="postgresql-0"), wanted, NOW).blockers) is blocked
+    assert bool(change_of(database(leader="postgresql-0"), wanted).blockers) is blocked
 
 
 @pytest.mark.parametrize("days, warned", [(2, True), (30, False)])
 def test_it_warns_where_heroku_will_not_wait_much_longer(days: int, warned: bool) -> None:
     last = (NOW + timedelta(days=days)).isoformat()
     seen = database(asked="standard-2", status="ready", required_by=last)
-    assert any(last in line for line in change_of(seen, Wanted("standard-2"), NOW).warnings) is warned
+    assert any(last in line for line in required_soon(seen, NOW)) is warned
 
 
 @pytest.mark.parametrize("status, warned", [("pending", True), ("ready", True), ("completed", False), ("none", False)])
 def test_a_maintenance_of_herokus_own_is_told_where_the_plan_is_reached(status: str, warned: bool) -> None:
-    decided = change_of(database(on="standard-2", status=status), Wanted("standard-2"), NOW)
+    decided = change_of(database(on="standard-2", status=status), Wanted("standard-2"))
     assert any("Heroku's own" in line for line in decided.warnings) is warned
 
 
 def test_a_plan_whose_size_is_not_known_is_let_through_with_a_warning() -> None:
-    decided = change_of(database(), Wanted("premium-l-9", ("premium-l-9",)), NOW)
+    decided = change_of(database(), Wanted("premium-l-9", ("premium-l-9",)))
     assert decided.blockers == ()
     assert "not known here" in " ".join(decided.warnings)
 
@@ -159,6 +161,40 @@ def test_a_crash_never_forgets_what_ran(
 )
 def test_maintenance_mode_that_was_on_before_is_remembered(begun: list[str], now: bool, wanted: bool) -> None:
     assert remembered(BEFORE, begun, replace(BEFORE, maintenance=now)).maintenance is wanted
+
+
+BOTH = (CLOSED, EMPTIED)
+
+
+@pytest.mark.parametrize(
+    "begun, was_on, is_on, now, opened",
+    [
+        (BOTH, False, False, formation(web=1, worker=0, cron=0), True),
+        (BOTH, False, True, formation(web=2, worker=1, cron=0), False),
+        (BOTH, False, False, formation(web=0, worker=0, cron=0), False),
+        # Nothing was scaled yet: what runs is what ran.
+        ((CLOSED,), False, False, formation(web=2, worker=1, cron=0), False),
+        # Maintenance mode says nothing: it was on before, or it was not touched.
+        (BOTH, True, True, formation(web=2, worker=3, cron=0), True),
+        (BOTH, True, False, formation(web=2, worker=0, cron=0), False),
+        ((EMPTIED,), False, False, formation(web=1, worker=0, cron=0), False),
+        ((EMPTIED,), False, False, formation(web=1, worker=1, cron=0), True),
+        ((EMPTIED,), False, True, formation(web=1, worker=1, cron=0), True),
+        # A type that a release took away can run no more.
+        ((EMPTIED,), False, False, formation(web=1, cron=0), True),
+        ((EMPTIED,), False, False, formation(cron=1), False),
+    ],
+)
+def test_when_an_app_counts_as_open_again(
+    begun: tuple[str, ...], was_on: bool, is_on: bool, now: dict[str, Process], opened: bool
+) -> None:
+    former = replace(BEFORE, maintenance=was_on)
+    assert is_open_again(former, begun, Former(now, is_on)) is opened
+
+
+def test_an_app_that_ran_nothing_is_not_open_because_it_runs_nothing() -> None:
+    former = Former(formation(web=0), False)
+    assert not is_open_again(former, (EMPTIED,), former)
 
 
 def test_only_what_stands_still_is_brought_back() -> None:

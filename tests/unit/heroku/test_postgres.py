@@ -2,16 +2,17 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Plans, maintenances and backups at a Heroku that breaks off, limits, falls back and never ends."""
+"""What is seen of databases, and plans that are changed, at a Heroku that breaks off and limits."""
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, StatefulError
-from ansible_collections.selfhost.stateful.plugins.module_utils._heroku import backing, changing, look, maintaining
+from ansible_collections.selfhost.stateful.plugins.module_utils._heroku import changing, look
 from ansible_collections.selfhost.stateful.plugins.module_utils._heroku.changing import Change
 from ansible_collections.selfhost.stateful.plugins.module_utils._heroku.http import Refused
 from tests.sandbox.heroku_world import Running
@@ -25,19 +26,6 @@ def change(lab: Lab, plan: str = "standard-2", wait_for: str = "ready", **more: 
     return changing.change_plan(lab.heroku, wanted, check=check)
 
 
-def complete(lab: Lab, *, limit: float = 1800, open_app: bool = False, check: bool = False) -> dict[str, Any]:
-    return maintaining.complete(lab.heroku, APP, "DATABASE_URL", lab.patience(limit), open_app=open_app, check=check)
-
-
-def capture(lab: Lab, *, newer_than: str = "", check: bool = False, **more: Any) -> dict[str, Any]:
-    given = {"newer_than": newer_than, "check": check, **more}
-    return backing.capture(lab.heroku, APP, "DATABASE_URL", lab.patience(), **given)
-
-
-def schedule(lab: Lab, *, window: tuple[str, str] | None = None, week: str = "", check: bool = False) -> dict[str, Any]:
-    return maintaining.schedule(lab.heroku, APP, LEADER, lab.patience(), window=window, week=week, check=check)
-
-
 # -- looking ------------------------------------------------------------------------------
 
 
@@ -45,7 +33,7 @@ def test_all_databases_of_an_app_are_seen_with_leader_and_followers(lab: Lab) ->
     lab.world.add_app("reports", web=1)
     lab.world.attach(lab.leader, "reports", "SHOP_DATABASE")
     lab.follower.behind = 17
-    found = {each.addon.name: each.as_dict() for each in look.databases_of(lab.heroku, APP)}
+    found = {each.addon.name: each.as_dict() for each in look.databases_of(lab.heroku, APP).databases}
     assert found[LEADER]["followers"] == [FOLLOWER]
     assert found[LEADER]["apps"] == ["reports", "shop"]
     assert (found[LEADER]["following"], found[FOLLOWER]["following"]) == (None, LEADER)
@@ -72,11 +60,34 @@ def test_what_a_change_touches_is_told_without_any_secret(lab: Lab) -> None:
     lab.app.services.append("scheduler")
     lab.app.formation["release"] = {"quantity": 0, "size": "Standard-1X"}
     lab.app.config["REPORTS_DB"] = lab.leader.url
-    databases = look.databases_of(lab.heroku, APP)
+    lab.app.config["CORS"] = r"https://[a-z0-9-]+\.example\.com"
+    lab.app.config["OLD_DB"] = "postgres://u:s3cret-ä℀@h/db"
+    databases = look.databases_of(lab.heroku, APP).databases
     facts = look.app_facts(lab.heroku, APP, databases)
     assert (facts["scheduler"], facts["release_phase"], facts["maintenance"]) == (True, True, False)
     assert facts["copies"] == [{"config_var": "REPORTS_DB", "database": LEADER}]
     assert "s3cret" not in str([facts, [each.as_dict() for each in databases]])
+
+
+@pytest.mark.parametrize("status", [403, 404])
+@pytest.mark.parametrize("place", ["/client/v11/databases/{}", "/data/maintenances/v1/{}", "/addons/{}/addon-"])
+def test_a_database_that_the_key_may_not_see_stands_in_nobodys_way(lab: Lab, place: str, status: int) -> None:
+    lab.stand_in.break_next(place.format(lab.follower.id), status=status, times=10_000)
+    none_is_normal = status == 404 and "maintenances" in place
+    seen = look.databases_of(lab.heroku, APP)
+    assert [each.addon.name for each in seen.databases] == ([LEADER, FOLLOWER] if none_is_normal else [LEADER])
+    assert any(FOLLOWER in line for line in seen.warnings) is not none_is_normal
+    assert look.database_of(lab.heroku, APP, "DATABASE_URL").addon.name == LEADER
+    assert change(lab)["reached"] == "ready"
+    if not none_is_normal:
+        with pytest.raises(Refused):
+            look.databases_of(lab.heroku, APP, FOLLOWER)
+
+
+def test_where_no_database_may_be_seen_that_is_a_failure(lab: Lab) -> None:
+    lab.stand_in.break_next("/client/v11/databases/", status=403, times=10_000)
+    with pytest.raises(Refused, match="may not do this"):
+        look.databases_of(lab.heroku, APP)
 
 
 # -- a plan ---------------------------------------------------------------------------------
@@ -89,6 +100,13 @@ def test_a_change_is_asked_for_once_and_waited_for(lab: Lab) -> None:
     second = change(lab)
     assert (second["changed"], second["reached"]) == (False, "ready")
     assert len(lab.stand_in.changes()) == 1
+
+
+def test_the_run_that_asks_warns_where_heroku_will_not_wait_much_longer(lab: Lab) -> None:
+    checked = change(lab, check=True)
+    assert not any("at the latest" in line for line in checked["warnings"])
+    lab.world.now -= timedelta(days=15)
+    assert any("at the latest" in line for line in change(lab)["warnings"])
 
 
 def test_check_mode_asks_for_nothing(lab: Lab) -> None:
@@ -105,6 +123,24 @@ def test_completed_is_waited_for_until_the_window(lab: Lab) -> None:
     result = change(lab, wait_for="completed", limit=6 * 86400)
     assert (result["reached"], result["plan"]) == ("completed", "standard-2")
     assert change(lab, wait_for="completed")["changed"] is False
+
+
+@pytest.mark.parametrize("wait_for", ["completed", "ready"])
+def test_a_plan_that_shows_only_a_while_after_the_maintenance_is_waited_for(lab: Lab, wait_for: str) -> None:
+    ended = lab.world.now
+    lab.leader.plan = "standard-2"
+    lab.leader.maintenance = Running(status="completed", started_at=ended, completed_at=ended)
+    with pytest.raises(StatefulError, match="its maintenance is completed, its plan standard-0"):
+        change(lab, wait_for=wait_for, limit=60)
+
+    def shown_later(_moment: str, _request: object) -> None:
+        if lab.world.now - ended >= timedelta(seconds=120):
+            lab.leader.serving = "standard-2"
+
+    lab.stand_in.watch = shown_later
+    result = change(lab, wait_for=wait_for, limit=300)
+    assert (result["changed"], result["reached"], result["plan"]) == (False, "completed", "standard-2")
+    assert lab.stand_in.changes() == []
 
 
 def test_a_maintenance_of_herokus_own_is_no_change_of_plan(lab: Lab) -> None:
@@ -164,164 +200,3 @@ def test_a_failing_wait_is_carried_over_an_outage(lab: Lab) -> None:
     lab.stand_in.break_next("/data/maintenances/", status=503, times=4)
     lab.stand_in.break_next("/client/v11/", status=429, headers={"Retry-After": "10"}, times=2)
     assert change(lab)["reached"] == "ready"
-
-
-# -- a maintenance ------------------------------------------------------------------------------
-
-
-def test_what_is_ready_is_run_to_its_end(lab: Lab) -> None:
-    lab.make_ready()
-    assert complete(lab, check=True)["changed"]
-    result = complete(lab)
-    assert (result["changed"], result["status"]) == (True, "completed")
-    assert 70 <= result["duration_seconds"] < 130
-    assert lab.leader.serving == "standard-2"
-    assert complete(lab)["changed"] is False
-    assert change(lab)["reached"] == "completed"
-
-
-def test_what_runs_already_is_waited_for(lab: Lab) -> None:
-    lab.make_ready()
-    lab.world.run_maintenance(lab.leader)
-    assert complete(lab)["status"] == "completed"
-    assert lab.stand_in.changes() == []
-
-
-def test_an_open_app_is_refused_unless_told(lab: Lab) -> None:
-    lab.make_ready()
-    lab.app.maintenance = False
-    with pytest.raises(InvalidInput, match="not in maintenance mode"):
-        complete(lab)
-    assert complete(lab, open_app=True)["status"] == "completed"
-
-
-def test_what_is_not_ready_is_refused(lab: Lab) -> None:
-    lab.world.change_plan(lab.leader, "standard-2")
-    with pytest.raises(InvalidInput, match="can be run once it is ready"):
-        complete(lab)
-
-
-@pytest.mark.parametrize("kind", ["drop_after", "drop_before"])
-def test_a_run_whose_answer_is_lost_is_read_back(lab: Lab, kind: str) -> None:
-    lab.make_ready()
-    lab.stand_in.break_next("/run$", kind)
-    if kind == "drop_before":
-        with pytest.raises(StatefulError, match="did not begin") as caught:
-            complete(lab)
-        assert "available" in caught.value.state
-    assert complete(lab)["status"] == "completed"
-
-
-def test_one_that_never_ends_ends_the_wait_and_says_what_is_known(lab: Lab) -> None:
-    lab.make_ready()
-    lab.world.never_ends = True
-    with pytest.raises(StatefulError, match="is running after 600 s") as caught:
-        complete(lab, limit=600)
-    assert caught.value.facts["available"] is False
-    assert "may not be available" in caught.value.state
-    lab.world.never_ends = False
-    assert complete(lab)["status"] == "completed"
-
-
-def test_one_that_goes_back_to_pending_is_not_taken_for_done(lab: Lab) -> None:
-    lab.make_ready()
-    lab.world.falls_back = True
-    before = lab.clock()
-    with pytest.raises(StatefulError, match="began, and is pending now") as caught:
-        complete(lab)
-    assert caught.value.facts["available"] is True
-    assert lab.clock() - before < 600, "the app is closed: nobody waits for the time limit"
-    assert lab.leader.serving == "standard-0"
-
-
-def test_a_window_is_set_once(lab: Lab) -> None:
-    assert schedule(lab, window=("tuesday", "02:30"), check=True)["changed"]
-    assert lab.stand_in.changes() == []
-    assert schedule(lab, window=("tuesday", "02:30"))["changed"]
-    assert lab.leader.window == "Tuesdays 02:30 to 06:30 UTC"
-    assert schedule(lab, window=("tuesday", "2:30"))["changed"] is False
-
-
-def test_a_week_is_chosen_once(lab: Lab) -> None:
-    lab.world.change_plan(lab.leader, "standard-2")
-    scheduled = lab.leader.maintenance.scheduled_for
-    assert scheduled is not None
-    wanted = (scheduled.toordinal() + 14) and scheduled.replace(microsecond=0).isoformat()
-    assert schedule(lab, week=wanted)["changed"] is False
-    later = lab.world.now.fromtimestamp(scheduled.timestamp() + 14 * 86400, scheduled.tzinfo).date().isoformat()
-    assert schedule(lab, week=later)["changed"]
-    assert lab.leader.maintenance.scheduled_for is not None
-    assert (lab.leader.maintenance.scheduled_for - scheduled).days == 14
-    assert schedule(lab, week=later)["changed"] is False
-
-
-@pytest.mark.parametrize("week, word", [("soon", "no date"), ("2026-12-06", "no maintenance that could be scheduled")])
-def test_a_week_that_cannot_be_is_refused(lab: Lab, week: str, word: str) -> None:
-    with pytest.raises(InvalidInput, match=word):
-        schedule(lab, week=week)
-
-
-# -- a backup -----------------------------------------------------------------------------------
-
-
-def test_a_backup_is_waited_for(lab: Lab) -> None:
-    result = capture(lab)
-    assert (result["changed"], result["backup"]["succeeded"], result["backup"]["name"]) == (True, True, "b001")
-    assert capture(lab)["backup"]["name"] == "b002"
-
-
-def test_one_that_is_young_enough_will_do(lab: Lab) -> None:
-    since = lab.world.now.isoformat()
-    assert capture(lab, newer_than=since, check=True)["changed"]
-    assert capture(lab, newer_than=since)["changed"]
-    assert capture(lab, newer_than=since)["changed"] is False
-    assert len(lab.world.backups) == 1
-    lab.world.advance(3600)
-    assert capture(lab, newer_than=lab.world.now.isoformat())["backup"]["name"] == "b002"
-
-
-def test_one_that_was_there_before_the_stop_will_not_do_by_whatever_clock(lab: Lab) -> None:
-    since = lab.world.now.isoformat()
-    capture(lab)
-    before = capture(lab, check=True)["listed"]
-    assert len(before) == 1
-    assert capture(lab, newer_than=since, other_than=before)["backup"]["name"] == "b002"
-    assert capture(lab, newer_than=since, other_than=before)["changed"] is False
-
-
-def test_the_thousandth_backup_is_newer_than_the_one_before_it(lab: Lab) -> None:
-    since = lab.world.now.isoformat()
-    for number in (999, 1000):
-        capture(lab)
-        lab.world.backups[-1]["num"] = number
-        lab.world.advance(60)
-    assert capture(lab, newer_than=since)["backup"]["name"] == "b1000"
-
-
-def test_one_that_is_being_made_is_waited_for(lab: Lab) -> None:
-    since = lab.world.now.isoformat()
-    lab.world.capture(lab.leader)
-    assert capture(lab, newer_than=since)["backup"]["name"] == "b001"
-    assert len(lab.world.backups) == 1
-
-
-@pytest.mark.parametrize("kind", ["drop_after", "drop_before"])
-def test_a_backup_whose_answer_is_lost_is_looked_for(lab: Lab, kind: str) -> None:
-    lab.stand_in.break_next("/backups$", kind)
-    if kind == "drop_before":
-        with pytest.raises(StatefulError, match="No new backup"):
-            capture(lab)
-        assert lab.world.backups == []
-        return
-    assert capture(lab)["backup"]["name"] == "b001"
-    assert len(lab.world.backups) == 1
-
-
-def test_a_backup_that_fails_says_why(lab: Lab) -> None:
-    lab.world.backup_fails = True
-    with pytest.raises(StatefulError, match="could not read") as caught:
-        capture(lab)
-    assert caught.value.next_command == "heroku pg:backups:info b001 --app shop"
-    lab.world.backup_fails = False
-    since = lab.world.backups[0]["created"].isoformat()
-    assert capture(lab, newer_than=since)["backup"]["name"] == "b002", "one that failed will not do"

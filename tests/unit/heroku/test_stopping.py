@@ -2,13 +2,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""An app is stopped and started again, killed at every request and at every record of the journal."""
+"""An app is stopped and started again, and what it ran is remembered for as long as that is true."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -17,58 +13,20 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._heroku import s
 from ansible_collections.selfhost.stateful.plugins.module_utils._heroku.kept import forgotten, require_kept
 from ansible_collections.selfhost.stateful.plugins.module_utils._heroku.model import Process
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation import execute
-from ansible_collections.selfhost.stateful.plugins.module_utils._operation.journal import Journal
-from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import OperationStore
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.mounts import FileSystem
-from tests.support.heroku_lab import APP, FORMATION, Fuse, Killed, Lab, lab_in
-
-NOTHING = {"web": 0, "worker": 0, "cron": 0}
-
-
-@pytest.fixture
-def fused(monkeypatch: pytest.MonkeyPatch) -> Callable[[Fuse], None]:
-    """Return what puts a fuse into every record of a journal, too."""
-
-    def put(fuse: Fuse) -> None:
-        append, begin = Journal._append, OperationStore._begin
-
-        def appended(journal: Journal, *given: Any, **more: Any) -> None:
-            with fuse.effect():
-                append(journal, *given, **more)
-
-        def begun(store: OperationStore, *given: Any) -> Any:
-            with fuse.effect():
-                return begin(store, *given)
-
-        monkeypatch.setattr(Journal, "_append", appended)
-        monkeypatch.setattr(OperationStore, "_begin", begun)
-
-    return put
-
-
-def as_before(lab: Lab, *, maintenance: bool = False) -> None:
-    assert lab.quantities() == FORMATION
-    assert lab.app.maintenance is maintenance
-    assert {state for _name, _kind, state in lab.world.dynos(lab.app)} == {"up"}
-    assert stopping.begun_in(stopping.live_of(lab.operations, APP)) == set()
-
-
-def stopped(lab: Lab) -> None:
-    assert lab.quantities() == NOTHING
-    assert lab.app.maintenance
-    assert lab.world.dynos(lab.app) == []
+from tests.support.heroku_lab import APP, FORMATION, NOTHING, Lab
 
 
 def test_it_is_stopped_and_started(lab: Lab) -> None:
     result = lab.stop(note={"plan": "standard-0"})
-    stopped(lab)
+    lab.check_stopped()
     assert result["changed"]
     assert result["former"]["maintenance"] is False
     assert result["former"]["formation"]["web"] == {"quantity": 2, "size": "Standard-1X"}
     again = lab.stop()
     assert (again["changed"], again["former"], again["note"]) == (False, result["former"], {"plan": "standard-0"})
     back = lab.restore()
-    as_before(lab)
+    lab.check_as_before()
     assert back["changed"]
     assert back["warnings"] == []
     assert lab.restore()["changed"] is False
@@ -86,14 +44,14 @@ def test_what_is_noted_later_stands_after_the_start(lab: Lab) -> None:
     (operation,) = lab.operations.all()
     assert operation.history().evidence[stopping.NOTE] == {"hook": "done"}
     assert (operation.history().state, len(lab.stand_in.changes())) == ("rolled_back", asked)
-    as_before(lab)
+    lab.check_as_before()
 
 
 def test_maintenance_mode_that_was_on_before_stays_on(lab: Lab) -> None:
     lab.app.maintenance = True
     lab.stop()
     lab.restore()
-    as_before(lab, maintenance=True)
+    lab.check_as_before(maintenance=True)
 
 
 def test_check_mode_changes_nothing(lab: Lab) -> None:
@@ -118,11 +76,11 @@ def test_a_lost_answer_is_read_back(lab: Lab, path: str, kind: str) -> None:
     lab.stand_in.break_next(path, kind, method="PATCH")
     if kind == "drop_after":
         lab.stop()
-        stopped(lab)
+        lab.check_stopped()
         return
     with pytest.raises(execute.UndoneFailure, match="was lost") as caught:
         lab.stop()
-    as_before(lab)
+    lab.check_as_before()
     assert "runs what it ran before" in caught.value.state
 
 
@@ -138,10 +96,102 @@ def test_stopped_again_after_somebody_scaled_up_it_remembers_both(lab: Lab) -> N
     lab.stop()
     lab.world.scale(lab.app, [{"type": "web", "quantity": 7}])
     lab.stop()
-    stopped(lab)
+    lab.check_stopped()
     lab.restore()
     assert lab.quantities() == {**FORMATION, "web": 7}
     assert not lab.app.maintenance
+
+
+def opened_by_hand(lab: Lab, **quantities: int) -> None:
+    """Open the app as somebody would who does not know of the journal."""
+    lab.app.maintenance = False
+    lab.world.scale(lab.app, [{"type": kind, "quantity": n} for kind, n in quantities.items()])
+    lab.world.advance(21 * 86400)
+
+
+def states(lab: Lab) -> list[str]:
+    return [each.history().state for each in lab.operations.all()]
+
+
+@pytest.mark.parametrize("maintenance", [True, False])
+def test_what_was_noted_before_somebody_opened_the_app_by_hand_is_of_the_past(lab: Lab, maintenance: bool) -> None:
+    first = lab.stop(maintenance=maintenance)
+    opened_by_hand(lab, web=1, worker=4, cron=2)
+    lab.world.scale(lab.app, [{"type": "worker", "quantity": 0 if maintenance else 5}])
+    checked = lab.stop(maintenance=maintenance, check=True)
+    assert (checked["changed"], states(lab)) == (True, ["done"])
+    second = lab.stop(maintenance=maintenance)
+    assert any(first["operation"] in line and "web=2 worker=1" in line for line in second["warnings"])
+    assert checked["warnings"] == second["warnings"]
+    assert states(lab) == ["committed", "done"]
+    lab.restore()
+    assert lab.quantities() == {"web": 1, "worker": 0 if maintenance else 5, "cron": 2}
+    assert not lab.app.maintenance
+
+
+def test_one_type_that_was_scaled_up_is_no_open_app_where_maintenance_mode_does_not_tell(lab: Lab) -> None:
+    lab.app.maintenance = True
+    lab.stop()
+    lab.world.scale(lab.app, [{"type": "web", "quantity": 7}])
+    assert lab.stop()["warnings"] == []
+    lab.restore()
+    as_scaled = {**FORMATION, "web": 7}
+    assert (lab.quantities(), lab.app.maintenance) == (as_scaled, True)
+
+
+def test_a_restore_is_an_order_to_bring_everything_back(lab: Lab) -> None:
+    lab.stop()
+    opened_by_hand(lab, web=1)
+    assert lab.restore()["changed"]
+    assert lab.quantities() == {**FORMATION, "web": 1}
+    assert states(lab) == ["rolled_back"]
+
+
+@pytest.mark.parametrize("maintenance", [True, False])
+def test_a_start_that_was_broken_off_is_not_gone_on_with_where_the_app_is_open(lab: Lab, maintenance: bool) -> None:
+    first = lab.stop(maintenance=maintenance)
+    (operation,) = lab.operations.all()
+    operation.journal.undoing("killed before it was noted that this was over")
+    opened_by_hand(lab, web=3, worker=2)
+    lab.world.scale(lab.app, [{"type": "worker", "quantity": 0 if maintenance else 1}])
+    asked = len(lab.stand_in.changes())
+    second = lab.stop(maintenance=maintenance)
+    assert any(first["operation"] in line and "broken off" in line for line in second["warnings"])
+    assert states(lab) == ["rolled_back", "done"]
+    scaled = [each.body["updates"] for each in lab.stand_in.changes()[asked:] if each.path.endswith("/formation")]
+    assert all(update["quantity"] == 0 for updates in scaled for update in updates)
+    lab.restore()
+    assert lab.quantities() == {"web": 3, "worker": 0 if maintenance else 1, "cron": 0}
+
+
+def test_a_start_that_was_broken_off_while_the_app_is_closed_is_gone_on_with(lab: Lab) -> None:
+    lab.stop()
+    (operation,) = lab.operations.all()
+    operation.journal.undoing("killed before anything was scaled")
+    assert lab.stop(check=True)["changed"]
+    assert lab.operations.all()[0].history().undoing, "check mode ends nothing"
+    lab.stop()
+    lab.check_stopped()
+    assert states(lab) == ["rolled_back", "done"]
+    lab.restore()
+    lab.check_as_before()
+
+
+@pytest.mark.parametrize("maintenance, formation", [(True, FORMATION), (False, NOTHING), (True, NOTHING)])
+def test_a_closed_app_of_which_nothing_is_noted_is_told(lab: Lab, maintenance: bool, formation: dict[str, int]) -> None:
+    lab.app.maintenance = maintenance
+    lab.world.scale(lab.app, [{"type": kind, "quantity": n} for kind, n in formation.items()])
+    result = lab.restore()
+    assert result["changed"] is False
+    (warning,) = result["warnings"]
+    assert lab.operations.directory in warning
+    assert "another controller" in warning
+    assert lab.stand_in.changes() == []
+
+
+def test_an_open_app_of_which_nothing_is_noted_is_left_alone(lab: Lab) -> None:
+    result = lab.restore()
+    assert (result["changed"], result["warnings"], result["former"]) == (False, [], {})
 
 
 def test_dynos_that_do_not_come_up_are_told_and_nothing_is_held_back(lab: Lab) -> None:
@@ -159,89 +209,12 @@ def test_an_exact_formation_is_refused_while_another_is_remembered(lab: Lab) -> 
     with pytest.raises(StatefulError, match="state: restored"):
         stopping.set_exact(lab.steps(), lab.operations, APP, wanted, check=False)
     lab.restore()
-    assert stopping.set_exact(lab.steps(), lab.operations, APP, wanted, check=False)["changed"]
+    result = stopping.set_exact(lab.steps(), lab.operations, APP, wanted, check=False)
+    assert result["changed"]
+    assert result["former"]["maintenance"] is False
+    assert result["former"]["formation"]["web"]["quantity"] == 2
     assert lab.quantities() == {"web": 1, "worker": 0, "cron": 0}
     assert stopping.set_exact(lab.steps(), lab.operations, APP, wanted, check=False)["changed"] is False
-
-
-def killed(lab: Lab, work: Callable[[], object], at: int) -> bool:
-    """Tell whether the work was killed at its ``at``-th effect, or had fewer."""
-    fuse = lab.fuse
-    fuse.count, fuse.at = 0, at
-    try:
-        work()
-    except Killed:
-        return True
-    finally:
-        fuse.let_be()
-    return False
-
-
-def scaled_by_somebody(lab: Lab) -> None:
-    lab.world.scale(lab.app, [{"type": "worker", "quantity": 3}])
-
-
-def every_kill(tmp_path: Path, fused: Callable[[Fuse], None], work: str, then: Callable[[Lab], None]) -> int:
-    """Kill ``stop`` or ``restore`` at each of its effects, and see what ``then`` sees; return how many there were."""
-    fuse = Fuse()
-    fused(fuse)
-    for at in range(1, 200):
-        with lab_in(tmp_path / str(at)) as lab:
-            lab.fuse = fuse
-            if work == "restore":
-                lab.stop(note={"plan": "standard-0"})
-            elif work == "stop again":
-                lab.stop()
-                scaled_by_somebody(lab)
-            run = lab.restore if work == "restore" else lab.stop
-            if not killed(lab, run, at):
-                return at - 1
-            then(lab)
-    raise AssertionError("it has no end")
-
-
-def stop_and_start(lab: Lab) -> None:
-    lab.stop()
-    stopped(lab)
-    lab.restore()
-    as_before(lab)
-
-
-def start(lab: Lab) -> None:
-    lab.restore()
-    as_before(lab)
-
-
-def start_both(lab: Lab) -> None:
-    lab.restore()
-    assert lab.quantities() == {**FORMATION, "worker": 3}
-    assert not lab.app.maintenance
-
-
-def stop_and_start_both(lab: Lab) -> None:
-    lab.stop()
-    start_both(lab)
-
-
-@pytest.mark.parametrize(
-    "work, then, effects",
-    [
-        ("stop", stop_and_start, 15),
-        ("stop", start, 15),
-        ("restore", start, 10),
-        ("restore", stop_and_start, 10),
-        ("stop again", start_both, 15),
-        ("stop again", stop_and_start_both, 15),
-    ],
-)
-def test_killed_anywhere_it_ends_right(
-    tmp_path: Path,
-    fused: Callable[[Fuse], None],
-    work: str,
-    then: Callable[[Lab], None],
-    effects: int,
-) -> None:
-    assert every_kill(tmp_path, fused, work, then) >= effects
 
 
 def test_where_the_journal_would_be_forgotten_nothing_is_scaled(lab: Lab) -> None:
