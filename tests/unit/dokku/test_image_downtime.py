@@ -20,8 +20,8 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.arguments
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.cli import Answer, Call, Dokku
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image import (
     content,
-    downtime,
     finish,
+    let_in,
     quiet,
     way_back,
 )
@@ -73,7 +73,7 @@ def test_an_app_that_was_moved_on_is_not_taken_back(there: str) -> None:
 
 
 def test_who_wrote_before_the_app_was_let_in_by_us_is_asked_for_too() -> None:
-    assert downtime.LetIn().others_bring_about
+    assert let_in.LetIn().others_bring_about
 
 
 @pytest.mark.parametrize("noted, ran_before", [({}, False), ({RAN: {"running": True}}, True), ({RAN: {}}, False)])

@@ -15,10 +15,12 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._dokku import se
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.exports import exported
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.pair import world_of_moves
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.plan_physical import VACATE
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.planner import REPOINT
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.world import (
     ALWAYS,
     World,
     end_sessions,
+    intended,
     is_primary,
     now,
     stop_server,
@@ -30,10 +32,15 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model im
     Helper,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
-from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Evidence, Handler
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import (
+    Context,
+    Evidence,
+    Handler,
+    Undecided,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.handlers import NothingToUndo, SelfProving
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Copy, Step
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import counts, helpers, sql
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import control, counts, helpers, sql
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import NEXT_XID, system_identifier
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.bench import give_to
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.steps import IMAGE_HANDLERS
@@ -101,12 +108,17 @@ class Vacate(SelfProving):
     """The new service is stopped, and the empty cluster that it was made with is aside. args: ``new``, ``transfer``.
 
     On its place lies a file meanwhile: a container that somebody starts does not make another empty cluster there.
+    ``made_by``: the step that noted which cluster that is, so that no other one is ever taken for it.
     """
 
     def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
         goal = transfer_of(step).goal
         known = context.evidence.get(step.name)
-        if known is None or not os.path.isdir(goal.path + ASIDE):
+        if known is None:
+            return None
+        if is_primary(context.world, step.args["app"], step.args["new"]):
+            return known  # what is there is the app's
+        if not os.path.isdir(goal.path + ASIDE):
             return None
         return known if is_sealed(goal) or os.path.isdir(goal.path) else None
 
@@ -114,6 +126,9 @@ class Vacate(SelfProving):
         world, transfer = context.world, transfer_of(step)
         goal, name = transfer.goal, step.args["new"]
         container = _container(world, name)
+        if not os.path.isdir(goal.path + ASIDE):
+            # Before anything stops, and again once it stands still: nobody else's data is set aside.
+            _refuse_another(transfer.data_at(goal), step, context)
         stop_server(world, container)
         mount = container.mount_at(goal.target)
         if mount is None or os.path.realpath(mount.source) != os.path.realpath(goal.path):
@@ -123,6 +138,7 @@ class Vacate(SelfProving):
                 next_command=world.dokku.typed("postgres:info", name),
             )
         if not os.path.isdir(goal.path + ASIDE):
+            _refuse_another(transfer.data_at(goal), step, context)
             os.rename(goal.path, goal.path + ASIDE)
             durable.fsync_parent(goal.path)
         if not is_sealed(goal) and not os.path.isdir(goal.path):
@@ -131,6 +147,20 @@ class Vacate(SelfProving):
 
     def undo(self, step: Step, context: Context[World]) -> Evidence:
         return {}  # the service is destroyed as a whole
+
+
+def _refuse_another(data: str, step: Step, context: Context[World]) -> None:
+    """Raise unless a directory holds the empty cluster that the new service was made with."""
+    wanted = context.evidence.get(step.args["made_by"], {}).get("system_identifier")
+    found = str(control.read_control(data).system_identifier)
+    if found != wanted:
+        raise Undecided(
+            f"{data} holds the cluster {found}, and the one that {step.args['new']} was made with is {wanted}: it is"
+            " not set aside.",
+            state=f"nothing was touched; {step.args['old']} and {step.args['new']} are both there",
+            safe_to_rerun=False,
+            next_command=context.world.dokku.typed("postgres:info", step.args["new"]),
+        )
 
 
 class Inside(SelfProving):
@@ -163,7 +193,15 @@ class BeforeTheApp(Inside):
         known, names = context.evidence.get(step.name), _names(context)
         if known is not None and is_primary(context.world, names["app"], names["new"]):
             return known
-        return super().is_done(step, context)
+        try:
+            return super().is_done(step, context)
+        except Undecided as error:
+            if intended(context, REPOINT):
+                raise
+            # Nobody was told of the new service: what ran there was ours, and the old one has all writes.
+            raise StatefulError(
+                f"{names['old']} was started after its data was taken, and may have taken writes. ({error.msg})"
+            ) from error
 
 
 class Bring(BeforeTheApp):
@@ -278,7 +316,7 @@ class Adopt(NothingToUndo):
         if is_primary(world, step.args["app"], new):
             raise StatefulError(f"{step.args['app']} has its data in {new} already, and its names are not changed.")
         with world.session(new) as there, there.sibling(settings=UNHEARD) as unheard:
-            held = self._compared(step, context, counted(there))
+            held = self._compared(step, context, counted(there), {former: dsn.database})
             unheard.run(f"ALTER ROLE {sql.identifier(dsn.user)} PASSWORD {sql.literal(dsn.password)}")
             names = {str(name) for (name,) in there.rows("SELECT datname FROM pg_database")}
             if dsn.database not in names:
@@ -290,11 +328,20 @@ class Adopt(NothingToUndo):
         return {**noted, **held}
 
     @staticmethod
-    def _compared(step: Step, context: Context[World], found: counts.Counts) -> Mapping[str, int]:
-        """Return how much there is; raises where a table that was counted has another number of rows now."""
+    def _compared(
+        step: Step, context: Context[World], found: counts.Counts, names: Mapping[str, str]
+    ) -> Mapping[str, int]:
+        """Return how much there is; raises where a table that was counted has fewer rows now.
+
+        More there may be: what a session writes until the server stops is taken along. ``names``: what a run that was
+        killed may have renamed already.
+        """
         noted = context.evidence.get(step.args["counted_by"], {}).get("counts")
         before = counts.from_dict(noted) if noted else found
-        other = counts.compare_counts(before, found)
+        for name, renamed in names.items():
+            if name not in found.databases and renamed in found.databases:
+                before = counts.renamed(before, name, renamed)
+        other = [each for each in counts.compare_counts(before, found) if each.lost]
         if other:
             raise StatefulError(
                 f"{step.args['new']} does not have what {step.args['old']} had: {'; '.join(map(str, other))}."
@@ -303,13 +350,16 @@ class Adopt(NothingToUndo):
 
 
 class Tidy(NothingToUndo):
-    """The empty cluster that the new service was made with is gone. args: ``transfer``."""
+    """The empty cluster that the new service was made with is gone. args: ``transfer``, ``new``, ``made_by``."""
 
     def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
         return None if os.path.isdir(transfer_of(step).goal.path + ASIDE) else {}
 
     def apply(self, step: Step, context: Context[World]) -> Evidence:
-        shutil.rmtree(transfer_of(step).goal.path + ASIDE)
+        transfer = transfer_of(step)
+        aside = transfer.goal.path + ASIDE
+        _refuse_another(transfer.data_at(transfer.goal, aside), step, context)
+        shutil.rmtree(aside)
         return {}
 
 

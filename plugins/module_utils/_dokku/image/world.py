@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import fcntl
+import http.client
 import os
 import time
 import urllib.error
@@ -38,7 +39,8 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.sess
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.shutdown import FAST_SHUTDOWN
 
 APP_LABEL, TYPE_LABEL, PROCESS_LABEL = "com.dokku.app-name", "com.dokku.container-type", "com.dokku.process-type"
-ONE_OFF = "run"
+ONE_OFF = frozenset({"run", "cron"})
+"""What ``dokku run`` and the schedule of an app begin: nobody's stop reaches them, and they end by themselves."""
 MAINTENANCE_DATABASE = "postgres"
 """Where statements about a service's own database are made: there, a session of ours counts for nobody's."""
 WEB_PORT = "5000"
@@ -55,6 +57,10 @@ CLIENTS = (
     "SELECT count(*) FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid()"
     " AND backend_type = 'client backend'"
 )
+IS_READ_ONLY = """
+SELECT 1 FROM pg_db_role_setting AS s JOIN pg_database AS d ON d.oid = s.setdatabase, unnest(s.setconfig) AS c
+WHERE d.datname = %s AND s.setrole = 0 AND c = 'default_transaction_read_only=on'
+"""
 END = (
     "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid()"
     " AND backend_type = 'client backend'"
@@ -169,15 +175,25 @@ def with_another_address(world: World, app: str, service: str) -> list[str]:
 
 
 def stop_app(world: World, app: str) -> None:
-    """Stop all processes of an app; how many there are to be is kept. Raises where one goes on."""
+    """Stop all processes of an app; how many there are to be is kept. Raises where one goes on.
+
+    One-off processes are waited for while the app still works: they end by themselves, or have to be ended by whoever
+    began them.
+    """
+    if not until(lambda: not one_offs(world, app), world.stop_timeout):
+        left_over = ", ".join(one_offs(world, app))
+        raise StatefulError(
+            f"One-off processes of {app} run on after {world.stop_timeout:.0f} s, and may write: {left_over}.",
+            next_command=shell("docker", "ps", "--filter", f"label={APP_LABEL}={app}"),
+        )
     answer = world.dokku.tried("ps:stop", app)
     left = processes(world, app)
-    if any(each.labels.get(TYPE_LABEL) != ONE_OFF for each in left):
+    if any(each.labels.get(TYPE_LABEL) not in ONE_OFF for each in left):
         # What a deploy has replaced runs on for a minute, and dokku's stop does not know it any more.
         world.dokku.tried("ps:retire")
         for each in processes(world, app):
-            if each.labels.get(TYPE_LABEL) != ONE_OFF:
-                world.engine.stop(each.id, signal="SIGTERM", timeout=world.stop_timeout, kill=True)
+            if each.labels.get(TYPE_LABEL) not in ONE_OFF:
+                _stop_process(world, each)
     if not until(lambda: not processes(world, app), world.stop_timeout):
         names = [each.name for each in processes(world, app)]
         raise StatefulError(
@@ -185,6 +201,20 @@ def stop_app(world: World, app: str) -> None:
             f" {answer.said}".rstrip(),
             next_command=shell("docker", "ps", "--filter", f"label={APP_LABEL}={app}"),
         )
+
+
+def one_offs(world: World, app: str) -> list[str]:
+    """Return the names of an app's one-off processes that run."""
+    return [each.name for each in processes(world, app) if each.labels.get(TYPE_LABEL) in ONE_OFF]
+
+
+def _stop_process(world: World, container: Container) -> None:
+    try:
+        world.engine.stop(container.id, signal="SIGTERM", timeout=world.stop_timeout, kill=True)
+    except StatefulError:
+        # Removed as it ended, it is as good as stopped.
+        if world.engine.container(container.id) is not None:
+            raise
 
 
 def start_app(world: World, app: str) -> None:
@@ -241,8 +271,8 @@ def status_of(container: Container, path: str) -> int | str:
             return int(answer.status)
     except urllib.error.HTTPError as error:
         return int(error.code)
-    except OSError as error:
-        return str(error)
+    except (OSError, http.client.HTTPException) as error:
+        return str(error) or type(error).__name__
 
 
 def stop_server(world: World, container: Container) -> None:
@@ -258,6 +288,18 @@ def set_read_only(world: World, service: str, database: str, *, wanted: bool) ->
     # The database that we log in to may be one of those.
     with world.session(service) as one, one.sibling(settings={"default_transaction_read_only": "off"}) as there:
         there.run(f"ALTER DATABASE {sql.identifier(database)} {change}")
+
+
+def is_read_only(world: World, service: str, database: str) -> bool:
+    """Tell whether new sessions of a database begin read-only, by what the database says itself."""
+    with world.session(service) as there:
+        return bool(there.rows(IS_READ_ONLY, (database,)))
+
+
+def sessions_with(world: World, service: str, database: str) -> int:
+    """Return how many sessions clients have with a database."""
+    with world.session(service) as there:
+        return int(there.scalar(CLIENTS, (database,)))
 
 
 def end_sessions(world: World, service: str, database: str) -> int:
