@@ -27,13 +27,15 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image imp
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.journey import Swap
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.model import MODULE, Request
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.processes import (
+    status_of,
+    with_another_address,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.world import (
     RAN,
     World,
     has_gone_over,
     ran,
-    status_of,
-    with_another_address,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Undecided

@@ -26,10 +26,18 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image imp
     plan_physical,
     planner,
     prepare,
+    vacate,
     way_back,
     writes,
 )
-from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.world import ALWAYS, RAN, World, stop_app
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.processes import (
+    stop_app,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.world import (
+    ALWAYS,
+    RAN,
+    World,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation import execute
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Undecided
@@ -117,8 +125,9 @@ def here(tmp_path: Path) -> Here:
 
 def transfer_in(directory: Path) -> Transfer:
     goal = Location("bind", str(directory / "new" / "data"), image="sha256:new", target="/data", subpath="")
+    origin = Location("bind", str(directory / "old" / "data"))
     return Transfer(
-        service="dokku.postgres.old", target="/data", origin=Location("bind", str(directory / "old" / "data")), goal=goal,
+        service="dokku.postgres.old", target="/data", origin=origin, goal=goal,
         strategy="pg_upgrade", store="postgresql", facts={}, staging=str(directory / "new" / ".partial"), retained="",
         image_id="sha256:old", containers=("old",), running=True, subpath="", inode=1, device=1, size_bytes=1,
         goal_facts={},
@@ -178,16 +187,16 @@ def test_once_the_app_was_let_in_its_data_is_set_aside_by_no_run(
     assert (here.directory / "new" / "data" / "since").read_text() == "acknowledged"
 
 
-@pytest.mark.parametrize("kind", [physical.Vacate(), physical.Tidy()])
+@pytest.mark.parametrize("kind", [vacate.Vacate(), vacate.Tidy()])
 def test_only_the_cluster_that_was_made_is_set_aside_or_removed(
     here: Here, tmp_path: Path, kind: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here.primary = "old"
-    if isinstance(kind, physical.Tidy):
+    if isinstance(kind, vacate.Tidy):
         (here.directory / "new" / "data.empty").mkdir()
-    step = of_files(here.directory)[0 if isinstance(kind, physical.Vacate) else 2]
+    step = of_files(here.directory)[0 if isinstance(kind, vacate.Vacate) else 2]
     operation = operation_of(tmp_path, [step], {planner.MAKE: {"system_identifier": MADE}})
-    monkeypatch.setattr(physical.control, "read_control", lambda path: SimpleNamespace(system_identifier=int(SINCE)))
+    monkeypatch.setattr(vacate.control, "read_control", lambda path: SimpleNamespace(system_identifier=int(SINCE)))
     with pytest.raises(Undecided, match=f"holds the cluster {SINCE}"):
         kind.apply(step, context_of(here, operation))
     assert here.calls == []

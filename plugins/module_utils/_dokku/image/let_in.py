@@ -12,6 +12,12 @@ from typing import Any
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku import survey
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image import way_back
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.planner import REPOINT, brought
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.processes import (
+    start_app,
+    stop_app,
+    wait_answer,
+    with_another_address,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.world import (
     World,
     has_gone_over,
@@ -19,10 +25,6 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.wor
     is_primary,
     now,
     ran,
-    start_app,
-    stop_app,
-    wait_answer,
-    with_another_address,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.writes import newer, writes_since
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError

@@ -12,10 +12,12 @@ from collections.abc import Mapping
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._clock import moment
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku import services
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image import vacate
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.exports import exported
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.pair import world_of_moves
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.plan_physical import VACATE
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.planner import REPOINT
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.vacate import container_at
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.world import (
     ALWAYS,
     World,
@@ -28,7 +30,6 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.wor
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.model import container_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import (
     Bind,
-    Container,
     Helper,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
@@ -40,13 +41,13 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execu
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.handlers import NothingToUndo, SelfProving
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Copy, Step
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import control, counts, helpers, sql
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import counts, helpers, sql
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import NEXT_XID, system_identifier
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.bench import give_to
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.steps import IMAGE_HANDLERS
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.session import Session
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage import world as of_moves
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.barrier import is_sealed, seal
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.barrier import seal
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.recreate import prove_mount
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.moves import (
     forget_published,
@@ -55,10 +56,8 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.m
     stop_if_in_use,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.transfer import Location
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import durable
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import transfer_of
 
-ASIDE = ".empty"
 TLS = ("server.crt", "server.key")
 """What the plugin puts into a data directory when it makes a service, and names to the server."""
 READING = 12 * 3600.0
@@ -102,65 +101,6 @@ class KeepDump(NothingToUndo):
         helpers.must_succeed(helpers.run(world.engine, reading, timeout=READING), f"Reading {path}")
         copy = Copy("backup", service, path, as_of, os.path.getsize(path), proof="pg_restore read it to its end")
         return {"copies": [copy.as_dict()]}
-
-
-class Vacate(SelfProving):
-    """The new service is stopped, and the empty cluster that it was made with is aside. args: ``new``, ``transfer``.
-
-    On its place lies a file meanwhile: a container that somebody starts does not make another empty cluster there.
-    ``made_by``: the step that noted which cluster that is, so that no other one is ever taken for it.
-    """
-
-    def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
-        goal = transfer_of(step).goal
-        known = context.evidence.get(step.name)
-        if known is None:
-            return None
-        if is_primary(context.world, step.args["app"], step.args["new"]):
-            return known  # what is there is the app's
-        if not os.path.isdir(goal.path + ASIDE):
-            return None
-        return known if is_sealed(goal) or os.path.isdir(goal.path) else None
-
-    def apply(self, step: Step, context: Context[World]) -> Evidence:
-        world, transfer = context.world, transfer_of(step)
-        goal, name = transfer.goal, step.args["new"]
-        container = _container(world, name)
-        if not os.path.isdir(goal.path + ASIDE):
-            # Before anything stops, and again once it stands still: nobody else's data is set aside.
-            _refuse_another(transfer.data_at(goal), step, context)
-        stop_server(world, container)
-        mount = container.mount_at(goal.target)
-        if mount is None or os.path.realpath(mount.source) != os.path.realpath(goal.path):
-            raise StatefulError(
-                f"The service {name} has its data at {mount.source if mount else 'no mount'}, and was to have it in"
-                f" {goal.path}.",
-                next_command=world.dokku.typed("postgres:info", name),
-            )
-        if not os.path.isdir(goal.path + ASIDE):
-            _refuse_another(transfer.data_at(goal), step, context)
-            os.rename(goal.path, goal.path + ASIDE)
-            durable.fsync_parent(goal.path)
-        if not is_sealed(goal) and not os.path.isdir(goal.path):
-            seal(goal)
-        return {"aside": goal.path + ASIDE}
-
-    def undo(self, step: Step, context: Context[World]) -> Evidence:
-        return {}  # the service is destroyed as a whole
-
-
-def _refuse_another(data: str, step: Step, context: Context[World]) -> None:
-    """Raise unless a directory holds the empty cluster that the new service was made with."""
-    wanted = context.evidence.get(step.args["made_by"], {}).get("system_identifier")
-    found = str(control.read_control(data).system_identifier)
-    if found != wanted:
-        raise Undecided(
-            f"{data} holds the cluster {found}, and the one that {step.args['new']} was made with is {wanted}: it is"
-            " not set aside.",
-            state=f"nothing was touched; {step.args['old']} and {step.args['new']} are both there",
-            safe_to_rerun=False,
-            next_command=context.world.dokku.typed("postgres:info", step.args["new"]),
-        )
 
 
 class Inside(SelfProving):
@@ -260,7 +200,7 @@ class Serve(SelfProving):
 
     def apply(self, step: Step, context: Context[World]) -> Evidence:
         world, transfer, name = context.world, transfer_of(step), step.args["new"]
-        container, data = _container(world, name), transfer.data_at(transfer.goal)
+        container, data = container_at(world, name), transfer.data_at(transfer.goal)
         if not container.running:
             self._place_certificate(step, context, data)
             uid, gid = step.args["owner"]
@@ -349,20 +289,6 @@ class Adopt(NothingToUndo):
         return {"tables": sum(len(tables) for tables in found.databases.values()), "rows": found.rows}
 
 
-class Tidy(NothingToUndo):
-    """The empty cluster that the new service was made with is gone. args: ``transfer``, ``new``, ``made_by``."""
-
-    def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
-        return None if os.path.isdir(transfer_of(step).goal.path + ASIDE) else {}
-
-    def apply(self, step: Step, context: Context[World]) -> Evidence:
-        transfer = transfer_of(step)
-        aside = transfer.goal.path + ASIDE
-        _refuse_another(transfer.data_at(transfer.goal, aside), step, context)
-        shutil.rmtree(aside)
-        return {}
-
-
 def _inside(context: Context[World]) -> Context[of_moves.World]:
     """Return the same for the steps that move files; what they note is noted in the one journal."""
     names = _names(context)
@@ -374,13 +300,6 @@ def _names(context: Context[World]) -> Mapping[str, str]:
     """Return the names of the ``app``, and of the ``old`` and the ``new`` service."""
     args = next(step.args for step in context.operation.plan.steps if step.name == VACATE)
     return {name: args[name] for name in ("app", "old", "new")}
-
-
-def _container(world: World, service: str) -> Container:
-    found = world.engine.container(container_of(service))
-    if found is None:
-        raise StatefulError(f"The service {service} has no container.", next_command=world.dokku.typed("postgres:list"))
-    return found
 
 
 def _settled_at(step: Step, context: Context[World]) -> float:
@@ -400,11 +319,11 @@ KINDS = (
 )
 PHYSICAL_HANDLERS: dict[str, Handler[World]] = {
     "dokku_keep_dump": KeepDump(),
-    "dokku_vacate": Vacate(),
+    "dokku_vacate": vacate.Vacate(),
     "dokku_count": CountRows(),
     "dokku_serve": Serve(),
     "dokku_adopt": Adopt(),
-    "dokku_tidy": Tidy(),
+    "dokku_tidy": vacate.Tidy(),
     **{kind: Bring(IMAGE_HANDLERS[kind]) for kind in BRINGING},
     **{kind: BeforeTheApp(IMAGE_HANDLERS[kind]) for kind in BEFORE_THE_APP},
     **{kind: Inside(IMAGE_HANDLERS[kind]) for kind in KINDS},

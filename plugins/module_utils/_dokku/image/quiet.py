@@ -10,6 +10,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku import links, maintenance, services, survey
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.processes import (
+    processes,
+    start_app,
+    stop_app,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.world import (
     END,
     RAN,
@@ -18,12 +23,9 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.wor
     is_primary,
     is_read_only,
     now,
-    processes,
     ran,
     sessions_with,
     set_read_only,
-    start_app,
-    stop_app,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.model import container_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
