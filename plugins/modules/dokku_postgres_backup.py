@@ -214,7 +214,8 @@ def carry_out(reached: Reached, params: dict[str, Any], *, check: bool) -> dict[
         schedule = Schedule(" ".join(params["schedule"].split()), params["bucket"], params["use_iam"])
     elif params["unschedule"]:
         schedule = None
-    if schedule != there.schedule:
+    unread = there.schedule_unread and (params["schedule"] or params["unschedule"])
+    if schedule != there.schedule or unread:
         actions.append("schedule" if schedule else "unschedule")
         if not check:
             backups.set_schedule(dokku, there, schedule)

@@ -111,9 +111,12 @@ ONLY_LOOKING = (
 """Commands that are good advice in any state."""
 
 
-def run(operation: Operation, handlers: Handlers[W], world: W, *, stop_before: str = "") -> Outcome:
+def run(
+    operation: Operation, handlers: Handlers[W], world: W, *, stop_before: str = "", never_before_proof: bool = False
+) -> Outcome:
     """Run or resume ``operation`` to its end, or to the phase ``stop_before``.
 
+    ``never_before_proof``: where a proof holds no more, the step that gave it is done again, and none before it.
     Raises :class:`UndoneFailure`, :class:`ProvedFailure`, :class:`UndoRefused`
     or :class:`UndoFailure`.
     """
@@ -127,7 +130,7 @@ def run(operation: Operation, handlers: Handlers[W], world: W, *, stop_before: s
         journal.state(RUNNING)
     # A proof that still holds covers every step before it: asking those again
     # would stop what was started since.
-    first = _after_proof(operation, handlers, context) if history.proved else 0
+    first = _after_proof(operation, handlers, context, never_before=never_before_proof) if history.proved else 0
     # Killed beyond it, the services may be down: halting before it would leave them so.
     reached = PHASES.index(operation.plan.phase_reached(history))
     if stop_before and reached >= PHASES.index(stop_before):
@@ -157,11 +160,17 @@ def run(operation: Operation, handlers: Handlers[W], world: W, *, stop_before: s
     return Outcome(DONE, changed, _phases(operation, seconds), seconds)
 
 
-def _after_proof(operation: Operation, handlers: Handlers[W], context: Context[W]) -> int:
+def _after_proof(
+    operation: Operation, handlers: Handlers[W], context: Context[W], *, never_before: bool = False
+) -> int:
     steps = operation.plan.steps
     for index in range(len(steps) - 1, -1, -1):
-        if steps[index].proves and handlers[steps[index].kind].is_done(steps[index], context) is not None:
+        if not steps[index].proves:
+            continue
+        if handlers[steps[index].kind].is_done(steps[index], context) is not None:
             return index + 1
+        if never_before:
+            return index
     return 0
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import sql
@@ -194,6 +194,11 @@ def _question(batch: list[Relation]) -> str:
 
 def _name(schema: str, table: str) -> str:
     return f"{schema}.{table}"
+
+
+def renamed(found: Counts, name: str, other: str) -> Counts:
+    """Return the same with a database under another name."""
+    return replace(found, databases={other if each == name else each: rows for each, rows in found.databases.items()})
 
 
 def compare_counts(before: Counts, after: Counts) -> list[Difference]:

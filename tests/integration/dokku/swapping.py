@@ -63,6 +63,9 @@ class Swapping:
         """Nothing is missing, the app runs on the new service, and nothing of it points at the old one."""
         variables = self.dokku.config(self.app)
         assert variables["DATABASE_URL"] == self.new.dsn()
+        # As after a crash, or a restart of the engine: a container that is linked to one that stands still cannot start.
+        docker = self.dokku.engine.docker
+        docker("restart", "-t", "1", *docker("ps", "-q", "--filter", f"label=com.dokku.app-name={self.app}").split())
         assert self.old.dsn() not in variables.values()
         self.dokku.wait_writing(self.app)
         assert self.dokku.acknowledged(self.app)[-1].host == self.new.hostname

@@ -20,20 +20,22 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.arguments
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.cli import Answer, Call, Dokku
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image import (
     content,
-    downtime,
     finish,
+    let_in,
     quiet,
     way_back,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.journey import Swap
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.model import MODULE, Request
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.processes import (
+    status_of,
+    with_another_address,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.world import (
     RAN,
     World,
     has_gone_over,
     ran,
-    status_of,
-    with_another_address,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Undecided
@@ -73,7 +75,7 @@ def test_an_app_that_was_moved_on_is_not_taken_back(there: str) -> None:
 
 
 def test_who_wrote_before_the_app_was_let_in_by_us_is_asked_for_too() -> None:
-    assert downtime.LetIn().others_bring_about
+    assert let_in.LetIn().others_bring_about
 
 
 @pytest.mark.parametrize("noted, ran_before", [({}, False), ({RAN: {"running": True}}, True), ({RAN: {}}, False)])

@@ -2,12 +2,12 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The downtime once the writers are out: export, import, the app's variables, and the app in again."""
+"""The downtime once the writers are out: export, import, and the app's variables."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -18,21 +18,19 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._dokku import (
     survey,
     words,
 )
-from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image import way_back
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.content import at_once, content_of, renamed
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.exports import exported, stamp_of
-from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.planner import EXPORT, REPOINT, brought
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.planner import EXPORT
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.world import (
     World,
     has_gone_over,
-    intended,
     is_primary,
     now,
-    ran,
-    start_app,
-    stop_app,
-    wait_answer,
-    with_another_address,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.writes import (
+    refuse_late,
+    refuse_newer,
+    writes_since,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.model import (
     DEFAULT_SCHEME,
@@ -42,7 +40,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.model imp
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.plan_links import Wish
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
-from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Evidence, UndoRefused
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Evidence
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.handlers import NothingToUndo, SelfProving
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Copy, Step
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import NEXT_XID, system_identifier
@@ -53,9 +51,6 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fing
     as_dict,
     from_dict,
 )
-
-SHUT = "what nobody may write to"
-"""Evidence of an undo: the databases beside the app's that it made read-only, and has to open if it is refused."""
 
 
 class Export(NothingToUndo):
@@ -75,12 +70,12 @@ class Export(NothingToUndo):
     def apply(self, step: Step, context: Context[World]) -> Evidence:
         world, old = context.world, step.args["old"]
         database = world.service(old).database
+        with world.session(old) as there:
+            xid = int(there.scalar(NEXT_XID))
         # Nobody writes, so that both see the same without a common snapshot.
         before, path = at_once(
             lambda: content_of(world, old, database), lambda: exported(world, old, step.args["path"])
         )
-        with world.session(old) as there:
-            xid = int(there.scalar(NEXT_XID))
         copy = Copy(
             role="backup",
             service=old,
@@ -113,6 +108,7 @@ class Import(NothingToUndo):
         known = context.evidence[EXPORT]
         if stamp_of(path) != known["stamp"]:
             raise StatefulError(f"{path} is not as it was when it was exported; it is not imported.")
+        refuse_newer(world, context.operation)
         database = world.service(new).database
         call = ("postgres:import", new)
         answer = world.dokku.imported(path, *call)
@@ -121,6 +117,7 @@ class Import(NothingToUndo):
         after, _done = at_once(lambda: content_of(world, new, database), lambda: analyze(world, new, database))
         before = renamed(from_dict(known["content"]), database)
         refuse_losses(before, after, f"{new} lacks what {step.args['old']} has")
+        refuse_late(world, step.args["old"], known)
         with world.session(new) as there:
             there.run("CHECKPOINT")
             identity, xid = str(system_identifier(there)), int(there.scalar(NEXT_XID))
@@ -130,7 +127,10 @@ class Import(NothingToUndo):
 
 
 class Repoint(SelfProving):
-    """The app is linked to the new service, which is its primary one; of the old one it has at most colours.
+    """The app is linked to the new service, which is its primary one, and to the old one no more.
+
+    A link to the old one would have dokku start that with the app, and would keep the app's containers from starting
+    once it is stopped.
 
     args: ``app``, ``old``, ``new``, ``addresses`` and ``colours``: scheme and query of each variable that named the old
     one, ``scheme``: the app's that is asked for, or None, ``former_scheme``.
@@ -144,7 +144,8 @@ class Repoint(SelfProving):
         app, new = survey.app(world.dokku, args["app"]), world.service(args["new"])
         wanted = args["scheme"] if args["scheme"] is not None else args["former_scheme"]
         there = set(args["addresses"]) <= set(app.pointing_at(new))
-        return known if there and app.scheme == wanted and args["app"] in new.links else None
+        rid = args["app"] not in survey.links(world.dokku, args["old"])
+        return known if there and rid and app.scheme == wanted and args["app"] in new.links else None
 
     def apply(self, step: Step, context: Context[World]) -> Evidence:
         world, args = context.world, step.args
@@ -158,6 +159,7 @@ class Repoint(SelfProving):
             raise world.dokku.failed(words.link(new.name, app.name), answer)
         if not set(args["addresses"]) <= set(seen.pointing_at(new)) or PRIMARY not in seen.pointing_at(new):
             raise StatefulError(f"{PRIMARY} of {app.name} does not point at {new.name}, although it was set.")
+        links.unlink(world.dokku, seen, world.service(args["old"]))
         return {"variables": sorted(args["addresses"])}
 
     def undo(self, step: Step, context: Context[World]) -> Evidence:
@@ -200,110 +202,6 @@ class Repoint(SelfProving):
             ).text()
             for name, parts in args["addresses"].items()
         }
-
-
-class LetIn(SelfProving):
-    """The app runs on the new service, and answers.
-
-    args: ``app``, ``old``, ``new``, ``page``, ``answer_path``, ``dump``. From its start on somebody writes
-    to the new service, which is never thrown away unasked.
-    """
-
-    others_bring_about = True
-    """Once the app is linked to the new service, anybody's ``ps:start`` lets it write there."""
-
-    def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
-        world, args = context.world, step.args
-        known = context.evidence.get(step.name)
-        if known is None or not is_primary(world, args["app"], args["new"]):
-            return None
-        if ran(context) and survey.is_running(world.dokku, args["app"]) != "true":
-            return None
-        return known
-
-    def apply(self, step: Step, context: Context[World]) -> Evidence:
-        world, args = context.world, step.args
-        if not ran(context):
-            return {"answers": {}, "ended": now()}
-        start_app(world, args["app"])
-        if with_another_address(world, args["app"], args["new"]):
-            # A deploy in the downtime began them with the address that was to be had then.
-            stop_app(world, args["app"])
-            start_app(world, args["app"])
-        left = with_another_address(world, args["app"], args["new"])
-        if left:
-            raise StatefulError(
-                f"Processes of {args['app']} were not started with the address of {args['new']}: {', '.join(left)}.",
-                next_command=world.dokku.typed("ps:report", args["app"]),
-            )
-        path = args["answer_path"] if world.answer_path is None else world.answer_path
-        return {"answers": wait_answer(world, args["app"], path), "ended": now()}
-
-    def undo(self, step: Step, context: Context[World]) -> Evidence:
-        world, args = context.world, step.args
-        app, new = args["app"], args["new"]
-        if not intended(context, REPOINT):
-            return {}
-        if not has_gone_over(world, app, args["old"], new) or not survey.exists(world.dokku, new):
-            return {}
-        stop_app(world, app)
-        names = sorted({*way_back.others(world, new), *self._shut(context)})
-        self._note_shut(context, names)
-        own = way_back.shut(world, new, names)
-        # To shut them were some, and the server's own work counts, too; nobody is kept from going back by that.
-        written = max(0, writes_since(world, new, self._brought(context)) - own)
-        given_up = way_back.lost(world, args["old"], new) if written else None
-        if given_up is None:
-            return {}
-        if not world.discard_writes:
-            self._reopen(step, context)
-            raise UndoRefused(
-                f"About {written} transactions were made on {new} since the data was brought there, and going back to"
-                f" {args['old']} would lose them ({given_up.told()}).",
-                state=f"the app {app} runs on {new}, which has all data; {args['old']} is as it was before",
-                next_command=world.dokku.typed("logs", app),
-            )
-        copies = [copy.as_dict() for copy in way_back.kept(world, new, f"{args['dump']}.discarded", given_up)]
-        context.operation.journal.evidence("what was discarded", {"copies": copies}, durable=True)
-        return {"discarded": written, "kept_in": [copy["path"] for copy in copies]}
-
-    def let_go(self, step: Step, context: Context[World]) -> None:
-        self._reopen(step, context)
-        if ran(context):
-            start_app(context.world, step.args["app"])
-
-    @classmethod
-    def _reopen(cls, step: Step, context: Context[World]) -> None:
-        way_back.reopen(context.world, step.args["new"], cls._shut(context))
-        cls._note_shut(context, [])
-
-    @staticmethod
-    def _note_shut(context: Context[World], names: Sequence[str]) -> None:
-        context.operation.journal.evidence(SHUT, {"databases": list(names)}, durable=True)
-
-    @staticmethod
-    def _shut(context: Context[World]) -> list[str]:
-        """Return the databases that an undo has let nobody write to, also one that was killed."""
-        return list(context.operation.history().evidence.get(SHUT, {}).get("databases", ()))
-
-    @staticmethod
-    def _brought(context: Context[World]) -> Mapping[str, Any]:
-        known = brought(context.evidence)
-        if known is None:
-            raise StatefulError("Nothing says as what the data came to the new service.")
-        return known
-
-
-def writes_since(world: World, service: str, known: Mapping[str, Any]) -> int:
-    """Return about how many transactions were made on a service since its data was brought there."""
-    with world.session(service) as there:
-        found = str(system_identifier(there))
-        if found != known["system_identifier"]:
-            raise StatefulError(
-                f"The cluster of {service} ({found}) is not the one that the data was brought to.",
-                next_command=world.dokku.typed("postgres:info", service),
-            )
-        return max(0, int(there.scalar(NEXT_XID)) - int(known["next_xid"]))
 
 
 def analyze(world: World, service: str, database: str) -> None:

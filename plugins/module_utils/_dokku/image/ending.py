@@ -11,16 +11,18 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku import services, survey
-from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image import downtime, planner
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image import planner, writes
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.journey import HANDLERS
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.let_in import DISCARDED
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.world import World, calls_of, has_gone_over
-from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.model import service_at
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.model import RUNNING, Service, service_at
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, StatefulError
-from ansible_collections.selfhost.stateful.plugins.module_utils._operation.ending import BACKUP, Stepwise
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.ending import BACKUP, ORIGINAL, Stepwise
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import DONE, Copy
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.report import rolling_back
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import Operation, OperationStore
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.commit import remove_copy
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.moves import is_directory
 
 Connect = Callable[[Mapping[str, Any]], World]
 """Opens the seams to the host, by what the operation journaled of them."""
@@ -65,11 +67,13 @@ def _refuse_loss(world: World, operation: Operation) -> None:
     if known is None or planner.REPOINT not in history.intents:
         return
     # An app that was moved on has neither of the two to lose, and a third.
-    if not has_gone_over(world, args["app"], args["old"], args["new"]):
-        return
+    over = has_gone_over(world, args["app"], args["old"], args["new"])
     if world.discard_writes or not survey.exists(world.dokku, args["new"]):
         return
-    written = downtime.writes_since(world, args["new"], known)
+    if not over:
+        _refuse_put_back(world, operation)
+        return
+    written = writes.writes_since(world, args["new"], known)
     if written:
         raise InvalidInput(
             f"About {written} transactions were made on {args['new']} since {operation.id}, and {args['old']} does"
@@ -79,6 +83,22 @@ def _refuse_loss(world: World, operation: Operation) -> None:
             next_command=f"{rolling_back(operation)} -e operation_discard_writes=true",
             operation=operation.id,
             transactions=written,
+        )
+
+
+def _refuse_put_back(world: World, operation: Operation) -> None:
+    """Raise where the app was put back to the old service by hand, which lacks what was written to the new one."""
+    args, history = _args(operation), operation.history()
+    if planner.LET_IN in history.undone or DISCARDED in history.evidence:
+        return
+    found = writes.newer(world, operation)
+    if found is not None:
+        raise InvalidInput(
+            f"DATABASE_URL of {args['app']} points at {args['old']} already, and {args['new']} has what that lacks"
+            f" ({found.told()}); going back would destroy it. Set discard_writes, which exports it to files first, or"
+            f" put the app on {args['new']} again.",
+            next_command=f"{rolling_back(operation)} -e operation_discard_writes=true",
+            operation=operation.id,
         )
 
 
@@ -100,13 +120,31 @@ def _destroy(world: World, operation: Operation) -> None:
     old = survey.service(world.dokku, world.engine, args["old"])
     if old is None:
         return
+    if not _is_the_one(operation, old):
+        raise StatefulError(
+            f"{args['old']} is another service than the one that the swap left: it was made since, and is not"
+            " destroyed.",
+            next_command=world.dokku.typed("postgres:info", args["old"]),
+        )
     users = services.users_of(world.reached, old)
+    if old.status == RUNNING:
+        users.append("it was started since")
+    if old.exposed:
+        users.append(f"it is exposed on ports of this host ({old.exposed})")
     if users:
         raise StatefulError(
             f"{args['old']} is in use, and is not destroyed: {'; '.join(users)}.",
             next_command=world.dokku.typed("postgres:links", args["old"]),
         )
     services.remove(world.reached, args["old"])
+
+
+def _is_the_one(operation: Operation, old: Service) -> bool:
+    """Tell whether a service has the directory that the swap left, or, half destroyed, none. Its name says little."""
+    left = [copy for copy in operation.history().copies() if copy.role == ORIGINAL and copy.service == old.name]
+    if not os.path.lexists(old.data):
+        return True
+    return bool(left) and all(is_directory(old.data, copy.inode, copy.device, operation) for copy in left)
 
 
 def _args(operation: Operation) -> Mapping[str, Any]:

@@ -22,8 +22,8 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.wor
     ALWAYS,
     World,
     end_sessions,
+    is_primary,
     now,
-    set_read_only,
     stop_server,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.model import Service, container_of
@@ -94,7 +94,10 @@ class CarryBackups(SelfProving):
 
 
 class Retire(SelfProving):
-    """Nothing of the app points at the old service, which is stopped and stays. args: ``app``, ``old``, ``new``."""
+    """Nothing of the app points at the old service, which is stopped and stays. args: ``app``, ``old``, ``new``.
+
+    Where it was made read-only it stays so: whoever waits to write there again would be heard in between.
+    """
 
     def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
         return context.evidence.get(step.name)
@@ -102,14 +105,18 @@ class Retire(SelfProving):
     def apply(self, step: Step, context: Context[World]) -> Evidence:
         world, name = context.world, step.args["old"]
         old = world.service(name)
+        if is_primary(world, step.args["app"], name):
+            raise StatefulError(
+                f"DATABASE_URL of {step.args['app']} points at {name} again, so that it is neither unlinked nor"
+                " stopped.",
+                next_command=world.dokku.typed("postgres:app-links", step.args["app"]),
+            )
         links.unlink(world.dokku, survey.app(world.dokku, step.args["app"]), old)
         container = world.engine.container(container_of(name))
         if container is not None:
             if container.running:
                 # What a deploy has begun in the downtime has the old address, and would write.
                 end_sessions(world, name, old.database)
-                # Whoever goes back by hand one day finds it as it was.
-                set_read_only(world, name, old.database, wanted=False)
             # An engine that restarts would bring it up again.
             stop_server(world, container)
         status = os.stat(old.data)
@@ -119,7 +126,7 @@ class Retire(SelfProving):
             path=old.data,
             moment=moment(),
             size_bytes=size_of(old),
-            protected="a service of dokku's, unlinked and stopped",
+            protected="a service of dokku's, unlinked and stopped; a roll back lets new sessions write to it again",
             device=status.st_dev,
             inode=status.st_ino,
         )

@@ -14,11 +14,13 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._dokku import ma
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image import (
     downtime,
     finish,
+    let_in,
     look,
     physical,
     planner,
     prepare,
     quiet,
+    writes,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.model import MODULE, Found, Request
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.world import World, calls_of
@@ -42,7 +44,7 @@ HANDLERS: Handlers[World] = {
     "dokku_export": downtime.Export(),
     "dokku_import": downtime.Import(),
     "dokku_repoint": downtime.Repoint(),
-    "dokku_let_in": downtime.LetIn(),
+    "dokku_let_in": let_in.LetIn(),
     "dokku_show": finish.Show(),
     "dokku_carry_backups": finish.CarryBackups(),
     "dokku_retire": finish.Retire(),
@@ -89,7 +91,9 @@ class Swap:
 
     def _run(self, operation: Operation) -> execute.Outcome:
         with calls_of(operation, self.connect()) as world:
-            return execute.run(operation, HANDLERS, world, stop_before=self.stop_before)
+            writes.refuse_newer(world, operation)
+            # Once the app was let in, what is in the new service is the app's: nothing is brought there any more.
+            return execute.run(operation, HANDLERS, world, stop_before=self.stop_before, never_before_proof=True)
 
     def _goal(self, image_id: str) -> Goal:
         # The tag of an image may mean another one tomorrow, and the same image may have another one.

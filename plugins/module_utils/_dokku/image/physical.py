@@ -12,13 +12,17 @@ from collections.abc import Mapping
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._clock import moment
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku import services
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image import vacate
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.exports import exported
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.pair import world_of_moves
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.plan_physical import VACATE
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.planner import REPOINT
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.vacate import container_at
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.world import (
     ALWAYS,
     World,
     end_sessions,
+    intended,
     is_primary,
     now,
     stop_server,
@@ -26,11 +30,15 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.wor
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.model import container_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import (
     Bind,
-    Container,
     Helper,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
-from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Evidence, Handler
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import (
+    Context,
+    Evidence,
+    Handler,
+    Undecided,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.handlers import NothingToUndo, SelfProving
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Copy, Step
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import counts, helpers, sql
@@ -39,7 +47,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.imag
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.steps import IMAGE_HANDLERS
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.session import Session
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage import world as of_moves
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.barrier import is_sealed, seal
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.barrier import seal
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.recreate import prove_mount
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.moves import (
     forget_published,
@@ -48,10 +56,8 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.m
     stop_if_in_use,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.transfer import Location
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import durable
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import transfer_of
 
-ASIDE = ".empty"
 TLS = ("server.crt", "server.key")
 """What the plugin puts into a data directory when it makes a service, and names to the server."""
 READING = 12 * 3600.0
@@ -97,42 +103,6 @@ class KeepDump(NothingToUndo):
         return {"copies": [copy.as_dict()]}
 
 
-class Vacate(SelfProving):
-    """The new service is stopped, and the empty cluster that it was made with is aside. args: ``new``, ``transfer``.
-
-    On its place lies a file meanwhile: a container that somebody starts does not make another empty cluster there.
-    """
-
-    def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
-        goal = transfer_of(step).goal
-        known = context.evidence.get(step.name)
-        if known is None or not os.path.isdir(goal.path + ASIDE):
-            return None
-        return known if is_sealed(goal) or os.path.isdir(goal.path) else None
-
-    def apply(self, step: Step, context: Context[World]) -> Evidence:
-        world, transfer = context.world, transfer_of(step)
-        goal, name = transfer.goal, step.args["new"]
-        container = _container(world, name)
-        stop_server(world, container)
-        mount = container.mount_at(goal.target)
-        if mount is None or os.path.realpath(mount.source) != os.path.realpath(goal.path):
-            raise StatefulError(
-                f"The service {name} has its data at {mount.source if mount else 'no mount'}, and was to have it in"
-                f" {goal.path}.",
-                next_command=world.dokku.typed("postgres:info", name),
-            )
-        if not os.path.isdir(goal.path + ASIDE):
-            os.rename(goal.path, goal.path + ASIDE)
-            durable.fsync_parent(goal.path)
-        if not is_sealed(goal) and not os.path.isdir(goal.path):
-            seal(goal)
-        return {"aside": goal.path + ASIDE}
-
-    def undo(self, step: Step, context: Context[World]) -> Evidence:
-        return {}  # the service is destroyed as a whole
-
-
 class Inside(SelfProving):
     """A step of a move of files, between two services of dokku's. args: those of the step."""
 
@@ -163,7 +133,15 @@ class BeforeTheApp(Inside):
         known, names = context.evidence.get(step.name), _names(context)
         if known is not None and is_primary(context.world, names["app"], names["new"]):
             return known
-        return super().is_done(step, context)
+        try:
+            return super().is_done(step, context)
+        except Undecided as error:
+            if intended(context, REPOINT):
+                raise
+            # Nobody was told of the new service: what ran there was ours, and the old one has all writes.
+            raise StatefulError(
+                f"{names['old']} was started after its data was taken, and may have taken writes. ({error.msg})"
+            ) from error
 
 
 class Bring(BeforeTheApp):
@@ -222,7 +200,7 @@ class Serve(SelfProving):
 
     def apply(self, step: Step, context: Context[World]) -> Evidence:
         world, transfer, name = context.world, transfer_of(step), step.args["new"]
-        container, data = _container(world, name), transfer.data_at(transfer.goal)
+        container, data = container_at(world, name), transfer.data_at(transfer.goal)
         if not container.running:
             self._place_certificate(step, context, data)
             uid, gid = step.args["owner"]
@@ -278,7 +256,7 @@ class Adopt(NothingToUndo):
         if is_primary(world, step.args["app"], new):
             raise StatefulError(f"{step.args['app']} has its data in {new} already, and its names are not changed.")
         with world.session(new) as there, there.sibling(settings=UNHEARD) as unheard:
-            held = self._compared(step, context, counted(there))
+            held = self._compared(step, context, counted(there), {former: dsn.database})
             unheard.run(f"ALTER ROLE {sql.identifier(dsn.user)} PASSWORD {sql.literal(dsn.password)}")
             names = {str(name) for (name,) in there.rows("SELECT datname FROM pg_database")}
             if dsn.database not in names:
@@ -290,27 +268,25 @@ class Adopt(NothingToUndo):
         return {**noted, **held}
 
     @staticmethod
-    def _compared(step: Step, context: Context[World], found: counts.Counts) -> Mapping[str, int]:
-        """Return how much there is; raises where a table that was counted has another number of rows now."""
+    def _compared(
+        step: Step, context: Context[World], found: counts.Counts, names: Mapping[str, str]
+    ) -> Mapping[str, int]:
+        """Return how much there is; raises where a table that was counted has fewer rows now.
+
+        More there may be: what a session writes until the server stops is taken along. ``names``: what a run that was
+        killed may have renamed already.
+        """
         noted = context.evidence.get(step.args["counted_by"], {}).get("counts")
         before = counts.from_dict(noted) if noted else found
-        other = counts.compare_counts(before, found)
+        for name, renamed in names.items():
+            if name not in found.databases and renamed in found.databases:
+                before = counts.renamed(before, name, renamed)
+        other = [each for each in counts.compare_counts(before, found) if each.lost]
         if other:
             raise StatefulError(
                 f"{step.args['new']} does not have what {step.args['old']} had: {'; '.join(map(str, other))}."
             )
         return {"tables": sum(len(tables) for tables in found.databases.values()), "rows": found.rows}
-
-
-class Tidy(NothingToUndo):
-    """The empty cluster that the new service was made with is gone. args: ``transfer``."""
-
-    def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
-        return None if os.path.isdir(transfer_of(step).goal.path + ASIDE) else {}
-
-    def apply(self, step: Step, context: Context[World]) -> Evidence:
-        shutil.rmtree(transfer_of(step).goal.path + ASIDE)
-        return {}
 
 
 def _inside(context: Context[World]) -> Context[of_moves.World]:
@@ -324,13 +300,6 @@ def _names(context: Context[World]) -> Mapping[str, str]:
     """Return the names of the ``app``, and of the ``old`` and the ``new`` service."""
     args = next(step.args for step in context.operation.plan.steps if step.name == VACATE)
     return {name: args[name] for name in ("app", "old", "new")}
-
-
-def _container(world: World, service: str) -> Container:
-    found = world.engine.container(container_of(service))
-    if found is None:
-        raise StatefulError(f"The service {service} has no container.", next_command=world.dokku.typed("postgres:list"))
-    return found
 
 
 def _settled_at(step: Step, context: Context[World]) -> float:
@@ -350,11 +319,11 @@ KINDS = (
 )
 PHYSICAL_HANDLERS: dict[str, Handler[World]] = {
     "dokku_keep_dump": KeepDump(),
-    "dokku_vacate": Vacate(),
+    "dokku_vacate": vacate.Vacate(),
     "dokku_count": CountRows(),
     "dokku_serve": Serve(),
     "dokku_adopt": Adopt(),
-    "dokku_tidy": Tidy(),
+    "dokku_tidy": vacate.Tidy(),
     **{kind: Bring(IMAGE_HANDLERS[kind]) for kind in BRINGING},
     **{kind: BeforeTheApp(IMAGE_HANDLERS[kind]) for kind in BEFORE_THE_APP},
     **{kind: Inside(IMAGE_HANDLERS[kind]) for kind in KINDS},

@@ -41,8 +41,11 @@ class Steps:
     tidying: tuple[Step, ...]
 
 
-def steps_of(way: FilesWay, both: Mapping[str, Any], *, dump: str, operation: str) -> Steps:
-    """Return the steps; ``both`` are the names that every step of a swap has, ``dump`` where the export is kept."""
+def steps_of(way: FilesWay, both: Mapping[str, Any], *, dump: str, operation: str, made_by: str) -> Steps:
+    """Return the steps; ``both`` are the names that every step of a swap has, ``dump`` where the export is kept.
+
+    ``made_by``: the step that makes the new service.
+    """
     transfer = transfer_of(way, operation)
     one, everything = {"transfer": transfer.as_dict()}, {"transfers": [transfer.as_dict()]}
     arrange, hold, stop = stop_steps((), way.found.findings.stores, {**everything, "pins": {}, "file_is_theirs": False})
@@ -63,7 +66,7 @@ def steps_of(way: FilesWay, both: Mapping[str, Any], *, dump: str, operation: st
     return Steps(
         preparing=(
             Step("dokku_keep_dump", KEEP_DUMP, PREPARE, keep),
-            Step("dokku_vacate", VACATE, PREPARE, {**both, **one}),
+            Step("dokku_vacate", VACATE, PREPARE, {**both, **one, "made_by": made_by}),
             *making,
         ),
         before_quiet=(arrange, hold),
@@ -77,7 +80,15 @@ def steps_of(way: FilesWay, both: Mapping[str, Any], *, dump: str, operation: st
             compare,
             Step("dokku_adopt", ADOPT, SWITCH, {**served, "counted_by": count.name}),
         ),
-        tidying=(*tidying, Step("dokku_tidy", "remove what the new service was made with", FINISH, {**both, **one})),
+        tidying=(
+            *tidying,
+            Step(
+                "dokku_tidy",
+                "remove what the new service was made with",
+                FINISH,
+                {**both, **one, "made_by": made_by},
+            ),
+        ),
     )
 
 

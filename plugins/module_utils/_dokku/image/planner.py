@@ -249,7 +249,7 @@ def steps_of(request: Request, found: Found, *, dump: str, operation: str) -> tu
     both: dict[str, Any] = {"app": app, "old": old, "new": new}
     files = None
     if found.files is not None and way_of(request, found).strategy == PHYSICAL:
-        files = plan_physical.steps_of(found.files, both, dump=dump, operation=operation)
+        files = plan_physical.steps_of(found.files, both, dump=dump, operation=operation, made_by=MAKE)
     made = {
         **both,
         "repository": request.repository,

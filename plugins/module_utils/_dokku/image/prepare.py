@@ -12,18 +12,23 @@ from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku import backups, services, survey
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.plan_physical import VACATE
-from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.planner import IMPORT
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.planner import IMPORT, QUIET
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.world import (
     World,
     intended,
+    now,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.model import Settings, container_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.services import Wanted
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError, shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Evidence, Undecided
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.handlers import NothingToUndo, SelfProving
-from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Step
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import PREPARE, Step
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import system_identifier
 
+MAKING = "the new service is begun to be made"
+FRESH = 3600.0
+"""Seconds for which what was taken before the downtime is the last state of things."""
 UNIT_LIMIT = 12 * 3600.0
 
 
@@ -31,7 +36,8 @@ class Make(SelfProving):
     """The new service runs the image and is empty.
 
     args: ``app``, ``old``, ``new``, ``repository``, ``tag``, ``image_id``, ``settings``, ``custom_env``: the names.
-    When this was planned there was no service of that name, so that one is ours.
+    When this was planned there was no service of that name; one that is there before this has begun to make one is
+    somebody else's. The identity of its cluster is noted.
     """
 
     def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
@@ -50,6 +56,11 @@ class Make(SelfProving):
     def apply(self, step: Step, context: Context[World]) -> Evidence:
         world, name = context.world, step.args["new"]
         if survey.exists(world.dokku, name):
+            if not self._is_ours(context):
+                raise StatefulError(
+                    f"There is a service {name} since this was planned, and this operation did not make it.",
+                    next_command=world.dokku.typed("postgres:info", name),
+                )
             self._remove(step, context)
         old = world.service(step.args["old"])
         environment = {**old.settings.custom_env, **world.environment}
@@ -62,13 +73,20 @@ class Make(SelfProving):
         wanted = Wanted(name, step.args["repository"], step.args["tag"], given)
         if services.image_for(world.reached, wanted) != step.args["image_id"]:
             raise StatefulError(f"{wanted.reference} means another image than when this was planned.")
+        context.operation.journal.evidence(MAKING, {"service": name}, durable=True)
         made = services.make(world.reached, wanted, ready_timeout=world.ready_timeout)
-        return {"service": name, "image_id": made.image_id}
+        with world.session(name) as there:
+            identity = str(system_identifier(there))
+        return {"service": name, "image_id": made.image_id, "system_identifier": identity}
 
     def undo(self, step: Step, context: Context[World]) -> Evidence:
-        if survey.exists(context.world.dokku, step.args["new"]):
+        if self._is_ours(context) and survey.exists(context.world.dokku, step.args["new"]):
             self._remove(step, context)
         return {}
+
+    @staticmethod
+    def _is_ours(context: Context[World]) -> bool:
+        return MAKING in context.operation.history().evidence
 
     @staticmethod
     def _remove(step: Step, context: Context[World]) -> None:
@@ -116,13 +134,19 @@ def _systemctl(*words: str) -> tuple[int, str]:
 
 
 class BackUp(NothingToUndo):
-    """A backup of a service is in a bucket, and can be read. args: ``service``, ``bucket``, ``use_iam``."""
+    """A backup of a service is in a bucket, and can be read. args: ``service``, ``bucket``, ``use_iam``.
+
+    One that was taken long before the downtime, in a run that halted there, is taken again.
+    """
 
     def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
-        return context.evidence.get(step.name)
+        known = context.evidence.get(step.name)
+        if known is None or step.phase != PREPARE or intended(context, QUIET):
+            return known
+        return known if now() - known.get("at", 0.0) < FRESH else None
 
     def apply(self, step: Step, context: Context[World]) -> Evidence:
         world, iam = context.world, step.args["use_iam"]
         service = world.service(step.args["service"])
         place = backups.place_of(service, step.args["bucket"], use_iam=iam)
-        return {"backup": backups.back_up(world.dokku, service, place, use_iam=iam).as_dict()}
+        return {"at": now(), "backup": backups.back_up(world.dokku, service, place, use_iam=iam).as_dict()}

@@ -10,19 +10,24 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku import links, maintenance, services, survey
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.processes import (
+    processes,
+    start_app,
+    stop_app,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.world import (
     END,
     RAN,
     World,
     end_sessions,
     is_primary,
+    is_read_only,
     now,
-    processes,
     ran,
+    sessions_with,
     set_read_only,
-    start_app,
-    stop_app,
 )
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.model import container_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Evidence
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.handlers import SelfProving
@@ -43,7 +48,20 @@ class Quiet(SelfProving):
             return None
         if is_primary(context.world, step.args["app"], step.args["new"]):
             return known
-        return None if processes(context.world, step.args["app"]) else known
+        if processes(context.world, step.args["app"]):
+            return None
+        return known if self._is_shut(context.world, step.args) else None
+
+    @staticmethod
+    def _is_shut(world: World, args: Mapping[str, Any]) -> bool:
+        """Tell whether nobody has a session with the old service, where it runs, and new ones may not write."""
+        found = world.engine.container(container_of(args["old"]))
+        if found is None or not found.running:
+            return True
+        database = world.service(args["old"]).database
+        return not sessions_with(world, args["old"], database) and (
+            not args["read_only"] or is_read_only(world, args["old"], database)
+        )
 
     def apply(self, step: Step, context: Context[World]) -> Evidence:
         world, app, old = context.world, step.args["app"], step.args["old"]

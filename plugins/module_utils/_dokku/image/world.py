@@ -9,22 +9,18 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._clock import until
-from ansible_collections.selfhost.stateful.plugins.module_utils._dokku import parsing, survey
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku import survey
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.arguments import Reached
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.cli import Dokku
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.model import (
     PRIMARY,
     Service,
     container_of,
-    dsn_of,
     host_of,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
@@ -37,13 +33,8 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql impo
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.session import Session
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.shutdown import FAST_SHUTDOWN
 
-APP_LABEL, TYPE_LABEL, PROCESS_LABEL = "com.dokku.app-name", "com.dokku.container-type", "com.dokku.process-type"
-ONE_OFF = "run"
 MAINTENANCE_DATABASE = "postgres"
 """Where statements about a service's own database are made: there, a session of ours counts for nobody's."""
-WEB_PORT = "5000"
-ASKING = 10.0
-BROKEN = 500
 RAN = "whether the app ran"
 """What the journal has of it from before the app was stopped."""
 CALLS = "calls.lock"
@@ -55,6 +46,10 @@ CLIENTS = (
     "SELECT count(*) FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid()"
     " AND backend_type = 'client backend'"
 )
+IS_READ_ONLY = """
+SELECT 1 FROM pg_db_role_setting AS s JOIN pg_database AS d ON d.oid = s.setdatabase, unnest(s.setconfig) AS c
+WHERE d.datname = %s AND s.setrole = 0 AND c = 'default_transaction_read_only=on'
+"""
 END = (
     "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid()"
     " AND backend_type = 'client backend'"
@@ -150,101 +145,6 @@ def has_gone_over(world: World, app: str, old: str, new: str) -> bool:
     )
 
 
-def processes(world: World, app: str) -> list[Container]:
-    """Return the containers of an app that run, also those that a deploy has replaced and that end later."""
-    return [each for each in world.engine.containers(labels={APP_LABEL: app}) if each.running]
-
-
-def with_another_address(world: World, app: str, service: str) -> list[str]:
-    """Return the processes of an app that were started with the address of another service.
-
-    Of those that have their variables in their image the engine tells none.
-    """
-    found = []
-    for each in processes(world, app):
-        dsn = dsn_of(each.env.get(PRIMARY, ""))
-        if dsn is not None and dsn.host != host_of(service):
-            found.append(each.name)
-    return found
-
-
-def stop_app(world: World, app: str) -> None:
-    """Stop all processes of an app; how many there are to be is kept. Raises where one goes on."""
-    answer = world.dokku.tried("ps:stop", app)
-    left = processes(world, app)
-    if any(each.labels.get(TYPE_LABEL) != ONE_OFF for each in left):
-        # What a deploy has replaced runs on for a minute, and dokku's stop does not know it any more.
-        world.dokku.tried("ps:retire")
-        for each in processes(world, app):
-            if each.labels.get(TYPE_LABEL) != ONE_OFF:
-                world.engine.stop(each.id, signal="SIGTERM", timeout=world.stop_timeout, kill=True)
-    if not until(lambda: not processes(world, app), world.stop_timeout):
-        names = [each.name for each in processes(world, app)]
-        raise StatefulError(
-            f"Processes of {app} run on after {world.stop_timeout:.0f} s, and may write: {', '.join(names)}."
-            f" {answer.said}".rstrip(),
-            next_command=shell("docker", "ps", "--filter", f"label={APP_LABEL}={app}"),
-        )
-
-
-def start_app(world: World, app: str) -> None:
-    """Start the processes of an app; raises where not all of them run."""
-    answer = world.dokku.tried("ps:start", app)
-    if not until(lambda: survey.is_running(world.dokku, app) == "true", 5.0 if answer.rc else world.ready_timeout):
-        raise world.dokku.failed(
-            ("ps:start", app),
-            answer,
-            state=f"the app {app} does not run",
-            next_command=world.dokku.typed("logs", app),
-        )
-
-
-def wait_answer(world: World, app: str, path: str) -> dict[str, Any]:
-    """Wait until the web processes of an app answer with less than 500; return how they did. Others are not asked."""
-    seen: dict[str, Any] = {}
-    expected = parsing.webs_from(world.dokku.asked("ps:scale", app)) if path else 0
-
-    def answers() -> bool:
-        webs = [each for each in processes(world, app) if each.labels.get(PROCESS_LABEL) == "web"]
-        seen.update({each.name: status_of(each, path) for each in webs})
-        current = [seen[each.name] for each in webs]
-        if expected and not webs:
-            return False
-        well = all(isinstance(status, int) and status < BROKEN for status in current)
-        return well and survey.is_running(world.dokku, app) == "true"
-
-    if path and not until(answers, world.ready_timeout):
-        said = "; ".join(f"{name}: {status}" for name, status in seen.items()) or "no web process runs"
-        raise StatefulError(
-            f"The app {app} does not answer at {path} on the new service ({said}).",
-            next_command=world.dokku.typed("logs", app),
-        )
-    return seen
-
-
-class _NotFollowed(urllib.request.HTTPRedirectHandler):
-    """Takes a redirect for the answer: an app that wants TLS sends everybody to a proxy that shows the page."""
-
-    def redirect_request(self, *_args: Any, **_named: Any) -> None:
-        return None
-
-
-def status_of(container: Container, path: str) -> int | str:
-    """Return the status that a web process itself answers with, or in words why it gives none."""
-    if not container.addresses:
-        return "no address"
-    port = container.env.get("PORT", "") or WEB_PORT
-    # No proxy of the environment's stands between this host and its own containers.
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NotFollowed())
-    try:
-        with opener.open(f"http://{container.addresses[0]}:{port}{path}", timeout=ASKING) as answer:
-            return int(answer.status)
-    except urllib.error.HTTPError as error:
-        return int(error.code)
-    except OSError as error:
-        return str(error)
-
-
 def stop_server(world: World, container: Container) -> None:
     """Stop the server of a service, which does not come back by itself any more."""
     world.engine.set_restart_policy(container.id, NEVER)
@@ -258,6 +158,18 @@ def set_read_only(world: World, service: str, database: str, *, wanted: bool) ->
     # The database that we log in to may be one of those.
     with world.session(service) as one, one.sibling(settings={"default_transaction_read_only": "off"}) as there:
         there.run(f"ALTER DATABASE {sql.identifier(database)} {change}")
+
+
+def is_read_only(world: World, service: str, database: str) -> bool:
+    """Tell whether new sessions of a database begin read-only, by what the database says itself."""
+    with world.session(service) as there:
+        return bool(there.rows(IS_READ_ONLY, (database,)))
+
+
+def sessions_with(world: World, service: str, database: str) -> int:
+    """Return how many sessions clients have with a database."""
+    with world.session(service) as there:
+        return int(there.scalar(CLIENTS, (database,)))
 
 
 def end_sessions(world: World, service: str, database: str) -> int:
