@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.integration.playbooks.admin import Play
-from tests.sandbox.heroku import HerokuStandIn, Request
+from tests.sandbox.heroku import BEFORE, DROP, HerokuStandIn, Request
 from tests.sandbox.heroku_world import App, Database, Timing, World
 from tests.tools import playbook
 
@@ -56,10 +56,13 @@ class Admin:
         """Run it, and kill it with everything that it started, at the request of which ``when`` says so."""
 
         def arm(kill: Callable[[], None]) -> None:
-            def watch(moment: str, request: Request) -> None:
-                if when(moment, request):
-                    self.stand_in.watch = None
-                    kill()
+            def watch(moment: str, request: Request) -> str | None:
+                if not when(moment, request):
+                    return None
+                self.stand_in.watch = None
+                kill()
+                # It never reached Heroku, or it did, and its answer reached nobody.
+                return DROP if moment == BEFORE else None
 
             self.stand_in.watch = watch
 
@@ -90,8 +93,8 @@ class Admin:
         return {kind: one["quantity"] for kind, one in self.app.formation.items()}
 
     def changes(self) -> list[str]:
-        """Return what Heroku was asked to change, in order."""
-        return [f"{each.method} {each.path}" for each in self.stand_in.changes()]
+        """Return what was changed at Heroku, in order."""
+        return [f"{each.method} {each.path}" for each in self.stand_in.changed()]
 
     def check_open(self, plan: str) -> None:
         """Raise unless the app runs what it ran, lets people in, and is on ``plan``."""
