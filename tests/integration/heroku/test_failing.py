@@ -107,6 +107,17 @@ def test_a_changeover_without_end_leaves_the_app_closed_and_says_so(admin: Admin
 
 
 @pytest.mark.faults
+def test_a_changeover_that_does_not_begin_closes_nothing_for_good(admin: Admin) -> None:
+    admin.world.never_begins = True
+    failed = admin.play(heroku_postgres_plan_maintenance_timeout=2, heroku_postgres_plan_backup=False).failed()
+    assert "has not begun after 2 s" in failed.said()
+    assert "is OPEN again: cron=0 web=2 worker=1" in failed.said()
+    assert "Heroku may STILL BEGIN the changeover" in failed.said()
+    assert admin.quantities() == FORMATION
+    assert not admin.app.maintenance
+
+
+@pytest.mark.faults
 def test_a_changeover_that_falls_back_opens_the_app(admin: Admin) -> None:
     admin.world.falls_back = True
     failed = admin.play().failed()
