@@ -126,7 +126,7 @@ def test_left_to_the_window_the_app_is_not_closed_and_both_are_compared(admin: A
     compared = admin.play(**given).ok().said()
     admin.check_open("standard-2")
     assert "plan              standard-0          standard-2" in compared
-    assert "changeover        70" in compared
+    assert "changeover        90.0 s" in compared
     assert admin.world.databases[FOLLOWER].serving == "standard-2"
     assert admin.notes() == []
     assert not [each for each in admin.changes() if each.endswith(("/formation", "/apps/shop"))]
