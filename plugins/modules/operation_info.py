@@ -111,6 +111,10 @@ operations:
     reverts:
       description: The operation that this one rolled back.
       type: str
+operations_dir:
+  description: The directory that was looked in.
+  returned: success
+  type: str
 retained_bytes:
   description: What all retained originals take together.
   returned: success
@@ -142,7 +146,8 @@ def main() -> None:
     params = module.params
 
     def work() -> dict[str, Any]:
-        store = OperationStore(params["operations_dir"] or default_directory())
+        directory = params["operations_dir"] or default_directory()
+        store = OperationStore(directory)
         found = [store.get(params["id"])] if params["id"] else store.all()
         wanted = [o for o in found if params["project"] in ("", o.plan.goal.project)]
         operations = [describe(operation, working=store.busy(operation.plan.goal.project)) for operation in wanted]
@@ -152,7 +157,12 @@ def main() -> None:
             for copy in operation["copies"]
             if copy["role"] == "original" and copy["exists"]
         )
-        return {"changed": False, "operations": operations, "retained_bytes": retained}
+        return {
+            "changed": False,
+            "operations": operations,
+            "operations_dir": directory,
+            "retained_bytes": retained,
+        }
 
     answer(module, work)
 

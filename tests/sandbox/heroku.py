@@ -22,6 +22,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any
@@ -45,6 +46,10 @@ from .heroku_world import (
 
 CONTROL = "/_control"
 BEFORE, AFTER = "before", "after"
+DROP = "drop"
+"""What a watcher returns ``before`` a request that is never to be carried out: its client is gone by then."""
+OF_PLATFORM = ("/apps", "/addons", "/addon-services", "/actions")
+"""What the Platform API serves; it alone tells how many requests are left before its rate limit."""
 
 
 @dataclass
@@ -84,17 +89,18 @@ class Answer:
     status: int = 200
 
 
-Watcher = Callable[[str, Request], None]
-"""Called ``before`` and ``after`` every request was carried out, with nothing held."""
+Watcher = Callable[[str, Request], str | None]
+"""Called ``before`` and ``after`` every request was carried out, with nothing held; may return :data:`DROP` before."""
 
 
 class HerokuStandIn:
-    """The server; ``world`` is what it serves, ``requests`` what it was asked, in order."""
+    """The server; ``world`` is what it serves, ``requests`` what it was asked, ``done`` what of that it carried out."""
 
     def __init__(self, world: World, *, port: int = 0, watch: Watcher | None = None) -> None:
         self.world = world
         self.faults: list[Fault] = []
         self.requests: list[Request] = []
+        self.done: list[Request] = []
         self.watch = watch
         self.lock = threading.RLock()
         self._server = _Server(("127.0.0.1", port), _Handler)
@@ -129,6 +135,10 @@ class HerokuStandIn:
     def changes(self) -> list[Request]:
         """Return what was asked to be changed."""
         return [each for each in self.requests if each.changes]
+
+    def changed(self) -> list[Request]:
+        """Return what was changed: asked for, and carried out."""
+        return [each for each in self.done if each.changes]
 
     def control(self, body: dict[str, Any]) -> dict[str, Any]:
         with self.lock:
@@ -183,11 +193,14 @@ class _Handler(BaseHTTPRequestHandler):
         if fault is not None and fault.kind == "answer":
             self._write(fault.status, fault.body.encode(), fault.headers)
             return
-        if stand_in.watch:
-            stand_in.watch(BEFORE, request)
+        if stand_in.watch and stand_in.watch(BEFORE, request) == DROP:
+            self._drop()
+            return
         with stand_in.lock:
             stand_in.world.advance(stand_in.world.tick)
             answer = self._carried_out(stand_in.world, request)
+            if answer.status < HTTPStatus.BAD_REQUEST:
+                stand_in.done.append(request)
         if stand_in.watch:
             stand_in.watch(AFTER, request)
         if fault is not None:
@@ -219,7 +232,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _write(self, status: int, body: bytes, headers: dict[str, str]) -> None:
         self.send_response(status)
-        said = {"Content-Type": "application/json", "Ratelimit-Remaining": "4500", **headers}
+        left = {"Ratelimit-Remaining": "4500"} if self.path.startswith(OF_PLATFORM) else {}
+        said = {"Content-Type": "application/json", **left, **headers}
         for name, value in said.items():
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(body)))
@@ -437,7 +451,8 @@ def attachment_as_json(database: Database, app: str, name: str) -> dict[str, Any
 
 
 def database_as_json(world: World, database: Database) -> dict[str, Any]:
-    plan, level = database.serving, database.serving.rpartition("-")[2]
+    plan = world.plan_shown(database)
+    level = plan.rpartition("-")[2]
     followers = [each for each in world.databases.values() if each.leader == database.name]
     leader = world.databases.get(database.leader)
     forkable = database.forkable_at is None or world.now >= database.forkable_at

@@ -74,12 +74,13 @@ class Running:
 
 @dataclass
 class Database:
-    """A database. ``plan`` is what was asked for last, ``serving`` what it runs on."""
+    """A database. ``plan`` is what was asked for last, ``serving`` what it runs on, ``served`` what it did before."""
 
     name: str
     app: str
     plan: str
     serving: str = ""
+    served: str = ""
     size: int = 242 * MB
     tables: int = 87
     version: str = "16.4"
@@ -112,6 +113,8 @@ class Timing:
     preparing: float = 3600
     running: float = 70
     forkable: float = 1800
+    shown: float = 0
+    """After a changeover, until the database is said to be on its new plan."""
     dynos: float = 5
     backup: float = 120
 
@@ -127,6 +130,8 @@ class World:
     databases: dict[str, Database] = field(default_factory=dict)
     backups: list[dict[str, Any]] = field(default_factory=list)
     timing: Timing = field(default_factory=Timing)
+    never_begins: bool = False
+    """A maintenance that is to be run is accepted, and stays as it is."""
     never_ends: bool = False
     falls_back: bool = False
     backup_fails: bool = False
@@ -166,7 +171,7 @@ class World:
         one = database.maintenance
         one.status, one.completed_at = "completed", self.now
         if one.plan:
-            database.serving = one.plan
+            database.served, database.serving = database.serving, one.plan
             database.generation += 1
             database.forkable_at = self.now + timedelta(seconds=self.timing.forkable)
         one.plan = ""
@@ -238,7 +243,8 @@ class World:
     def run_maintenance(self, database: Database) -> None:
         if database.maintenance.status not in ("ready", "pending"):
             raise Invalid(f"There is no maintenance to run: it is {database.maintenance.status}.")
-        self.begin(database)
+        if not self.never_begins:
+            self.begin(database)
 
     def schedule(self, database: Database, weeks: int) -> None:
         one = database.maintenance
@@ -294,6 +300,10 @@ class World:
         return backup
 
     # -- what a test asks for ---------------------------------------------------------------
+
+    def plan_shown(self, database: Database) -> str:
+        late = database.served and not self._after(database.maintenance.completed_at, self.timing.shown)
+        return database.served if late else database.serving
 
     def serves(self, database: Database) -> bool:
         return database.maintenance.status != "running"
