@@ -63,7 +63,7 @@ class Swapping:
         """Nothing is missing, the app runs on the new service, and nothing of it points at the old one."""
         variables = self.dokku.config(self.app)
         assert variables["DATABASE_URL"] == self.new.dsn()
-        # As after a crash, or a restart of the engine: a container that is linked to one that stands still cannot start.
+        # As after a crash, or a restart of the engine: linked to a container that stands still they could not start.
         docker = self.dokku.engine.docker
         docker("restart", "-t", "1", *docker("ps", "-q", "--filter", f"label=com.dokku.app-name={self.app}").split())
         assert self.old.dsn() not in variables.values()
