@@ -116,7 +116,7 @@ available:
   returned: failure, where a maintenance was watched
   type: bool
 may_begin:
-  description: Whether a maintenance that was not seen to begin may still do so, so that the app has to stay closed.
+  description: Whether a maintenance that was not seen to begin may still do so, also with the app open.
   returned: failure, where a maintenance was asked for and did not begin
   type: bool
 msg:

@@ -135,8 +135,8 @@ def _run(heroku: Heroku, addon: Addon, before: Stand, patience: Patience) -> Non
     said = unanswered.msg if unanswered else "Heroku took the request."
     raise StatefulError(
         f"{said} The maintenance of {addon.name} has not begun after {waiting.limit:.0f} s: it is {status}.",
-        state=f"{addon.name} is as it was so far, and its maintenance MAY STILL BEGIN: do not open the app"
-        " by hand before selfhost.stateful.heroku_postgres_info says that the maintenance is completed",
+        state=f"{addon.name} is as it was so far, and its maintenance MAY STILL BEGIN: it takes the database"
+        " away for about a minute then, also from an app that is open",
         next_command="run the same task again: it looks first, runs what is still ready, and waits for what runs",
         maintenance=seen.maintenance.as_dict(),
         may_begin=True,
