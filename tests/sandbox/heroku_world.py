@@ -302,7 +302,8 @@ class World:
     # -- what a test asks for ---------------------------------------------------------------
 
     def plan_shown(self, database: Database) -> str:
-        late = database.served and not self._after(database.maintenance.completed_at, self.timing.shown)
+        waits = self.timing.shown and not self._after(database.maintenance.completed_at, self.timing.shown)
+        late = database.served and waits
         return database.served if late else database.serving
 
     def serves(self, database: Database) -> bool:
