@@ -18,6 +18,7 @@ description:
   - A file that is written bears its name once the program has ended well, its output is what was expected, and all of
     it is on the disk. Until then, and after any failure, what stood there before is untouched.
   - What the program says on its standard error is kept apart and returned.
+  - Where the file cannot be written, or read, to its end, the program is ended at once.
 extends_documentation_fragment:
   - selfhost.stateful.subject
   - selfhost.stateful.project
@@ -80,6 +81,12 @@ options:
     description: The user in the container. Left out, the one of the image.
     type: str
     default: ""
+  run_timeout:
+    description:
+      - Seconds that the program may take in all. After them it is ended, by a signal to it alone, and the task fails.
+        V(0) is no limit; a program that hangs then holds the task for as long as it does.
+    type: int
+    default: 0
 requirements:
   - docker (SDK for Python)
   - PyYAML
@@ -188,6 +195,7 @@ ARGUMENTS = {
     "creates": {"type": "path"},
     "environment": {"type": "dict", "default": {}, "no_log": True},
     "user": {"type": "str", "default": ""},
+    "run_timeout": {"type": "int", "default": 0},
 }
 
 
@@ -218,6 +226,7 @@ def main() -> None:
             stdout_compressed=params["stdout_compression"] == GZIP,
             expect=params["expect"],
             user=params["user"],
+            timeout=max(0, params["run_timeout"]),
             environment={name: str(value) for name, value in params["environment"].items()},
         )
         return {"changed": True, **run.as_dict(run.carry_out(found.engine, container, request))}

@@ -126,9 +126,13 @@ def module(host: Project, name: str, *, figures: Figures | None = None, **option
         env={**os.environ, **host.engine.env, "PYTHONPATH": str(tree.link())},
     )
     assert child.stdin is not None
-    assert child.stdout is not None
     child.stdin.write(json.dumps({"ANSIBLE_MODULE_ARGS": options}).encode())
     child.stdin.close()
+    return _answered(name, child, figures)
+
+
+def _answered(name: str, child: subprocess.Popen[bytes], figures: Figures | None) -> dict[str, Any]:
+    assert child.stdout is not None
     said = child.stdout.read()
     _pid, _status, used = os.wait4(child.pid, 0)
     if figures is not None:
@@ -149,10 +153,12 @@ def _here(host: Project, name: str, options: dict[str, Any]) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def as_sent(host: Project, name: str, **options: Any) -> Iterator[Callable[[], dict[str, Any]]]:
+def as_sent(
+    host: Project, name: str, *, figures: Figures | None = None, **options: Any
+) -> Iterator[Callable[[], dict[str, Any]]]:
     """Have Ansible send a module once, and hand out what runs that very file again: a task with nothing around it.
 
-    The sending has run it, so that the libraries are compiled by then.
+    The sending has run it, so that the libraries are compiled by then. ``figures`` take its peak memory.
     """
     folder = host.directory.parent / "sent"
     env = {
@@ -172,9 +178,8 @@ def as_sent(host: Project, name: str, **options: Any) -> Iterator[Callable[[], d
     (sent,) = folder.glob(f"*/AnsiballZ_{name}.py")
 
     def again() -> dict[str, Any]:
-        said = subprocess.run([sys.executable, str(sent)], env=env, check=True, stdout=subprocess.PIPE).stdout
-        result: dict[str, Any] = json.loads(said)
-        return result
+        child = subprocess.Popen([sys.executable, str(sent)], env=env, stdout=subprocess.PIPE)
+        return _answered(name, child, figures)
 
     try:
         yield again

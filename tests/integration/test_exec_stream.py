@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -17,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.docker import Connection, connect
 from tests.sandbox.engine import Engine
 from tests.sandbox.projects import Project, simple_project
 from tests.support.module_run import start
@@ -91,6 +93,47 @@ def test_a_container_that_ends_in_the_middle_leaves_no_file(project: Project, tm
     assert answer["safe_to_rerun"] is True
     assert list(tmp_path.iterdir()) == []
     project.wait_ready()
+
+
+def runs(project: Project, word: str) -> bool:
+    """Tell whether a program with that argument runs in the container."""
+    return word in project.engine.docker("top", project.container("redis") or "", "-eo", "pid,args")
+
+
+def test_a_program_that_hangs_is_ended_when_its_time_is_up(project: Project, tmp_path: Path) -> None:
+    place = tmp_path / "half"
+    process = started(project, "echo begun; exec sleep 86399", stdout_path=str(place), run_timeout=5)
+    answer, _taken = ended(process)
+    assert "had not ended after 5 s" in answer["msg"]
+    assert f"{place} is as it was before; sh in " in answer["state"]
+    assert " was ended; " in answer["state"]
+    assert not runs(project, "86399")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_program_is_ended_whose_output_nobody_can_write(project: Project) -> None:
+    engine = connect(Connection(docker_host=project.engine.host))
+
+    def take(_piece: bytes) -> None:
+        assert runs(project, "86398")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(OSError, match="No space left"):
+        engine.stream(project.container("redis") or "", ("sh", "-c", "echo begun; exec sleep 86398"), stdout=take)
+    assert not runs(project, "86398")
+
+
+def test_a_program_is_ended_before_it_takes_half_an_input_for_all(project: Project) -> None:
+    engine = connect(Connection(docker_host=project.engine.host))
+    container = project.container("redis") or ""
+
+    def given() -> Iterator[bytes]:
+        yield b"half of it\n"
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+        engine.stream(container, ("sh", "-c", "cat >/half; touch /all"), stdout=bytes, stdin=given())
+    assert engine.execute(container, ("ls", "/all")).rc != 0
 
 
 def test_what_is_asked_for_wrongly_runs_nothing(project: Project, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ The options are documented in the doc fragment ``subject``.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,7 +28,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.commands import logs_of
-from ansible_collections.selfhost.stateful.plugins.module_utils._engine.docker import connect
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.docker import Connection, connect
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.refusals import refuse_unsupported
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, shell
@@ -68,13 +69,21 @@ def find(params: Mapping[str, Any]) -> Reached:
     """Return the container that the options name, whether it runs or not; as :func:`reach` else."""
     check_choice(params)
     way = connection(params)
+    if params["container"]:
+        engine = _supported(way)
+        return Reached(engine, by_name(engine, params["container"]))
+    # Each takes a tenth of a second, and neither needs the other.
+    with ThreadPoolExecutor(1) as beside:
+        asked = beside.submit(find_compose, project_options(params), way, program=tuple(params["compose_program"]))
+        engine = _supported(way)
+    project = observe_project(engine, asked.result(), [params["service"]])
+    return Reached(engine, of_service(project, params["service"]), project)
+
+
+def _supported(way: Connection) -> Engine:
     engine = connect(way)
     refuse_unsupported(engine, way.docker_host)
-    if params["container"]:
-        return Reached(engine, by_name(engine, params["container"]))
-    compose = find_compose(project_options(params), way, program=tuple(params["compose_program"]))
-    project = observe_project(engine, compose, [params["service"]])
-    return Reached(engine, of_service(project, params["service"]), project)
+    return engine
 
 
 def check_choice(params: Mapping[str, Any]) -> None:

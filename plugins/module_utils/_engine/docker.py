@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine import execs
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.commands import logs_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.creation import create
-from ansible_collections.selfhost.stateful.plugins.module_utils._engine.exchange import exchange
-from ansible_collections.selfhost.stateful.plugins.module_utils._engine.frames import BrokenOff, frames
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.frames import BrokenOff
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.inspected import (
     container_from,
     image_from,
@@ -71,14 +71,10 @@ class Connection:
 
 
 DEFAULT_HOST = "unix:///var/run/docker.sock"
-STARTS = 3
-"""How often a program is started whose start the runtime broke off."""
 ENDINGS, ENDING = 3, 10
 """How often, and for how many seconds, a container is waited for that ends while it is changed."""
 ENDED_MEANWHILE = ("cannot update a stopped container", "container not running")
 """In the words of containerd, and of runc where it comes to that."""
-END_AFTER_OUTPUT = 10.0
-END_POLL = 0.005
 
 
 def connect(connection: Connection) -> DockerEngine:
@@ -114,15 +110,6 @@ def _unreachable(host: str, detail: str) -> EngineUnreachable:
         f"The Docker engine at {host} could not be reached: {detail}",
         next_command=shell("docker", "--host", host, "info"),
     )
-
-
-def never_ran(rc: int, said: bytes) -> bool:
-    """Tell whether the runtime lost the process before the program began, so that starting it again is no second run.
-
-    On a busy host runc now and then ends so ("waiting for init preliminary setup: read init-p: connection reset by
-    peer"). A program that is missing, or must not be run, is another matter: that stays so.
-    """
-    return rc in (126, 127) and b"unable to start container process: waiting for init preliminary setup" in said
 
 
 class DockerEngine:
@@ -286,27 +273,13 @@ class DockerEngine:
         user: str = "",
         stdin: bytes | None = None,
     ) -> ExecResult:
-        for attempt in range(1, STARTS + 1):
+        for attempt in range(1, execs.STARTS + 1):
             out = bytearray()
             given = iter((stdin,)) if stdin is not None else None
             ended = self.stream(container_id, argv, stdout=out.extend, stdin=given, environment=environment, user=user)
-            if attempt == STARTS or not never_ran(ended.rc, bytes(out) + ended.stderr):
+            if attempt == execs.STARTS or not execs.never_ran(ended.rc, bytes(out) + ended.stderr):
                 break
         return replace(ended, stdout=bytes(out))
-
-    def _exit_code(self, exec_id: str) -> int:
-        """Return how a program ended whose output has ended; the engine may come to know of the end a little later.
-
-        -1 where it goes on without an output, or where nobody knows, as of a container that was killed.
-        """
-        ends = time.monotonic() + END_AFTER_OUTPUT
-        while True:
-            found = self._client.exec_inspect(exec_id)
-            if found["ExitCode"] is not None and not found["Running"]:
-                return int(found["ExitCode"])
-            if not found["Running"] or time.monotonic() >= ends:
-                return -1
-            time.sleep(END_POLL)
 
     def stream(
         self,
@@ -317,18 +290,13 @@ class DockerEngine:
         stdin: Iterator[bytes] | None = None,
         environment: Mapping[str, str] | None = None,
         user: str = "",
+        timeout: float = 0,
     ) -> ExecResult:
         try:
-            made = self._client.exec_create(
-                container_id, list(argv), environment=dict(environment or {}), user=user, stdin=stdin is not None
-            )
-            answer: Any = self._client.exec_start(made["Id"], socket=True)
-            try:
-                raw = getattr(answer, "_sock", answer)
-                err = exchange(raw, frames(raw), stdin, stdout)
-            finally:
-                answer.close()
-            rc = self._exit_code(made["Id"])
+            return execs.run(
+                self._client, container_id, argv, stdout=stdout, stdin=stdin, environment=environment or {}, user=user,
+                timeout=timeout,
+            )  # fmt: skip
         except BrokenOff as error:
             raise EngineRefused(
                 f"{argv[0]} in {container_id[:12]} cannot be followed to its end: {error}.",
@@ -337,7 +305,8 @@ class DockerEngine:
             ) from error
         except docker.errors.APIError as error:
             raise _refused(f"run {argv[0]} in", container_id, error) from error
-        return ExecResult(argv=argv, rc=rc, stdout=b"", stderr=err)
+        except requests.exceptions.RequestException as error:
+            raise _broken_off(f"run {argv[0]} in", container_id, error) from error
 
     def create_helper(self, helper: Helper, *, start: bool = True) -> str:
         host_config = self._client.create_host_config(

@@ -6,16 +6,13 @@
 
 https://docs.docker.com/reference/api/engine/version/v1.43/#tag/Container/operation/ContainerAttach: eight bytes, the
 first for which of the two it is and the last four for how long, and then so many bytes. The SDK asks the connection
-several times for each; here many frames are taken at once, which halves the time of a large output.
+several times for each; here all frames of a piece are taken at once.
 """
 
 from __future__ import annotations
 
-import socket as socketlib
 import struct
-from collections.abc import Iterator
 
-AT_ONCE = 1 << 19
 _HEADER = struct.Struct(">BxxxL")
 _OUTPUT = 1
 
@@ -24,30 +21,34 @@ class BrokenOff(ConnectionError):
     """The connection ended in the middle of a frame."""
 
 
-def frames(raw: socketlib.socket) -> Iterator[tuple[bytes, bytes]]:
-    """Yield what comes, as output and errors; either may be empty. Raises :class:`BrokenOff`."""
-    buffer = bytearray(AT_ONCE)
-    view = memoryview(buffer)
-    header = bytearray()
-    kind = left = 0
-    while True:
-        size = raw.recv_into(buffer)
-        if not size:
-            if left or header:
-                raise BrokenOff("the engine's connection ended in the middle of what a program said")
-            return
-        output, errors, at = bytearray(), bytearray(), 0
+class Frames:
+    """Takes what comes over the connection, cut anywhere (:meth:`cut`), to its end (:meth:`close`)."""
+
+    def __init__(self) -> None:
+        self._header = bytearray()
+        self._kind = self._left = 0
+
+    def cut(self, piece: memoryview) -> tuple[bytes, bytes]:
+        """Return the output and the errors in a piece, as copies; either may be empty."""
+        output: list[memoryview] = []
+        errors: list[memoryview] = []
+        at, size = 0, len(piece)
         while at < size:
-            if not left:
-                taken = min(_HEADER.size - len(header), size - at)
-                header += view[at : at + taken]
+            if not self._left:
+                taken = min(_HEADER.size - len(self._header), size - at)
+                self._header += piece[at : at + taken]
                 at += taken
-                if len(header) == _HEADER.size:
-                    kind, left = _HEADER.unpack(header)
-                    header.clear()
+                if len(self._header) == _HEADER.size:
+                    self._kind, self._left = _HEADER.unpack(self._header)
+                    self._header.clear()
                 continue
-            taken = min(left, size - at)
-            (output if kind == _OUTPUT else errors).extend(view[at : at + taken])
+            taken = min(self._left, size - at)
+            (output if self._kind == _OUTPUT else errors).append(piece[at : at + taken])
             at += taken
-            left -= taken
-        yield bytes(output), bytes(errors)
+            self._left -= taken
+        return b"".join(output), b"".join(errors)
+
+    def close(self) -> None:
+        """Raise :class:`BrokenOff` where more was announced."""
+        if self._left or self._header:
+            raise BrokenOff("the engine's connection ended in the middle of what a program said")

@@ -11,19 +11,15 @@ import fcntl
 import gzip
 import hashlib
 import os
-import queue
-import threading
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import IO
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._durable import fsync_directory
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import AGAIN, InvalidInput, StatefulError, shell
+from ansible_collections.selfhost.stateful.plugins.module_utils._stream.growing import Growing
 
 PIECE = 1 << 18
-BEHIND = 16
-SYNC_EVERY = 0.5
 QUICK = 1
 """As gzip counts: every further level costs more time than it saves room."""
 
@@ -36,67 +32,21 @@ def pieces_of(path: str, *, compressed: bool) -> Iterator[bytes]:
 
 
 class Destination:
-    """Takes what is written (:meth:`write`); ``bytes`` and ``sha256`` are of that, before any compression.
+    """Takes what is written (:meth:`write`); ``bytes`` and ``sha256`` are of that, before any compression."""
 
-    Whoever writes does not wait for the sum of it: that is added up beside, a few pieces behind.
-    """
-
-    def __init__(self, file: IO[bytes] | gzip.GzipFile) -> None:
+    def __init__(self, file: Growing | gzip.GzipFile) -> None:
         self._file = file
         self._digest = hashlib.sha256()
-        self._behind: queue.Queue[bytes | None] = queue.Queue(maxsize=BEHIND)
-        self._adding = threading.Thread(target=self._add, daemon=True)
-        self._adding.start()
         self.bytes = 0
 
     def write(self, piece: bytes) -> None:
-        self._behind.put(piece)
         self._file.write(piece)
+        self._digest.update(piece)
         self.bytes += len(piece)
-
-    def close(self) -> None:
-        """Wait for the sum; nothing may be written afterwards."""
-        self._behind.put(None)
-        self._adding.join()
 
     @property
     def sha256(self) -> str:
         return self._digest.hexdigest()
-
-    def _add(self) -> None:
-        while (piece := self._behind.get()) is not None:
-            self._digest.update(piece)
-
-
-@contextmanager
-def _writing(file: IO[bytes] | gzip.GzipFile) -> Iterator[Destination]:
-    made = Destination(file)
-    try:
-        yield made
-    finally:
-        made.close()
-
-
-@contextmanager
-def _synced_beside(handle: int) -> Iterator[None]:
-    """Bring to the disk what is in the file already, while more is written: at the end little is left to wait for.
-
-    What fails here fails again in the one call that counts.
-    """
-    ended = threading.Event()
-
-    def sync() -> None:
-        while not ended.wait(SYNC_EVERY):
-            with suppress(OSError):
-                os.fdatasync(handle)
-
-    syncing = threading.Thread(target=sync, daemon=True)
-    syncing.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        syncing.join()
 
 
 @contextmanager
@@ -107,30 +57,47 @@ def destination(path: str, *, compressed: bool) -> Iterator[Destination]:
     """
     directory = os.path.dirname(path)
     partial = os.path.join(directory, f".{os.path.basename(path)}.partial")
-    with _opened(partial) as raw:
+    with _opened(partial) as handle:
         try:
-            with _synced_beside(raw.fileno()):
-                if compressed:
-                    packed = gzip.GzipFile(filename="", mode="wb", compresslevel=QUICK, fileobj=raw, mtime=0)
-                    with packed, _writing(packed) as made:
-                        yield made
-                else:
-                    with _writing(raw) as made:
-                        yield made
-            raw.flush()
-            os.fsync(raw.fileno())
+            raw = Growing(handle)
+            if compressed:
+                with _packed(raw) as packed:
+                    yield Destination(packed)
+            else:
+                yield Destination(raw)
+            # The one call that tells whether all of it was written: the system tells of an error once.
+            os.fsync(handle)
             os.replace(partial, path)
         except BaseException:
             os.unlink(partial)
             raise
-    fsync_directory(directory)
+    try:
+        fsync_directory(directory)
+    except OSError as error:
+        raise StatefulError(
+            f"{path} is written, and its name cannot be brought to the disk: {error}.",
+            state=f"{path} is the new file and whole; after a power cut it may be what was there before",
+            next_command=shell("df", "-h", directory),
+        ) from error
 
 
 @contextmanager
-def _opened(partial: str) -> Iterator[IO[bytes]]:
+def _packed(raw: Growing) -> Iterator[gzip.GzipFile]:
+    packed = gzip.GzipFile(filename="", mode="wb", compresslevel=QUICK, fileobj=raw, mtime=0)
+    try:
+        yield packed
+        packed.close()
+    except BaseException:
+        with suppress(OSError):  # of a disk that is full it would speak in place of what has happened
+            packed.close()
+        raise
+
+
+@contextmanager
+def _opened(partial: str) -> Iterator[int]:
     """Open the one partial file of a name, whatever a run that was killed left in it."""
     handle = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    with os.fdopen(handle, "wb", buffering=PIECE) as file:
+    try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -143,7 +110,9 @@ def _opened(partial: str) -> Iterator[IO[bytes]]:
             raise StatefulError(f"Another run has just written {partial}.", next_command=f"wait a moment and {AGAIN}")
         os.fchmod(handle, 0o600)
         os.ftruncate(handle, 0)
-        yield file
+        yield handle
+    finally:
+        os.close(handle)
 
 
 def _still_named(handle: int, partial: str) -> bool:

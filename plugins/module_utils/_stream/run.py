@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.ending import OutOfTime, Unheard
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container, ExecResult
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError, shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._stream.files import Destination, destination, pieces_of
@@ -27,7 +28,10 @@ KEPT = 1 << 16
 
 @dataclass(frozen=True)
 class Request:
-    """What is run, from which file and to which. Empty paths stand for none; ``expect`` is one of the words above."""
+    """What is run, from which file and to which. Empty paths stand for none; ``expect`` is one of the words above.
+
+    ``timeout``: seconds that it may take in all; 0: as many as it likes.
+    """
 
     argv: tuple[str, ...]
     stdin_path: str = ""
@@ -36,6 +40,7 @@ class Request:
     stdout_compressed: bool = False
     expect: str = ANYTHING
     user: str = ""
+    timeout: float = 0
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
@@ -56,6 +61,7 @@ def carry_out(engine: Engine, container: Container, request: Request) -> Streame
     began = time.monotonic()
     read, kept = _Counted(), _Kept()
     with contextlib.ExitStack() as stack:
+        stack.enter_context(_told(request, container))
         target: Destination | _Kept = kept
         if request.stdout_path:
             target = stack.enter_context(destination(request.stdout_path, compressed=request.stdout_compressed))
@@ -74,7 +80,10 @@ def carry_out(engine: Engine, container: Container, request: Request) -> Streame
                 stdin=read.counted(given) if given is not None else None,
                 environment=request.environment,
                 user=request.user,
+                timeout=request.timeout,
             )
+        except (OutOfTime, Unheard) as error:
+            raise _given_up(error, request) from error
         except (OSError, EOFError, zlib.error) as error:
             raise _broken_off(error, request, container) from error
         _refuse_failure(answer, request, container)
@@ -89,32 +98,55 @@ def carry_out(engine: Engine, container: Container, request: Request) -> Streame
     )
 
 
+@contextlib.contextmanager
+def _told(request: Request, container: Container) -> Iterator[None]:
+    """Tell of a file that cannot be made, or whose end does not come to the disk."""
+    try:
+        yield
+    except PermissionError:
+        raise  # told for every module: become
+    except OSError as error:
+        raise _broken_off(error, request, container) from error
+
+
 def _refuse_failure(answer: ExecResult, request: Request, container: Container) -> None:
     if answer.rc != 0:
         raise _failure(f"{request.argv[0]} in {container.name} ended with {answer.rc}", answer, request, container)
 
 
+def _given_up(error: StatefulError, request: Request) -> StatefulError:
+    """Return what is said where the program was not waited for, and may go on."""
+    return type(error)(
+        error.msg,
+        state=f"{_where(request)}; {error.state}",
+        safe_to_rerun=error.safe_to_rerun and not request.stdin_path,
+        next_command=error.next_command,
+    )
+
+
 def _broken_off(error: BaseException, request: Request, container: Container) -> StatefulError:
-    """Return what is said where an end of the stream on this host fails while the program works."""
-    where = f"{request.stdout_path} is as it was before" if request.stdout_path else "nothing was written on this host"
+    """Return what is said where an end of the stream on this host has failed; the program has ended, or was ended."""
     given = request.stdin_path
-    taken = f"; {request.argv[0]} took {given} for ended where it broke off, and may have done its work with that part"
+    taken = f", and may have taken a part of {given}" if given else ""
     place = given or request.stdout_path
     return StatefulError(
         f"The stream from or to a file of this host broke off: {error!r}.",
-        state=f"{where}{taken if given else ''}",
+        state=f"{_where(request)}; {request.argv[0]} in {container.name} does not run any more{taken}",
         safe_to_rerun=not given,
         next_command=shell("df", "-h", os.path.dirname(place)) if place else "",
     )
 
 
+def _where(request: Request) -> str:
+    return f"{request.stdout_path} is as it was before" if request.stdout_path else "nothing was written on this host"
+
+
 def _failure(what: str, answer: ExecResult, request: Request, container: Container) -> StatefulError:
     said = answer.error_text().strip().splitlines()[-8:]
-    where = f"{request.stdout_path} is as it was before" if request.stdout_path else "nothing was written on this host"
     taken = f"; {container.name} may have taken a part of {request.stdin_path}" if request.stdin_path else ""
     return StatefulError(
         "\n".join([f"{what}{':' if said else '.'}", *said]),
-        state=f"{where}{taken}",
+        state=f"{_where(request)}{taken}",
         next_command=shell("docker", "logs", "--tail", "50", container.name),
     )
 

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.selfhost.stateful.plugins.module_utils._engine import docker as engine_docker
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine import execs
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.docker import DockerEngine
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.ending import OutOfTime
 
 RUNS = {"Running": True, "ExitCode": None}
 
@@ -50,5 +51,22 @@ def test_the_end_is_waited_for(code: int) -> None:
 
 def test_an_end_that_nobody_knows_is_no_success(monkeypatch: pytest.MonkeyPatch) -> None:
     assert rc_of({"Running": False, "ExitCode": None}) == -1
-    monkeypatch.setattr(engine_docker, "END_AFTER_OUTPUT", 0.02)
+    monkeypatch.setattr(execs, "END_AFTER_OUTPUT", 0.02)
     assert rc_of(RUNS) == -1
+
+
+def test_a_program_that_takes_too_long_is_told_with_what_became_of_it() -> None:
+    class Silent(Client):
+        theirs: socket.socket
+
+        def exec_start(self, _exec_id: str, **_more: Any) -> socket.socket:
+            ours, self.theirs = socket.socketpair()
+            return ours
+
+    client = Silent({**RUNS, "Pid": 1, "ContainerID": "c0ffee"})
+    engine = DockerEngine(client)  # type: ignore[arg-type]
+    with pytest.raises(OutOfTime, match=r"tail in container had not ended after 0.05 s") as caught:
+        engine.stream("container", ("tail", "-f"), stdout=bytes, timeout=0.05)
+    # This host's own first process is in no such container.
+    assert "goes on, as process 1 " in caught.value.state
+    assert client.theirs.recv(1) == b""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.selfhost.stateful.plugins.module_utils._engine.docker import never_ran
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.execs import never_ran
 
 FAILED = b"OCI runtime exec failed: exec failed: unable to start container process: "
 

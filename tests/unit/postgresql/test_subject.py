@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -92,3 +94,30 @@ def test_a_service_that_is_stopped_is_started_by_compose() -> None:
 ])  # fmt: skip
 def test_an_image_is_known_by_its_environment_too(changes: dict[str, Any]) -> None:
     assert servers.serving(reached(a_container(**changes))).pid
+
+
+@pytest.mark.parametrize("broken", ["", "connect", "find_compose"])
+def test_engine_and_compose_are_asked_beside_each_other(monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
+    container, both = a_container(), threading.Barrier(2)
+
+    def answering(call: str, answer: object) -> Callable[..., object]:
+        def instead(*_args: Any, **_more: Any) -> object:
+            both.wait(10)
+            if call == broken:
+                raise InvalidInput(f"no {call}")
+            return answer
+
+        return instead
+
+    engine = FakeEngine()
+    monkeypatch.setattr(subject, "connect", answering("connect", engine))
+    monkeypatch.setattr(subject, "find_compose", answering("find_compose", None))
+    monkeypatch.setattr(subject, "refuse_unsupported", lambda *_args: None)
+    monkeypatch.setattr(subject, "observe_project", lambda *_args: a_project(container))
+    known = {name: argument.get("default") for name, argument in subject.SUBJECT_ARGUMENTS.items()}
+    asked = {**known, "project_src": "/srv/app", "service": "db"}
+    if broken:
+        with pytest.raises(InvalidInput, match=f"no {broken}"):
+            subject.find(asked)
+    else:
+        assert subject.find(asked).container is container

@@ -6,9 +6,11 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import gzip
 import hashlib
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,9 +18,10 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.ending import OutOfTime
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import ExecResult
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, StatefulError
-from ansible_collections.selfhost.stateful.plugins.module_utils._stream import files, run
+from ansible_collections.selfhost.stateful.plugins.module_utils._stream import files, growing, run
 from ansible_collections.selfhost.stateful.plugins.module_utils._stream.run import JSON, NOT_EMPTY, Request
 from tests.unit.postgresql.fakes import a_container
 
@@ -35,6 +38,7 @@ class Program:
     given: bytes = b""
     watched: list[Any] = field(default_factory=list)
     watch: Callable[[], Any] = lambda: None
+    fails: StatefulError | None = None
 
     def stream(
         self, _container_id: str, argv: tuple[str, ...], *, stdout: Callable[[bytes], object],
@@ -44,6 +48,8 @@ class Program:
         for piece in self.pieces:
             stdout(piece)
             self.watched.append(self.watch())
+        if self.fails is not None:
+            raise self.fails
         return ExecResult(argv, self.rc, b"", self.said)
 
 
@@ -83,6 +89,76 @@ def test_what_fails_leaves_what_was_there(there: Path, program: Program, expect:
     assert "as it was before" in caught.value.state
     assert there.read_text() == "before"
     assert [path.name for path in there.parent.iterdir()] == [there.name]
+
+
+def failing(call: Callable[..., Any], number: int, *, at: int = 1) -> Callable[..., Any]:
+    """Return a system call that fails once, the time that is named."""
+    left = [at]
+
+    def instead(*args: Any) -> Any:
+        left[0] -= 1
+        if left[0] == 0:
+            raise OSError(number, os.strerror(number))
+        return call(*args)
+
+    return instead
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize(("call", "number"), [("fsync", errno.EIO), ("write", errno.EIO), ("write", errno.ENOSPC)])
+def test_an_error_of_the_disk_that_is_told_once_is_not_lost(
+    there: Path, monkeypatch: pytest.MonkeyPatch, call: str, number: int, compressed: bool
+) -> None:
+    there.write_text("before")
+    program = Program((os.urandom(1 << 20), b"and more"))
+    monkeypatch.setattr(os, call, failing(getattr(os, call), number))
+    with pytest.raises(StatefulError, match=os.strerror(number)) as caught:
+        streamed(program, stdout_path=str(there), stdout_compressed=compressed)
+    assert "as it was before" in caught.value.state
+    assert there.read_text() == "before"
+    assert [path.name for path in there.parent.iterdir()] == [there.name]
+
+
+def test_nothing_but_the_last_call_asks_for_errors_of_the_disk(there: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(growing, "EVERY", 1000)
+    monkeypatch.setattr(growing, "begin_write_back", lambda _handle, at, size: asked.append(f"{at}+{size}"))
+    monkeypatch.setattr(os, "fdatasync", lambda _handle: asked.append("fdatasync"))
+    monkeypatch.setattr(os, "fsync", lambda handle: asked.append("fsync") if os.fstat(handle).st_size else None)
+    streamed(Program((b"a" * 700,) * 4), stdout_path=str(there))
+    assert asked[:3] == ["0+1400", "1400+1400", "fsync"]
+
+
+def test_what_writing_back_says_at_once_is_told(there: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with there.open("wb") as file:
+        file.write(b"a" * 5000)
+        file.flush()
+        growing.begin_write_back(file.fileno(), 0, 5000)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        growing.begin_write_back(-1, 0, 5000)
+    ours, theirs = os.pipe()
+    growing.begin_write_back(theirs, 0, 5000)  # nothing to bring to a disk
+    os.close(ours)
+    os.close(theirs)
+    monkeypatch.setattr(growing, "_libc", object())
+    growing.begin_write_back(-1, 0, 5000)
+
+
+def test_a_write_that_is_short_is_gone_on_with(there: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda handle, piece: write(handle, piece[:7]))
+    streamed(Program((b"one and another ", b"and so on")), stdout_path=str(there))
+    assert there.read_bytes() == b"one and another and so on"
+
+
+@pytest.mark.parametrize("pid", [0, 17])
+def test_a_program_that_was_not_waited_for_leaves_what_was_there(there: Path, pid: int) -> None:
+    program = Program((b"[",), fails=OutOfTime.after(60, "ccadmin in 0123", pid))
+    with pytest.raises(OutOfTime, match="not ended after 60 s") as caught:
+        streamed(program, stdout_path=str(there), timeout=60)
+    assert f"{there} is as it was before; ccadmin in 0123 " in caught.value.state
+    assert (caught.value.safe_to_rerun, caught.value.next_command) == ((False, "kill 17") if pid else (True, ""))
+    assert list(there.parent.iterdir()) == []
 
 
 def test_what_a_killed_run_left_is_written_over(there: Path) -> None:

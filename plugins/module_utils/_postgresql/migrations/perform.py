@@ -34,7 +34,6 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migr
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.session import Session
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.transport import SqlError, milliseconds
 
-MASK = "********"
 # The shell reads the script from its third descriptor, so that no command in it can read the script from its input.
 # Braces: a stream that breaks off is an error of syntax, and nothing of it is run.
 WITH_PIPEFAIL = (
@@ -203,11 +202,10 @@ def execute(server: Server, name: str, content: str) -> str:
         environment=environment,
         user=server.user,
     )
-    text = said.decode("utf-8", "replace")
-    for secret in sorted((*server.environment.values(), login.password), key=len, reverse=True):
-        text = text.replace(secret, MASK) if secret else text
+    text = server.masked(said.decode("utf-8", "replace"), login.password)
     if answer.rc != 0:
-        last = "\n".join([*text.strip().splitlines(), *answer.error_text().strip().splitlines()][-8:])
+        beside = server.masked(answer.error_text(), login.password)
+        last = "\n".join([*text.strip().splitlines(), *beside.strip().splitlines()][-8:])
         raise StatefulError(f"{name} ended with {answer.rc}{':' if last else '.'}\n{last}".rstrip())
     return text
 

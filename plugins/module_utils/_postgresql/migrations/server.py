@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.secrets import mask
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations import ledger
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations.model import (
@@ -64,6 +65,10 @@ class Server:
         said = answer.stdout.decode("utf-8", "replace") if answer.rc == 0 else answer.error_text()
         return answer.rc, said.strip()
 
+    def masked(self, text: str, *more: str) -> str:
+        """Return what a program said without the values that it was given, as they may be secrets."""
+        return mask(text, filter(None, (*self.environment.values(), *more)))
+
 
 def is_marked(server: Server, marker: Marker) -> bool:
     """Ask the command that keeps the mark. One that fails has no mark."""
@@ -74,7 +79,7 @@ def is_marked(server: Server, marker: Marker) -> bool:
 def must_run(server: Server, what: str, argv: tuple[str, ...]) -> None:
     rc, said = server.command(argv)
     if rc != 0:
-        raise StatefulError(f"{what}: {argv[0]} ended with {rc}: {said[-500:]}")
+        raise StatefulError(f"{what}: {argv[0]} ended with {rc}: {server.masked(said)[-500:]}")
 
 
 def is_done_already(server: Server, session: Session, migration: Migration) -> bool:

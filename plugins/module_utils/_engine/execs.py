@@ -1,0 +1,91 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A program that runs in a container beside its own: an exec, as engines call it, by the SDK's low-level client."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.ending import OutOfTime, Unheard, end
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.exchange import Stopped, exchange
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import ExecResult
+
+STARTS = 3
+"""How often a program is started whose start the runtime broke off."""
+END_AFTER_OUTPUT = 10.0
+END_POLL = 0.005
+
+
+def never_ran(rc: int, said: bytes) -> bool:
+    """Tell whether the runtime lost the process before the program began, so that starting it again is no second run.
+
+    On a busy host runc now and then ends so ("waiting for init preliminary setup: read init-p: connection reset by
+    peer"). A program that is missing, or must not be run, is another matter: that stays so.
+    """
+    return rc in (126, 127) and b"unable to start container process: waiting for init preliminary setup" in said
+
+
+def run(
+    client: Any,
+    container_id: str,
+    argv: tuple[str, ...],
+    *,
+    stdout: Callable[[bytes], object],
+    stdin: Iterator[bytes] | None,
+    environment: Mapping[str, str],
+    user: str,
+    timeout: float,
+) -> ExecResult:
+    """Run a program as :meth:`api.Engine.stream` does; raises what the client raises as well, and ``BrokenOff``."""
+    made = client.exec_create(
+        container_id, list(argv), environment=dict(environment), user=user, stdin=stdin is not None
+    )
+    answer = client.exec_start(made["Id"], socket=True)
+    raw = getattr(answer, "_sock", answer)
+    try:
+        err = exchange(raw, stdin, stdout, timeout=timeout)
+    except Stopped as stopped:
+        # Before the connection is closed: from that, a program that reads concludes that it has all.
+        pid = end(lambda: _inspected(client, made["Id"]))
+        program = f"{argv[0]} in {container_id[:12]}"
+        if stopped.cause is None:
+            raise OutOfTime.after(timeout, program, pid) from None
+        if pid:
+            raise Unheard.by(stopped.cause, program, pid) from stopped.cause
+        raise stopped.cause from None
+    finally:
+        with contextlib.suppress(OSError):
+            raw.shutdown(socket.SHUT_RDWR)  # wakes who still sends to it
+        answer.close()
+    return ExecResult(argv=argv, rc=_exit_code(client, made["Id"]), stdout=b"", stderr=err)
+
+
+def _inspected(client: Any, exec_id: str) -> Mapping[str, Any]:
+    try:
+        found: Mapping[str, Any] = client.exec_inspect(exec_id)
+    except Exception as error:
+        if getattr(error, "status_code", None) != 404:
+            raise
+        return {"Running": False}  # gone with its container
+    return found
+
+
+def _exit_code(client: Any, exec_id: str) -> int:
+    """Return how a program ended whose output has ended; the engine may come to know of the end a little later.
+
+    -1 where it goes on without an output, or where nobody knows, as of a container that was killed.
+    """
+    ends = time.monotonic() + END_AFTER_OUTPUT
+    while True:
+        found = client.exec_inspect(exec_id)
+        if found["ExitCode"] is not None and not found["Running"]:
+            return int(found["ExitCode"])
+        if not found["Running"] or time.monotonic() >= ends:
+            return -1
+        time.sleep(END_POLL)
