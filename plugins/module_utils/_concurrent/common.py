@@ -14,6 +14,7 @@ from typing import Any
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.cli import ComposeCli
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.command_line import DEFAULT_FILES
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import host as hosts
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import said
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.checkout import Checkout
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.host import Counts, Host
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.survey import (
@@ -245,7 +246,7 @@ class Up(SelfProving):
     def apply(self, step: Step, context: Context[World]) -> Evidence:
         host = host_of(step, context)
         host.bring_up()
-        return {"version": hosts.version_said(hosts.says(host.container(hosts.API))), "ended": time.time()}
+        return {"version": said.version_said(said.says(host.container(hosts.API))), "ended": time.time()}
 
     def undo(self, step: Step, context: Context[World]) -> Evidence:
         history = context.operation.history()

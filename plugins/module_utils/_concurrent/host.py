@@ -6,15 +6,13 @@
 
 from __future__ import annotations
 
-import http.client
-import json
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.cli import ComposeCli
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.said import ask, says, version_said
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.commands import logs_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError, shell
@@ -26,7 +24,6 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world i
 
 API, DB, REDIS = "api", "db", "redis"
 STORES = (DB, REDIS)
-PORT = 8000
 HEALTHY = "ok"
 POLL = 0.2
 STABLE = 3
@@ -238,50 +235,6 @@ def _has_column(there: Session, name: str) -> bool:
             (table, column),
         )
     )
-
-
-def ask(container: Container, path: str) -> tuple[int, str]:
-    """Ask the api of a running container by HTTP; 0 and why, where it does not answer."""
-    last = "the container has no address"
-    for address in container.addresses:
-        connection = http.client.HTTPConnection(address, PORT, timeout=5)
-        try:
-            connection.request("GET", path)
-            answer = connection.getresponse()
-            return answer.status, answer.read(1 << 20).decode("utf-8", "replace")
-        except (OSError, http.client.HTTPException) as error:
-            last = f"{address}:{PORT}: {error}"
-        finally:
-            connection.close()
-    return 0, last
-
-
-def says(container: Container) -> Mapping[str, Any]:
-    """Return what the api says of its host: from v1.0 on in ``/domain``, before in ``/profile``."""
-    told: dict[str, Any] = {}
-    for path in ("/profile", "/domain"):
-        status, text = ask(container, path)
-        if status == 200:
-            try:
-                told[path] = json.loads(text)
-            except ValueError:
-                continue
-    return told
-
-
-def version_said(told: Mapping[str, Any]) -> str:
-    """Return the version that the api names; empty where it names none."""
-    places: tuple[Callable[[], Any], ...] = (
-        lambda: told["/domain"]["content"]["meta"]["version"],
-        lambda: told["/domain"]["meta"]["version"],
-        lambda: told["/profile"]["version"],
-    )
-    for place in places:
-        try:
-            return str(place() or "")
-        except (KeyError, TypeError):
-            continue
-    return ""
 
 
 @dataclass(frozen=True)

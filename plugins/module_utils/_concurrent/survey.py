@@ -14,6 +14,7 @@ from typing import Any
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.command_line import DEFAULT_FILES
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import Project
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import host as hosts
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import said
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.checkout import Checkout, checkout_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.model import Site, Version, version_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
@@ -185,7 +186,7 @@ def _versions(world: World, api: Container, checkout: Checkout | None) -> dict[s
     image = world.engine.image(api.image_id)
     tags = [name for name in checkout.tags_here if version_of(name)] if checkout else []
     found = {
-        "said": hosts.version_said(hosts.says(api)),
+        "said": said.version_said(said.says(api)),
         "label": image.labels.get(VERSION_LABEL, "") if image else "",
         "tag": tag_of(api.image_ref),
         "git": max(tags, key=lambda name: version_of(name) or Version(0, 0, 0), default=""),

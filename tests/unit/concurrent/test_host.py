@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.common import move
-from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.host import Counts, lost, version_said
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.host import Counts, lost
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.model import Counted, Kind
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.reload import LOADED, check, loaded_by_us
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.said import version_said
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import control
 
