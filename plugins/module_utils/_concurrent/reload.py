@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._clock import moment
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import back
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import host as hosts
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.checkout import run
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.common import (
@@ -31,10 +32,9 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execu
     Undecided,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.handlers import SelfProving
-from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import DONE, Copy, Step
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Copy, Step
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import Operation, OperationStore
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import control
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import NEXT_XID
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import compare, durable, scan
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.rename import rename_directory
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World
@@ -134,7 +134,7 @@ class SetAside(SelfProving):
         if not os.path.isdir(aside["data"]):
             return {}  # not that far, or back already: the service may run on it, and Redis with it
         ensure_down(host_of(step, context), args["data"], prove=False)
-        ours = context.operation.history().state != DONE and loaded_by_us(args["data"], context)
+        ours = not context.operation.history().proved and loaded_by_us(args["data"], context)
         kept = []
         # The data last: as long as it is aside, this is to be gone on with.
         for name in ("redis", "data"):
@@ -258,12 +258,14 @@ class Load(SelfProving):
         # Before anybody is let in: what is loaded is on disk, also where the next second brings a power cut.
         with host.postgresql() as there:
             there.run("CHECKPOINT")
-            xid = int(there.scalar(NEXT_XID))
+        stores = back.state_of_stores(host)
         total = sum(sum(each.values()) for each in counts.values())
-        return {"counts": counts, "total": total, "system_identifier": identity, "next_xid": xid}
+        return {"counts": counts, "total": total, "system_identifier": identity, **stores}
 
     def undo(self, step: Step, context: Context[World]) -> Evidence:
-        host = host_of(step, context)
+        host, history = host_of(step, context), context.operation.history()
+        if history.proved and context.operation.plan.steps[-1].name not in history.undone:
+            back.may_begin(host, context)  # killed before everything was started, which somebody may have done since
         if host.others():
             # Somebody was let in since: what is there is not the load's alone any more, and is kept.
             durable.remove_file(_cluster_note(context))
