@@ -31,8 +31,11 @@ notes:
   - The image of the database stays of the major version of its data. Where the file of the release names none, or
     another, the override file names it.
   - The roll back of V(columns) and V(query) keeps all data. That of V(reload) returns to the data that was set
-    aside, and is refused once the new database has taken writes (see
-    O(selfhost.stateful.operation#module:discard_writes)).
+    aside, and is refused once the new database or Redis has taken writes, or another cluster has come in its place
+    (see O(selfhost.stateful.operation#module:discard_writes)). Once a later operation of the project is committed,
+    there is no way back to before it.
+  - What is proved and does not come up as a whole is finished by another run, or taken back by
+    M(selfhost.stateful.operation), under the same conditions.
 extends_documentation_fragment:
   - selfhost.stateful.project
   - selfhost.stateful.project.engine
