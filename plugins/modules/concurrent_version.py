@@ -80,6 +80,15 @@ options:
     description: Where the backup and the files of a reload go. Left out, C(backups) beside O(operations_dir).
     type: path
     default: ""
+  accept_left:
+    description:
+      - What V(reload) may leave behind in the old data, which a commit removes. The program that dumps knows the kinds
+        of data that it counts; everything else stays where it is. It is listed by the plan as C(table:public.acks),
+        C(database:other), C(role:reader), C(setting:work_mem) or C(extension:pg_trgm), and blocks it unless it is named
+        here.
+    type: list
+    elements: str
+    default: []
   stop_timeout:
     description: Seconds that the database gets to stop. It is not called stopped before it is shut down.
     type: int
@@ -142,7 +151,8 @@ version:
   returned: success
   type: str
 plan:
-  description: From which version to which, by which kind, with C(notes), C(images), C(folder) and C(steps).
+  description: From which version to which, by which kind, with C(notes), C(images), C(folder),
+    C(steps), and C(left), what stays behind in the old data.
   returned: always
   type: dict
 plan_text:
@@ -168,6 +178,11 @@ verification:
       C(migrations), with the rows of each.
   returned: changed
   type: dict
+left:
+  description: What a reload left behind in the old data alone, with how much of it.
+  returned: changed
+  type: list
+  elements: str
 copies:
   description: Backup, dump, and the data that is set aside, with C(role), C(path), C(moment), C(size_bytes).
   returned: always
@@ -239,6 +254,7 @@ ARGUMENTS = {
     "rung": {"type": "dict", "default": {}},
     "backup": {"type": "str", "choices": ["auto", "physical", "logical", "none"], "default": "auto"},
     "backup_dir": {"type": "path", "default": ""},
+    "accept_left": {"type": "list", "elements": "str", "default": []},
     "stop_timeout": {"type": "int", "default": 120},
     "ready_timeout": {"type": "int", "default": 300},
     "operations_dir": {"type": "path", "default": ""},
@@ -265,7 +281,7 @@ def main() -> None:
                 connect=lambda: connect_world({**params, "project_src": folder}, {}),
                 operations=OperationStore(directory),
                 handlers=CONCURRENT_HANDLERS,
-                journey=ConcurrentJourney(version, rung, params["backup"], backups),
+                journey=ConcurrentJourney(version, rung, params["backup"], backups, tuple(params["accept_left"])),
                 check_mode=module.check_mode,
             )
         )

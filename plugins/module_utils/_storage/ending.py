@@ -98,11 +98,13 @@ def commit(ending: StorageEnding, operation: Operation, *, min_age_days: float, 
                     prove(world, operation)
                 carry_out_commit(world, operation, removal, later)
     names = [*(copy.path for copy in removal.copies), *(f"the container {each.name}" for each in kept)]
+    left = operation.plan.facts.get("left", ()) if done else ()
+    lines = [*(f"  removes {name}" for name in names), *(f"  with the last of {each}" for each in left)]
     text = f"Commit {operation.id}: frees {report.size_text(removal.bytes)} in {len(names)} places"
     return {
         "changed": pending,
         "operation": operation.id,
-        "plan_text": "\n".join([text, *(f"  removes {name}" for name in names)]),
+        "plan_text": "\n".join([text, *lines]),
         "removed": [copy.as_dict() for copy in removal.copies],
         "removed_containers": [{"id": each.id, "name": each.name} for each in kept],
         "copies": [copy.as_dict() for copy in operation.history().copies()],
