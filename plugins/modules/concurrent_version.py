@@ -28,8 +28,10 @@ notes:
     branch that has commits of yours. A conflict is found before anything stops.
   - From v1.0 on the compose file is in C(_docs) in place of C(docs). What git does not know in there, the data above
     all, is moved along.
-  - The image of the database stays of the major version of its data. Where the file of the release names none, or
-    another, the override file names it.
+  - The database and Redis stay on the very image that ran. Where the file of the release names another, or one whose
+    tag floats, the override file names that one, if need be by a tag of its own on this engine.
+  - A tag that says no version comes to mean O(version) within the operation, once all has stopped, and means again what
+    it meant where that is undone.
   - The roll back of V(columns) and V(query) keeps all data. That of V(reload) returns to the data that was set
     aside, and is refused once the new database or Redis has taken writes, or another cluster has come in its place
     (see O(selfhost.stateful.operation#module:discard_writes)). Once a later operation of the project is committed,

@@ -82,11 +82,11 @@ def empty_like(path: str, model: str) -> None:
     durable.fsync_parent(path)
 
 
-def retained(service: str, path: str, at: str = "") -> dict[str, Any]:
+def retained(service: str, path: str, at: str = "", role: str = "original") -> dict[str, Any]:
     """Say of a directory that it is kept; ``at`` is where it is about to go."""
     status = os.stat(path)
     return Copy(
-        role="original",
+        role=role,
         service=service,
         path=at or path,
         moment=moment(),

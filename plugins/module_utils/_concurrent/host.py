@@ -68,6 +68,14 @@ class Host:
         """Open a session with the project's Redis."""
         return redis.open_session(self.world.engine, self.container(REDIS))
 
+    def redis_version(self) -> str:
+        """Return the version of the project's Redis; raises where it names none."""
+        said = str(redis.command(self.redis(), "INFO", "server"))
+        found = [line.partition(":")[2].strip() for line in said.splitlines() if line.startswith("redis_version:")]
+        if not found:
+            raise StatefulError("Redis does not say its version.", next_command=logs_of(self.container(REDIS).name))
+        return found[0]
+
     def running(self) -> list[Container]:
         """Return the project's containers of any service, those of compose's own runs included."""
         label = {"com.docker.compose.project": self.world.project}
