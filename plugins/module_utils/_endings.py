@@ -74,6 +74,7 @@ def _of_stores(call: Call) -> Ending:
         check_mode=call.check_mode,
         ways_back={"postgresql_image": partial(plan_image_way_back, discard_writes=discard_writes)},
         proofs={CONCURRENT: prove_loaded},
+        back_once_proved=(CONCURRENT,),
     )
 
 

@@ -143,6 +143,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._compose.argumen
     PROJECT_ARGUMENTS,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import observe_project
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.images import images_to_have
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.journey import open_in
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.model import (
     Rung,
@@ -158,7 +159,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.surv
     known_to_origin,
     see,
 )
-from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.target import images_to_have, target_of
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.target import target_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput
 from ansible_collections.selfhost.stateful.plugins.module_utils._module import answer
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import (

@@ -28,11 +28,16 @@ notes:
     branch that has commits of yours. A conflict is found before anything stops.
   - From v1.0 on the compose file is in C(_docs) in place of C(docs). What git does not know in there, the data above
     all, is moved along.
-  - The image of the database stays of the major version of its data. Where the file of the release names none, or
-    another, the override file names it.
+  - The database and Redis stay on the very image that ran. Where the file of the release names another, or one whose
+    tag floats, the override file names that one, if need be by a tag of its own on this engine.
+  - A tag that says no version comes to mean O(version) within the operation, once all has stopped, and means again what
+    it meant where that is undone.
   - The roll back of V(columns) and V(query) keeps all data. That of V(reload) returns to the data that was set
-    aside, and is refused once the new database has taken writes (see
-    O(selfhost.stateful.operation#module:discard_writes)).
+    aside, and is refused once the new database or Redis has taken writes, or another cluster has come in its place
+    (see O(selfhost.stateful.operation#module:discard_writes)). Once a later operation of the project is committed,
+    there is no way back to before it.
+  - What is proved and does not come up as a whole is finished by another run, or taken back by
+    M(selfhost.stateful.operation), under the same conditions.
 extends_documentation_fragment:
   - selfhost.stateful.project
   - selfhost.stateful.project.engine
@@ -77,6 +82,15 @@ options:
     description: Where the backup and the files of a reload go. Left out, C(backups) beside O(operations_dir).
     type: path
     default: ""
+  accept_left:
+    description:
+      - What V(reload) may leave behind in the old data, which a commit removes. The program that dumps knows the kinds
+        of data that it counts; everything else stays where it is. It is listed by the plan as C(table:public.acks),
+        C(database:other), C(role:reader), C(setting:work_mem) or C(extension:pg_trgm), and blocks it unless it is named
+        here.
+    type: list
+    elements: str
+    default: []
   stop_timeout:
     description: Seconds that the database gets to stop. It is not called stopped before it is shut down.
     type: int
@@ -139,7 +153,8 @@ version:
   returned: success
   type: str
 plan:
-  description: From which version to which, by which kind, with C(notes), C(images), C(folder) and C(steps).
+  description: From which version to which, by which kind, with C(notes), C(images), C(folder),
+    C(steps), and C(left), what stays behind in the old data.
   returned: always
   type: dict
 plan_text:
@@ -165,6 +180,11 @@ verification:
       C(migrations), with the rows of each.
   returned: changed
   type: dict
+left:
+  description: What a reload left behind in the old data alone, with how much of it.
+  returned: changed
+  type: list
+  elements: str
 copies:
   description: Backup, dump, and the data that is set aside, with C(role), C(path), C(moment), C(size_bytes).
   returned: always
@@ -236,6 +256,7 @@ ARGUMENTS = {
     "rung": {"type": "dict", "default": {}},
     "backup": {"type": "str", "choices": ["auto", "physical", "logical", "none"], "default": "auto"},
     "backup_dir": {"type": "path", "default": ""},
+    "accept_left": {"type": "list", "elements": "str", "default": []},
     "stop_timeout": {"type": "int", "default": 120},
     "ready_timeout": {"type": "int", "default": 300},
     "operations_dir": {"type": "path", "default": ""},
@@ -262,7 +283,7 @@ def main() -> None:
                 connect=lambda: connect_world({**params, "project_src": folder}, {}),
                 operations=OperationStore(directory),
                 handlers=CONCURRENT_HANDLERS,
-                journey=ConcurrentJourney(version, rung, params["backup"], backups),
+                journey=ConcurrentJourney(version, rung, params["backup"], backups, tuple(params["accept_left"])),
                 check_mode=module.check_mode,
             )
         )

@@ -13,6 +13,7 @@ from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.cli import ComposeCli
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.command_line import DEFAULT_FILES
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import back, said
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import host as hosts
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.checkout import Checkout
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.host import Counts, Host
@@ -25,21 +26,14 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execu
     Context,
     Evidence,
     Undecided,
-    UndoRefused,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.handlers import NothingToUndo, SelfProving
-from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import DONE, Step
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Step
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.backup.taken import backed_up
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import NEXT_XID
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.files import (
-    RewriteFiles,
-    read_hunks,
-)
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.files import RewriteFiles
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import durable
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.rename import rename_directory
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World
-
-UNTOUCHED = "everything runs on the new version; nothing was changed"
 
 
 def host_of(step: Step, context: Context[World]) -> Host:
@@ -245,61 +239,14 @@ class Up(SelfProving):
     def apply(self, step: Step, context: Context[World]) -> Evidence:
         host = host_of(step, context)
         host.bring_up()
-        return {"version": hosts.version_said(hosts.says(host.container(hosts.API))), "ended": time.time()}
+        return {"version": said.version_said(said.says(host.container(hosts.API))), "ended": time.time()}
 
     def undo(self, step: Step, context: Context[World]) -> Evidence:
         history = context.operation.history()
         if step.name in history.undone:
             return {}
         host = host_of(step, context)
-        if history.state == DONE:
-            self._refuse_own_changes(context)
+        if history.proved:
+            back.may_begin(host, context)
         host.stop_others()
-        loaded = context.evidence.get("load")
-        if history.state == DONE and loaded and is_aside(context) and not context.world.discard_writes:
-            self._refuse_loss(host, loaded)
         return {}
-
-    @staticmethod
-    def _refuse_own_changes(context: Context[World]) -> None:
-        """Refuse while everything still runs what would be left behind, or would stop git once all is down."""
-        released = next((step for step in context.operation.plan.steps if step.kind == "concurrent_release"), None)
-        if released is None:
-            return
-        checkout, known = Checkout(released.args["root"]), context.evidence.get(released.name)
-        if known is not None and checkout.head not in (known["head"], released.args["head"]):
-            raise UndoRefused(
-                f"The checkout in {checkout.root} is not where this operation left it: its own commits since"
-                f" {known['head'][:12]} would be left behind.",
-                state=UNTOUCHED,
-                next_command=shell("git", "-C", checkout.root, "log", "--oneline", f"{known['head'][:12]}..HEAD"),
-            )
-        ours = {os.path.relpath(str(each["path"]), checkout.root) for each in read_hunks(context)}
-        changed = set(checkout.changed_here()).intersection(checkout.differs(released.args["head"])) - ours
-        if changed:
-            raise UndoRefused(
-                f"{', '.join(sorted(changed))} in {checkout.root} was changed here and is not committed: it would be in"
-                " the way of what was checked out before.",
-                state=UNTOUCHED,
-                next_command=shell("git", "-C", checkout.root, "diff"),
-            )
-
-    @staticmethod
-    def _refuse_loss(host: Host, loaded: Evidence) -> None:
-        """Refuse where the new database has what the old one lacks; counted from before anybody was let in."""
-        host.start_postgresql()
-        with host.postgresql() as there:
-            identity = str(there.scalar("SELECT system_identifier FROM pg_control_system()"))
-            now = int(there.scalar(NEXT_XID))
-        taken = now - int(loaded["next_xid"])
-        if identity == loaded["system_identifier"] and taken > 0:
-            state = UNTOUCHED
-            try:
-                host.bring_up()
-            except StatefulError as error:
-                state = f"the new version does not come up ({error.msg}); its data was not changed"
-            raise UndoRefused(
-                f"The new database has taken about {taken} transactions since, which the old one does not have.",
-                state=state,
-                next_command="keep it, or set discard_writes: true to return to the old data and lose them",
-            )

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import host as hosts
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import said
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.common import (
     counted_before,
     ensure_down,
@@ -39,7 +40,7 @@ class StartApi(SelfProving):
         if known is None or step.proves:
             return known  # what is down by now, the last step starts
         containers = context.world.containers_of(hosts.API)
-        healthy = [each for each in containers if each.pid and hosts.ask(each, "/health")[0] == 200]
+        healthy = [each for each in containers if each.pid and said.ask(each, "/health")[0] == 200]
         return known if healthy else None
 
     def apply(self, step: Step, context: Context[World]) -> Evidence:

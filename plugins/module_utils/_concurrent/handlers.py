@@ -6,8 +6,13 @@
 
 from __future__ import annotations
 
-from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import common, fill, reload
+import os
+import shutil
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import beside, common, fill, reload
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import host as hosts
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.survey import repository_of, tag_of
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError, shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Evidence, Handlers
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.handlers import NothingToUndo, SelfProving
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Step
@@ -41,7 +46,8 @@ class NameImage(NothingToUndo):
     """An image has the name that the file is to say. args: ``image_id``, ``reference``."""
 
     def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
-        return {} if context.world.engine.image(step.args["reference"]) is not None else None
+        named = context.world.engine.image(step.args["reference"])
+        return {} if named is not None and named.id == step.args["image_id"] else None
 
     def apply(self, step: Step, context: Context[World]) -> Evidence:
         reference = step.args["reference"]
@@ -49,11 +55,62 @@ class NameImage(NothingToUndo):
         return {"named": reference}
 
 
+class Tag(SelfProving):
+    """Names that say no version mean the new one. args: ``names``: each as ``tag``, ``pull``, ``was`` (an id, or none).
+
+    Here and not before: whoever types ``up`` while nothing has stopped yet, or after this was undone, gets the old one.
+    """
+
+    def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
+        engine = context.world.engine
+        pairs = [(engine.image(each["tag"]), engine.image(each["pull"])) for each in step.args["names"]]
+        return {} if all(one is not None and two is not None and one.id == two.id for one, two in pairs) else None
+
+    def apply(self, step: Step, context: Context[World]) -> Evidence:
+        engine = context.world.engine
+        for each in step.args["names"]:
+            image = engine.image(each["pull"])
+            if image is None:
+                raise StatefulError(
+                    f"The image {each['pull']} is not on this engine any more.",
+                    next_command=shell("docker", "pull", each["pull"]),
+                )
+            engine.tag(image.id, repository_of(each["tag"]), tag_of(each["tag"]) or "latest")
+        return {"named": [each["tag"] for each in step.args["names"]]}
+
+    def undo(self, step: Step, context: Context[World]) -> Evidence:
+        engine = context.world.engine
+        for each in step.args["names"]:
+            if each["was"] and engine.image(each["was"]) is not None:
+                engine.tag(each["was"], repository_of(each["tag"]), tag_of(each["tag"]) or "latest")
+            elif not each["was"] and engine.image(each["tag"]) is not None:
+                engine.untag(f"{repository_of(each['tag'])}:{tag_of(each['tag']) or 'latest'}")
+        return {}
+
+
+class CopyRedis(NothingToUndo):
+    """What Redis had when all was quiet is copied. args: ``redis``, ``path``. It is kept, as the backup is."""
+
+    def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
+        known = context.evidence.get(step.name)
+        return known if known is not None and os.path.isdir(step.args["path"]) else None
+
+    def apply(self, step: Step, context: Context[World]) -> Evidence:
+        path = step.args["path"]
+        if os.path.isdir(path):
+            shutil.rmtree(path)  # of this operation, and from before somebody was let in again
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        beside.copy_tree(step.args["redis"], path)
+        return {"copies": [beside.retained(hosts.REDIS, path, role="backup")]}
+
+
 CONCURRENT_HANDLERS: Handlers[World] = {
     "concurrent_backup": common.BackUp(),
     "concurrent_keep_images": KeepImages(),
     "concurrent_name_image": NameImage(),
     "concurrent_quiet": common.Quiet(),
+    "concurrent_copy_redis": CopyRedis(),
+    "concurrent_tag": Tag(),
     "concurrent_release": common.Release(),
     "concurrent_follow": common.Follow(),
     "concurrent_files": common.Files(),

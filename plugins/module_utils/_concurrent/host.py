@@ -6,15 +6,14 @@
 
 from __future__ import annotations
 
-import http.client
-import json
+import contextlib
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.cli import ComposeCli
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.said import ask, says, version_said
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.commands import logs_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError, shell
@@ -26,7 +25,6 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world i
 
 API, DB, REDIS = "api", "db", "redis"
 STORES = (DB, REDIS)
-PORT = 8000
 HEALTHY = "ok"
 POLL = 0.2
 STABLE = 3
@@ -66,6 +64,18 @@ class Host:
         """Open a session with the project's database."""
         return session.connect(self.world.engine, self.container(DB), database=self.database)
 
+    def redis(self) -> redis.Session:
+        """Open a session with the project's Redis."""
+        return redis.open_session(self.world.engine, self.container(REDIS))
+
+    def redis_version(self) -> str:
+        """Return the version of the project's Redis; raises where it names none."""
+        said = str(redis.command(self.redis(), "INFO", "server"))
+        found = [line.partition(":")[2].strip() for line in said.splitlines() if line.startswith("redis_version:")]
+        if not found:
+            raise StatefulError("Redis does not say its version.", next_command=logs_of(self.container(REDIS).name))
+        return found[0]
+
     def running(self) -> list[Container]:
         """Return the project's containers of any service, those of compose's own runs included."""
         label = {"com.docker.compose.project": self.world.project}
@@ -99,20 +109,24 @@ class Host:
     def save_redis(self) -> None:
         """Have Redis write its data to the disk, and see that it did: where it has no save points, a stop would not.
 
-        Nobody writes any more, so that what is saved is all there is.
+        Nobody writes any more, so that what is saved is all there is. Where nothing was written since the last time,
+        the disk has all of it: it may be full, and the way back must not need room that it can do without.
         """
         found = [each for each in self.world.containers_of(REDIS) if each.pid]
         if found:
-            redis.command(redis.open_session(self.world.engine, found[0]), "SAVE")
+            session = redis.open_session(self.world.engine, found[0])
+            if unsaved(str(redis.command(session, "INFO", "persistence"))):
+                redis.command(session, "SAVE")
 
     def take_down(self, data: str, *, prove: bool = True) -> str:
         """Stop all, prove that the cluster in ``data`` is shut down, remove the containers; volumes stay.
 
         Returns the location of its shutdown checkpoint, empty where there is no cluster. Without ``prove`` it may be
-        in any state: that is for one that is thrown away.
+        in any state: that is for one that others come in the place of.
         """
         self.stop_others()
-        if prove:
+        # What is only set aside gets the chance to be whole as well, and need not answer.
+        with contextlib.nullcontext() if prove else contextlib.suppress(StatefulError):
             self.save_redis()
         here = {each.service for each in self.running()}
         stores = [name for name in STORES if name in here]
@@ -160,12 +174,20 @@ class Host:
 
     def start_postgresql(self) -> None:
         """Start the database alone, where it does not run, and return when it lets in."""
-        if not [each for each in self.world.containers_of(DB) if each.pid]:
-            self.compose.up((DB,), no_deps=True)
+        self._start(DB, lambda: self.postgresql().close())
+
+    def start_stores(self) -> None:
+        """Start both stores, nothing else, where they do not run, and return when they answer."""
+        self.start_postgresql()
+        self._start(REDIS, lambda: redis.command(self.redis(), "PING"))
+
+    def _start(self, service: str, answers: Callable[[], object]) -> None:
+        if not [each for each in self.world.containers_of(service) if each.pid]:
+            self.compose.up((service,), no_deps=True)
         ends = time.monotonic() + self.world.ready_timeout
         while True:
             try:
-                self.postgresql().close()
+                answers()
                 return
             except StatefulError:
                 if time.monotonic() >= ends:
@@ -219,8 +241,14 @@ class Host:
             return int(there.scalar(query))
 
     def stream_items(self) -> int:
-        found = redis_fingerprint.take(redis.open_session(self.world.engine, self.container(REDIS)))
+        found = redis_fingerprint.take(self.redis())
         return sum(database.stream_items for database in found.databases.values())
+
+
+def unsaved(persistence: str) -> bool:
+    """Tell from ``INFO persistence`` whether something is not on the disk yet; where it is not said, it may be."""
+    told = dict(line.strip().partition(":")[::2] for line in persistence.splitlines())
+    return told.get("rdb_changes_since_last_save") != "0" or told.get("rdb_last_bgsave_status") != "ok"
 
 
 def _goes_on(container: Container) -> bool:
@@ -238,50 +266,6 @@ def _has_column(there: Session, name: str) -> bool:
             (table, column),
         )
     )
-
-
-def ask(container: Container, path: str) -> tuple[int, str]:
-    """Ask the api of a running container by HTTP; 0 and why, where it does not answer."""
-    last = "the container has no address"
-    for address in container.addresses:
-        connection = http.client.HTTPConnection(address, PORT, timeout=5)
-        try:
-            connection.request("GET", path)
-            answer = connection.getresponse()
-            return answer.status, answer.read(1 << 20).decode("utf-8", "replace")
-        except (OSError, http.client.HTTPException) as error:
-            last = f"{address}:{PORT}: {error}"
-        finally:
-            connection.close()
-    return 0, last
-
-
-def says(container: Container) -> Mapping[str, Any]:
-    """Return what the api says of its host: from v1.0 on in ``/domain``, before in ``/profile``."""
-    told: dict[str, Any] = {}
-    for path in ("/profile", "/domain"):
-        status, text = ask(container, path)
-        if status == 200:
-            try:
-                told[path] = json.loads(text)
-            except ValueError:
-                continue
-    return told
-
-
-def version_said(told: Mapping[str, Any]) -> str:
-    """Return the version that the api names; empty where it names none."""
-    places: tuple[Callable[[], Any], ...] = (
-        lambda: told["/domain"]["content"]["meta"]["version"],
-        lambda: told["/domain"]["meta"]["version"],
-        lambda: told["/profile"]["version"],
-    )
-    for place in places:
-        try:
-            return str(place() or "")
-        except (KeyError, TypeError):
-            continue
-    return ""
 
 
 @dataclass(frozen=True)

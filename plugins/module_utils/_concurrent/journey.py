@@ -14,7 +14,18 @@ from typing import Any
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.config import ComposeConfig
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import Project, observe_project
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import planner
-from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.model import Rung, Target, Version
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.host import Host
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.left import (
+    Left,
+    left_behind,
+    refuse_unaccepted,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.model import (
+    RELOAD,
+    Rung,
+    Target,
+    Version,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.survey import (
     FOLDERS,
     Seen,
@@ -50,6 +61,7 @@ class ConcurrentJourney:
     rung: Rung
     backup: str
     backup_dir: str
+    accept_left: tuple[str, ...] = ()
 
     def observe(self, world: World, operations: OperationStore) -> Observed:
         open_one = open_in(world.compose.options.project_src, operations)
@@ -82,7 +94,9 @@ class ConcurrentJourney:
         goal = self.goal(observed.project.name)
         operation = operations.next_id(goal)
         target = target_of(world, seen, self.version)
+        left = self._left(world, seen)
         blockers = blockers_of(seen, target, self.rung, self.version)
+        blockers += refuse_unaccepted(left, self.rung, self.accept_left)
         backup_path = os.path.join(self.backup_dir, operation)
         dump = os.path.join(self.backup_dir, f"{operation}-dump")
         steps: tuple[Step, ...] = ()
@@ -107,6 +121,7 @@ class ConcurrentJourney:
             "images": dict(target.effective),
             "folder": target.folder,
             "steps": [step.name for step in steps],
+            "left": [each.name for each in left],
         }
         made = Plan(
             goal,
@@ -116,14 +131,22 @@ class ConcurrentJourney:
                 "place": _place(seen.folder),
                 "aside": aside,
                 "diff": [],
+                "left": [str(each) for each in left],
             },
             summary=summary,
-            text=self._text(seen, target, blockers, backup_path),
+            text=self._text(seen, target, left, blockers, backup_path),
         )
         warnings = () if self.backup != planner.NONE else ("No backup is taken: the way back is the undo alone.",)
         return Planned(made, tuple(blockers), warnings)
 
-    def _text(self, seen: Seen, target: Target, blockers: Sequence[Any], backup_path: str) -> str:
+    def _left(self, world: World, seen: Seen) -> tuple[Left, ...]:
+        """Return what a reload would leave in the old cluster; all other rungs keep all of it."""
+        if self.rung.kind != RELOAD:
+            return ()
+        with Host(world, seen.folder).postgresql() as there:
+            return left_behind(there, self.rung.kinds)
+
+    def _text(self, seen: Seen, target: Target, left: Sequence[Left], blockers: Sequence[Any], backup_path: str) -> str:
         how = {
             "reload": "all is dumped, the old data set aside, all is loaded into empty stores",
             "query": "the api adds its columns, a migration fills them",
@@ -140,6 +163,7 @@ class ConcurrentJourney:
             lines.append(f"  checkout   {seen.checkout.root}: {self.version} is {words}")
         lines += [f"  image      {name}: {image} (in the override file)" for name, image in target.images.items()]
         lines += [f"  moves      {old} → {new}" for old, new in target.moves]
+        lines += [f"  LEFT       {each}: in the old data alone, which a commit removes" for each in left]
         lines += [f"  BLOCKER: {blocker.text}" for blocker in blockers]
         return "\n".join(lines)
 
@@ -158,6 +182,7 @@ class ConcurrentJourney:
         return {
             "version": str(self.version),
             "copies": [copy.as_dict() for copy in history.copies()],
+            "left": list(operation.plan.facts.get("left", ())),
             "downtime_seconds": round(ended - began, 2) if ended and began else 0.0,
             "phases": dict(steps),
             "verification": {

@@ -16,6 +16,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._errors import B
 RELOAD, QUERY, COLUMNS = "reload", "query", "columns"
 """Kinds of a rung: everything is dumped and loaded, a migration runs, or the api adds its columns by itself."""
 _VERSION = re.compile(r"v?(\d+)\.(\d+)\.(\d+)")
+_DESCRIBED = re.compile(r"(v?\d+\.\d+\.\d+)(?:-\d+-g[0-9a-f]+)?")
 _SERIES = re.compile(r"v?(\d+)\.(\d+)")
 
 
@@ -39,6 +40,17 @@ def version_of(text: str) -> Version | None:
     """Return the version that ``text`` is, with or without its ``v``; None for anything else, prereleases included."""
     found = _VERSION.fullmatch(text.strip())
     return Version(*map(int, found.groups())) if found else None
+
+
+def described(text: str) -> Version | None:
+    """Return the version that ``text`` is, or that it is at least: ``v1.3.3-5-gabc`` is five commits after v1.3.3."""
+    found = _DESCRIBED.fullmatch(text.strip())
+    return version_of(found.group(1)) if found else None
+
+
+def names_a_version(text: str) -> bool:
+    """Tell whether ``text`` means some version, also one that cannot be placed (``v1.3.0-rc1``)."""
+    return _SERIES.match(text.strip()) is not None
 
 
 @dataclass(frozen=True)
@@ -202,6 +214,8 @@ class Target:
     effective: Mapping[str, str]
     own: tuple[str, ...]
     blockers: tuple[Blocker, ...]
+    names: tuple[Mapping[str, str], ...] = ()
+    """Which floating names are to mean the version, each as ``tag``, ``pull``, and ``was``."""
 
 
 @dataclass(frozen=True)
@@ -218,6 +232,7 @@ class Site:
     root: str = ""
     head: str = ""
     branch: str = ""
+    redis_image: str = ""
 
 
 def after_moves(path: str, moved: Mapping[str, str]) -> str:

@@ -21,6 +21,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model
 
 NONE = "none"
 DB = "db"
+REDIS = "redis"
 DATABASE = "concurrent"
 
 
@@ -45,11 +46,19 @@ def steps_of(
     steps = [Step("concurrent_keep_images", "keep the images", PREPARE, {"images": dict(site.images)})]
     if backup != NONE:
         steps.append(Step("concurrent_backup", "backup", PREPARE, {**old, "path": backup_path, "format": backup}))
-    if target.images.get(DB):
-        name = {"image_id": site.database_image, "reference": target.images[DB]}
-        steps.append(Step("concurrent_name_image", "name the image of the database", PREPARE, name))
+    for service, words, image_id in ((DB, "the database", site.database_image), (REDIS, "Redis", site.redis_image)):
+        if target.images.get(service):
+            name = {"image_id": image_id, "reference": target.images[service]}
+            steps.append(Step("concurrent_name_image", f"name the image of {words}", PREPARE, name))
     quiet = {**old, "containers": ids, "images": dict(site.images)}
     steps.append(Step("concurrent_quiet", "quiet", SWITCH, quiet))
+    if rung.kind != RELOAD and backup != NONE:
+        # A reload has one beside the old data.
+        copying = {"redis": site.redis, "path": f"{backup_path}-redis"}
+        steps.append(Step("concurrent_copy_redis", "copy Redis", SWITCH, copying))
+    if target.names:
+        names = {"names": [dict(each) for each in target.names]}
+        steps.append(Step("concurrent_tag", "let the names without a version mean the new one", SWITCH, names))
     if site.root:
         release = {
             "root": site.root,

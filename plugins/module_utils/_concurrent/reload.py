@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._clock import moment
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import back, beside
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import host as hosts
-from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.checkout import run
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.common import (
     counted_before,
     ensure_down,
@@ -31,11 +31,10 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execu
     Undecided,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.handlers import SelfProving
-from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import DONE, Copy, Step
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Copy, Step
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import Operation, OperationStore
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import control
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import NEXT_XID
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import compare, durable, scan
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import durable
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.rename import rename_directory
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World
 from ansible_collections.selfhost.stateful.plugins.module_utils._stream import json_count
@@ -113,7 +112,7 @@ class SetAside(SelfProving):
         known = context.evidence.get(step.name)
         if known is not None:
             return known  # with the moment at which it was set aside
-        return {"copies": [_retained(hosts.DB, aside["data"]), _retained(hosts.REDIS, aside["redis"])]}
+        return {"copies": [beside.retained(hosts.DB, aside["data"]), beside.retained(hosts.REDIS, aside["redis"])]}
 
     def apply(self, step: Step, context: Context[World]) -> Evidence:
         args, aside = step.args, step.args["aside"]
@@ -125,103 +124,22 @@ class SetAside(SelfProving):
             rename_directory(args["data"], aside["data"])
         # From here on nothing can have been started on both, so that the copy is of the same moment.
         if not os.path.isdir(aside["redis"]):
-            copy_tree(args["redis"], aside["redis"])
-        empty_like(args["data"], aside["data"])
-        return {"copies": [_retained(hosts.DB, aside["data"]), _retained(hosts.REDIS, aside["redis"])]}
+            beside.copy_tree(args["redis"], aside["redis"])
+        beside.empty_like(args["data"], aside["data"])
+        return {"copies": [beside.retained(hosts.DB, aside["data"]), beside.retained(hosts.REDIS, aside["redis"])]}
 
     def undo(self, step: Step, context: Context[World]) -> Evidence:
         args, aside = step.args, step.args["aside"]
         if not os.path.isdir(aside["data"]):
             return {}  # not that far, or back already: the service may run on it, and Redis with it
         ensure_down(host_of(step, context), args["data"], prove=False)
-        ours = context.operation.history().state != DONE and loaded_by_us(args["data"], context)
-        kept = []
         # The data last: as long as it is aside, this is to be gone on with.
-        for name in ("redis", "data"):
-            if not os.path.isdir(aside[name]):
-                continue
-            if os.path.isdir(args[name]):
-                kept += _out_of_the_way(args[name], context, remove=ours)
-            rename_directory(aside[name], args[name])
-        if kept:
-            copies = [_retained(hosts.DB, path) for path in kept]
-            context.operation.journal.evidence("kept aside", {"copies": copies}, durable=True)
-        return {"kept": kept}
-
-
-def _out_of_the_way(path: str, context: Context[World], *, remove: bool) -> list[str]:
-    """Make room for what comes back. Only what nobody but the load ever wrote to is removed."""
-    if remove:
-        shutil.rmtree(path)
-        durable.fsync_parent(path)
-        return []
-    number = 1
-    while os.path.lexists(kept := f"{path}.{context.operation.id}.discarded-{number}"):
-        number += 1
-    rename_directory(path, kept)
-    return [kept]
-
-
-def loaded_by_us(data: str, context: Context[World]) -> bool:
-    """Tell whether a directory holds nothing, or the cluster that this operation made to load into and no other.
-
-    The first is noted before anything is loaded; and whoever started more than the api on it was refused before.
-    """
-    if not os.path.isdir(data) or not os.listdir(data):
-        return True
-    try:
-        with open(_cluster_note(context), encoding="ascii") as file:
-            return file.read().strip() == str(control.read_control(data).system_identifier)
-    except (OSError, ValueError, StatefulError):
-        return False
-
-
-def _cluster_note(context: Context[World]) -> str:
-    return os.path.join(context.operation.directory, "loading-into")
-
-
-def copy_tree(source: str, target: str) -> None:
-    """Copy a directory at rest with owners, modes and links; it has its name once it is whole and on disk."""
-    part = f"{target}.part"
-    if os.path.isdir(part):
-        shutil.rmtree(part)
-    argv = ("cp", "-a", "--reflink=auto", "--", source, part)
-    rc, _out, err = run(argv, COPY_LIMIT)
-    if rc != 0:
-        raise StatefulError(
-            f"{source} could not be copied to {part}: {err.strip()[-300:]}",
-            next_command=shell("df", "-h", os.path.dirname(target)),
-        )
-    # A copy that takes the original's place one day is not believed by an exit code.
-    differences = compare.compare_trees(source, part)
-    if differences:
-        shown = "; ".join(f"{each.path} ({each.what})" for each in differences[:5])
-        raise StatefulError(f"The copy of {source} in {part} differs from it: {shown}.")
-    durable.sync_file_system(part)
-    rename_directory(part, target)
-
-
-def empty_like(path: str, model: str) -> None:
-    """Make an empty directory with the owner and the mode of another; what lies in one that is there stays."""
-    status = os.stat(model)
-    os.makedirs(path, exist_ok=True)
-    os.chown(path, status.st_uid, status.st_gid)
-    os.chmod(path, status.st_mode & 0o7777)
-    durable.fsync_parent(path)
-
-
-def _retained(service: str, path: str) -> dict[str, Any]:
-    status = os.stat(path)
-    return Copy(
-        role="original",
-        service=service,
-        path=path,
-        moment=moment(),
-        size_bytes=scan.tree_size(path).bytes_allocated,
-        protected="a directory of its own",
-        device=status.st_dev,
-        inode=status.st_ino,
-    ).as_dict()
+        for service, name in ((hosts.REDIS, "redis"), (hosts.DB, "data")):
+            if os.path.isdir(aside[name]):
+                # Of Redis a copy is aside: where nobody wrote since, both are the same.
+                beside.out_of_the_way(args[name], service, context, same_as=aside[name] if name == "redis" else "")
+                rename_directory(aside[name], args[name])
+        return {}
 
 
 class Load(SelfProving):
@@ -246,7 +164,6 @@ class Load(SelfProving):
         self._begin_anew(args, context)
         host.start_postgresql()
         identity = str(control.read_control(args["data"]).system_identifier)
-        durable.write_atomically(_cluster_note(context), identity.encode())
         host.start_api(args["version"])
         counts = {}
         for kind, file in zip(kinds_of(step), dumped["files"]):
@@ -258,42 +175,35 @@ class Load(SelfProving):
         # Before anybody is let in: what is loaded is on disk, also where the next second brings a power cut.
         with host.postgresql() as there:
             there.run("CHECKPOINT")
-            xid = int(there.scalar(NEXT_XID))
+        stores = back.state_of_stores(host)
         total = sum(sum(each.values()) for each in counts.values())
-        return {"counts": counts, "total": total, "system_identifier": identity, "next_xid": xid}
+        return {"counts": counts, "total": total, "system_identifier": identity, **stores}
 
     def undo(self, step: Step, context: Context[World]) -> Evidence:
-        host = host_of(step, context)
-        if host.others():
-            # Somebody was let in since: what is there is not the load's alone any more, and is kept.
-            durable.remove_file(_cluster_note(context))
+        host, history = host_of(step, context), context.operation.history()
+        if history.proved and context.operation.plan.steps[-1].name not in history.undone:
+            back.may_begin(host, context)  # killed before everything was started, which somebody may have done since
         ensure_down(host, step.args["data"], prove=not is_aside(context))
         return {}
 
     @staticmethod
     def _begin_anew(args: Mapping[str, Any], context: Context[World]) -> None:
-        """Empty what a load that was broken off has filled, and give Redis back what it had."""
-        if not os.path.exists(os.path.join(args["aside"]["data"], "PG_VERSION")):
+        """Start from empty and from what Redis had: what is there is kept, since anybody may have been let in to it."""
+        aside = args["aside"]
+        if not os.path.exists(os.path.join(aside["data"], "PG_VERSION")):
             raise StatefulError(
-                f"The old data is not in {args['aside']['data']}, so that nothing is emptied.",
+                f"The old data is not in {aside['data']}, so that nothing is loaded in its place.",
                 next_command=shell("ls", "-la", os.path.dirname(args["data"])),
             )
-        if not loaded_by_us(args["data"], context):
-            kept = _out_of_the_way(args["data"], context, remove=False)
-            empty_like(args["data"], args["aside"]["data"])
-            context.operation.journal.failure("load", f"What was in {args['data']} is kept in {kept[0]}.")
-        for name in os.listdir(args["data"]):
-            path = os.path.join(args["data"], name)
-            if os.path.isdir(path) and not os.path.islink(path):
-                shutil.rmtree(path)
-            else:
-                os.unlink(path)
-        copy = f"{args['aside']['redis']}.again"
+        beside.out_of_the_way(args["data"], hosts.DB, context)
+        beside.empty_like(args["data"], aside["data"])
+        if beside.same(aside["redis"], args["redis"]):
+            return
+        copy = f"{aside['redis']}.again"
         if os.path.isdir(copy):
             shutil.rmtree(copy)
-        copy_tree(args["aside"]["redis"], copy)
-        if os.path.isdir(args["redis"]):
-            shutil.rmtree(args["redis"])
+        beside.copy_tree(aside["redis"], copy)
+        beside.out_of_the_way(args["redis"], hosts.REDIS, context)
         rename_directory(copy, args["redis"])
 
     @staticmethod

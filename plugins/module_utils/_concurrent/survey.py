@@ -14,8 +14,15 @@ from typing import Any
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.command_line import DEFAULT_FILES
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import Project
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import host as hosts
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import said
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.checkout import Checkout, checkout_of
-from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.model import Site, Version, version_of
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.model import (
+    Site,
+    Version,
+    described,
+    names_a_version,
+    version_of,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import Blocker, InvalidInput, shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import control, session
@@ -76,15 +83,21 @@ class Seen:
     system_identifier: str
     postgresql: int
     blockers: tuple[Blocker, ...] = ()
+    redis_server: Container | None = None
+    redis_major: int = 0
     columns: frozenset[str] = field(default=frozenset(), repr=False)
 
     @property
     def version(self) -> Version | None:
         """The version that runs: as the api says, else as its image is labelled or tagged, else as git has it."""
         for source in ("said", "label", "tag", "git"):
-            found = version_of(self.versions.get(source, ""))
+            told = self.versions.get(source, "")
+            found = described(told)
             if found is not None:
                 return found
+            # What runs says that it is something else than a release: what a tag beside it says is not that.
+            if source in ("said", "label") and names_a_version(told):
+                return None
         return None
 
     @property
@@ -99,6 +112,7 @@ class Seen:
             root=self.checkout.root if self.checkout else "",
             head=self.head,
             branch=self.branch,
+            redis_image=self.redis_server.image_id if self.redis_server else "",
         )
 
     def as_dict(self) -> dict[str, Any]:
@@ -160,6 +174,8 @@ def see(world: World, project: Project) -> Seen:
         system_identifier=str(identity.system_identifier) if identity else "",
         postgresql=int(control.major_of(data).partition(".")[0]) if data else 0,
         blockers=tuple(blockers),
+        redis_server=host.container(hosts.REDIS),
+        redis_major=int(host.redis_version().partition(".")[0]),
         columns=_columns(host),
     )
 
@@ -185,7 +201,7 @@ def _versions(world: World, api: Container, checkout: Checkout | None) -> dict[s
     image = world.engine.image(api.image_id)
     tags = [name for name in checkout.tags_here if version_of(name)] if checkout else []
     found = {
-        "said": hosts.version_said(hosts.says(api)),
+        "said": said.version_said(said.says(api)),
         "label": image.labels.get(VERSION_LABEL, "") if image else "",
         "tag": tag_of(api.image_ref),
         "git": max(tags, key=lambda name: version_of(name) or Version(0, 0, 0), default=""),

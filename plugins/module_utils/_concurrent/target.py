@@ -16,6 +16,13 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._compose.command
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import host as hosts
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.checkout import Checkout
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.images import (
+    against,
+    at,
+    floating,
+    own_services,
+    pinned,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.model import (
     QUERY,
     RELOAD,
@@ -23,21 +30,18 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.mode
     Target,
     Version,
     after_moves,
+    described,
     version_of,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.survey import (
     FOLDERS,
-    VERSION_LABEL,
     Seen,
-    repository_of,
     tag_of,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import Blocker, InvalidInput, shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import mounts, scan
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.rename import can_rename
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World
-
-LATEST = ("", "latest")
 
 
 def target_of(world: World, seen: Seen, version: Version) -> Target:
@@ -187,75 +191,27 @@ def _with_images(
     # What is interpolated is known as compose reads it today, with the host's own settings.
     read = {name: services[name].image if "$" in ref and name in services else ref for name, ref in images.items()}
     effective = {**read, **_overridden(seen.folder)}
-    own = _own_services(world, seen)
+    own = own_services(world, seen)
     ours: dict[str, str] = {}
     for name in own:
         reference = effective.get(name, "")
         named = version_of(tag_of(reference))
         if named is not None and named != version:
-            ours[name] = _at(reference, version)
-    pinned = _pinned(seen, effective.get(hosts.DB, ""))
-    if pinned:
-        ours[hosts.DB] = pinned
+            ours[name] = at(reference, version)
+    for name, server, major in (
+        (hosts.DB, seen.db, seen.postgresql),
+        (hosts.REDIS, seen.redis_server, seen.redis_major),
+    ):
+        pin = pinned(world, server, effective.get(name, ""), major) if server is not None else ""
+        if pin:
+            ours[name] = pin
     effective = {**effective, **ours}
-    for name in sorted(set(images) - {hosts.DB}):
-        blockers += _against(world, name, effective.get(name, ""), version if name in own else None)
-    return Target(folder, merge, moves, ours, effective, own, tuple(blockers))
-
-
-def _own_services(world: World, seen: Seen) -> tuple[str, ...]:
-    """Return the services that run an image of Concurrent itself, which its version goes with."""
-    found = []
-    for name, service in seen.project.config.services.items():
-        containers = seen.project.containers.get(name, ())
-        image = world.engine.image(containers[0].image_id) if containers else None
-        told = image.labels.get(VERSION_LABEL, "") if image else ""
-        named = tag_of(service.image)
-        if seen.version is not None and seen.version in (version_of(told), version_of(named)):
-            found.append(name)
-    return tuple(found)
-
-
-def _at(reference: str, version: Version) -> str:
-    """Return a reference with the tag of a version, written as the one that it has."""
-    plain = tag_of(reference)[:1].isdigit()
-    return f"{repository_of(reference)}:{str(version)[1:] if plain else version}"
-
-
-def _against(world: World, service: str, reference: str, version: Version | None) -> list[Blocker]:
-    """Return what is wrong with an image: it is not there, or its tag floats and means another version by now."""
-    if not reference:
-        return []
-    image = world.engine.image(reference)
-    if image is None:
-        return [
-            Blocker(f"The image {reference} of {service} is not on this engine.", shell("docker", "pull", reference))
-        ]
-    told = version_of(image.labels.get(VERSION_LABEL, ""))
-    if version is None or told is None or told == version:
-        return []
-    return [
-        Blocker(
-            f"The image {reference} of {service} is {told}, and {version} is wanted: pull that one, and let"
-            f" {reference} mean it.",
-            shell("docker", "pull", _at(reference, version)),
-        )
-    ]
-
-
-def images_to_have(target: Target, version: Version) -> list[dict[str, str]]:
-    """Return the images that the version runs on, each as ``pull`` and ``tag``, the name that the file says.
-
-    The database's and Redis' are none of them: those are not to change. Of one whose tag floats the version's own is
-    pulled, which gets the floating name; any other would bring the newest.
-    """
-    found: dict[str, str] = {}
-    for name, reference in target.effective.items():
-        if name in hosts.STORES or not reference:
-            continue
-        floats = name in target.own and tag_of(reference) in LATEST and "@" not in reference
-        found[reference] = f"{repository_of(reference)}:{version}" if floats else reference
-    return [{"pull": pull, "tag": tag} for tag, pull in sorted(found.items())]
+    names = floating(world, {name: effective.get(name, "") for name in own}, version)
+    meant = {each["tag"] for each in names}
+    for name in sorted(set(images) - set(hosts.STORES)):
+        if effective.get(name, "") not in meant:
+            blockers += against(world, name, effective.get(name, ""), version if name in own else None)
+    return Target(folder, merge, moves, ours, effective, own, tuple(blockers), names)
 
 
 def services_of(text: str) -> dict[str, dict[str, Any]]:
@@ -281,19 +237,6 @@ def _overrides(folder: str) -> dict[str, dict[str, Any]]:
     return {}
 
 
-def _pinned(seen: Seen, reference: str) -> str:
-    """Return the image that the database is to be pinned to; empty where its file names one of the data's major."""
-    tag = tag_of(reference)
-    if tag.partition("-")[0].partition(".")[0] == str(seen.postgresql):
-        return ""
-    running = tag_of(seen.db.image_ref)
-    if running.partition("-")[0].partition(".")[0] == str(seen.postgresql):
-        return seen.db.image_ref
-    # Another variant would be another libc, and with it another order of text.
-    variant = "" if running in LATEST else f"-{running}"
-    return f"{repository_of(seen.db.image_ref)}:{seen.postgresql}{variant}"
-
-
 def blockers_of(seen: Seen, target: Target, rung: Rung, version: Version) -> list[Blocker]:
     """Return everything that forbids the change."""
     found = [*seen.blockers, *target.blockers]
@@ -304,7 +247,7 @@ def blockers_of(seen: Seen, target: Target, rung: Rung, version: Version) -> lis
                 f" ({', '.join(f'{name}: {value}' for name, value in seen.versions.items()) or 'nothing'})."
             )
         )
-    said, label = version_of(seen.versions.get("said", "")), version_of(seen.versions.get("label", ""))
+    said, label = described(seen.versions.get("said", "")), described(seen.versions.get("label", ""))
     if said and label and said != label:
         found.append(Blocker(f"The api says that it is {said}, and its image is labelled {label}."))
     missing = [name for name in (seen.data, seen.redis) if name and not os.path.isdir(name)]

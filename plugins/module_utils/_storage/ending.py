@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -66,6 +66,8 @@ class StorageEnding:
     """By the module of an operation, how its way back is planned where that is not the one of a move."""
     proofs: Mapping[str, Callable[[World, Operation], None]] = field(default_factory=dict)
     """By the module of an operation, what raises where its original is not to be removed, beside what a move asks."""
+    back_once_proved: Collection[str] = ()
+    """The modules whose operations are taken back also where what follows the proof was not finished."""
 
     def world(self, operation: Operation) -> World:
         return of_operation(self.connect(operation.plan.facts["compose"]), operation)
@@ -96,11 +98,13 @@ def commit(ending: StorageEnding, operation: Operation, *, min_age_days: float, 
                     prove(world, operation)
                 carry_out_commit(world, operation, removal, later)
     names = [*(copy.path for copy in removal.copies), *(f"the container {each.name}" for each in kept)]
+    left = operation.plan.facts.get("left", ()) if done else ()
+    lines = [*(f"  removes {name}" for name in names), *(f"  with the last of {each}" for each in left)]
     text = f"Commit {operation.id}: frees {report.size_text(removal.bytes)} in {len(names)} places"
     return {
         "changed": pending,
         "operation": operation.id,
-        "plan_text": "\n".join([text, *(f"  removes {name}" for name in names)]),
+        "plan_text": "\n".join([text, *lines]),
         "removed": [copy.as_dict() for copy in removal.copies],
         "removed_containers": [{"id": each.id, "name": each.name} for each in kept],
         "copies": [copy.as_dict() for copy in operation.history().copies()],
@@ -125,7 +129,8 @@ def roll_back(ending: StorageEnding, operation: Operation) -> dict[str, Any]:
             return _rolled_back(operation, carried, {})
         carrying = _open_rollback(ending.operations, operation)
         if carrying is None:
-            check_state(operation, ending.operations.newest_done(operation.plan.goal.project))
+            newest, module = ending.operations.newest_done(operation.plan.goal.project), operation.plan.goal.module
+            check_state(operation, newest, once_proved=module in ending.back_once_proved)
         if state in OPEN_STATES:
             return _undo(ending, operation)
         return _carry_back(ending, operation, carrying)
@@ -161,6 +166,9 @@ def _undo(ending: StorageEnding, operation: Operation) -> dict[str, Any]:
             try:
                 execute.undo(operation, ending.handlers, world, reason="It was rolled back on request.")
             except execute.UndoRefused as refusal:
+                # What is proved is refused for what was written to it since, and says itself what may be done.
+                if operation.history().proved:
+                    raise
                 refusal.next_command = f"run the task of {operation.id} again, which goes on; then roll it back"
                 raise
             return {}

@@ -7,17 +7,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.common import move
-from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.host import Counts, lost, version_said
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.host import Counts, lost
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.model import Counted, Kind
-from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.reload import LOADED, check, loaded_by_us
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.reload import LOADED, check
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.said import version_said
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import control
 
 
 @pytest.mark.parametrize(
@@ -69,24 +68,6 @@ def test_counts_that_only_agree_in_sum_are_one() -> None:
     assert caught.value.msg == (
         "entities: 2 entities are there, and 3 were dumped; 3 messages are there, and 2 were dumped (in sum 5 and 5)."
     )
-
-
-def test_only_what_this_operation_loaded_into_is_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    context: Any = SimpleNamespace(operation=SimpleNamespace(directory=str(tmp_path)))
-    data, note = tmp_path / "db", tmp_path / "loading-into"
-    assert loaded_by_us(str(data), context)
-    data.mkdir()
-    assert loaded_by_us(str(data), context), "nothing is in it"
-    (data / "PG_VERSION").touch()
-    assert not loaded_by_us(str(data), context), "no note was made, and no cluster can be read"
-    note.write_text("7\n", encoding="ascii")
-    assert not loaded_by_us(str(data), context)
-    monkeypatch.setattr(control, "read_control", lambda _path: SimpleNamespace(system_identifier=7))
-    assert loaded_by_us(str(data), context)
-    note.write_text("8\n", encoding="ascii")
-    assert not loaded_by_us(str(data), context)
-    note.unlink()
-    assert not loaded_by_us(str(data), context)
 
 
 @pytest.mark.parametrize("kind", ["directory", "file"])

@@ -65,8 +65,8 @@ def planned(
 
 
 STEPS = {
-    COLUMNS: ["keep_images", "backup", "quiet", "release", "start_api", "up"],
-    QUERY: ["keep_images", "backup", "quiet", "release", "start_api", "migrate", "up"],
+    COLUMNS: ["keep_images", "backup", "quiet", "copy_redis", "release", "start_api", "up"],
+    QUERY: ["keep_images", "backup", "quiet", "copy_redis", "release", "start_api", "migrate", "up"],
     RELOAD: ["keep_images", "backup", "quiet", "release", "dump", "set_aside", "load", "up"],
 }
 PROVING = {COLUMNS: "start_api", QUERY: "migrate", RELOAD: "load"}
@@ -91,7 +91,7 @@ def test_without_a_checkout_nothing_is_checked_out(kind: str) -> None:
 @pytest.mark.parametrize("kind", RUNGS)
 def test_without_a_backup_none_is_taken(kind: str) -> None:
     steps, _aside = planned(RUNGS[kind], backup="none")
-    assert list(steps) == [name for name in STEPS[kind] if name != "backup"]
+    assert list(steps) == [name for name in STEPS[kind] if name not in ("backup", "copy_redis")]
 
 
 def test_the_backup_is_of_the_kind_and_at_the_place_that_were_asked_for() -> None:
@@ -121,7 +121,8 @@ def test_the_images_of_before_are_kept_first_and_get_their_names_back() -> None:
 @pytest.mark.parametrize("kind", RUNGS)
 def test_what_git_does_not_know_moves_once_all_is_quiet_and_before_anything_starts(kind: str) -> None:
     steps, _aside = planned(RUNGS[kind], target=MOVES)
-    assert list(steps) == [*STEPS[kind][:4], "follow", *STEPS[kind][4:]]
+    before = STEPS[kind].index("release") + 1
+    assert list(steps) == [*STEPS[kind][:before], "follow", *STEPS[kind][before:]]
     assert [tuple(move) for move in steps["follow"].args["moves"]] == list(MOVES.moves)
 
 
@@ -133,7 +134,7 @@ def test_paths_are_the_old_ones_before_a_move_and_the_new_ones_after_it(kind: st
         return [steps[name].args[each] for each in ("folder", "data") if each in steps[name].args]
 
     names = list(steps)
-    for name in names[names.index("backup") : names.index("release")]:
+    for name in ("backup", "quiet"):
         assert places(name) == ["/srv/c/docs", "/srv/c/docs/data/db"]
     for name in names[names.index("follow") + 1 :]:
         assert places(name) == ["/srv/c/_docs", "/srv/c/_docs/data/db"]
@@ -159,7 +160,17 @@ def test_the_old_data_lies_beside_its_place() -> None:
 
 def test_images_are_named_in_the_folder_where_the_files_are_by_then() -> None:
     steps, _aside = planned(RUNGS[COLUMNS], target=replace(MOVES, images={"api": "a:1.3.0", "web": "w:1.3.0"}))
-    assert list(steps) == ["keep_images", "backup", "quiet", "release", "follow", "files", "start_api", "up"]
+    assert list(steps) == [
+        "keep_images",
+        "backup",
+        "quiet",
+        "copy_redis",
+        "release",
+        "follow",
+        "files",
+        "start_api",
+        "up",
+    ]
     assert steps["files"].args["folder"] == "/srv/c/_docs"
     assert steps["files"].args["images"] == {"api": "a:1.3.0", "web": "w:1.3.0"}
     assert steps["files"].args["rewrite"] == "override"
@@ -170,6 +181,24 @@ def test_the_image_of_the_database_is_given_its_name_before_anything_stops() -> 
     assert list(steps)[:4] == ["keep_images", "backup", "name_image", "quiet"]
     assert steps["name_image"].args == {"image_id": "sha256:1", "reference": "postgres:17"}
     assert steps["name_image"].phase == PREPARE
+
+
+def test_the_image_of_redis_is_given_its_name_too() -> None:
+    site = replace(WITH_CHECKOUT, redis_image="sha256:2")
+    steps, _aside = planned(RUNGS[COLUMNS], site, replace(STAYS, images={"redis": "redis:8"}))
+    assert steps["name_image"].args == {"image_id": "sha256:2", "reference": "redis:8"}
+
+
+def test_redis_is_copied_at_rest_where_no_reload_does_it_anyway() -> None:
+    steps, _aside = planned(RUNGS[QUERY])
+    assert steps["copy_redis"].args == {"redis": "/srv/redis", "path": "/backups/o-redis"}
+
+
+def test_a_name_without_a_version_changes_its_meaning_once_all_is_quiet() -> None:
+    names = {"tag": "host", "pull": "host:v1.3.0", "was": "sha256:1"}
+    steps, _aside = planned(RUNGS[RELOAD], target=replace(STAYS, names=(names,)))
+    assert list(steps)[:5] == ["keep_images", "backup", "quiet", "tag", "release"]
+    assert steps["tag"].args == {"names": [names]}
 
 
 def test_a_query_gets_its_columns_and_its_migrations() -> None:

@@ -16,6 +16,7 @@ import pytest
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.config import parse_config
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import Project
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import images
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.checkout import Checkout
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.model import (
     COLUMNS,
@@ -35,7 +36,6 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.surv
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.target import (
     blockers_of,
-    images_to_have,
     target_of,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Image
@@ -54,12 +54,15 @@ class Images:
 
     without: tuple[str, ...] = ()
     told: Mapping[str, str] = field(default_factory=dict)
+    ids: Mapping[str, str] = field(default_factory=dict)
+    """By reference; of the stores all others are the one that runs."""
 
     def image(self, reference: str) -> Image | None:
         if reference in self.without:
             return None
         labels = {VERSION_LABEL: self.told[reference]} if reference in self.told else {}
-        return Image(f"sha256:{reference}", (), (), {}, (), "", "", "", labels)
+        runs = "sha256:1" if "postgres" in reference or "redis" in reference else f"sha256:{reference}"
+        return Image(self.ids.get(reference, runs), (), (), {}, (), "", "", "", labels)
 
 
 def a_world(*without: str, told: Mapping[str, str] | None = None) -> World:
@@ -116,7 +119,7 @@ def texts(blockers: tuple[Blocker, ...]) -> str:
         ({"api": "host:v0.2.5", "web": "web:v0.2.5"}, {"api": "host:v0.3.0", "web": "web:v0.3.0"}),
         ({"api": "host:latest"}, {}),
         ({"api": "localhost:5000/host"}, {}),
-        ({"api": "host:v0.2.4", "other": "other:1.2.3"}, {}),
+        ({"api": "host:v0.2.4", "other": "other:1.2.3"}, {"api": "host:v0.3.0"}),
         ({"api": "host:mine"}, {}),
     ],
     ids=str,
@@ -154,11 +157,58 @@ def test_the_database_keeps_the_major_of_its_data(
     assert found.effective["db"] == (pinned or named)
 
 
+@pytest.mark.parametrize(
+    "named,runs,others,pinned",
+    [
+        ("postgres:15-bookworm", "postgres:15-alpine", ("postgres:15-bookworm",), "postgres:15-alpine"),
+        ("postgres:15", "postgres:15", ("postgres:15",), "postgres:15-0123456789ab"),
+        ("postgres:15", "postgres", ("postgres:15", "postgres"), "postgres:15-0123456789ab"),
+        ("postgres:15", "postgres", (), ""),
+        ("postgres:15@sha256:9", "postgres:15@sha256:9", (), ""),
+        ("postgres:15@sha256:8", "postgres:15@sha256:9", ("postgres:15@sha256:8",), "postgres:15"),
+    ],
+)
+def test_the_database_keeps_the_very_image_that_runs(
+    named: str, runs: str, others: tuple[str, ...], pinned: str
+) -> None:
+    """Of the same major as well: under one name there have been several libcs, and another one sorts otherwise."""
+    ran = "sha256:0123456789abcdef"
+    ids = {each: "sha256:other" if each in others else ran for each in (named, runs, "postgres:15")}
+    world = World(Images(ids=ids), None, "concurrent", {})  # type: ignore[arg-type]
+    assert images.pinned(world, a_container(image_ref=runs, image_id=ran), named, 15) == pinned
+
+
+def test_an_image_of_a_store_that_is_not_here_is_not_waited_for(tmp_path: Path) -> None:
+    seen = seen_in(tmp_path, {**IMAGES, "db": "postgres:17.9"}, db=a_container(image_ref="postgres:17.1"))
+    found = target(seen, "v0.3.0", "postgres:17.9")
+    assert (found.images["db"], found.blockers) == ("postgres:17.1", ())
+
+
+@pytest.mark.parametrize("named,pinned", [("redis:8", None), ("redis", "redis:8"), ("redis:7", "redis:8")])
+def test_redis_keeps_the_image_that_runs_too(tmp_path: Path, named: str, pinned: str | None) -> None:
+    server = a_container(image_ref="redis:8", image_id="sha256:1")
+    seen = seen_in(tmp_path, {**IMAGES, "redis": named}, redis_server=server, redis_major=8)
+    assert target(seen, "v0.3.0").images.get("redis") == pinned
+    assert seen.site.redis_image == "sha256:1"
+
+
 def test_an_image_that_the_engine_lacks_is_in_the_way_but_that_of_the_database(tmp_path: Path) -> None:
     seen = seen_in(tmp_path, {**IMAGES, "db": "postgres"})
     (blocker,) = target(seen, "v0.3.0", "host:v0.3.0", "postgres:17").blockers
     assert "host:v0.3.0 of api is not on this engine" in blocker.text
     assert blocker.command == "docker pull host:v0.3.0"
+
+
+@pytest.mark.parametrize("reference", ["host:latest", "host"])
+def test_a_name_without_a_version_is_to_mean_the_new_one_once_all_is_quiet(tmp_path: Path, reference: str) -> None:
+    """Not before: a run that is blocked leaves it, and nobody's plain up starts the next version."""
+    found = target(seen_in(tmp_path, {**IMAGES, "api": reference}), NEXT)
+    names = {"tag": reference, "pull": f"host:{NEXT}", "was": f"sha256:{reference}"}
+    assert (found.own, found.names, found.blockers) == (("api",), (names,), ())
+    (blocker,) = target(seen_in(tmp_path, {**IMAGES, "api": reference}), NEXT, f"host:{NEXT}").blockers
+    assert f"The image {reference} of api does not say its version, and {NEXT} is wanted" in blocker.text
+    (other,) = target(seen_in(tmp_path, {**IMAGES, "api": reference}), NEXT, told={f"host:{NEXT}": "v9.9.9"}).blockers
+    assert "does not say its version" in other.text
 
 
 @pytest.mark.parametrize("reference", ["host:latest", "host", "host:stable"])
@@ -167,22 +217,22 @@ def test_a_tag_that_means_another_version_is_in_the_way(tmp_path: Path, referenc
     running = a_container(image_ref=reference)
     seen = replace(seen, project=replace(seen.project, containers={"api": (running,)}))
     told = {running.image_id: OLD, reference: OLD}
-    (blocker,) = target(seen, NEXT, told=told).blockers
+    (blocker,) = target(seen, NEXT, f"host:{NEXT}", told=told).blockers
     assert blocker == Blocker(
         f"The image {reference} of api is {OLD}, and {NEXT} is wanted: pull that one, and let {reference} mean it.",
         f"docker pull host:{NEXT}",
     )
-    found = target(seen, NEXT, told={**told, reference: NEXT})
+    found = target(seen, NEXT, f"host:{NEXT}", told={**told, reference: NEXT})
     assert (found.own, found.images, found.blockers) == (("api",), {}, ())
 
 
 def test_the_images_to_have_are_those_of_the_version_and_no_store(tmp_path: Path) -> None:
     wanted = version_of(NEXT)
     assert wanted is not None
-    images = {"api": "host", "gateway": "gate:latest", "web": f"web:{NEXT}", "own": "own", "pin": "pin@sha256:0"}
-    effective = {"db": "postgres:17", "redis": "redis:8", "built": "", **images}
+    named = {"api": "host", "gateway": "gate:latest", "web": f"web:{NEXT}", "own": "own", "pin": "pin@sha256:0"}
+    effective = {"db": "postgres:17", "redis": "redis:8", "built": "", **named}
     found = replace(NOTHING, effective=effective, own=("api", "gateway", "web", "pin"))
-    assert {each["tag"]: each["pull"] for each in images_to_have(found, wanted)} == {
+    assert {each["tag"]: each["pull"] for each in images.images_to_have(found, wanted)} == {
         "host": f"host:{NEXT}",
         "gate:latest": f"gate:{NEXT}",
         f"web:{NEXT}": f"web:{NEXT}",
@@ -453,6 +503,9 @@ def test_a_reload_needs_room_for_everything_twice(at_rest: Seen, monkeypatch: py
         ({"label": "1.2.4", "tag": "v1.2.5", "git": "v1.2.6"}, "v1.2.4"),
         ({"said": "unknown", "label": "main", "tag": "1.2.5", "git": "v1.2.6"}, "v1.2.5"),
         ({"tag": "latest", "git": "v1.2.6"}, "v1.2.6"),
+        ({"said": "v1.3.3-5-gabc1234", "label": "v1.3.0", "git": "v1.3.0"}, "v1.3.3"),
+        ({"said": "v1.3.0-rc1", "label": "v1.2.4", "tag": "v1.2.4"}, "None"),
+        ({"label": "1.4.0-beta", "git": "v1.2.6"}, "None"),
         ({"tag": "latest"}, "None"),
     ],
 )

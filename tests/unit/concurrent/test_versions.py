@@ -21,6 +21,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.mode
     RELOAD,
     Rung,
     Version,
+    described,
     rung_from,
     version_of,
     way,
@@ -62,6 +63,14 @@ def test_a_version_is_written_as_its_tag(text: str) -> None:
 @pytest.mark.parametrize("text", ["", "v1.2", "1.2.3.4", "v1.2.3-rc1", "v1.2.3+1", "vv1.2.3", "latest", "v1.2.x"])
 def test_anything_else_is_no_version(text: str) -> None:
     assert version_of(text) is None
+
+
+@pytest.mark.parametrize(
+    "text,version",
+    [("v1.3.3-5-gabc1234", "v1.3.3"), ("1.3.3", "v1.3.3"), ("v1.3.3-rc1", "None"), ("latest", "None"), ("", "None")],
+)
+def test_what_git_describe_writes_is_at_least_the_tag_in_it(text: str, version: str) -> None:
+    assert str(described(text)) == version
 
 
 def test_versions_are_ordered_by_their_numbers() -> None:

@@ -1,0 +1,149 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a way back would lose, or leave broken: asked before it takes anything away."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from typing import Any
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.checkout import Checkout
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.host import Host
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError, shell
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Evidence, UndoRefused
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import COMMITTED
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import Operation, OperationStore
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import NEXT_XID
+from ansible_collections.selfhost.stateful.plugins.module_utils._redis import fingerprint as redis_fingerprint
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.files import read_hunks
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World
+
+UNTOUCHED = "everything runs on the new version; nothing was changed"
+IDENTITY = "SELECT system_identifier FROM pg_control_system()"
+# A sample would not see that one setting of one user was written anew.
+EVERY_KEY = {str(number): 1 for number in range(16)}
+
+
+def state_of_stores(host: Host) -> dict[str, Any]:
+    """Return what tells later that somebody wrote: the next transaction, and what Redis holds, without its names."""
+    with host.postgresql() as there:
+        xid = int(there.scalar(NEXT_XID))
+    return {"next_xid": xid, "redis": redis_fingerprint.as_dict(_in_redis(host))}
+
+
+def _in_redis(host: Host) -> redis_fingerprint.Fingerprint:
+    taken = redis_fingerprint.take(host.redis(), one_of=EVERY_KEY)
+    # The names of streams would be most of a journal; their items are in the sum and in the digest.
+    databases = {number: replace(database, streams={}) for number, database in taken.databases.items()}
+    return replace(taken, databases=databases)
+
+
+def may_begin(host: Host, context: Context[World]) -> None:
+    """Raise where a way back from what was proved would lose something; what writes is stopped before it is told."""
+    refuse_later(context.operation)
+    refuse_own_changes(context)
+    loaded = context.evidence.get("load")
+    if loaded is None:
+        return
+    refuse_without_original(context.operation)
+    host.stop_others()
+    if not context.world.discard_writes:
+        refuse_loss(host, loaded)
+
+
+def refuse_later(operation: Operation) -> None:
+    """Refuse where what came after was committed: this one's way back stands on what that has freed or replaced."""
+    started = operation.history().started_at
+    ours = OperationStore(os.path.dirname(operation.directory)).of_project(operation.plan.goal.project)
+    for each in ours:
+        history = each.history()
+        if each.plan.reverts is None and history.state == COMMITTED and history.started_at > started:
+            raise UndoRefused(
+                f"{each.id}, which came after {operation.id}, was committed: there is no way back to before it, and"
+                " what was written since is in its data alone.",
+                state=UNTOUCHED,
+                next_command="leave it as it is; selfhost.stateful.operation_info lists the backups that are left",
+            )
+
+
+def refuse_without_original(operation: Operation) -> None:
+    """Refuse where the old data is not beside its place: the old version would be started on the new data."""
+    aside = operation.plan.facts["aside"]["data"]
+    if not os.path.isdir(aside):
+        raise UndoRefused(
+            f"The old data is not in {aside} any more: there is nothing to return to.",
+            state=UNTOUCHED,
+            next_command=shell("ls", "-la", os.path.dirname(aside)),
+        )
+
+
+def refuse_own_changes(context: Context[World]) -> None:
+    """Refuse while everything still runs what would be left behind, or would stop git once all is down."""
+    released = next((step for step in context.operation.plan.steps if step.kind == "concurrent_release"), None)
+    if released is None:
+        return
+    checkout, known = Checkout(released.args["root"]), context.evidence.get(released.name)
+    if known is not None and checkout.head not in (known["head"], released.args["head"]):
+        raise UndoRefused(
+            f"The checkout in {checkout.root} is not where this operation left it: its own commits since"
+            f" {known['head'][:12]} would be left behind.",
+            state=UNTOUCHED,
+            next_command=shell("git", "-C", checkout.root, "log", "--oneline", f"{known['head'][:12]}..HEAD"),
+        )
+    ours = {os.path.relpath(str(each["path"]), checkout.root) for each in read_hunks(context)}
+    changed = set(checkout.changed_here()).intersection(checkout.differs(released.args["head"])) - ours
+    if changed:
+        raise UndoRefused(
+            f"{', '.join(sorted(changed))} in {checkout.root} was changed here and is not committed: it would be in"
+            " the way of what was checked out before.",
+            state=UNTOUCHED,
+            next_command=shell("git", "-C", checkout.root, "diff"),
+        )
+
+
+def refuse_loss(host: Host, loaded: Evidence) -> None:
+    """Refuse where the new stores have what the old ones lack; counted from before anybody was let in.
+
+    A cluster that nobody here knows has all that was written to it, and of none of it is known how much.
+    """
+    host.start_stores()
+    with host.postgresql() as there:
+        identity = str(there.scalar(IDENTITY))
+    if identity != loaded["system_identifier"]:
+        written = (
+            f"The database that runs ({identity}) is not the one that was loaded ({loaded['system_identifier']}): it"
+            " came in its place since, and what was written to it the old one does not have."
+        )
+    else:
+        written = "; ".join(written_since(loaded, state_of_stores(host)))
+        written = f"{written}. The old data does not have that." if written else ""
+    if not written:
+        return
+    state = UNTOUCHED
+    try:
+        host.bring_up()
+    except StatefulError as error:
+        state = f"the new version does not come up ({error.msg}); its data was not changed"
+    raise UndoRefused(
+        written,
+        state=state,
+        next_command="keep it, or set discard_writes: true to return to the old data and lose them",
+    )
+
+
+def written_since(before: Evidence, now: Evidence) -> list[str]:
+    """Return in words what was written between two looks of :func:`state_of_stores`."""
+    found = []
+    taken = int(now["next_xid"]) - int(before["next_xid"])
+    if taken > 0:
+        found.append(f"The new database has taken about {taken} transactions since")
+    known = before.get("redis")
+    if known is not None:
+        was, there = redis_fingerprint.from_dict(known), redis_fingerprint.from_dict(now["redis"])
+        differing = [str(each) for each in redis_fingerprint.compare(was, there)]
+        if differing:
+            found.append(f"Redis is not as it was loaded ({', '.join(differing)})")
+    return found

@@ -1,0 +1,96 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Whatever a dump does not have is named before, and is left behind only where somebody said that it may be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import host as hosts
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import left
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.model import Counted, Kind
+from tests.unit.concurrent.test_versions import SHIPPED
+
+(RELOADING,) = (each for each in SHIPPED if each.kinds)
+KNOWN = ("public.associations", "public.characters", "public.entities", "public.messages", "public.streams")
+
+
+@dataclass
+class Cluster:
+    """A session that answers by the query; ``tables`` are rows by name, ``databases`` relations by name."""
+
+    tables: Mapping[str, int] = field(default_factory=dict)
+    databases: Mapping[str, int] = field(default_factory=dict)
+    answers: Mapping[str, list[tuple[Any, ...]]] = field(default_factory=dict)
+    name: str = ""
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        if query == hosts.TABLES:
+            return [(name, name) for name in self.tables]
+        if query == left.OTHER_DATABASES:
+            return [(name, relations >= 0) for name, relations in self.databases.items()]
+        return self.answers.get(query, [])
+
+    def scalar(self, query: str) -> int:
+        return self.databases[self.name] if query == left.RELATIONS else self.tables[query.rpartition(" ")[2]]
+
+    def sibling(self, database: str) -> Cluster:
+        return Cluster(databases=self.databases, name=database)
+
+    def __enter__(self) -> Cluster:
+        return self
+
+    def __exit__(self, *_any: object) -> None:
+        return None
+
+
+def names(cluster: Cluster) -> list[str]:
+    return [str(each) for each in left.left_behind(cluster, RELOADING.kinds)]  # type: ignore[arg-type]
+
+
+def test_the_tables_that_are_counted_are_known() -> None:
+    assert sorted(left.tables_of(RELOADING.kinds)) == sorted(KNOWN)
+    counted = Counted("a", (), before="SELECT count(*) FROM own.A JOIN b USING (id)")
+    assert left.tables_of([Kind("a", (), (), (counted,))]) == {"own.a", "public.b"}
+
+
+def test_of_what_is_all_dumped_nothing_is_left() -> None:
+    assert names(Cluster(dict.fromkeys(KNOWN, 5), {"postgres": 0})) == []
+
+
+def test_what_no_count_names_is_left() -> None:
+    cluster = Cluster(
+        {**dict.fromkeys(KNOWN, 5), "public.domains": 12, "public.acks": 0, "own.entities": 1},
+        {"postgres": 0, "wiki": 31, "shut": -1},
+        {left.ROLES: [("reader",)], left.EXTENSIONS: [("pg_trgm",)], left.SETTINGS: [("work_mem",)]},
+    )
+    assert names(cluster) == [
+        "table:public.domains (12 rows)",
+        "table:own.entities (1 rows)",
+        "extension:pg_trgm",
+        "database:wiki (31 relations)",
+        "database:shut (it lets nobody in)",
+        "role:reader",
+        "setting:work_mem",
+    ]
+
+
+@pytest.mark.parametrize(
+    "accepted,blocked",
+    [
+        ((), "table:public.acks (3 rows), role:reader"),
+        (("role:reader", "role:gone"), "table:public.acks (3 rows)"),
+        (("table:public.acks", "role:reader"), ""),
+    ],
+)
+def test_only_what_was_accepted_by_name_is_left_behind(accepted: tuple[str, ...], blocked: str) -> None:
+    found = (left.Left("table:public.acks", "3 rows"), left.Left("role:reader"))
+    texts = [each.text for each in left.refuse_unaccepted(found, RELOADING, accepted)]
+    assert len(texts) == bool(blocked)
+    assert all(f"the last copy of that: {blocked}. What is to be kept" in text for text in texts)
