@@ -22,12 +22,16 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.imag
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.model import Extension
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.session import Session
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.transport import SqlError
 
 FIRST_WITH_COLLATION_VERSIONS = 100000
 FIRST_WITH_PARTITIONS = 100000
 FIRST_WITH_DATABASE_VERSIONS = 150000
 # It has more than one extension and scripts that lead from any version to any.
 POSTGIS = "postgis"
+LOCK_TIMEOUT = 60.0
+"""Seconds: one session that idles in its transaction must not hold the downtime for ever."""
+LOCK_NOT_AVAILABLE = "55P03"
 
 
 def refresh_as_planned(session: Session, planned: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -49,8 +53,7 @@ def refresh(
     for database in cluster.databases:
         if not database.allows_connections:
             continue
-        with session.sibling(database.name) as there:
-            there.without_timeouts()
+        with _patient(session, database.name) as there:
             if order_changed:
                 rebuilt += _rebuild(there, version, database.name in sensitive)
                 if refuse_misplaced and version >= FIRST_WITH_PARTITIONS:
@@ -75,7 +78,7 @@ def _rebuild(session: Session, version: int, own_is_sensitive: bool) -> int:
         " ORDER BY pg_relation_size(i.indexrelid), 1"
     )
     for (name,) in names:
-        session.run(f"REINDEX INDEX {name}")
+        _alter(session, f"REINDEX INDEX {name}")
     return len(names)
 
 
@@ -106,7 +109,7 @@ def _update(session: Session, extension: Extension) -> str:
         _update_postgis(session)
     else:
         quoted = session.scalar("SELECT quote_ident(%s)", (extension.name,))
-        session.run(f"ALTER EXTENSION {quoted} UPDATE")
+        _alter(session, f"ALTER EXTENSION {quoted} UPDATE")
     now = session.scalar("SELECT extversion FROM pg_extension WHERE extname = %s", (extension.name,))
     return f"{extension.name} in {extension.database}: {extension.version} to {now}"
 
@@ -117,8 +120,9 @@ def _update_postgis(session: Session) -> None:
     Its scripts look for its types in the search path that a session begins with, which in ours is pg_catalog alone.
     """
     schema = session.scalar("SELECT extnamespace::regnamespace::text FROM pg_extension WHERE extname = %s", (POSTGIS,))
-    with session.sibling(settings={"search_path": f"{schema},public,pg_catalog".replace(" ", "\\ ")}) as there:
-        there.without_timeouts().rows("SELECT postgis_extensions_upgrade()")
+    search_path = f"{schema},public,pg_catalog".replace(" ", "\\ ")
+    with _patient(session, session.database, search_path=search_path) as there:
+        _alter(there, "SELECT postgis_extensions_upgrade()")
 
 
 def _note_collations(session: Session) -> None:
@@ -129,4 +133,33 @@ def _note_collations(session: Session) -> None:
         " WHERE c.collversion <> pg_collation_actual_version(c.oid) AND c.collencoding IN"
         " (-1, (SELECT encoding FROM pg_database WHERE datname = current_database()))"
     ):
-        session.run(f"ALTER COLLATION {name} REFRESH VERSION")
+        _alter(session, f"ALTER COLLATION {name} REFRESH VERSION")
+
+
+def _patient(session: Session, database: str, **settings: str) -> Session:
+    """Open a session whose statements may take as long as they need, and wait for others no longer than a minute."""
+    held = {"lock_timeout": str(round(1000 * LOCK_TIMEOUT)), **settings}
+    return session.sibling(database, held).without_timeouts(keeping="lock_timeout")
+
+
+def _alter(session: Session, statement: str) -> None:
+    """Run what locks others out; raises with who holds the lock: the service is down as long as this waits."""
+    try:
+        session.run(statement)
+    except SqlError as error:
+        if error.sqlstate != LOCK_NOT_AVAILABLE:
+            raise
+        raise StatefulError(
+            f"{statement} in {session.database} waited {LOCK_TIMEOUT:.0f} s for a lock that another session holds, of"
+            f" those with an open transaction: {_with_transactions(session)}. End it, or have its application wait.",
+        ) from error
+
+
+def _with_transactions(session: Session) -> str:
+    found = session.rows(
+        "SELECT pid, usename::text, application_name, coalesce(client_addr::text, 'the local socket'), state"
+        " FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        " AND xact_start IS NOT NULL ORDER BY xact_start LIMIT 5"
+    )
+    told = [f"backend {pid} of {user} ({name}, from {client}, {state})" for pid, user, name, client, state in found]
+    return "; ".join(told) or "none is left now"
