@@ -14,6 +14,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import NEXT_XID
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image import statistics
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.hooks import HOOK_HANDLERS
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.own_writes import CreateNewContainers
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.rebuild import REBUILD_HANDLERS
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.refresh import (
     refresh,
@@ -115,6 +116,7 @@ IMAGE_HANDLERS: dict[str, Handler[World]] = {
     **MOVE_HANDLERS,
     **REBUILD_HANDLERS,
     **HOOK_HANDLERS,
+    "create_containers": CreateNewContainers(),
     "return_to_original": ReturnToOriginal(),
     "keep_image": KeepImage(),
     "refresh_service": RefreshService(),
