@@ -95,7 +95,7 @@ class OrderBack(SelfProving):
             if step.args["refreshed_by"] not in history.intents and not written:
                 return {}
             # Where rows lay before, they lie again: no reason to stop half-way back.
-            return refresh(session, order_changed=True, updates=(), refuse_misplaced=False)
+            return refresh(session, order_changed=True, updates=(), prove=False)
 
 
 class Analyze(NothingToUndo):
