@@ -201,6 +201,7 @@ def test_what_others_wrote_before_a_hook_failed_is_kept_where_it_is_given_up(tmp
         answer = pause.end()
         assert "has taken writes" in answer.refusal()
         assert GIVING_UP in answer.data["next_command"]
+        lab.project.wait_ready()
         assert lab.project.sql("SHOW server_version_num").startswith("17")
         again = lab.end("rolled_back")
         assert "has taken writes" in again.refusal()
