@@ -196,6 +196,7 @@ GIVING_UP = "operation_discard_writes=true"
 def test_what_others_wrote_before_a_hook_failed_is_kept_where_it_is_given_up(tmp_path: Path) -> None:
     """Refused, with the apps on the new cluster, until somebody says that the original is wanted all the same."""
     with service(tmp_path, "15", "17", options=FAILS) as lab:
+        lab.run(stop_before="switch").ok()
         pause = lab.paused("post-upgrade of db", "before")
         lab.project.sql("INSERT INTO words VALUES ('outside')")
         answer = pause.end()
@@ -241,6 +242,7 @@ def test_a_swap_that_is_undone_has_its_order_back_before_its_users(tmp_path: Pat
 @pytest.mark.faults
 def test_a_new_server_that_crashed_is_asked_what_it_took(tmp_path: Path) -> None:
     with service(tmp_path, "15", "17", options=FAILS) as lab:
+        lab.run(stop_before="switch").ok()
         pause = lab.paused("post-upgrade of db", "before")
         lab.engine.docker("kill", str(lab.project.container("db")))
         pause.end().refusal()
