@@ -83,6 +83,8 @@ options:
     description:
       - Return from an upgrade of Postgres to the original although the new cluster has taken writes since, and lose
         those. Without it such a roll back is refused, and says about how many transactions it is about.
+      - The same holds for an operation that is not finished, whose undo was refused because its new place has taken
+        writes.
       - The new cluster's directory is kept, and named in the result, until the roll back is committed. On dokku the
         app's database is exported to a file before the new service is destroyed, and so is each other database that has
         taken writes; all are named in the result.

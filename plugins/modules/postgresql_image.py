@@ -143,6 +143,11 @@ options:
     description:
       - The same in the new container, on its data, before anybody else is let in. One that fails undoes the change.
         Where the data stays in its files (strategy C(swap)), what it changed in them stays, too; the failure says so.
+      - What hooks and O(migrations) write in a new cluster goes with it. Where somebody else wrote there before or
+        after them, as a client from outside the project may, nothing is undone and the service stays on the new
+        cluster; the failure names the way forward, and the one back
+        (O(selfhost.stateful.operation#module:discard_writes)), which keeps the new directory as a copy. What is written
+        while they run counts as theirs.
     type: list
     elements: dict
     default: []

@@ -92,11 +92,15 @@ class Session:
         self._transport.limit(seconds)
         return self
 
-    def without_timeouts(self) -> Session:
-        """Lift what the server's configuration would end an idle or a long session for. Returns itself."""
+    def without_timeouts(self, *, keeping: str = "") -> Session:
+        """Lift what the server's configuration would end an idle or a long session for. Returns itself.
+
+        ``keeping`` names the one that the session was opened with and that stays.
+        """
         self.rows(
             "SELECT set_config(name, '0', false) FROM pg_settings WHERE name IN ('statement_timeout', 'lock_timeout',"
-            " 'idle_session_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout')"
+            " 'idle_session_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout') AND name <> %s",
+            (keeping,),
         )
         return self
 

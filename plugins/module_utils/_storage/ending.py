@@ -47,6 +47,10 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.rollbac
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.rollback_plan import rollback_goal
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.run import of_operation
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.discarding import (
+    forward_or_back,
+    giving_up,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.transfer import transfers_of_plan
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World
 
@@ -169,7 +173,9 @@ def _undo(ending: StorageEnding, operation: Operation) -> dict[str, Any]:
                 # What is proved is refused for what was written to it since, and says itself what may be done.
                 if operation.history().proved:
                     raise
-                refusal.next_command = f"run the task of {operation.id} again, which goes on; then roll it back"
+                forward = f"run the task of {operation.id} again, which goes on; then roll it back"
+                offered = giving_up(operation) in refusal.next_command
+                refusal.next_command = forward_or_back(operation, forward) if offered else forward
                 raise
             return {}
 

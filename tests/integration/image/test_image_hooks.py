@@ -6,13 +6,14 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.integration.image.lab import service
+from tests.integration.image.lab import another_build, assert_words, service
 from tests.sandbox import images
 from tests.sandbox._base import run, wait_for
 from tests.sandbox.engine import Engine
@@ -183,6 +184,69 @@ def test_one_that_fails_undoes_the_change(tmp_path: Path, where: str) -> None:
         said = lab.run().refusal()
         assert "division by zero" in said
         assert name in said or where == "migrations"
+        assert lab.project.sql("SHOW server_version_num").startswith("15")
+        assert lab.project.sql("SELECT count(*) FROM words").strip() == "7"
+
+
+FAILS = {"post_upgrade": [{"name": "fails.sql", "content": "SELECT 1/0"}]}
+GIVING_UP = "operation_discard_writes=true"
+
+
+@pytest.mark.faults
+def test_what_others_wrote_before_a_hook_failed_is_kept_where_it_is_given_up(tmp_path: Path) -> None:
+    """Refused, with the apps on the new cluster, until somebody says that the original is wanted all the same."""
+    with service(tmp_path, "15", "17", options=FAILS) as lab:
+        lab.run(stop_before="switch").ok()
+        pause = lab.paused("post-upgrade of db", "before")
+        lab.project.sql("INSERT INTO words VALUES ('outside')")
+        answer = pause.end()
+        assert "has taken writes" in answer.refusal()
+        assert GIVING_UP in answer.data["next_command"]
+        lab.project.wait_ready()
+        assert lab.project.sql("SHOW server_version_num").startswith("17")
+        again = lab.end("rolled_back")
+        assert "has taken writes" in again.refusal()
+        assert GIVING_UP in again.data["next_command"]
+
+        result = lab.end("rolled_back", discard_writes=True).ok()
+        lab.project.wait_ready()
+        assert lab.project.sql("SHOW server_version_num").startswith("15")
+        assert lab.project.sql("SELECT count(*) FROM words").strip() == "7"
+        (kept,) = (Path(copy["path"]) for copy in result["copies"] if copy["role"] == "original")
+        assert (kept / "PG_VERSION").read_text().strip() == "17"
+        assert not lab.sources["db"].exists()
+        assert [copy["path"] for copy in lab.end("committed", id=result["operation"]).ok()["removed"]] == [str(kept)]
+
+
+@pytest.mark.faults
+def test_a_swap_that_is_undone_has_its_order_back_before_its_users(tmp_path: Path) -> None:
+    """The recorded version of the collation is another one, so that a swap builds the indexes anew, and so its undo."""
+    with (
+        service(tmp_path, "15", "15", dependent=True, options=FAILS) as lab,
+        another_build(lab, "postgres:15") as reference,
+    ):
+        lab.options["image"] = reference
+        lab.sources.clear()
+        lab.project.sql("UPDATE pg_database SET datcollversion = '0.1' WHERE datname = 'postgres'")
+        assert "division by zero" in lab.run().refusal()
+        (journal,) = lab.operations.glob("*/journal.jsonl")
+        records = [json.loads(line) for line in journal.read_text().splitlines()]
+        undone = {record["step"]: record.get("data", {}) for record in records if record["what"] == "undone"}
+        wanted = ["stop the stores", "promise the order of db", "stop the dependents"]
+        assert [step for step in undone if step in wanted] == wanted
+        assert undone["promise the order of db"]["indexes_rebuilt"] >= 1
+        lab.assert_as_before()
+        assert_words(lab)
+
+
+@pytest.mark.faults
+def test_a_new_server_that_crashed_is_asked_what_it_took(tmp_path: Path) -> None:
+    with service(tmp_path, "15", "17", options=FAILS) as lab:
+        lab.run(stop_before="switch").ok()
+        pause = lab.paused("post-upgrade of db", "before")
+        lab.engine.docker("kill", str(lab.project.container("db")))
+        pause.end().refusal()
+        assert lab.states() == ["rolled_back"], lab.story()
         assert lab.project.sql("SHOW server_version_num").startswith("15")
         assert lab.project.sql("SELECT count(*) FROM words").strip() == "7"
 

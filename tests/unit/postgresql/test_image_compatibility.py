@@ -38,6 +38,7 @@ from tests.unit.postgresql.subjects import (
     UPGRADED,
 )
 
+SHUT = (replace(DATABASES[0], allows_connections=False), *DATABASES[1:])
 OLD = (Extension("app", "postgis", "2.5.1"), Extension("gis", "postgis", "3.4.2"))
 
 
@@ -47,6 +48,18 @@ CRON = replace(UPGRADED, extensions={**UPGRADED.extensions, "pg_cron": "1.6"})
 def compared(subject: Subject = SUBJECT, candidate: CandidateImage = UPGRADED, **given: Any) -> Comparison:
     options = {"standby_possible": True, "reflinks": False, "same_filesystem": True, "container": "db-1", **given}
     return compare(subject, candidate, **options)
+
+
+def test_a_closed_database_closes_a_swap_where_the_order_of_text_changes() -> None:
+    subject = being(databases=SHUT)
+    assert [blocker.text for blocker in compared(subject, NEWER).blockers] == []
+    (blocker,) = compared(subject, ALPINE).blockers
+    assert "app" in blocker.text
+    assert "ALLOW_CONNECTIONS" in blocker.text
+    # What such a database names is unknown, whatever the others do.
+    by_bytes = replace(subject, inventory=replace(INVENTORY, collations=()))
+    assert compared(by_bytes, ALPINE).blockers
+    assert not compared(replace(SUBJECT, inventory=by_bytes.inventory), ALPINE).reindex
 
 
 def holding(**changes: Any) -> Subject:
@@ -235,7 +248,7 @@ def test_one_musl_orders_as_another() -> None:
         (SUBJECT, replace(NEWER, version="15.2", server_version_num=150002), "older than the 15.4 that runs"),
         (SUBJECT, ALPINE, "3 indexes on text (100 MiB) have to be built anew"),
         (SUBJECT, ALPINE, "as 70:70 in place of 999:999"),
-        (holding(text_partitions=2), ALPINE, "2 tables are partitioned by ranges of text"),
+        (holding(text_partitions=2), ALPINE, "2 tables are partitioned by text"),
         (
             holding(collations=(Collation("app", "default", "c", "", "2.36"),)),
             NEWER,

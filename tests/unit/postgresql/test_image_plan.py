@@ -138,11 +138,32 @@ def test_a_swap_leaves_the_data_where_it_is() -> None:
     assert next(step for step in planned if step.kind == "rewrite").args["mounts"] == []
 
 
-def test_another_order_of_text_is_seen_to_before_the_proof_and_promised_back_before_the_stop() -> None:
-    other = replace(IMAGE, id="sha256:" + "ab" * 32, libc_version="2.99")
-    kinds = [step.kind for step in steps(found(other)) if step.phase == SWITCH]
-    assert kinds[0] == "order_back"
+OTHER_ORDER = replace(IMAGE, id="sha256:" + "ab" * 32, libc_version="2.99")
+
+
+def test_another_order_of_text_is_seen_to_before_the_proof() -> None:
+    kinds = [step.kind for step in steps(found(OTHER_ORDER)) if step.phase == SWITCH]
     assert kinds.index("start_stores") < kinds.index("refresh_service") < kinds.index("prove_goal")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "asked", "reorders"),
+    [(OTHER_ORDER, "swap", True), (UPGRADED, "pg_upgrade", False), (UPGRADED, "dump", False)],
+)
+def test_an_undo_lets_nobody_in_before_the_order_of_text_is_back(
+    wanted: CandidateImage, asked: str, reorders: bool
+) -> None:
+    """Undone in reverse, the old server runs first, then its indexes are built anew, and then its users come."""
+    undone = [step.kind for step in reversed(steps(found(wanted, asked)))]
+    assert undone.index("create_containers") < undone.index("stop_stores") < undone.index("stop_dependents")
+    assert ("order_back" in undone) == reorders
+    if reorders:
+        assert undone.index("refresh_service") < undone.index("create_containers")
+        assert undone.index("stop_stores") < undone.index("order_back") < undone.index("stop_dependents")
+        promise = next(step for step in steps(found(wanted, asked)) if step.kind == "order_back")
+        named = {step.name: step.kind for step in steps(found(wanted, asked))}
+        assert named[promise.args["stopped_by"]] == "stop_stores"
+        assert named[promise.args["refreshed_by"]] == "refresh_service"
 
 
 @pytest.mark.parametrize(

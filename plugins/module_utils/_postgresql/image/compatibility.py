@@ -55,7 +55,8 @@ def compare(
     reindex = order_change(subject, candidate)
     if candidate.id == subject.image.id:
         return _nothing_to_do(subject, reindex)
-    lacks = tuple(needs.lacks(subject, candidate, container)) + tuple(_of_the_cluster(subject.cluster, container))
+    of_the_cluster = _of_the_cluster(subject.cluster, container, reindex=bool(reindex))
+    lacks = (*needs.lacks(subject, candidate, container), *of_the_cluster)
     same_major = candidate.major == subject.cluster.major
     closed = {
         strategy: against for strategy in STRATEGIES if (against := _against(strategy, subject, candidate, same_major))
@@ -106,7 +107,8 @@ def order_change(subject: Subject, candidate: CandidateImage) -> str:
     locale, so that one musl follows another, and any other libc is a change.
     """
     image, collations = subject.image, subject.inventory.collations
-    providers = {collation.provider for collation in collations}
+    # Nobody can look into a database that is closed: it may name any collation.
+    providers = {collation.provider for collation in collations} | set("ci" if _closed(subject.cluster) else "")
     reasons = []
     if candidate.id != image.id and "c" in providers:
         if candidate.libc != image.libc:
@@ -164,7 +166,11 @@ def _reason(strategy: str, subject: Subject, candidate: CandidateImage, by: str)
     return f"dumped from {here} by the clients of {clients} and restored into a new cluster of {there}"
 
 
-def _of_the_cluster(cluster: Cluster, container: str) -> Iterable[Lack]:
+def _closed(cluster: Cluster) -> list[str]:
+    return [d.name for d in cluster.databases if not d.allows_connections and d.name != "template0"]
+
+
+def _of_the_cluster(cluster: Cluster, container: str, *, reindex: bool) -> Iterable[Lack]:
     if cluster.in_recovery:
         yield Lack(
             "The server is in recovery, a standby of another one: change the image of its primary, and make the standby"
@@ -179,12 +185,13 @@ def _of_the_cluster(cluster: Cluster, container: str) -> Iterable[Lack]:
             ANOTHER_CLUSTER,
             looking(container, cluster, "postgres", "TABLE pg_prepared_xacts"),
         )
-    shut = [d.name for d in cluster.databases if not d.allows_connections and d.name != "template0"]
+    shut = _closed(cluster)
     if shut:
+        reindexing = ", nor can their indexes be built in the new order of text" if reindex else ""
         yield Lack(
-            f"The databases {', '.join(shut)} allow no connections, so neither pg_upgrade nor a dump gets at them: set"
-            " ALLOW_CONNECTIONS true for each, or drop it.",
-            ANOTHER_CLUSTER,
+            f"The databases {', '.join(shut)} allow no connections, so neither pg_upgrade nor a dump gets at them"
+            f"{reindexing}: set ALLOW_CONNECTIONS true for each, or drop it.",
+            STRATEGIES if reindex else ANOTHER_CLUSTER,
             looking(container, cluster, "postgres", "SELECT datname FROM pg_database WHERE NOT datallowconn"),
         )
 
@@ -255,6 +262,6 @@ def _reindex_warnings(subject: Subject, reindex: str) -> Iterable[str]:
     yield f"The order of text changes: {reindex}. {told}."
     if inventory.text_partitions:
         yield (
-            f"{inventory.text_partitions} tables are partitioned by ranges of text: where rows of theirs belong to"
+            f"{inventory.text_partitions} tables are partitioned by text: where rows of theirs belong to"
             " another partition in the new order, the change is undone."
         )

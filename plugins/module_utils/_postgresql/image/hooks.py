@@ -17,6 +17,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execu
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.handlers import NothingToUndo, SelfProving
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Step
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.backup.taken import backed_up
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.own_writes import counted_as_ours
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.unchanged import still_true
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations import (
     files,
@@ -98,8 +99,9 @@ class RunHooks(SelfProving):
             "FULL_BACKUP": "true" if args["full_backup"] else "false",
         }
         server = server_of(step, context, environment)
-        for hook in args["hooks"]:
-            output[hook["name"]] = self._run(server, hook["name"], hook["content"], args)[-KEPT:]
+        with counted_as_ours(step, context):
+            for hook in args["hooks"]:
+                output[hook["name"]] = self._run(server, hook["name"], hook["content"], args)[-KEPT:]
         return {"hooks": output, "at": time.time()}
 
     @staticmethod
@@ -133,7 +135,7 @@ class RunMigrations(SelfProving):
     def apply(self, step: Step, context: Context[World]) -> Evidence:
         server, series, ran = server_of(step, context), step.args["series"], []
         migrations = migrations_of(step)
-        with server.at_work(series) as there:
+        with counted_as_ours(step, context), server.at_work(series) as there:
             refused = against(migrations, ledger.read(there, series))
             if refused:
                 raise StatefulError(" ".join(each.text for each in refused))

@@ -21,13 +21,16 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.imag
     Library,
     Setting,
 )
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.ordered import (
+    OWN,
+    collations_of_ranges_and_trees,
+    from_text_indexes,
+    is_sensitive,
+    orders_by_library,
+    partitioned_by_text,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.model import FIRST_OF_USERS, Cluster
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.session import Session
-
-OWN = "default"
-"""The name of the collation that stands for the database's own, and its oid."""
-OWN_OID = 100
-NO_ORDER_OF_LIBC = ("c", "posix")
 
 HASHED = "md5[0-9a-f]{32}"
 SET_FOR_THE_SERVER = ("configuration file", "command line", "environment variable", "global")
@@ -85,7 +88,7 @@ def _in_database(session: Session, version: int, own_is_sensitive: bool) -> _InD
     )
     indexes, index_bytes = session.rows(_text_indexes(version, own_is_sensitive))[0]
     partitions = (
-        session.scalar(f"SELECT count(*) {ranges_of_text(version, own_is_sensitive)}") if version >= 100000 else 0
+        session.scalar(f"SELECT count(*) {partitioned_by_text(version, own_is_sensitive)}") if version >= 100000 else 0
     )
     return _InDatabase(
         extensions=tuple(Extension(name, *row) for row in extensions),
@@ -95,13 +98,6 @@ def _in_database(session: Session, version: int, own_is_sensitive: bool) -> _InD
         text_index_bytes=index_bytes,
         text_partitions=partitions,
     )
-
-
-def orders_by_library(provider: str, locale: str) -> bool:
-    """Tell whether a collation's order is a matter of the library that provides it, which another image may change."""
-    if provider == "i":
-        return True
-    return provider == "c" and locale.lower() not in NO_ORDER_OF_LIBC and not locale.lower().startswith("c.")
 
 
 def own_collations(session: Session, cluster: Cluster) -> tuple[Collation, ...]:
@@ -122,16 +118,8 @@ def own_collations(session: Session, cluster: Cluster) -> tuple[Collation, ...]:
     return tuple(found)
 
 
-def _sensitive(version: int) -> str:
-    """Return the condition on pg_collation ``c`` that :func:`orders_by_library` is in Python."""
-    libc = "lower(c.collcollate) NOT IN ('c', 'posix') AND c.collcollate NOT ILIKE 'c.%'"
-    if version < 100000:  # every collation is libc's then, and the one of oid 100 stands for the database's
-        return f"(c.oid <> {OWN_OID} AND {libc})"
-    return f"(c.collprovider = 'i' OR c.collprovider = 'c' AND {libc})"
-
-
 def _named_collations(version: int) -> str:
-    """Ask which collations beside the database's own are named by columns, indexes and domains."""
+    """Ask which collations beside the database's own are named by columns, indexes, domains and ranges."""
     locale = "c.colllocale" if version >= 170000 else "c.colliculocale" if version >= 150000 else "c.collcollate"
     told = (
         f"c.collprovider::text AS provider, coalesce(c.collversion, '') AS recorded,"
@@ -140,18 +128,10 @@ def _named_collations(version: int) -> str:
         else "'c' AS provider, '' AS recorded, '' AS actual, c.collcollate AS locale"
     )
     return (
-        f"SELECT c.collname, {told} FROM pg_collation c WHERE {_sensitive(version)}"
+        f"SELECT c.collname, {told} FROM pg_collation c WHERE {is_sensitive(version)}"
         f" AND c.oid IN (SELECT attcollation FROM pg_attribute WHERE attrelid >= {FIRST_OF_USERS} AND NOT attisdropped"
-        f" UNION SELECT typcollation FROM pg_type WHERE oid >= {FIRST_OF_USERS}) ORDER BY c.collname"
-    )
-
-
-def _depends(vector: str, version: int, own_is_sensitive: bool) -> str:
-    """Return the condition that one of a vector of collations orders by a library."""
-    own = f"c.oid = {OWN_OID} OR " if own_is_sensitive else ""
-    return (
-        f"EXISTS (SELECT FROM generate_subscripts({vector}, 1) AS at JOIN pg_collation c ON c.oid = ({vector})[at]"
-        f" WHERE {own}{_sensitive(version)})"
+        f" UNION SELECT typcollation FROM pg_type WHERE oid >= {FIRST_OF_USERS}"
+        f" UNION {collations_of_ranges_and_trees()}) ORDER BY c.collname"
     )
 
 
@@ -159,27 +139,6 @@ def _text_indexes(version: int, own_is_sensitive: bool) -> str:
     return (
         "SELECT count(*), coalesce(sum(pg_relation_size(i.indexrelid)), 0)::bigint"
         f" {from_text_indexes(version, own_is_sensitive)}"
-    )
-
-
-def from_text_indexes(version: int, own_is_sensitive: bool) -> str:
-    """Return the FROM and the WHERE of a query for the indexes of a database whose order is a library's.
-
-    ``i`` is their pg_index, ``r`` their pg_class. ``own_is_sensitive``: whether the database's own collation is one.
-    """
-    # A hash keeps no order; a partitioned index has no content of its own.
-    return (
-        "FROM pg_index i JOIN pg_class r ON r.oid = i.indexrelid JOIN pg_am a ON a.oid = r.relam"
-        f" WHERE i.indexrelid >= {FIRST_OF_USERS} AND r.relkind = 'i' AND r.relpersistence <> 't'"
-        f" AND a.amname <> 'hash' AND {_depends('i.indcollation', version, own_is_sensitive)}"
-    )
-
-
-def ranges_of_text(version: int, own_is_sensitive: bool) -> str:
-    """Return the FROM and the WHERE of a query for the tables, ``p``, that are partitioned by ranges of such text."""
-    return (
-        "FROM pg_partitioned_table p"
-        f" WHERE p.partstrat = 'r' AND {_depends('p.partcollation', version, own_is_sensitive)}"
     )
 
 

@@ -179,7 +179,7 @@ class Inventory:
     subscriptions: int = 0
     """Logical subscriptions, in all databases; their place in the stream is in no dump."""
     text_partitions: int = 0
-    """Tables that are partitioned by ranges of such text: its order decides where a row belongs."""
+    """Tables that are partitioned by such text: its order, or what it takes for equal, decides where a row belongs."""
     libraries: tuple[Library, ...] = ()
 
 

@@ -142,13 +142,13 @@ def steps_for(
         identified_by = moving[-1].name
     elif found.comparison.reindex or found.comparison.updates:
         order_back, refreshing = refresh_steps(transfer, refresh_args(found))
-    steps += making + order_back
+    steps += making
     remembering, comparing = comparing_steps(found, transfer, identified_by)
     *stopping, stop = stop_steps(found.findings.dependents, found.findings.stores, context)
     versions = (found.subject.image.version, found.candidate.version)
     elsewhere = transfer.goal.target not in ("", transfer.target)
     pre = before_the_stop(request.hooks, transfer, versions, layout_changes=elsewhere, backup_dir=backup_dir)
-    steps += [*stopping, *pre, remembering, stop, *moving]
+    steps += [*stopping, *pre, remembering, *order_back, stop, *moving]
     if found.findings.rewrite.paths:
         steps.append(Step("rewrite", "rewrite the compose file", SWITCH, rewrite_args(request, transfer)))
     *starting, proving = start_steps(context, identified_by)
@@ -209,15 +209,15 @@ def rebuild_steps(
 
 
 def refresh_steps(transfer: Transfer, refresh: Mapping[str, Any]) -> tuple[list[Step], list[Step]]:
-    """Return what other libraries ask for: the step that comes first in the downtime, and that before the proof.
+    """Return what other libraries ask for: the step right before the stores' stop, and the one before the proof.
 
-    ``refresh`` is as of :func:`refresh_args`. The first is there for its undo, where the order of text changes.
+    ``refresh`` is as of :func:`refresh_args`. The first is there for its undo, where the order of text changes: it
+    comes when the former image serves again, and before the dependents do.
     """
     one = {"transfer": transfer.as_dict()}
     refreshing = Step("refresh_service", f"refresh {transfer.service}", SWITCH, {**one, "refresh": refresh})
-    promise = Step(
-        "order_back", f"promise the order of {transfer.service}", SWITCH, {**one, "refreshed_by": refreshing.name}
-    )
+    args = {**one, "refreshed_by": refreshing.name, "stopped_by": STOP}
+    promise = Step("order_back", f"promise the order of {transfer.service}", SWITCH, args)
     return [promise] if refresh["order_changed"] else [], [refreshing]
 
 

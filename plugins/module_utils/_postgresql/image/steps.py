@@ -11,8 +11,10 @@ import time
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Evidence, Handler
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.handlers import NothingToUndo, SelfProving
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Step
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import NEXT_XID
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image import statistics
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.hooks import HOOK_HANDLERS
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.own_writes import CreateNewContainers
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.rebuild import REBUILD_HANDLERS
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.refresh import (
     refresh,
@@ -68,10 +70,11 @@ class RefreshService(SelfProving):
 
 
 class OrderBack(SelfProving):
-    """Where the change is undone after indexes were built in the new order, they are built in the old one again.
+    """Where the change is undone after others served these files, indexes are built in the old order again.
 
-    It comes first in the downtime and does nothing, so that its undo comes last, when the old image serves. args:
-    ``transfer``, ``refreshed_by``: name of the step that may have built them.
+    It comes right before the stores' stop and does nothing, so that its undo comes when the old image serves and no
+    dependent does: who writes through an index in the wrong order gets a duplicate past it, or misses a row. args:
+    ``transfer``, ``refreshed_by``: name of the step that may have built them, ``stopped_by``: of that stop.
     """
 
     def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
@@ -82,11 +85,17 @@ class OrderBack(SelfProving):
 
     def undo(self, step: Step, context: Context[World]) -> Evidence:
         transfer, world, history = transfer_of(step), context.world, context.operation.history()
-        if step.args["refreshed_by"] not in history.intents:
-            return {}
+        stop = step.args["stopped_by"]
+        if stop not in history.intents and stop not in history.evidence:
+            return {}  # nothing else can have served
+        before = context.evidence.get(stop, {}).get("identities", {}).get(transfer.name)
         with postgresql_store(world).session(world.engine, the_container(world, transfer)) as session:
+            # Whoever wrote while the other image served did it by that one's order, rebuilt or not.
+            written = before is None or int(session.scalar(NEXT_XID)) > int(before["next_xid"])
+            if step.args["refreshed_by"] not in history.intents and not written:
+                return {}
             # Where rows lay before, they lie again: no reason to stop half-way back.
-            return refresh(session, order_changed=True, updates=(), refuse_misplaced=False)
+            return refresh(session, order_changed=True, updates=(), prove=False)
 
 
 class Analyze(NothingToUndo):
@@ -107,6 +116,7 @@ IMAGE_HANDLERS: dict[str, Handler[World]] = {
     **MOVE_HANDLERS,
     **REBUILD_HANDLERS,
     **HOOK_HANDLERS,
+    "create_containers": CreateNewContainers(),
     "return_to_original": ReturnToOriginal(),
     "keep_image": KeepImage(),
     "refresh_service": RefreshService(),

@@ -145,7 +145,7 @@ def plan_image_way_back(
     everything = {"transfers": [back.as_dict()]}
     context = {**everything, "pins": {}, "file_is_theirs": not hunks_of(operation)}
     dependents = dependents_of(project, [done.service], operation.plan.facts.get("dependents", (AUTO,)))
-    stopping = stop_steps(dependents, (stopped(container),), context)
+    *stopping, stop = stop_steps(dependents, (stopped(container),), context)
     *starting, proving = start_steps(context, STOP if done.strategy == SWAP else RETURN)
     hunks = hunks_of(operation)
     reversing = (
@@ -159,7 +159,7 @@ def plan_image_way_back(
             # What was built in the order of the new libraries is built in that of the old ones again.
             order_back, refreshing = refresh_steps(back, {"order_changed": "the way back", "updates": []})
         counting = Step("count_before", "count", PREPARE, everything)
-        steps = [counting, *order_back, *stopping, *reversing, *starting, *refreshing, proving, *finishing]
+        steps = [counting, *stopping, *order_back, stop, *reversing, *starting, *refreshing, proving, *finishing]
     else:
         one = {"transfer": back.as_dict()}
         args: dict[str, Any] = {
@@ -172,7 +172,7 @@ def plan_image_way_back(
         returning = Step("return_to_original", RETURN, SWITCH, args)
         keeping = Step("keep_in_place", f"keep the directory of {back.name}", FINISH, one)
         # What the original lacks was told by transactions: it is not counted again.
-        steps = [*stopping, returning, *reversing, *starting, proving, *finishing[:-1], keeping]
+        steps = [*stopping, stop, returning, *reversing, *starting, proving, *finishing[:-1], keeping]
     if done.origin.container:
         steps.append(
             Step("remove_replaced", f"remove what served {done.service}", FINISH, {"transfer": back.as_dict()})

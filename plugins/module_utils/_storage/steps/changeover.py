@@ -34,11 +34,17 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.recreat
     create_containers,
     prove_mount,
 )
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.discarding import (
+    can_discard,
+    forward_or_back,
+    set_aside,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.downtime import running_on
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.moves import (
     published,
     refuse_if_origin_ran,
 )
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.store import Identity
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.transfer import Transfer
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import (
     World,
@@ -96,11 +102,15 @@ class CreateContainers(SelfProving):
         for transfer in transfers_of(step):
             _remove_unfinished(world, transfer)
         transfers = [t for t in transfers_of(step) if t.running]
-        wrote = {transfer.service: words for transfer in transfers if (words := self._halted(transfer, step, context))}
+        wrote = [(transfer, words) for transfer in transfers if (words := self._halted(transfer, step, context))]
+        losable = all(can_discard(transfer) for transfer, _words in wrote)
+        if wrote and losable and world.discard_writes:
+            return {"discarded": [set_aside(transfer, words, context) for transfer, words in wrote]}
         if wrote:
             failed = self._serve(step, context, transfers)
             release(world, directory)
-            what = "; ".join(f"{service}: {words}" for service, words in wrote.items())
+            what = "; ".join(f"{transfer.service}: {words}" for transfer, words in wrote)
+            forward = "look at the services' logs, then run the same task again: it goes on from here"
             raise UndoRefused(
                 f"The new location has taken writes already ({what}), so nothing is undone: going back to the original"
                 f" as it was would lose them.{failed and f' Not every service could be started there: {failed}'}",
@@ -108,9 +118,13 @@ class CreateContainers(SelfProving):
                     f"{'what can run was' if failed else 'the services were'} started on the new location, which holds"
                     " all that was written there; the originals are kept"
                 ),
-                next_command="look at the services' logs, then run the same task again: it goes on from here",
+                next_command=forward_or_back(context.operation, forward) if losable else forward,
             )
         return {}
+
+    def theirs(self, transfer: Transfer, wrote: str, path: str, since: Identity, context: Context[World]) -> str:
+        """Return what of ``wrote``, which the stopped store on ``path`` took, others may have written."""
+        return wrote
 
     def _halted(self, transfer: Transfer, step: Step, context: Context[World]) -> str:
         """End what runs on the goal, and return what it wrote there that an undo would lose."""
@@ -120,21 +134,22 @@ class CreateContainers(SelfProving):
         identities = context.evidence.get(step.args["stopped_by"], {}).get("identities", {})
         since = baseline(directory, transfer) or identities.get(transfer.name)
         path = transfer.data_at(transfer.goal, world.path_of(transfer, transfer.goal)) if losable else ""
-        running = running_on(world, transfer, transfer.goal)
+        running, wrote = running_on(world, transfer, transfer.goal), ""
         for container in running:
             # A signal that is not the container's own stop signal does not
             # count as a stop by hand: the policy would start it again.
             hold(world, directory, [transfer.service])
-            wrote = self._halt(world, transfer, container, path, since)
-            if losable and wrote:
-                return wrote
-        if not losable or since is None:
+            wrote = self._halt(world, transfer, container, path, since) or wrote
+        if not losable:
             return ""
-        if running:
-            # What the stop itself wrote is no reason to refuse the next undo.
+        if since is None:
+            return wrote
+        wrote = wrote if running else world.store(transfer).took_writes(path, since)
+        theirs = wrote and self.theirs(transfer, wrote, path, since, context)
+        if not theirs and (running or wrote):
+            # What the stop itself wrote is no reason to refuse the next undo, nor is what we did.
             note_baseline(directory, transfer, world.store(transfer).identity(path))
-            return ""
-        return world.store(transfer).took_writes(path, since)
+        return theirs
 
     @staticmethod
     def _halt(
