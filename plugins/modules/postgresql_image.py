@@ -26,7 +26,8 @@ description:
     listed in RV(settings_left_out). The authentication rules, the passwords and C(password_encryption) stay as they
     are.
   - Whether the image is the wanted one is decided by its id, not by its tag, so that a newer build of one tag is
-    another image. The image has to be on the engine; it is not pulled unasked.
+    another image. The image has to be on the engine; it is not pulled unasked. A run that goes on with an operation
+    does so with the image that it was begun with, which has a name of ours meanwhile, whatever its tag means by then.
   - A container that no compose project runs is made anew as it was made, on the other image. Its options, networks,
     addresses, ports and volumes are carried over, and what it only had from the old image is left to the new one. The
     container that is replaced is not removed. It stays beside its successor, stopped, without its restart policy and

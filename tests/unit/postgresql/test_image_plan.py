@@ -84,7 +84,7 @@ def test_an_upgrade_prepares_all_it_can_and_proves_before_it_lets_anybody_in() -
     planned = steps(found(UPGRADED))
     kinds = [step.kind for step in planned]
     assert [step.kind for step in planned if step.phase == PREPARE] == [
-        "backup", "count_before", "keep_image", "make_upgradable_cluster", "make_standby_to_rebuild",
+        "backup", "count_before", "keep_image", "keep_image", "make_upgradable_cluster", "make_standby_to_rebuild",
     ]  # fmt: skip
     order = [
         "arrange_stop", "hold_restarts", "stop_dependents", "stop_stores", "promote_standby_to_rebuild", "upgrade",
@@ -96,6 +96,12 @@ def test_an_upgrade_prepares_all_it_can_and_proves_before_it_lets_anybody_in() -
     assert after[-1] == "keep_in_place"
     assert [step.kind for step in planned if step.proves] == ["prove_goal"]
     json.dumps([step.as_dict() for step in planned])
+
+
+def test_both_images_have_a_name_of_ours_while_they_are_needed() -> None:
+    keeping = [step.args for step in steps(found(UPGRADED)) if step.kind == "keep_image"]
+    assert [args["image"] for args in keeping] == [IMAGE.id, UPGRADED.id]
+    assert len({args["name"] for args in keeping}) == 2
 
 
 def test_the_copy_that_is_upgraded_lies_beside_the_new_cluster_and_not_in_its_place() -> None:

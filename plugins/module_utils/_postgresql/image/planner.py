@@ -55,6 +55,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.transfe
     label_of,
 )
 
+MODULE = "postgresql_image"
 STOP = "stop the stores"
 """The name of the step that says as what the cluster was stopped."""
 MADE_BY = {PG_UPGRADE: ("make_upgradable_cluster", "upgrade"), DUMP: ("make_cluster", "reload")}
@@ -63,7 +64,7 @@ MADE_BY = {PG_UPGRADE: ("make_upgradable_cluster", "upgrade"), DUMP: ("make_clus
 
 def goal_of(request: ImageRequest, image_id: str) -> Goal:
     """Return the goal: this service on this image, by its id; a tag may mean another one tomorrow."""
-    return Goal("postgresql_image", request.storage.project, {"service": request.service, "image": image_id})
+    return Goal(MODULE, request.storage.project, {"service": request.service, "image": image_id})
 
 
 def transfer_for(request: ImageRequest, found: ImageFindings, operation: str) -> Transfer:
@@ -125,12 +126,9 @@ def steps_for(
     """Return the steps of the change."""
     strategy, everything = transfer.strategy, {"transfers": [transfer.as_dict()]}
     context = {**everything, "pins": {}, "file_is_theirs": request.storage.rewrite == "none"}
-    name = f"{KEPT_IMAGES}:{operation.lower()}"
     steps = backup_steps(request.storage, found.findings, [transfer], backup_dir)
     steps.append(Step("count_before", "count", PREPARE, everything))
-    steps.append(
-        Step("keep_image", f"keep the image of {transfer.service}", PREPARE, {"image": transfer.image_id, "name": name})
-    )
+    steps += keeping_steps(transfer, operation)
     making: list[Step] = []
     order_back: list[Step] = []
     moving: list[Step] = []
@@ -156,6 +154,16 @@ def steps_for(
     steps += [*starting, *refreshing, comparing, *post, proving]
     steps += after_steps(found.findings.dependents, everything)
     return (*steps, *afterwards)
+
+
+def keeping_steps(transfer: Transfer, operation: str) -> list[Step]:
+    """Return what holds both images while the operation needs them: their tags may be given to newer builds."""
+    name = f"{KEPT_IMAGES}:{operation.lower()}"
+    held = (("of", transfer.image_id, name), ("for", transfer.goal.image, f"{name}-new"))
+    return [
+        Step("keep_image", f"keep the image {word} {transfer.service}", PREPARE, {"image": image, "name": kept})
+        for word, image, kept in held
+    ]
 
 
 def comparing_steps(found: ImageFindings, transfer: Transfer, identified_by: str) -> tuple[Step, Step]:

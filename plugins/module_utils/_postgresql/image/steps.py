@@ -31,7 +31,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world i
 
 
 class KeepImage(SelfProving):
-    """The image that runs gets a name of ours, so that no prune takes the way back. args: ``image``, ``name``."""
+    """An image gets a name of ours, so that no prune takes the way back, or on. args: ``image``, ``name``."""
 
     def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
         found = context.world.engine.image(step.args["name"])
