@@ -13,6 +13,7 @@ user at the end.
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -112,6 +113,8 @@ def make_cluster(bench: Bench, cluster: Cluster, server_version_num: int) -> Non
 def carry_configuration(bench: Bench, cluster: Cluster, source: str) -> list[configuration.LeftOut]:
     """Prepare the configuration of the new cluster from that in ``source``, and have the new server read it."""
     directory = os.path.join(bench.work, CONFIGURATION)
+    if os.path.isdir(directory):
+        shutil.rmtree(directory)
     make_owned(directory, bench.owner)
     names = configuration.copy_configuration(source, directory)
     if configuration.MAIN not in names:

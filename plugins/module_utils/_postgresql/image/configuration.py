@@ -12,6 +12,7 @@ know with file and line.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
@@ -75,6 +76,15 @@ def copy_configuration(source: str, destination: str) -> list[str]:
         shutil.copyfile(os.path.join(source, name), target)
         os.chmod(target, 0o600)
     return names
+
+
+def digests_of(directory: str) -> dict[str, str]:
+    """Return by name a digest of each configuration file of a data directory."""
+    found = {}
+    for name in configuration_files(directory):
+        with open(os.path.join(directory, name), "rb") as file:
+            found[name] = hashlib.sha256(file.read()).hexdigest()
+    return found
 
 
 def leave_out_unknown(directory: str, ask: Callable[[], tuple[int, str]], seen_as: str) -> list[LeftOut]:

@@ -113,12 +113,9 @@ class ImageJourney:
     def outcome(self, operation: Operation, steps: Mapping[str, float]) -> dict[str, Any]:
         history = operation.history()
         evidence = history.evidence
-        left_out = [
-            word
-            for found in evidence.values()
-            for key in ("left_out", "settings_left_out")
-            for word in found.get(key, ())
-        ]
+        # Files that were carried once more count as they were then.
+        files = next((found["left_out"] for found in reversed(list(evidence.values())) if "left_out" in found), ())
+        left_out = [*files, *(word for found in evidence.values() for word in found.get("settings_left_out", ()))]
         outcome = of_moves.outcome(history, transfers_of_plan(operation.plan), steps)
         compared = {key: found[key] for found in evidence.values() for key in TOLD if key in found}
         return {

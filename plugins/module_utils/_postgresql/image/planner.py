@@ -56,6 +56,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.transfe
 )
 
 MODULE = "postgresql_image"
+LOOK = "look again"
 STOP = "stop the stores"
 """The name of the step that says as what the cluster was stopped."""
 MADE_BY = {PG_UPGRADE: ("make_upgradable_cluster", "upgrade"), DUMP: ("make_cluster", "reload")}
@@ -146,7 +147,7 @@ def steps_for(
     versions = (found.subject.image.version, found.candidate.version)
     elsewhere = transfer.goal.target not in ("", transfer.target)
     pre = before_the_stop(request.hooks, transfer, versions, layout_changes=elsewhere, backup_dir=backup_dir)
-    steps += [*stopping, *pre, remembering, stop, *moving]
+    steps += [looking_step(found, transfer), *stopping, *pre, remembering, stop, *moving]
     if found.findings.rewrite.paths:
         steps.append(Step("rewrite", "rewrite the compose file", SWITCH, rewrite_args(request, transfer)))
     *starting, proving = start_steps(context, identified_by)
@@ -166,11 +167,29 @@ def keeping_steps(transfer: Transfer, operation: str) -> list[Step]:
     ]
 
 
+def looking_step(found: ImageFindings, transfer: Transfer) -> Step:
+    """Return the first step of the downtime, before anything stops: prepared was maybe hours or days ago."""
+    args = {
+        "transfer": transfer.as_dict(),
+        "sides": Sides(found.subject.image, found.candidate).as_dict(),
+        "strategy": transfer.strategy,
+        "copied_by": found.copying.strategy if transfer.strategy in ANOTHER_CLUSTER else "",
+        "refresh": refresh_args(found),
+        "applications": _applications(found),
+        "superuser": found.subject.cluster.superuser,
+    }
+    return Step("look_again", LOOK, SWITCH, args)
+
+
+def _applications(found: ImageFindings) -> list[str]:
+    return [container.id for group in found.findings.dependents for container in group]
+
+
 def comparing_steps(found: ImageFindings, transfer: Transfer, identified_by: str) -> tuple[Step, Step]:
     """Return the last step before the stop, and the last before the proof: what is there is what was there."""
     args = {
         "transfer": transfer.as_dict(),
-        "applications": [container.id for group in found.findings.dependents for container in group],
+        "applications": _applications(found),
         # What is loaded from a dump is compared when nobody else reaches it.
         "contents": transfer.strategy != DUMP,
     }
@@ -193,6 +212,7 @@ def rebuild_steps(
         **one,
         "sides": sides,
         "made_by": made.name,
+        "looked_by": LOOK,
         "copied_by": copied.strategy,
         "refresh": refresh_args(found),
         "verify": request.verify,

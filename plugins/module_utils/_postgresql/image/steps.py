@@ -13,6 +13,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._operation.handl
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Step
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image import statistics
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.hooks import HOOK_HANDLERS
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.look_again import LookAgain
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.rebuild import REBUILD_HANDLERS
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.refresh import (
     refresh,
@@ -109,6 +110,7 @@ IMAGE_HANDLERS: dict[str, Handler[World]] = {
     **HOOK_HANDLERS,
     "return_to_original": ReturnToOriginal(),
     "keep_image": KeepImage(),
+    "look_again": LookAgain(),
     "refresh_service": RefreshService(),
     "order_back": OrderBack(),
     "remember_service": RememberService(),
