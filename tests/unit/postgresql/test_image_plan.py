@@ -24,6 +24,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.imag
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.strategy import choose_way
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.model import Tablespace
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import (
+    ANONYMOUS,
     BIND,
     POSTGRESQL,
     REPLICA,
@@ -93,7 +94,7 @@ def test_an_upgrade_prepares_all_it_can_and_proves_before_it_lets_anybody_in() -
     assert [kind for kind in kinds if kind in order] == order
     after = kinds[kinds.index("prove_goal") + 1 :]
     assert after.index("start_dependents") < after.index("discard")
-    assert after[-1] == "keep_in_place"
+    assert after.index("start_dependents") < after.index("keep_in_place") < after.index("discard")
     assert [step.kind for step in planned if step.proves] == ["prove_goal"]
     json.dumps([step.as_dict() for step in planned])
 
@@ -102,6 +103,16 @@ def test_both_images_have_a_name_of_ours_while_they_are_needed() -> None:
     keeping = [step.args for step in steps(found(UPGRADED)) if step.kind == "keep_image"]
     assert [args["image"] for args in keeping] == [IMAGE.id, UPGRADED.id]
     assert len({args["name"] for args in keeping}) == 2
+
+
+def test_a_volume_that_is_left_is_held_from_before_anything_changes() -> None:
+    findings = found(UPGRADED)
+    volume = replace(DATA, kind=ANONYMOUS, volume="0" * 64)
+    planned = steps(replace(findings, move=replace(MOVE, data=volume)))
+    kinds = [step.kind for step in planned]
+    assert next(step for step in planned if step.kind == "keep_volume").phase == PREPARE
+    assert kinds.index("keep_image") < kinds.index("keep_volume"), "its image goes after it where all is undone"
+    assert kinds.index("retain") < kinds.index("analyze")
 
 
 def test_the_copy_that_is_upgraded_lies_beside_the_new_cluster_and_not_in_its_place() -> None:

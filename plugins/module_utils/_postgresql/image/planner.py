@@ -207,7 +207,12 @@ def rebuild_steps(
     copied = copy_for(transfer, found.copying.strategy, operation)
     making_kind, kind = MADE_BY[transfer.strategy]
     made = Step(making_kind, f"make the new cluster of {transfer.service}", PREPARE, {**one, "sides": sides})
-    making = [made, *_copy_steps(copied, transfer, WARM_KINDS, _preparing(transfer), PREPARE)]
+    keeping = [Step("keep_volume", f"keep the volume of {transfer.name}", PREPARE, one)]
+    making = [
+        *(keeping if transfer.origin.is_volume else ()),
+        made,
+        *_copy_steps(copied, transfer, WARM_KINDS, _preparing(transfer), PREPARE),
+    ]
     args = {
         **one,
         "sides": sides,
@@ -221,18 +226,19 @@ def rebuild_steps(
         *_copy_steps(copied, transfer, MOVE_KINDS, f"copy {transfer.name}", SWITCH),
         Step(kind, f"{kind} {transfer.name}", SWITCH, args),
     ]
+    # First of all: what comes after it may take an hour, or fail.
     afterwards = [
-        Step("discard", f"discard the copy of {transfer.name}", FINISH, one),
-        Step("analyze", f"analyze {transfer.service}", FINISH, one),
         Step(
             "retain" if transfer.origin.is_volume else "keep_in_place",
             f"retain the original of {transfer.name}",
             FINISH,
             {**one, "in_place": True},
         ),
+        Step("discard", f"discard the copy of {transfer.name}", FINISH, one),
+        Step("analyze", f"analyze {transfer.service}", FINISH, one),
     ]
     if copied.strategy == REPLICA:
-        afterwards.insert(0, Step("remove_helpers", f"remove the standby of {transfer.name}", FINISH, one))
+        afterwards.insert(1, Step("remove_helpers", f"remove the standby of {transfer.name}", FINISH, one))
     return making, moving, afterwards
 
 
