@@ -22,7 +22,8 @@ description:
   - A dump goes where files cannot go, as to an older major version. Its downtime grows with the data.
     The original directory is neither written nor started by anything but its own image, and stays until the operation
     is committed.
-  - Configuration files are carried over. What the new major version no longer knows becomes a comment there, and is
+  - Configuration files are carried over as they are at the stop, with all that they name in the data directory, such as
+    the certificates and keys of TLS; an absolute path that leads there becomes a relative one. What the new major version no longer knows becomes a comment there, and is
     listed in RV(settings_left_out). The authentication rules, the passwords and C(password_encryption) stay as they
     are.
   - Whether the image is the wanted one is decided by its id, not by its tag, so that a newer build of one tag is

@@ -16,7 +16,12 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._errors import S
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import SWITCH, Plan, Step
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import OperationStore
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image import bench, look_again, planner
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image import (
+    bench,
+    configuration,
+    look_again,
+    planner,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.configuration import LeftOut
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.model import (
     Extension,
@@ -65,6 +70,7 @@ class Prepared:
         monkeypatch.setattr(look_again, "observe_subject", lambda engine, session: self.subject)
         monkeypatch.setattr(look_again, "examine", lambda engine, image: UPGRADED)
         monkeypatch.setattr(look_again, "foreign_options", lambda session, cluster: ["n_fast"])
+        monkeypatch.setattr(look_again, "named_files", lambda session: ["tls/server.key"])
         monkeypatch.setattr(look_again, "postgresql_store", lambda world: Store())
         self.transfer = Transfer(
             service="db", target=DATA, origin=Location(BIND, str(root / "app/postgres")),
@@ -164,17 +170,18 @@ def test_a_configuration_that_was_changed_since_is_carried_anew(
     origin = tmp_path / "app/postgres"
     origin.mkdir(exist_ok=True)
     (origin / "postgresql.auto.conf").write_text("work_mem = '7MB'\n")
-    known = {"carried": bench.configuration.digests_of(str(origin))}
+    known = {"carried": configuration.digests_of(str(origin))}
     carried: list[str] = []
 
-    def carry(_bench: Any, _cluster: Any, source: str) -> list[LeftOut]:
+    def carry(_bench: Any, _cluster: Any, source: str, _named: Any) -> list[LeftOut]:
         carried.append(source)
         return [LeftOut("jit_x", "postgresql.auto.conf", 1)]
 
     monkeypatch.setattr(bench, "carry_configuration", carry)
     of_upgrade: Rebuild = Upgrade()
-    assert of_upgrade._carry_what_changed(prepared.transfer, None, CLUSTER, known) == {}  # type: ignore[arg-type]
+    seen = look_again.Seen(CLUSTER, [], [])
+    assert of_upgrade._carry_what_changed(prepared.transfer, None, seen, known) == {}  # type: ignore[arg-type]
     (origin / "postgresql.auto.conf").write_text("work_mem = '8MB'\n")
-    evidence = of_upgrade._carry_what_changed(prepared.transfer, None, CLUSTER, known)  # type: ignore[arg-type]
+    evidence = of_upgrade._carry_what_changed(prepared.transfer, None, seen, known)  # type: ignore[arg-type]
     assert carried == [str(origin)]
     assert evidence["left_out"] == ["jit_x (postgresql.auto.conf, line 1)"]

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -30,7 +30,10 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql impo
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.basebackup import make_owned
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.control import read_control
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image import configuration
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image import (
+    configuration,
+    configuration_files,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.model import Cluster
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.session import Session, connect
 
@@ -110,21 +113,26 @@ def make_cluster(bench: Bench, cluster: Cluster, server_version_num: int) -> Non
     helpers.must_succeed(helpers.run(bench.engine, initdb, timeout=5 * MINUTES), "Making the new cluster")
 
 
-def carry_configuration(bench: Bench, cluster: Cluster, source: str) -> list[configuration.LeftOut]:
-    """Prepare the configuration of the new cluster from that in ``source``, and have the new server read it."""
+def carry_configuration(
+    bench: Bench, cluster: Cluster, source: str, named: Sequence[str] = ()
+) -> list[configuration.LeftOut]:
+    """Prepare the configuration of the new cluster from that in ``source``, and have the new server read it.
+
+    ``named``: further files that the running server reads, as it names them.
+    """
     directory = os.path.join(bench.work, CONFIGURATION)
     if os.path.isdir(directory):
         shutil.rmtree(directory)
     make_owned(directory, bench.owner)
-    names = configuration.copy_configuration(source, directory)
-    if configuration.MAIN not in names:
+    names = configuration.copy_configuration(source, directory, cluster.data_directory, named)
+    if configuration_files.MAIN not in names:
         return []
     give_to(directory, bench.owner)
     if cluster.server_version_num < 140000 and cluster.password_encryption == "md5":
         configuration.keep_setting(directory, "password_encryption", "md5")
 
     def ask() -> tuple[int, str]:
-        main = bench.seen(os.path.join(directory, configuration.MAIN))
+        main = bench.seen(os.path.join(directory, configuration_files.MAIN))
         server = bench.helper(
             bench.image_id, "postgres", "-D", bench.seen(directory), "-c", f"config_file={main}", "-C", "server_version"
         )
@@ -149,7 +157,7 @@ def make_bare(bench: Bench, cluster: Cluster) -> None:
     if cluster.server_version_num < 110000:
         del settings["jit"]
     configuration.write_bare(bench.old, settings)
-    for name in configuration.FILES:
+    for name in configuration_files.FILES:
         os.chown(os.path.join(bench.old, name), *bench.owner)
 
 
@@ -190,7 +198,7 @@ def _without_workers(cluster: Cluster) -> bool:
 
 def place_configuration(bench: Bench) -> None:
     """Give the new cluster the configuration that :func:`carry_configuration` prepared."""
-    configuration.copy_configuration(os.path.join(bench.work, CONFIGURATION), bench.new)
+    configuration.place(os.path.join(bench.work, CONFIGURATION), bench.new)
 
 
 def give_to(directory: str, owner: tuple[int, int]) -> None:

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
@@ -16,6 +16,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._operation.handl
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Step
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.candidate import examine
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.compatibility import compare
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.configuration_files import PLAIN_FILES
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.foreign_options import foreign_options
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.model import (
     ANOTHER_CLUSTER,
@@ -25,6 +26,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.imag
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.observe import observe_subject
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.model import Cluster
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.session import Session
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.store import postgresql_store
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import AUTO, REPLICA, StoppedContainer
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.downtime import running_on
@@ -37,8 +39,8 @@ class LookAgain(NothingToUndo):
 
     args: ``transfer``, ``sides``, ``strategy``, ``copied_by``: the strategy of the copy, empty without one,
     ``refresh``: as for the step refresh_service, ``applications``: ids of the containers that are to be stopped,
-    ``superuser``: the bootstrap superuser's name. Its evidence has the ``cluster`` and its ``foreign_options`` as they
-    are now.
+    ``superuser``: the bootstrap superuser's name. Its evidence has the ``cluster``, its ``foreign_options`` and the
+    ``named_files`` as they are now.
     """
 
     def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
@@ -48,14 +50,14 @@ class LookAgain(NothingToUndo):
 
     def apply(self, step: Step, context: Context[World]) -> Evidence:
         transfer, world = transfer_of(step), context.world
-        sides, named = Sides.from_dict(step.args["sides"]), context.operation.plan.facts.get("dependents", (AUTO,))
+        sides, asked = Sides.from_dict(step.args["sides"]), context.operation.plan.facts.get("dependents", (AUTO,))
         container = the_container(world, transfer)
-        project = world.maker.observe(world.engine, [transfer.service, *(name for name in named if name != AUTO)])
-        groups = dependents_of(project, [transfer.service], named)
+        project = world.maker.observe(world.engine, [transfer.service, *(name for name in asked if name != AUTO)])
+        groups = dependents_of(project, [transfer.service], asked)
         candidate = replace(examine(world.engine, sides.new.id), reference=sides.new.reference)
         with postgresql_store(world).session(world.engine, container) as session:
             subject = observe_subject(world.engine, session)
-            foreign = foreign_options(session, subject.cluster)
+            foreign, named = foreign_options(session, subject.cluster), named_files(session)
         comparison = compare(
             subject, candidate, standby_possible=False, reflinks=False, same_filesystem=False, container=container.name
         )
@@ -68,7 +70,7 @@ class LookAgain(NothingToUndo):
                 f"{transfer.service} is not what it was when this was planned: {' '.join(found)}",
                 next_command="run the same task again: it plans anew",
             )
-        return {"cluster": subject.cluster.as_dict(), "foreign_options": foreign}
+        return {"cluster": subject.cluster.as_dict(), "foreign_options": foreign, "named_files": named}
 
 
 def _other_dependents(known: Iterable[str], running: Iterable[StoppedContainer]) -> list[str]:
@@ -97,11 +99,26 @@ def _otherwise(planned: Mapping[str, Any], subject: Subject, comparison: Compari
     return found
 
 
-def cluster_known(step: Step, context: Context[World]) -> tuple[Cluster, list[str]]:
-    """Return the cluster and its foreign options as they were seen last before the stop.
+@dataclass(frozen=True)
+class Seen:
+    """The cluster as it was seen last before the stop; ``named_files`` as of :func:`named_files`."""
 
-    args of the step: ``looked_by``, ``made_by``: names of the steps that saw them.
-    """
+    cluster: Cluster
+    foreign_options: list[str]
+    named_files: list[str]
+
+
+def last_seen(step: Step, context: Context[World]) -> Seen:
+    """Return what is known of the cluster; args of the step: ``looked_by``, ``made_by``: the steps that saw it."""
     known = context.evidence.get(step.args.get("looked_by", ""), {})
     known = known if "cluster" in known else context.evidence[step.args["made_by"]]
-    return Cluster.from_dict(known["cluster"]), list(known["foreign_options"])
+    return Seen(Cluster.from_dict(known["cluster"]), list(known["foreign_options"]), list(known.get("named_files", ())))
+
+
+def named_files(session: Session) -> list[str]:
+    """Return the files that the running server reads beside its usual ones, wherever they were named."""
+    names = ", ".join(f"'{name}'" for name in PLAIN_FILES)
+    return [
+        str(path)
+        for (path,) in session.rows(f"SELECT setting FROM pg_settings WHERE name IN ({names}) AND setting <> ''")
+    ]

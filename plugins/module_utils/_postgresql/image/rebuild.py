@@ -26,7 +26,11 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.imag
     foreign_options,
     take_out,
 )
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.look_again import cluster_known
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.look_again import (
+    Seen,
+    last_seen,
+    named_files,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.model import FULL, Sides
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.programs import (
     Programs,
@@ -77,17 +81,18 @@ class MakeCluster(SelfProving):
         working.write_passwd(bench.passwd, bench.owner)
         with postgresql_store(world).session(world.engine, container) as session:
             cluster = observe_cluster(session)
-            foreign = foreign_options(session, cluster)
+            foreign, named = foreign_options(session, cluster), named_files(session)
         with telling_of_space(bench.work):
             working.make_cluster(bench, cluster, sides.new.server_version_num)
-            carried = digests_of(source)
-            left_out = working.carry_configuration(bench, cluster, source)
+            carried = digests_of(source, cluster.data_directory, named)
+            left_out = working.carry_configuration(bench, cluster, source, named)
             equipped = self.equip(bench, cluster, step, context)
         return {
             **equipped,
             "foreign_options": foreign,
             "owner": list(bench.owner),
             "cluster": cluster.as_dict(),
+            "named_files": named,
             "carried": carried,
             "left_out": [str(each) for each in left_out],
         }
@@ -133,7 +138,8 @@ class Rebuild(StagedMove):
 
     def fill(self, transfer: Transfer, step: Step, context: Context[World]) -> Evidence:
         known, sides = context.evidence[step.args["made_by"]], Sides.from_dict(step.args["sides"])
-        cluster, _foreign = cluster_known(step, context)
+        seen = last_seen(step, context)
+        cluster = seen.cluster
         bench = bench_of(transfer, sides, context, (known["owner"][0], known["owner"][1]))
         begun = os.path.join(bench.work, BEGUN)
         if os.path.exists(begun):
@@ -147,20 +153,20 @@ class Rebuild(StagedMove):
         with telling_of_space(bench.work):
             working.make_bare(bench, cluster)
             rebuilt = self.rebuild(bench, cluster, step, context)
-            carried = self._carry_what_changed(transfer, bench, cluster, known)
+            carried = self._carry_what_changed(transfer, bench, seen, known)
             working.place_configuration(bench)
             working.give_to(transfer.staging, sides.new.user)
             durable.sync_file_system(transfer.staging)
         return {**rebuilt, **carried, "identities": {transfer.name: dict(self.prove(transfer, context))}}
 
     @staticmethod
-    def _carry_what_changed(transfer: Transfer, bench: Bench, cluster: Cluster, known: Evidence) -> Evidence:
+    def _carry_what_changed(transfer: Transfer, bench: Bench, seen: Seen, known: Evidence) -> Evidence:
         """Take the configuration of the original as it was stopped, where that is not what was carried before."""
         source = transfer.data_at(transfer.origin)
-        now = digests_of(source)
+        now = digests_of(source, seen.cluster.data_directory, seen.named_files)
         if now == known.get("carried"):
             return {}
-        left_out = working.carry_configuration(bench, cluster, source)
+        left_out = working.carry_configuration(bench, seen.cluster, source, seen.named_files)
         return {"carried": now, "left_out": [str(each) for each in left_out]}
 
     @abstractmethod
@@ -177,7 +183,7 @@ class Upgrade(Rebuild):
     program = "pg_upgrade"
 
     def rebuild(self, bench: Bench, cluster: Cluster, step: Step, context: Context[World]) -> Evidence:
-        known, (_cluster, foreign) = context.evidence[step.args["made_by"]], cluster_known(step, context)
+        known, foreign = context.evidence[step.args["made_by"]], last_seen(step, context).foreign_options
         if foreign:
             with working.served(bench, cluster, bench.old_image_id, bench.old) as session:
                 take_out(session, cluster)
@@ -199,7 +205,7 @@ class Reload(Rebuild):
 
     def rebuild(self, bench: Bench, cluster: Cluster, step: Step, context: Context[World]) -> Evidence:
         sides = Sides.from_dict(step.args["sides"])
-        _cluster, foreign = cluster_known(step, context)
+        foreign = last_seen(step, context).foreign_options
         loaded = reload(
             bench,
             cluster,
