@@ -23,9 +23,9 @@ description:
     The original directory is neither written nor started by anything but its own image, and stays until the operation
     is committed.
   - Configuration files are carried over as they are at the stop, with all that they name in the data directory, such as
-    the certificates and keys of TLS; an absolute path that leads there becomes a relative one. What the new major version no longer knows becomes a comment there, and is
-    listed in RV(settings_left_out). The authentication rules, the passwords and C(password_encryption) stay as they
-    are.
+    the certificates and keys of TLS; an absolute path that leads there becomes a relative one. What the new major
+    version no longer knows becomes a comment there, and is listed in RV(settings_left_out). The authentication rules,
+    the passwords and C(password_encryption) stay as they are.
   - Whether the image is the wanted one is decided by its id, not by its tag, so that a newer build of one tag is
     another image. The image has to be on the engine; it is not pulled unasked. A run that goes on with an operation
     does so with the image that it was begun with, which has a name of ours meanwhile, whatever its tag means by then.
