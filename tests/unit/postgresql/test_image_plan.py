@@ -189,3 +189,27 @@ def test_the_estimate_counts_against_the_limit() -> None:
     limited = replace(REQUEST, storage=replace(REQUEST.storage, max_downtime=0.1))
     assert any("max_downtime" in blocker.text for blocker in preflight.blockers(limited, findings))
     assert not any("max_downtime" in blocker.text for blocker in preflight.blockers(REQUEST, findings))
+
+
+OTHER_LIBC = {"libc_version": "2.99"}
+INDEXED = replace(SUBJECT, inventory=replace(SUBJECT.inventory, text_index_bytes=10 << 30, largest_text_index=4 << 30))
+
+
+@pytest.mark.parametrize(
+    ("candidate", "free", "enough"),
+    [
+        # The largest with its WAL, and the backup.
+        (replace(IMAGE, id="sha256:" + "ab" * 32, **OTHER_LIBC), 7 << 30, True),
+        (replace(IMAGE, id="sha256:" + "ab" * 32, **OTHER_LIBC), 6 << 30, False),
+        # All of them, beside the copy, which holds the old ones.
+        (replace(UPGRADED, **OTHER_LIBC), 14 << 30, True),
+        (replace(UPGRADED, **OTHER_LIBC), 13 << 30, False),
+        (UPGRADED, 4 << 30, True),
+    ],
+)
+def test_indexes_that_are_built_anew_have_room(candidate: CandidateImage, free: int, enough: bool) -> None:
+    here = replace(HERE, free_bytes=free)
+    findings = found(candidate, subject=INDEXED, data_place=here, move=replace(MOVE, place=here))
+    findings = replace(findings, findings=replace(findings.findings, backup_place=here))
+    missing = [blocker.text for blocker in preflight.blockers(REQUEST, findings) if "built anew" in blocker.text]
+    assert bool(missing) is not enough, missing

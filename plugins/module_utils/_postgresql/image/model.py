@@ -176,6 +176,7 @@ class Inventory:
     md5_roles: tuple[str, ...]
     password_encryption: str
     text_index_bytes: int = 0
+    largest_text_index: int = 0
     subscriptions: int = 0
     """Logical subscriptions, in all databases; their place in the stream is in no dump."""
     text_partitions: int = 0
@@ -261,6 +262,7 @@ class ImageFindings:
     ``findings`` are those of a move: what stops, what the file becomes, what stands in the way. ``copying``: how the
     copy that is upgraded would be made, with its own facts about the host. ``placeless``: nobody said where another
     cluster is to lie, and nothing suggests it. ``against_migrations``: what the ledger has against those of the image.
+    ``data_place`` is the file system that the data is on now, None where nobody looked.
     """
 
     subject: Subject
@@ -275,6 +277,7 @@ class ImageFindings:
     image_is_built: bool = False
     placeless: bool = False
     against_migrations: tuple[Blocker, ...] = ()
+    data_place: Place | None = None
 
 
 @dataclass(frozen=True)

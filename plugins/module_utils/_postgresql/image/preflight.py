@@ -7,16 +7,22 @@
 from __future__ import annotations
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import Blocker, shell
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image import costs
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.model import (
     ANOTHER_CLUSTER,
+    BY_DUMP,
     DUMP,
+    PG_UPGRADE,
     SWAP,
     ImageFindings,
     ImageRequest,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage import preflight as of_moves
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import RENAME
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.strategy import Choice
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.strategy import (
+    Choice,
+    space_needed,
+)
 
 PROGRAMS_BYTES = 600 << 20
 """What the file system of a Postgres image takes at most, less what no server needs."""
@@ -59,6 +65,7 @@ def blockers(request: ImageRequest, found: ImageFindings) -> list[Blocker]:
     if found.way.strategy == SWAP:
         refused += of_moves.of_users(found.move, "which may write to it in the downtime: remove that container first")
         refused += _space_of_backup(request, found)
+    refused += _space_of_indexes(request, found)
     estimate = estimated_downtime(found)
     if storage.max_downtime and estimate > storage.max_downtime:
         refused.append(
@@ -118,6 +125,31 @@ def _space_of_backup(request: ImageRequest, found: ImageFindings) -> list[Blocke
             f"{place.mount_point} has {place.free_bytes:,} bytes free and the backup needs {needed:,}:"
             f" {needed - place.free_bytes:,} bytes are missing. Free them, or name another backup_dir.",
             shell("df", "-h", place.mount_point),
+        )
+    ]
+
+
+def _space_of_indexes(request: ImageRequest, found: ImageFindings) -> list[Blocker]:
+    """Return what forbids that indexes are built anew in the downtime: a full disk there undoes all of it."""
+    strategy, inventory = found.way.strategy, found.subject.inventory
+    there = found.data_place if strategy == SWAP else found.move.place
+    if strategy not in (SWAP, PG_UPGRADE) or not found.comparison.reindex or there is None:
+        return []
+    built = costs.rebuilt_space(strategy, inventory)
+    needed = built if strategy == SWAP else built + space_needed(found.copying.strategy, found.move.data)
+    backup = found.findings.backup_place
+    if backup is not None and backup.device == there.device:
+        needed += of_moves.backup_bytes(request.storage, found.move.data)
+    if needed <= there.free_bytes:
+        return []
+    beside = "the backup" if strategy == SWAP else "the backup and the copy"
+    return [
+        Blocker(
+            f"{there.mount_point} has {there.free_bytes:,} bytes free, and {inventory.text_indexes} indexes that are"
+            f" built anew in the downtime take up to {built:,} with their WAL, with {beside} {needed:,}:"
+            f" {needed - there.free_bytes:,} bytes are missing there. Free them, or {BY_DUMP} with source on a file"
+            " system that has room.",
+            shell("df", "-h", there.mount_point),
         )
     ]
 

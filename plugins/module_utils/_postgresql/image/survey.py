@@ -202,6 +202,7 @@ def survey(
         image_is_built=project.service(service).build is not None,
         placeless=placeless,
         against_migrations=refused,
+        data_place=place(world, known.host_path, shared=True),
     )
 
 
