@@ -141,6 +141,10 @@ options:
         description: Its text.
         type: str
         required: true
+      timeout:
+        description: Seconds that it may take. After them it is ended, and the change undone. V(0) is no limit.
+        type: float
+        default: 3600
   post_upgrade:
     description:
       - The same in the new container, on its data, before anybody else is let in. One that fails undoes the change.
@@ -157,6 +161,10 @@ options:
         description: Its text.
         type: str
         required: true
+      timeout:
+        description: Seconds that it may take. After them it is ended, and the change undone. V(0) is no limit.
+        type: float
+        default: 3600
   full_backup:
     description:
       - Whether, beside O(backup), everything is dumped once nobody writes any more, and the dump proved. With V(auto)
@@ -206,6 +214,10 @@ options:
       lock_timeout:
         description: Seconds that one statement may wait for a lock. V(0) is no limit.
         type: float
+      timeout:
+        description: Seconds that it may take. After them it is ended, and the change undone. V(0) is no limit.
+        type: float
+        default: 3600
       marker:
         description: Commands that keep the mark of completion elsewhere. They are run in the container.
         type: dict
@@ -421,6 +433,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model i
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.run import Task, carry_out
 from ansible_collections.selfhost.stateful.plugins.module_utils._stores import stores_from
 
+TIMEOUT: dict[str, Any] = {"timeout": {"type": "float", "default": 3600}}
 HOOK_ARGUMENTS: dict[str, Any] = {
     "type": "list",
     "elements": "dict",
@@ -428,8 +441,10 @@ HOOK_ARGUMENTS: dict[str, Any] = {
     "options": {
         "name": {"type": "str", "required": True},
         "content": {"type": "str", "required": True},
+        **TIMEOUT,
     },
 }
+MIGRATION_ARGUMENTS = {**LIST_ARGUMENTS, "options": {**LIST_ARGUMENTS["options"], **TIMEOUT}}
 ARGUMENTS = {
     **SUBJECT_ARGUMENTS,
     **CHANGE_ARGUMENTS,
@@ -443,7 +458,7 @@ ARGUMENTS = {
     "pre_upgrade": HOOK_ARGUMENTS,
     "post_upgrade": HOOK_ARGUMENTS,
     "full_backup": {"type": "str", "choices": list(DECISIONS), "default": AUTO},
-    "migrations": LIST_ARGUMENTS,
+    "migrations": MIGRATION_ARGUMENTS,
     "series": {"type": "str", "default": SERIES},
 }
 
@@ -491,7 +506,7 @@ def main() -> None:
                 f"what {service} runs, which way leads to {image}, what stops for how long, and what stands in the way"
             )
             return unplanned(lacking, {"service": service, "strategy": "", "files": []}, rest)
-        check_hooks(params["pre_upgrade"], params["post_upgrade"])
+        check_hooks(params["pre_upgrade"], params["post_upgrade"], migrations=params["migrations"])
         files.parse(*files.of_list(params["migrations"]))
         stores, operations = stores_from({**params, "redis_password": ""}), OperationStore(operations_directory(params))
         if params["container"]:

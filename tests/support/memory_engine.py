@@ -348,6 +348,7 @@ class MemoryEngine:
         stdin: Iterator[bytes] | None = None,
         environment: Mapping[str, str] | None = None,
         user: str = "",
+        limit: float = 0.0,
     ) -> ExecResult:
         given = b"".join(stdin) if stdin is not None else None
         answer = self.execute(container_id, argv, environment=environment, user=user, stdin=given)

@@ -86,11 +86,13 @@ class Engine(Protocol):
         stdin: Iterator[bytes] | None = None,
         environment: Mapping[str, str] | None = None,
         user: str = "",
+        limit: float = 0.0,
     ) -> ExecResult:
         """Run ``argv`` as :meth:`execute` does, its input and its output piece by piece, whatever their size.
 
-        What ``stdin`` or ``stdout`` raises is raised, once the program has ended. The result holds no output, and
-        of the errors the end.
+        After ``limit`` seconds (0: none) it is ended, with all that it began, and ``limit.TookTooLong`` is raised. What
+        ``stdin`` or ``stdout`` raises is raised, once the program has ended. The result holds no output, and of the
+        errors the end.
         """
 
     def create_helper(self, helper: Helper, *, start: bool = True) -> str:

@@ -15,13 +15,13 @@ from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.commands import logs_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.creation import create
-from ansible_collections.selfhost.stateful.plugins.module_utils._engine.exchange import exchange
-from ansible_collections.selfhost.stateful.plugins.module_utils._engine.frames import BrokenOff, frames
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.frames import BrokenOff
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.inspected import (
     container_from,
     image_from,
     volume_from,
 )
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.limit import Limit, exchange_within
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import (
     OPERATION_LABEL,
     ROLE_LABEL,
@@ -317,6 +317,7 @@ class DockerEngine:
         stdin: Iterator[bytes] | None = None,
         environment: Mapping[str, str] | None = None,
         user: str = "",
+        limit: float = 0.0,
     ) -> ExecResult:
         try:
             made = self._client.exec_create(
@@ -325,7 +326,8 @@ class DockerEngine:
             answer: Any = self._client.exec_start(made["Id"], socket=True)
             try:
                 raw = getattr(answer, "_sock", answer)
-                err = exchange(raw, frames(raw), stdin, stdout)
+                within = Limit(argv[0], limit, lambda: int(self._client.exec_inspect(made["Id"])["Pid"]))
+                err = exchange_within(within, raw, stdin, stdout)
             finally:
                 answer.close()
             rc = self._exit_code(made["Id"])

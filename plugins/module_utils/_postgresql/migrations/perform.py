@@ -202,6 +202,7 @@ def execute(server: Server, name: str, content: str) -> str:
         stdin=iter((b"{\n" + content.encode() + b"\n}\n",)),
         environment=environment,
         user=server.user,
+        limit=server.limit,
     )
     text = said.decode("utf-8", "replace")
     for secret in sorted((*server.environment.values(), login.password), key=len, reverse=True):
