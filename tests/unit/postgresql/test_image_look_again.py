@@ -23,6 +23,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.imag
     planner,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.configuration import LeftOut
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.hooks import RunHooks
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.model import (
     Extension,
     ImageRequest,
@@ -30,9 +31,11 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.imag
     Subject,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.rebuild import Rebuild, Upgrade
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.unchanged import CompareService
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.model import Tablespace
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage import by_compose
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import BIND, POSTGRESQL, Request
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.downtime import StopDependents
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.transfer import Location, Transfer
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World
 from tests.unit.postgresql.subjects import CLUSTER, IMAGE, INVENTORY, SUBJECT, UPGRADED
@@ -78,7 +81,8 @@ class Prepared:
             staging="", retained="", image_id="sha256:1", containers=(self.db,), running=True,
         )  # fmt: skip
         request = ImageRequest(Request(NAME, str(root / "app"), ()), "db", "postgres:17")
-        plan = Plan(planner.goal_of(request, UPGRADED.id), (), facts={"dependents": ["auto"]})
+        proving = Step("stop_stores", "prove", SWITCH, {"transfers": [self.transfer.as_dict()]}, proves=True)
+        plan = Plan(planner.goal_of(request, UPGRADED.id), (proving,), facts={"dependents": ["auto"]})
         self.operation = OperationStore(str(root / "operations")).begin(plan)
 
     @property
@@ -185,3 +189,20 @@ def test_a_configuration_that_was_changed_since_is_carried_anew(
     evidence = of_upgrade._carry_what_changed(prepared.transfer, None, seen, known)  # type: ignore[arg-type]
     assert carried == [str(origin)]
     assert evidence["left_out"] == ["jit_x (postgresql.auto.conf, line 1)"]
+
+
+def test_once_proved_nothing_is_compared_or_run_again_and_nobody_stopped(prepared: Prepared) -> None:
+    """Killed in its last steps, and the store down since: a table that the application dropped is no loss."""
+    stop = Step("stop_dependents", "stop", SWITCH, {"order": [[prepared.web]]})
+    comparing = Step("compare_service", "compare", SWITCH, {"transfer": prepared.transfer.as_dict()})
+    hooks = Step("image_hooks", "post", SWITCH, {"transfer": prepared.transfer.as_dict(), "hooks": []})
+    context = prepared.context
+    context.evidence.update({step.name: {"at": 0.0} for step in (comparing, hooks)})
+    prepared.project.engine.stop(prepared.db, signal="SIGTERM", timeout=1)
+    asked = [(StopDependents(), stop), (CompareService(), comparing), (RunHooks(), hooks)]
+    assert [handler.is_done(step, context) for handler, step in asked] == [None, None, None]
+    prepared.operation.journal.evidence("prove", {})
+    assert all(handler.is_done(step, context) is not None for handler, step in asked)
+    # Whoever went back by hand has written there since.
+    prepared.project.engine.start(prepared.db)
+    assert StopDependents().is_done(stop, context) is None

@@ -29,6 +29,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migr
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations.model import Migration, Row
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations.server import Server
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.store import postgresql_store
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.beyond import beyond_proof
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.downtime import running_on
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World, the_container, transfer_of
 
@@ -76,6 +77,8 @@ class FullBackup(NothingToUndo):
 
     def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
         found = of_the_stopped(step, context)
+        if found and beyond_proof(context):
+            return found
         return found if found and all(os.path.isdir(copy["path"]) for copy in found["copies"]) else None
 
     def apply(self, step: Step, context: Context[World]) -> Evidence:
