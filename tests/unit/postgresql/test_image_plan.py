@@ -21,6 +21,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.imag
     ImageRequest,
     Wanted,
 )
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.steps import RefreshService
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.strategy import choose_way
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.model import Tablespace
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import (
@@ -189,6 +190,14 @@ def test_the_estimate_counts_against_the_limit() -> None:
     limited = replace(REQUEST, storage=replace(REQUEST.storage, max_downtime=0.1))
     assert any("max_downtime" in blocker.text for blocker in preflight.blockers(limited, findings))
     assert not any("max_downtime" in blocker.text for blocker in preflight.blockers(REQUEST, findings))
+
+
+def test_an_update_that_no_way_back_takes_back_is_told() -> None:
+    updating = replace(IMAGE, id="sha256:" + "ab" * 32, extensions={"plpgsql": "1.0", "hstore": "1.9"})
+    findings = found(replace(updating, updates={"hstore": ("1.8", "1.9")}))
+    assert any("hstore (1.8)" in told and "no way back" in told for told in preflight.warnings(REQUEST, findings))
+    (step,) = [step for step in steps(findings) if step.kind == "refresh_service"]
+    assert RefreshService().undo(step, None) == {"stays": ["the update of hstore in app"]}  # type: ignore[arg-type]
 
 
 OTHER_LIBC = {"libc_version": "2.99"}

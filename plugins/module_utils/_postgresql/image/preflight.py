@@ -160,6 +160,13 @@ def warnings(request: ImageRequest, found: ImageFindings) -> list[str]:
     told += of_moves.warnings(request.storage, found.findings, _choices(found))
     if found.way.strategy == SWAP and found.move.data.facts is not None:
         told += found.move.data.facts.warnings
+    if found.way.strategy == SWAP and found.comparison.updates:
+        updated = dict.fromkeys(f"{each.name} ({each.version})" for each in found.comparison.updates)
+        told.append(
+            "ALTER EXTENSION UPDATE is made to the data that stays, and no way back takes it back:"
+            f" {', '.join(updated)}. The older libraries of the former image would serve the newer objects then, if"
+            " they can."
+        )
     if found.way.strategy == SWAP and request.bare:
         told.append(
             f"Until the operation is committed, the container that runs now stays beside its successor, stopped and"

@@ -65,7 +65,9 @@ class RefreshService(SelfProving):
             return {**refresh_as_planned(session, step.args["refresh"]), "at": time.time()}
 
     def undo(self, step: Step, context: Context[World]) -> Evidence:
-        return {}  # what the old libraries need is done when the old image runs: see OrderBack
+        """Say what no undo takes back; what the old libraries need is done when the old image runs: see OrderBack."""
+        updated = step.args["refresh"]["updates"]
+        return {"stays": [f"the update of {each['name']} in {each['database']}" for each in updated]}
 
 
 class OrderBack(SelfProving):
