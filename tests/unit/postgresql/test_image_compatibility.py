@@ -103,6 +103,7 @@ BLOCKERS: list[tuple[Subject, CandidateImage, str]] = [
         "lacks the library pg_cron, which is to be preloaded by shared_preload_libraries (f:1)",
     ),
     (being(shared_preload_libraries="$libdir/citus"), UPGRADED, "lacks the library citus"),
+    (being(tablespaces=(Tablespace(1, "fast", "/ssd"),)), UPGRADED, "The cluster has tablespaces: fast (/ssd)"),
     (holding(settings=(ARCHIVE,)), UPGRADED, "The command line sets old_snapshot_threshold"),
     (
         holding(settings=(replace(ARCHIVE, source="configuration file", place="/etc/postgresql/my.conf:3"),)),

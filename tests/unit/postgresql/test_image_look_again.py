@@ -31,9 +31,12 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.imag
     Subject,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.rebuild import Rebuild, Upgrade
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.unchanged import CompareService
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.unchanged import (
+    CompareService,
+    RememberService,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.model import Tablespace
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage import by_compose
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage import by_compose, report
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import BIND, POSTGRESQL, Request
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.downtime import StopDependents
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.transfer import Location, Transfer
@@ -131,7 +134,7 @@ def test_a_dependent_that_was_made_anew_would_not_be_stopped(prepared: Prepared)
     ("changed", "told"),
     [
         ({"unlogged_tables": 1}, "1 unlogged tables now"),
-        ({"tablespaces": (Tablespace(1, "fast", "/ssd"),)}, "tablespaces now: fast"),
+        ({"tablespaces": (Tablespace(1, "fast", "/ssd"),)}, r"has tablespaces: fast \(/ssd\)"),
         ({"superuser": "admin"}, "superuser is admin"),
         ({"prepared_transactions": 1}, "prepared transactions are open"),
     ],
@@ -177,16 +180,16 @@ def test_a_configuration_that_was_changed_since_is_carried_anew(
     known = {"carried": configuration.digests_of(str(origin))}
     carried: list[str] = []
 
-    def carry(_bench: Any, _cluster: Any, source: str, _named: Any) -> list[LeftOut]:
+    def carry(_bench: Any, _cluster: Any, source: str, _version: int, _named: Any) -> list[LeftOut]:
         carried.append(source)
         return [LeftOut("jit_x", "postgresql.auto.conf", 1)]
 
     monkeypatch.setattr(bench, "carry_configuration", carry)
     of_upgrade: Rebuild = Upgrade()
     seen = look_again.Seen(CLUSTER, [], [])
-    assert of_upgrade._carry_what_changed(prepared.transfer, None, seen, known) == {}  # type: ignore[arg-type]
+    assert of_upgrade._carry_what_changed(prepared.transfer, None, seen, known, 170002) == {}  # type: ignore[arg-type]
     (origin / "postgresql.auto.conf").write_text("work_mem = '8MB'\n")
-    evidence = of_upgrade._carry_what_changed(prepared.transfer, None, seen, known)  # type: ignore[arg-type]
+    evidence = of_upgrade._carry_what_changed(prepared.transfer, None, seen, known, 170002)  # type: ignore[arg-type]
     assert carried == [str(origin)]
     assert evidence["left_out"] == ["jit_x (postgresql.auto.conf, line 1)"]
 
@@ -206,3 +209,14 @@ def test_once_proved_nothing_is_compared_or_run_again_and_nobody_stopped(prepare
     # Whoever went back by hand has written there since.
     prepared.project.engine.start(prepared.db)
     assert StopDependents().is_done(stop, context) is None
+
+
+def test_where_no_login_is_found_that_is_told(prepared: Prepared) -> None:
+    remembering = Step("remember_service", "remember", SWITCH, {"applications": [prepared.web]})
+    (told,) = RememberService._unproved(remembering, prepared.transfer, [])
+    assert "pooler" in told
+    assert RememberService._unproved(remembering, prepared.transfer, ["web as app"]) == []
+    alone = Step("remember_service", "remember", SWITCH, {"applications": []})
+    assert RememberService._unproved(alone, prepared.transfer, []) == []
+    prepared.operation.journal.evidence("remember", {"warnings": [told]})
+    assert report.fewer_warnings(prepared.operation.history()) == [told]

@@ -45,6 +45,7 @@ CONFIGURATION = "configuration"
 LOCKS_PER_TRANSACTION = 256
 RELATIONS_PER_LOCK = 100
 WITHOUT_WORKERS = frozenset(("auth_delay", "auto_explain", "passwordcheck", "pg_stat_statements", "pgaudit"))
+FIRST_WITH_SCRAM, FIRST_WITH_SCRAM_BY_DEFAULT = 100000, 140000
 MINUTES = 60.0
 HOURS = 3600.0
 
@@ -114,11 +115,12 @@ def make_cluster(bench: Bench, cluster: Cluster, server_version_num: int) -> Non
 
 
 def carry_configuration(
-    bench: Bench, cluster: Cluster, source: str, named: Sequence[str] = ()
+    bench: Bench, cluster: Cluster, source: str, version: int, named: Sequence[str] = ()
 ) -> list[configuration.LeftOut]:
     """Prepare the configuration of the new cluster from that in ``source``, and have the new server read it.
 
-    ``named``: further files that the running server reads, as it names them.
+    ``version`` is the new server's (server_version_num), ``named``: further files that the running server reads, as it
+    names them.
     """
     directory = os.path.join(bench.work, CONFIGURATION)
     if os.path.isdir(directory):
@@ -128,8 +130,8 @@ def carry_configuration(
     if configuration_files.MAIN not in names:
         return []
     give_to(directory, bench.owner)
-    if cluster.server_version_num < 140000 and cluster.password_encryption == "md5":
-        configuration.keep_setting(directory, "password_encryption", "md5")
+    if cluster.password_encryption != usual_encryption(version) and version >= FIRST_WITH_SCRAM:
+        configuration.keep_setting(directory, "password_encryption", cluster.password_encryption)
 
     def ask() -> tuple[int, str]:
         main = bench.seen(os.path.join(directory, configuration_files.MAIN))
@@ -140,6 +142,11 @@ def carry_configuration(
         return finished.rc, finished.output
 
     return configuration.leave_out_unknown(directory, ask, bench.seen(directory))
+
+
+def usual_encryption(version: int) -> str:
+    """Return how a server keeps passwords where nobody said how."""
+    return "scram-sha-256" if version >= FIRST_WITH_SCRAM_BY_DEFAULT else "md5"
 
 
 def make_bare(bench: Bench, cluster: Cluster) -> None:

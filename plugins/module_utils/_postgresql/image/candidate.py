@@ -157,6 +157,7 @@ def _facts(inside: _Inside, reference: str, image: Image) -> CandidateImage:
         parameters=contents.parameters_from(inside.ask(server, "--describe-config")),
         loader=loader,
         icu=contents.icu_of(program),
+        lz4=contents.has_lz4(program),
     )
 
 

@@ -179,6 +179,15 @@ def _of_the_cluster(cluster: Cluster, container: str) -> Iterable[Lack]:
             ANOTHER_CLUSTER,
             looking(container, cluster, "postgres", "TABLE pg_prepared_xacts"),
         )
+    if cluster.tablespaces:
+        # In a tablespace pg_upgrade links beside the original's own files, and the new server would write to those.
+        named = ", ".join(f"{space.name} ({space.location})" for space in cluster.tablespaces)
+        yield Lack(
+            f"The cluster has tablespaces: {named}. What another server makes there would lie beside the files of the"
+            " original, which has to stay as it is: move what they hold to pg_default and drop them first.",
+            ANOTHER_CLUSTER,
+            looking(container, cluster, "postgres", "SELECT spcname FROM pg_tablespace"),
+        )
     shut = [d.name for d in cluster.databases if not d.allows_connections and d.name != "template0"]
     if shut:
         yield Lack(

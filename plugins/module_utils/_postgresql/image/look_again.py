@@ -19,7 +19,6 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.imag
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.configuration_files import PLAIN_FILES
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.foreign_options import foreign_options
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.model import (
-    ANOTHER_CLUSTER,
     Comparison,
     Sides,
     Subject,
@@ -86,8 +85,6 @@ def _otherwise(planned: Mapping[str, Any], subject: Subject, comparison: Compari
     found += [f"{strategy} is not possible any more: {why}." for why in comparison.way(strategy).impediments]
     if cluster.superuser != planned["superuser"]:
         found.append(f"Its bootstrap superuser is {cluster.superuser} now.")
-    if strategy in ANOTHER_CLUSTER and cluster.tablespaces:
-        found.append(f"It has tablespaces now: {', '.join(space.name for space in cluster.tablespaces)}.")
     if planned["copied_by"] == REPLICA and cluster.unlogged_tables:
         found.append(f"It has {cluster.unlogged_tables} unlogged tables now, which a standby has empty.")
     if bool(comparison.reindex) != bool(planned["refresh"]["order_changed"]):

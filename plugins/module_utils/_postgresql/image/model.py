@@ -43,7 +43,7 @@ class CandidateImage:
     numeric ``(uid, gid)`` that its server runs as. ``data_directory`` is its
     PGDATA. ``loader`` is the program that loads its server (``ld-linux-….so``,
     ``ld-musl-….so``), ``icu`` the major version of the ICU that it is linked with,
-    empty for none. ``extensions``: by name, the version that CREATE EXTENSION takes;
+    empty for none; ``lz4``: whether with that. ``extensions``: by name, the version that CREATE EXTENSION takes;
     ``updates``: by name, every version from which ALTER EXTENSION UPDATE reaches that
     one, itself among them, and ``ANY`` where PostGIS takes itself there. ``libraries``:
     what can be loaded, without ``.so``. ``locales``: as ``locale -a`` lists them, lower
@@ -71,6 +71,7 @@ class CandidateImage:
     parameters: tuple[str, ...] = ()
     loader: str = ""
     icu: str = ""
+    lz4: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -38,8 +38,9 @@ def blockers(request: ImageRequest, found: ImageFindings) -> list[Blocker]:
     if found.image_is_built:
         refused.append(
             Blocker(
-                f"The compose file builds the image of {service}: change the Dockerfile, build, and name the built"
-                " image with image."
+                f"The compose file builds the image of {service}, and the next build would take its name: build the"
+                f" other one under a name of its own, give the service image: {found.subject.image.reference} in place"
+                " of build:, and name the built one with image."
             )
         )
     if storage.backup == "none":
@@ -79,16 +80,6 @@ def blockers(request: ImageRequest, found: ImageFindings) -> list[Blocker]:
 
 def _of_another_cluster(request: ImageRequest, found: ImageFindings) -> list[Blocker]:
     refused = []
-    spaces = found.subject.cluster.tablespaces
-    if spaces:
-        # In a tablespace pg_upgrade links beside the original's own files, and the new server would write to those.
-        named = ", ".join(f"{space.name} ({space.location})" for space in spaces)
-        refused.append(
-            Blocker(
-                f"The cluster has tablespaces: {named}. What another server makes there would lie beside the files of"
-                " the original, which has to stay as it is: move what they hold to pg_default and drop them first."
-            )
-        )
     if found.way.strategy == DUMP:
         there, needed = found.move.place, found.comparison.way(DUMP).space
         backup = found.findings.backup_place

@@ -85,7 +85,7 @@ class MakeCluster(SelfProving):
         with telling_of_space(bench.work):
             working.make_cluster(bench, cluster, sides.new.server_version_num)
             carried = digests_of(source, cluster.data_directory, named)
-            left_out = working.carry_configuration(bench, cluster, source, named)
+            left_out = working.carry_configuration(bench, cluster, source, sides.new.server_version_num, named)
             equipped = self.equip(bench, cluster, step, context)
         return {
             **equipped,
@@ -153,20 +153,20 @@ class Rebuild(StagedMove):
         with telling_of_space(bench.work):
             working.make_bare(bench, cluster)
             rebuilt = self.rebuild(bench, cluster, step, context)
-            carried = self._carry_what_changed(transfer, bench, seen, known)
+            carried = self._carry_what_changed(transfer, bench, seen, known, sides.new.server_version_num)
             working.place_configuration(bench)
             working.give_to(transfer.staging, sides.new.user)
             durable.sync_file_system(transfer.staging)
         return {**rebuilt, **carried, "identities": {transfer.name: dict(self.prove(transfer, context))}}
 
     @staticmethod
-    def _carry_what_changed(transfer: Transfer, bench: Bench, seen: Seen, known: Evidence) -> Evidence:
+    def _carry_what_changed(transfer: Transfer, bench: Bench, seen: Seen, known: Evidence, version: int) -> Evidence:
         """Take the configuration of the original as it was stopped, where that is not what was carried before."""
         source = transfer.data_at(transfer.origin)
         now = digests_of(source, seen.cluster.data_directory, seen.named_files)
         if now == known.get("carried"):
             return {}
-        left_out = working.carry_configuration(bench, seen.cluster, source, seen.named_files)
+        left_out = working.carry_configuration(bench, seen.cluster, source, version, seen.named_files)
         return {"carried": now, "left_out": [str(each) for each in left_out]}
 
     @abstractmethod

@@ -49,7 +49,17 @@ class RememberService(NothingToUndo):
                 found = take(session, rows=ESTIMATED)
             durable.write_json_atomically(_path(transfer, context), model.as_dict(found))
         let_in = [str(one) for one in _logins(step, context, server) if not logins.refusal(engine, server, one)]
-        return {"logins": let_in, "noted": True}
+        return {"logins": let_in, "noted": True, "warnings": self._unproved(step, transfer, let_in)}
+
+    @staticmethod
+    def _unproved(step: Step, transfer: Transfer, let_in: Sequence[str]) -> list[str]:
+        """Say where nothing will prove that the applications are let in again."""
+        if let_in or not step.args["applications"]:
+            return []
+        return [
+            f"No login to {transfer.service} was found in the environments of its dependents that it lets in, so none"
+            " is proved after the change: they may come by a pooler, or have their password in a file (_FILE)."
+        ]
 
 
 class CompareService(NothingToUndo):
