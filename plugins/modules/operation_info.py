@@ -31,8 +31,12 @@ options:
     type: path
     default: ""
   project:
-    description: Only the operations of this project.
+    description: Only the operations of this project; V(container:NAME) is a container that no compose project runs.
     type: str
+    default: ""
+  project_src:
+    description: Only the operations of the compose project in this directory.
+    type: path
     default: ""
   id:
     description: Only this operation.
@@ -74,6 +78,9 @@ operations:
     state:
       description: C(planned), C(running), C(done), C(committed) or C(rolled_back).
       type: str
+    open:
+      description: Whether it is unfinished, so that nothing else can begin on the project.
+      type: bool
     proved:
       description: Whether the change was made and proved.
       type: bool
@@ -121,6 +128,7 @@ retained_bytes:
   type: int
 """
 
+import os
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -139,6 +147,7 @@ def main() -> None:
         argument_spec={
             "operations_dir": {"type": "path", "default": ""},
             "project": {"type": "str", "default": ""},
+            "project_src": {"type": "path", "default": ""},
             "id": {"type": "str", "default": ""},
         },
         supports_check_mode=True,
@@ -150,6 +159,9 @@ def main() -> None:
         store = OperationStore(directory)
         found = [store.get(params["id"])] if params["id"] else store.all()
         wanted = [o for o in found if params["project"] in ("", o.plan.goal.project)]
+        if params["project_src"]:
+            place = os.path.realpath(params["project_src"])
+            wanted = [o for o in wanted if os.path.realpath(o.plan.facts.get("project_dir") or os.sep) == place]
         operations = [describe(operation, working=store.busy(operation.plan.goal.project)) for operation in wanted]
         retained = sum(
             copy["size_bytes"]

@@ -22,11 +22,13 @@ description:
   - A dump goes where files cannot go, as to an older major version. Its downtime grows with the data.
     The original directory is neither written nor started by anything but its own image, and stays until the operation
     is committed.
-  - Configuration files are carried over. What the new major version no longer knows becomes a comment there, and is
-    listed in RV(settings_left_out). The authentication rules, the passwords and C(password_encryption) stay as they
-    are.
+  - Configuration files are carried over as they are at the stop, with all that they name in the data directory, such as
+    the certificates and keys of TLS; an absolute path that leads there becomes a relative one. What the new major
+    version no longer knows becomes a comment there, and is listed in RV(settings_left_out). The authentication rules,
+    the passwords and C(password_encryption) stay as they are.
   - Whether the image is the wanted one is decided by its id, not by its tag, so that a newer build of one tag is
-    another image. The image has to be on the engine; it is not pulled unasked.
+    another image. The image has to be on the engine; it is not pulled unasked. A run that goes on with an operation
+    does so with the image that it was begun with, which has a name of ours meanwhile, whatever its tag means by then.
   - A container that no compose project runs is made anew as it was made, on the other image. Its options, networks,
     addresses, ports and volumes are carried over, and what it only had from the old image is left to the new one. The
     container that is replaced is not removed. It stays beside its successor, stopped, without its restart policy and
@@ -139,6 +141,10 @@ options:
         description: Its text.
         type: str
         required: true
+      timeout:
+        description: Seconds that it may take. After them it is ended, and the change undone. V(0) is no limit.
+        type: float
+        default: 3600
   post_upgrade:
     description:
       - The same in the new container, on its data, before anybody else is let in. One that fails undoes the change.
@@ -160,6 +166,10 @@ options:
         description: Its text.
         type: str
         required: true
+      timeout:
+        description: Seconds that it may take. After them it is ended, and the change undone. V(0) is no limit.
+        type: float
+        default: 3600
   full_backup:
     description:
       - Whether, beside O(backup), everything is dumped once nobody writes any more, and the dump proved. With V(auto)
@@ -209,6 +219,10 @@ options:
       lock_timeout:
         description: Seconds that one statement may wait for a lock. V(0) is no limit.
         type: float
+      timeout:
+        description: Seconds that it may take. After them it is ended, and the change undone. V(0) is no limit.
+        type: float
+        default: 3600
       marker:
         description: Commands that keep the mark of completion elsewhere. They are run in the container.
         type: dict
@@ -424,6 +438,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model i
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.run import Task, carry_out
 from ansible_collections.selfhost.stateful.plugins.module_utils._stores import stores_from
 
+TIMEOUT: dict[str, Any] = {"timeout": {"type": "float", "default": 3600}}
 HOOK_ARGUMENTS: dict[str, Any] = {
     "type": "list",
     "elements": "dict",
@@ -431,8 +446,10 @@ HOOK_ARGUMENTS: dict[str, Any] = {
     "options": {
         "name": {"type": "str", "required": True},
         "content": {"type": "str", "required": True},
+        **TIMEOUT,
     },
 }
+MIGRATION_ARGUMENTS = {**LIST_ARGUMENTS, "options": {**LIST_ARGUMENTS["options"], **TIMEOUT}}
 ARGUMENTS = {
     **SUBJECT_ARGUMENTS,
     **CHANGE_ARGUMENTS,
@@ -446,7 +463,7 @@ ARGUMENTS = {
     "pre_upgrade": HOOK_ARGUMENTS,
     "post_upgrade": HOOK_ARGUMENTS,
     "full_backup": {"type": "str", "choices": list(DECISIONS), "default": AUTO},
-    "migrations": LIST_ARGUMENTS,
+    "migrations": MIGRATION_ARGUMENTS,
     "series": {"type": "str", "default": SERIES},
 }
 
@@ -494,7 +511,7 @@ def main() -> None:
                 f"what {service} runs, which way leads to {image}, what stops for how long, and what stands in the way"
             )
             return unplanned(lacking, {"service": service, "strategy": "", "files": []}, rest)
-        check_hooks(params["pre_upgrade"], params["post_upgrade"])
+        check_hooks(params["pre_upgrade"], params["post_upgrade"], migrations=params["migrations"])
         files.parse(*files.of_list(params["migrations"]))
         stores, operations = stores_from({**params, "redis_password": ""}), OperationStore(operations_directory(params))
         if params["container"]:

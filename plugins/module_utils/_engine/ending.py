@@ -9,6 +9,7 @@ https://github.com/moby/moby/issues/9098. It says under which number this host k
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -46,23 +47,60 @@ def _what_is_left(program: str, pid: int) -> dict[str, Any]:
             "safe_to_rerun": False,
             "next_command": shell("kill", str(pid)),
         }
-    return {"state": f"{program} was ended; what it had done by then is done, and what it started itself may go on"}
+    return {"state": f"{program} was ended; what it had done by then is done"}
 
 
 def end(inspect: Inspect) -> int:
-    """End the one process of an exec, which ``inspect`` asks the engine about; what it has started is left alone.
+    """End the process of an exec, which ``inspect`` asks the engine about, with all that it has begun.
 
     Returns 0 once it has ended, and else the number under which this host knows it.
     """
     pid = _running(inspect)
+    container_id = str(inspect().get("ContainerID") or "") if pid else ""
+    # Before it ends: those whose parent is gone belong to nobody that can be told.
+    begun = _descendants(pid, container_id)
     for number in (signal.SIGTERM, signal.SIGKILL):
         if not pid or not _sent(pid, number, inspect):
             break
+        _tell(begun, number, container_id)
         ends = time.monotonic() + GRACE
         while pid and time.monotonic() < ends:
             time.sleep(POLL)
             pid = _running(inspect)
-    return _running(inspect)
+    left = _running(inspect)
+    if not left:
+        _tell(begun, signal.SIGKILL, container_id)
+    return left
+
+
+def _descendants(pid: int, container_id: str) -> set[int]:
+    """Return the numbers of what a process has begun, directly or not, as far as it is of the same container."""
+    parents = {}
+    for name in os.listdir("/proc") if pid else ():
+        with (
+            contextlib.suppress(OSError, ValueError),
+            open(f"/proc/{int(name)}/stat", encoding="utf-8", errors="replace") as file,
+        ):
+            parents[int(name)] = int(file.read().rpartition(")")[2].split()[1])
+    found, before = {pid}, 0
+    while len(found) != before:
+        before = len(found)
+        found |= {each for each, parent in parents.items() if parent in found}
+    return {each for each in found - {pid} if _belongs(each, container_id)}
+
+
+def _tell(pids: set[int], number: signal.Signals, container_id: str) -> None:
+    for pid in pids:
+        if _belongs(pid, container_id):
+            with contextlib.suppress(OSError):
+                os.kill(pid, number)
+
+
+def _belongs(pid: int, container_id: str) -> bool:
+    try:
+        return bool(container_id) and _is_in(pid, container_id)
+    except OSError:  # it has ended
+        return False
 
 
 def _running(inspect: Inspect) -> int:

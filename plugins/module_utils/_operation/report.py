@@ -28,6 +28,7 @@ def describe(operation: Operation, *, working: bool) -> dict[str, Any]:
         "project": operation.plan.goal.project,
         "wants": dict(operation.plan.goal.wants),
         "state": history.state,
+        "open": operation.is_open,
         "proved": history.proved,
         "undoing": history.undoing,
         "working": working,

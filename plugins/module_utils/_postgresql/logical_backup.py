@@ -147,6 +147,7 @@ def evidence_of(place: str, destination: str, cluster: Cluster, dumped: list[Dum
         "path": destination,
         "bytes": size,
         "files": files,
+        "database_bytes": cluster.database_bytes,
         "system_identifier": str(cluster.system_identifier),
         "sums_sha256": checksum,
         "moment": min(moments.values()),

@@ -20,6 +20,7 @@ from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import paths, postmaster, sql
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.transport import (
     DriverTransport,
@@ -153,6 +154,10 @@ def connect(
     return _open(engine, container, login, only=transport)
 
 
+INTERRUPTED = "cannot connect to invalid database"
+"""What a server that speaks English says of a database whose connection limit is -2."""
+
+
 @dataclass(frozen=True)
 class Credentials:
     """What the environment of a container, also of a stopped one, says about its login."""
@@ -232,6 +237,15 @@ def _open(engine: Engine, container: Container, login: Login, *, only: str) -> S
             return Session(engine, container, login, psql)
         except SqlError as error:
             tried.append(error.msg)
+    if any(INTERRUPTED in said for said in tried):
+        raise SqlError(
+            f"The database {login.database} in {container.name} is what a DROP DATABASE left that was interrupted:"
+            " nobody can connect to it, and nothing of it is to be had any more.",
+            next_command=shell(
+                *("docker", "exec", container.name, "psql", "-U", login.user, "-d", "template1"),
+                *("-c", f"DROP DATABASE {sql.identifier(login.database)}"),
+            ),
+        )
     raise SqlError(
         f"No session with the server in {container.name} as {login.user}: {' / '.join(tried)}",
         next_command="set login_user, login_password and login_db, then run the same task again",

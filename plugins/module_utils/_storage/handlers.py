@@ -43,5 +43,6 @@ STORAGE_HANDLERS: dict[str, Handler[World]] = {
     "release_volume": volumes.ReleaseVolume(),
     "retain": copies.Retain(),
     "vacate": copies.Vacate(),
+    "keep_volume": copies.KeepVolume(),
     "keep_in_place": copies.KeepInPlace(),
 }

@@ -176,9 +176,12 @@ def outcome(history: History, transfers: Sequence[Transfer], steps: Mapping[str,
 
 
 def fewer_warnings(history: History) -> list[str]:
-    """Return a sentence for everything that was counted less after the change than before it."""
+    """Return a sentence for everything that was counted less after the change than before it, and what steps told."""
     fewer = history.evidence.get("count again", {}).get("fewer", ())
-    return [f"Fewer than before the change, which deletions by the service explain, or not: {what}" for what in fewer]
+    told = [warning for found in history.evidence.values() for warning in found.get("warnings", ())]
+    return told + [
+        f"Fewer than before the change, which deletions by the service explain, or not: {what}" for what in fewer
+    ]
 
 
 def _between(first: Any, last: Any) -> float:

@@ -2,13 +2,14 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A program is ended by a signal to its one process, and to no other that has its number."""
+"""A program is ended with what it has begun, and no other process that has its number."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -20,13 +21,19 @@ DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); prin
 WILLING = "import time; print(flush=True); time.sleep(60)"
 
 
+BEGINS = (
+    "import subprocess, sys, time; child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']);"
+    "print(child.pid, flush=True); time.sleep(60)"
+)
+
+
 class Exec:
     """What the engine says of a process of ours."""
 
     def __init__(self, program: str) -> None:
         self.process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE)
         assert self.process.stdout is not None
-        self.process.stdout.readline()
+        self.said = self.process.stdout.readline().decode().strip()
 
     def __call__(self) -> Mapping[str, Any]:
         return {"Running": self.process.poll() is None, "Pid": self.process.pid, "ContainerID": "c0ffee"}
@@ -53,6 +60,24 @@ def test_it_ends_whether_it_listens_or_not(program: Exec, monkeypatch: pytest.Mo
         monkeypatch.delattr(os, "pidfd_open")
     assert ending.end(program) == 0
     assert program.process.poll() is not None
+
+
+@pytest.mark.parametrize("program", [BEGINS], indirect=True)
+def test_what_it_has_begun_ends_with_it(program: Exec) -> None:
+    child = int(program.said)
+    assert ending.end(program) == 0
+    ends = time.monotonic() + 10
+    while (state := state_of(child)) not in ("", "Z") and time.monotonic() < ends:
+        time.sleep(0.02)
+    assert state in ("", "Z")
+
+
+def state_of(pid: int) -> str:
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return ""
 
 
 def test_a_process_of_another_container_or_host_is_left_alone(program: Exec, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -116,7 +116,14 @@ BLOCKERS: list[tuple[Subject, CandidateImage, str]] = [
         "lacks the library pg_cron, which is to be preloaded by shared_preload_libraries (f:1)",
     ),
     (being(shared_preload_libraries="$libdir/citus"), UPGRADED, "lacks the library citus"),
+    (being(tablespaces=(Tablespace(1, "fast", "/ssd"),)), UPGRADED, "The cluster has tablespaces: fast (/ssd)"),
     (holding(settings=(ARCHIVE,)), UPGRADED, "The command line sets old_snapshot_threshold"),
+    (
+        holding(settings=(replace(ARCHIVE, source="configuration file", place="/etc/postgresql/my.conf:3"),)),
+        UPGRADED,
+        "Files outside the data directory set what postgres:17 does not know, and are not ours to change:"
+        " old_snapshot_threshold (/etc/postgresql/my.conf:3)",
+    ),
     (
         being(databases=(replace(DATABASES[0], ctype="de_DE.UTF-8"), *DATABASES[1:])),
         UPGRADED,
@@ -234,6 +241,16 @@ def test_when_text_is_ordered_anew(changes: dict[str, Any], candidate: Candidate
     reindex = compared(holding(**changes), candidate).reindex
     assert told in reindex
     assert bool(reindex) == bool(told)
+
+
+def test_what_the_command_line_sets_is_told_where_another_major_judges_it() -> None:
+    command = holding(
+        settings=(Setting("work_mem", "1", "command line"), Setting("config_file", "/etc/x.conf", "command line"))
+    )
+    told = [warning for warning in compared(command).warnings if "command line" in warning]
+    assert len(told) == 1
+    assert "sets work_mem, and" in told[0]
+    assert not any("command line" in warning for warning in compared(command, NEWER).warnings)
 
 
 def test_one_musl_orders_as_another() -> None:

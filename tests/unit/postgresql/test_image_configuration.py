@@ -94,3 +94,74 @@ def test_a_line_that_is_refused_again_ends_it(data: Path) -> None:
     """Never a loop without an end."""
     with pytest.raises(StatefulError):
         configuration.leave_out_unknown(str(data), lambda: (1, unknown("work_mem", "postgresql.conf", 1)), "/new")
+
+
+DATA_DIRECTORY = "/var/lib/postgresql/data"
+NAMING = f"""\
+include = extra.conf
+include '{DATA_DIRECTORY}/sub/two.conf'
+hba_file = '{DATA_DIRECTORY}/rules/hba.conf'
+ssl = on
+ssl_key_file 'tls/private.key'
+ssl_ca_file = '{DATA_DIRECTORY}/tls/ca.crt'
+ssl_crl_file = '/etc/ssl/crl.pem'
+# ssl_cert_file = 'not.crt'
+"""
+RULES = """\
+# include "not.conf"
+include "more.conf"
+include_dir drop
+local @dbs,@"other dbs" all trust   # @not
+local "@quoted" all trust
+"""
+
+
+@pytest.fixture
+def named(tmp_path: Path) -> Path:
+    """Return a data directory whose files name others in every way that the server takes."""
+    files = {
+        "postgresql.conf": NAMING, "extra.conf": "", "sub/two.conf": "include 'three.conf'\n", "sub/three.conf": "",
+        "rules/hba.conf": RULES, "rules/more.conf": f"@{DATA_DIRECTORY}/rules/dbs all all trust\n",
+        "rules/drop/1.conf": "", "rules/drop/readme": "", "rules/dbs": "a\n", "rules/other dbs": "b\n",
+        "tls/private.key": "k", "tls/ca.crt": "c", "server.crt": "s", "pg_ident.conf": "", "not.crt": "",
+        "not.conf": "", "by/command.dh": "",
+    }  # fmt: skip
+    for name, text in files.items():
+        path = tmp_path / "data" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    (tmp_path / "data/server.key").symlink_to("/etc/ssl/private/mine.key")
+    return tmp_path / "data"
+
+
+def test_what_the_files_name_is_taken_along_however_they_name_it(named: Path, tmp_path: Path) -> None:
+    new = tmp_path / "new"
+    taken = configuration.copy_configuration(str(named), str(new), DATA_DIRECTORY, [f"{DATA_DIRECTORY}/by/command.dh"])
+    assert sorted(taken) == [
+        "by/command.dh", "extra.conf", "pg_ident.conf", "postgresql.conf", "rules/dbs", "rules/drop/1.conf",
+        "rules/hba.conf", "rules/more.conf", "rules/other dbs", "server.crt", "server.key", "sub/three.conf",
+        "sub/two.conf", "tls/ca.crt", "tls/private.key",
+    ]  # fmt: skip
+    assert (new / "server.key").readlink() == Path("/etc/ssl/private/mine.key"), "nothing of the host's"
+    assert (new / "tls/private.key").stat().st_mode & 0o777 == 0o600
+    again = tmp_path / "again"
+    configuration.place(str(new), str(again))
+    assert (again / "rules/drop/1.conf").exists()
+    assert (again / "server.key").is_symlink()
+
+
+def test_absolute_paths_into_the_data_directory_become_relative(named: Path, tmp_path: Path) -> None:
+    """With 18 the directory has another name, and what is named by the old one is not found."""
+    new = tmp_path / "new"
+    configuration.copy_configuration(str(named), str(new), DATA_DIRECTORY)
+    lines = (new / "postgresql.conf").read_text().splitlines()
+    assert lines[1:3] == ["include 'sub/two.conf'", "hba_file = 'rules/hba.conf'"]
+    assert lines[5:7] == ["ssl_ca_file = 'tls/ca.crt'", "ssl_crl_file = '/etc/ssl/crl.pem'"]
+    assert (new / "rules/more.conf").read_text() == "@dbs all all trust\n"
+
+
+def test_a_changed_certificate_is_a_changed_configuration(named: Path) -> None:
+    before = configuration.digests_of(str(named), DATA_DIRECTORY)
+    (named / "tls/ca.crt").write_text("renewed")
+    after = configuration.digests_of(str(named), DATA_DIRECTORY)
+    assert [name for name in after if after[name] != before[name]] == ["tls/ca.crt"]

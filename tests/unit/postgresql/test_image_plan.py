@@ -21,9 +21,11 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.imag
     ImageRequest,
     Wanted,
 )
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.steps import RefreshService
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.strategy import choose_way
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.model import Tablespace
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import (
+    ANONYMOUS,
     BIND,
     POSTGRESQL,
     REPLICA,
@@ -84,18 +86,34 @@ def test_an_upgrade_prepares_all_it_can_and_proves_before_it_lets_anybody_in() -
     planned = steps(found(UPGRADED))
     kinds = [step.kind for step in planned]
     assert [step.kind for step in planned if step.phase == PREPARE] == [
-        "backup", "count_before", "keep_image", "make_upgradable_cluster", "make_standby_to_rebuild",
+        "backup", "count_before", "keep_image", "keep_image", "make_upgradable_cluster", "make_standby_to_rebuild",
     ]  # fmt: skip
     order = [
-        "arrange_stop", "hold_restarts", "stop_dependents", "stop_stores", "promote_standby_to_rebuild", "upgrade",
-        "rewrite", "create_containers", "start_stores", "prove_goal",
+        "look_again", "arrange_stop", "hold_restarts", "stop_dependents", "stop_stores", "promote_standby_to_rebuild",
+        "upgrade", "rewrite", "create_containers", "start_stores", "prove_goal",
     ]  # fmt: skip
     assert [kind for kind in kinds if kind in order] == order
     after = kinds[kinds.index("prove_goal") + 1 :]
     assert after.index("start_dependents") < after.index("discard")
-    assert after[-1] == "keep_in_place"
+    assert after.index("start_dependents") < after.index("keep_in_place") < after.index("discard")
     assert [step.kind for step in planned if step.proves] == ["prove_goal"]
     json.dumps([step.as_dict() for step in planned])
+
+
+def test_both_images_have_a_name_of_ours_while_they_are_needed() -> None:
+    keeping = [step.args for step in steps(found(UPGRADED)) if step.kind == "keep_image"]
+    assert [args["image"] for args in keeping] == [IMAGE.id, UPGRADED.id]
+    assert len({args["name"] for args in keeping}) == 2
+
+
+def test_a_volume_that_is_left_is_held_from_before_anything_changes() -> None:
+    findings = found(UPGRADED)
+    volume = replace(DATA, kind=ANONYMOUS, volume="0" * 64)
+    planned = steps(replace(findings, move=replace(MOVE, data=volume)))
+    kinds = [step.kind for step in planned]
+    assert next(step for step in planned if step.kind == "keep_volume").phase == PREPARE
+    assert kinds.index("keep_image") < kinds.index("keep_volume"), "its image goes after it where all is undone"
+    assert kinds.index("retain") < kinds.index("analyze")
 
 
 def test_the_copy_that_is_upgraded_lies_beside_the_new_cluster_and_not_in_its_place() -> None:
@@ -143,6 +161,7 @@ OTHER_ORDER = replace(IMAGE, id="sha256:" + "ab" * 32, libc_version="2.99")
 
 def test_another_order_of_text_is_seen_to_before_the_proof() -> None:
     kinds = [step.kind for step in steps(found(OTHER_ORDER)) if step.phase == SWITCH]
+    assert kinds[0] == "look_again"
     assert kinds.index("start_stores") < kinds.index("refresh_service") < kinds.index("prove_goal")
 
 
@@ -193,3 +212,35 @@ def test_the_estimate_counts_against_the_limit() -> None:
     limited = replace(REQUEST, storage=replace(REQUEST.storage, max_downtime=0.1))
     assert any("max_downtime" in blocker.text for blocker in preflight.blockers(limited, findings))
     assert not any("max_downtime" in blocker.text for blocker in preflight.blockers(REQUEST, findings))
+
+
+def test_an_update_that_no_way_back_takes_back_is_told() -> None:
+    updating = replace(IMAGE, id="sha256:" + "ab" * 32, extensions={"plpgsql": "1.0", "hstore": "1.9"})
+    findings = found(replace(updating, updates={"hstore": ("1.8", "1.9")}))
+    assert any("hstore (1.8)" in told and "no way back" in told for told in preflight.warnings(REQUEST, findings))
+    (step,) = [step for step in steps(findings) if step.kind == "refresh_service"]
+    assert RefreshService().undo(step, None) == {"stays": ["the update of hstore in app"]}  # type: ignore[arg-type]
+
+
+OTHER_LIBC = {"libc_version": "2.99"}
+INDEXED = replace(SUBJECT, inventory=replace(SUBJECT.inventory, text_index_bytes=10 << 30, largest_text_index=4 << 30))
+
+
+@pytest.mark.parametrize(
+    ("candidate", "free", "enough"),
+    [
+        # The largest with its WAL, and the backup.
+        (replace(IMAGE, id="sha256:" + "ab" * 32, **OTHER_LIBC), 7 << 30, True),
+        (replace(IMAGE, id="sha256:" + "ab" * 32, **OTHER_LIBC), 6 << 30, False),
+        # All of them, beside the copy, which holds the old ones.
+        (replace(UPGRADED, **OTHER_LIBC), 14 << 30, True),
+        (replace(UPGRADED, **OTHER_LIBC), 13 << 30, False),
+        (UPGRADED, 4 << 30, True),
+    ],
+)
+def test_indexes_that_are_built_anew_have_room(candidate: CandidateImage, free: int, enough: bool) -> None:
+    here = replace(HERE, free_bytes=free)
+    findings = found(candidate, subject=INDEXED, data_place=here, move=replace(MOVE, place=here))
+    findings = replace(findings, findings=replace(findings.findings, backup_place=here))
+    missing = [blocker.text for blocker in preflight.blockers(REQUEST, findings) if "built anew" in blocker.text]
+    assert bool(missing) is not enough, missing

@@ -121,3 +121,17 @@ def test_the_secret_of_a_stopped_container_is_read_from_its_mount(tmp_path: Path
 def test_the_login_is_in_no_representation_of_a_route() -> None:
     assert "hunter2" not in repr(Route("h", 1, "u", "none", (), {"PGPASSWORD": "hunter2"}))
     assert "se cret" not in repr(LOGIN)
+
+
+def test_what_an_interrupted_drop_left_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is no matter of a login, and connections to it are refused for ever."""
+
+    def refused(*_asked: object) -> None:
+        raise session.SqlError('FATAL: cannot connect to invalid database "half"')
+
+    monkeypatch.setattr(session, "open_driver", refused)
+    login = transport.Login("boss", "", "half", "", 5432, "")
+    with pytest.raises(session.SqlError, match="interrupted") as told:
+        session._open(FakeEngine(), a_container(), login, only="psycopg")  # type: ignore[arg-type]
+    assert told.value.next_command.startswith("docker exec app-db-1 psql -U boss -d template1")
+    assert "DROP DATABASE" in told.value.next_command

@@ -158,3 +158,25 @@ def test_a_backup_that_could_not_be_proved_is_not_taken(
     with pytest.raises(StatefulError, match="could not be proved") as caught:
         store.backup(FakeEngine(), running(), facts, request, lambda done, total: None)  # type: ignore[arg-type]
     assert "host_requirements" in caught.value.next_command
+
+
+@pytest.mark.parametrize("mode", ["auto", "physical"])
+def test_rules_that_let_nobody_replicate_leave_a_dump(
+    place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, mode: str
+) -> None:
+    def refuse(*_asked: object, **_more: object) -> None:
+        raise store_backup.routes.NoRoute("no pg_hba.conf entry for replication connection")
+
+    dumped = {"moment": "2026-01-01T00:00:00.000+00:00", "bytes": 7}
+    monkeypatch.setattr(store_backup.routes, "find_route", refuse)
+    monkeypatch.setattr(store_backup, "observe_cluster", lambda _session: CLUSTER)
+    monkeypatch.setattr(store_backup.impediments, "to_physical_backup", lambda cluster, container: [])
+    monkeypatch.setattr(store_backup.impediments, "to_logical_backup", lambda cluster: [])
+    monkeypatch.setattr(store_backup.logical_backup, "take_proved", lambda *_asked, **_more: dumped)
+    request = BackupRequest("app-1", "db", str(place.root), str(tmp_path / "backups" / "db"), mode)
+    asked = (FakeEngine(), running(), SimpleNamespace(login=None), request, lambda done, total: None)
+    if mode == "physical":
+        with pytest.raises(StatefulError, match="no pg_hba"):
+            store_backup.take(*asked)  # type: ignore[arg-type]
+        return
+    assert store_backup.take(*asked).proof == "restored into a scratch container and counted"  # type: ignore[arg-type]

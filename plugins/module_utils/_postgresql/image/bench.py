@@ -13,7 +13,8 @@ user at the end.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -29,7 +30,10 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql impo
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.basebackup import make_owned
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.control import read_control
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image import configuration
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image import (
+    configuration,
+    configuration_files,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.model import Cluster
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.session import Session, connect
 
@@ -41,6 +45,7 @@ CONFIGURATION = "configuration"
 LOCKS_PER_TRANSACTION = 256
 RELATIONS_PER_LOCK = 100
 WITHOUT_WORKERS = frozenset(("auth_delay", "auto_explain", "passwordcheck", "pg_stat_statements", "pgaudit"))
+FIRST_WITH_SCRAM, FIRST_WITH_SCRAM_BY_DEFAULT = 100000, 140000
 MINUTES = 60.0
 HOURS = 3600.0
 
@@ -109,19 +114,27 @@ def make_cluster(bench: Bench, cluster: Cluster, server_version_num: int) -> Non
     helpers.must_succeed(helpers.run(bench.engine, initdb, timeout=5 * MINUTES), "Making the new cluster")
 
 
-def carry_configuration(bench: Bench, cluster: Cluster, source: str) -> list[configuration.LeftOut]:
-    """Prepare the configuration of the new cluster from that in ``source``, and have the new server read it."""
+def carry_configuration(
+    bench: Bench, cluster: Cluster, source: str, version: int, named: Sequence[str] = ()
+) -> list[configuration.LeftOut]:
+    """Prepare the configuration of the new cluster from that in ``source``, and have the new server read it.
+
+    ``version`` is the new server's (server_version_num), ``named``: further files that the running server reads, as it
+    names them.
+    """
     directory = os.path.join(bench.work, CONFIGURATION)
+    if os.path.isdir(directory):
+        shutil.rmtree(directory)
     make_owned(directory, bench.owner)
-    names = configuration.copy_configuration(source, directory)
-    if configuration.MAIN not in names:
+    names = configuration.copy_configuration(source, directory, cluster.data_directory, named)
+    if configuration_files.MAIN not in names:
         return []
     give_to(directory, bench.owner)
-    if cluster.server_version_num < 140000 and cluster.password_encryption == "md5":
-        configuration.keep_setting(directory, "password_encryption", "md5")
+    if cluster.password_encryption != usual_encryption(version) and version >= FIRST_WITH_SCRAM:
+        configuration.keep_setting(directory, "password_encryption", cluster.password_encryption)
 
     def ask() -> tuple[int, str]:
-        main = bench.seen(os.path.join(directory, configuration.MAIN))
+        main = bench.seen(os.path.join(directory, configuration_files.MAIN))
         server = bench.helper(
             bench.image_id, "postgres", "-D", bench.seen(directory), "-c", f"config_file={main}", "-C", "server_version"
         )
@@ -129,6 +142,11 @@ def carry_configuration(bench: Bench, cluster: Cluster, source: str) -> list[con
         return finished.rc, finished.output
 
     return configuration.leave_out_unknown(directory, ask, bench.seen(directory))
+
+
+def usual_encryption(version: int) -> str:
+    """Return how a server keeps passwords where nobody said how."""
+    return "scram-sha-256" if version >= FIRST_WITH_SCRAM_BY_DEFAULT else "md5"
 
 
 def make_bare(bench: Bench, cluster: Cluster) -> None:
@@ -146,7 +164,7 @@ def make_bare(bench: Bench, cluster: Cluster) -> None:
     if cluster.server_version_num < 110000:
         del settings["jit"]
     configuration.write_bare(bench.old, settings)
-    for name in configuration.FILES:
+    for name in configuration_files.FILES:
         os.chown(os.path.join(bench.old, name), *bench.owner)
 
 
@@ -187,7 +205,7 @@ def _without_workers(cluster: Cluster) -> bool:
 
 def place_configuration(bench: Bench) -> None:
     """Give the new cluster the configuration that :func:`carry_configuration` prepared."""
-    configuration.copy_configuration(os.path.join(bench.work, CONFIGURATION), bench.new)
+    configuration.place(os.path.join(bench.work, CONFIGURATION), bench.new)
 
 
 def give_to(directory: str, owner: tuple[int, int]) -> None:

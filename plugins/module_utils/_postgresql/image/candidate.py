@@ -62,6 +62,12 @@ def examine(engine: Engine, reference: str, *, operation: str = "image-info", us
         return _facts(_Inside(engine, container), reference, replace(image, user=user or image.user))
 
 
+def user_given(engine: Engine, container: Container) -> str:
+    """Return whom a container runs as in place of its image's own user; empty where nobody said so."""
+    image = engine.image(container.image_id)
+    return "" if image is not None and image.user == container.user else container.user
+
+
 def _remove_ended(engine: Engine, operation: str) -> None:
     for left in engine.containers(labels={OPERATION_LABEL: operation, ROLE_LABEL: ROLE}):
         if left.status == "exited":
@@ -151,6 +157,7 @@ def _facts(inside: _Inside, reference: str, image: Image) -> CandidateImage:
         parameters=contents.parameters_from(inside.ask(server, "--describe-config")),
         loader=loader,
         icu=contents.icu_of(program),
+        lz4=contents.has_lz4(program),
     )
 
 

@@ -185,6 +185,15 @@ def _of_the_cluster(cluster: Cluster, container: str, *, reindex: bool) -> Itera
             ANOTHER_CLUSTER,
             looking(container, cluster, "postgres", "TABLE pg_prepared_xacts"),
         )
+    if cluster.tablespaces:
+        # In a tablespace pg_upgrade links beside the original's own files, and the new server would write to those.
+        named = ", ".join(f"{space.name} ({space.location})" for space in cluster.tablespaces)
+        yield Lack(
+            f"The cluster has tablespaces: {named}. What another server makes there would lie beside the files of the"
+            " original, which has to stay as it is: move what they hold to pg_default and drop them first.",
+            ANOTHER_CLUSTER,
+            looking(container, cluster, "postgres", "SELECT spcname FROM pg_tablespace"),
+        )
     shut = _closed(cluster)
     if shut:
         reindexing = ", nor can their indexes be built in the new order of text" if reindex else ""

@@ -12,19 +12,22 @@ know with file and line.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.configuration_files import (
+    MAIN,
+    PLAIN,
+    configuration_files,
+    read,
+    with_relative_paths,
+)
 
-MAIN = "postgresql.conf"
-FILES = (MAIN, "postgresql.auto.conf", "pg_hba.conf", "pg_ident.conf")
-INCLUDES_AT_MOST = 200
-
-_INCLUDE = re.compile(r"^\s*(include|include_if_exists|include_dir)\s*=?\s*'([^']+)'", re.MULTILINE)
 _UNKNOWN = re.compile(r'unrecognized configuration parameter "([^"]+)" in file "([^"]+)" line (\d+)')
 
 
@@ -40,41 +43,59 @@ class LeftOut:
         return f"{self.parameter} ({self.file}, line {self.line})"
 
 
-def configuration_files(directory: str) -> list[str]:
-    """Return the configuration files of a data directory, those that they include too, relative to it."""
-    found: dict[str, None] = {name: None for name in FILES if os.path.isfile(os.path.join(directory, name))}
-    pending = [name for name in found if name.endswith(".conf")]
-    while pending and len(found) < INCLUDES_AT_MOST:
-        for name in _included(directory, pending.pop()):
-            if name not in found and os.path.isfile(os.path.join(directory, name)):
-                found[name] = None
-                pending.append(name)
+def copy_configuration(source: str, destination: str, data_directory: str = "", named: Sequence[str] = ()) -> list[str]:
+    """Copy the configuration files of a data directory to another one; return their names.
+
+    ``data_directory`` and ``named`` as for :func:`configuration_files`.
+    """
+    found = configuration_files(source, data_directory, named)
+    for name, kind in found.items():
+        place, target = os.path.join(source, name), os.path.join(destination, name)
+        _copy(source, name, destination)
+        text = read(place) if kind != PLAIN and os.path.isfile(place) and not os.path.islink(target) else ""
+        relative = with_relative_paths(name, text, kind, data_directory)
+        if relative != text:
+            _write(target, relative)
     return list(found)
 
 
-def _included(directory: str, name: str) -> Iterator[str]:
-    with open(os.path.join(directory, name), encoding="utf-8", errors="surrogateescape") as file:
-        text = file.read()
-    for kind, path in _INCLUDE.findall(text):
-        inner = os.path.normpath(os.path.join(os.path.dirname(name), path))
-        if path.startswith("/") or inner.startswith(".."):
-            continue  # outside the data directory: it stays where it is, for both
-        place = os.path.join(directory, inner)
-        if kind != "include_dir":
-            yield inner
-        elif os.path.isdir(place):
-            yield from (os.path.join(inner, each) for each in sorted(os.listdir(place)) if each.endswith(".conf"))
+def place(directory: str, destination: str) -> None:
+    """Copy everything that :func:`copy_configuration` brought to ``directory``."""
+    for parent, _directories, files in os.walk(directory):
+        for each in files:
+            _copy(directory, os.path.relpath(os.path.join(parent, each), directory), destination)
 
 
-def copy_configuration(source: str, destination: str) -> list[str]:
-    """Copy the configuration files of a data directory to another one; return their names."""
-    names = configuration_files(source)
-    for name in names:
-        target = os.path.join(destination, name)
-        os.makedirs(os.path.dirname(target), mode=0o700, exist_ok=True)
-        shutil.copyfile(os.path.join(source, name), target)
-        os.chmod(target, 0o600)
-    return names
+def _copy(source: str, name: str, destination: str) -> None:
+    path, target = os.path.join(source, name), os.path.join(destination, name)
+    os.makedirs(os.path.dirname(target), mode=0o700, exist_ok=True)
+    if os.path.lexists(target):
+        os.remove(target)
+    if os.path.islink(path) and not _leads_inside(source, path):
+        # It is the server's own to follow: on the host it leads to something else.
+        os.symlink(os.readlink(path), target)
+        return
+    shutil.copyfile(path, target)
+    os.chmod(target, 0o600)
+
+
+def _leads_inside(directory: str, path: str) -> bool:
+    return not os.path.isabs(os.readlink(path)) and os.path.realpath(path).startswith(
+        os.path.realpath(directory) + os.sep
+    )
+
+
+def digests_of(directory: str, data_directory: str = "", named: Sequence[str] = ()) -> dict[str, str]:
+    """Return by name a digest of each configuration file of a data directory."""
+    found = {}
+    for name in configuration_files(directory, data_directory, named):
+        path = os.path.join(directory, name)
+        if os.path.islink(path) and not _leads_inside(directory, path):
+            found[name] = os.readlink(path)
+            continue
+        with open(path, "rb") as file:
+            found[name] = hashlib.sha256(file.read()).hexdigest()
+    return found
 
 
 def leave_out_unknown(directory: str, ask: Callable[[], tuple[int, str]], seen_as: str) -> list[LeftOut]:
@@ -94,6 +115,8 @@ def leave_out_unknown(directory: str, ask: Callable[[], tuple[int, str]], seen_a
             for parameter, path, line in _UNKNOWN.findall(said)
         ]
         unknown = [found for found in unknown if not found.file.startswith("..") and found not in left_out]
+        # What a link leads to is somebody else's.
+        unknown = [found for found in unknown if not os.path.islink(os.path.join(directory, found.file))]
         if not unknown:
             raise StatefulError(
                 f"The configuration of the cluster is refused by the new server: {said.strip()}",
@@ -105,11 +128,14 @@ def leave_out_unknown(directory: str, ask: Callable[[], tuple[int, str]], seen_a
 
 
 def _comment(path: str, number: int) -> None:
-    with open(path, encoding="utf-8", errors="surrogateescape") as file:
-        lines = file.read().splitlines(keepends=True)
+    lines = read(path).splitlines(keepends=True)
     lines[number - 1] = f"# unknown to this major version: {lines[number - 1]}"
-    with open(path, "w", encoding="utf-8", errors="surrogateescape") as file:
-        file.write("".join(lines))
+    _write(path, "".join(lines))
+
+
+def _write(path: str, text: str) -> None:
+    with open(path, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+        file.write(text)
 
 
 def keep_setting(directory: str, name: str, value: str) -> None:

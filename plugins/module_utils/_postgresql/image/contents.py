@@ -102,6 +102,11 @@ def icu_of(program: bytes) -> str:
     return found.group(1).decode() if found else ""
 
 
+def has_lz4(program: bytes) -> bool:
+    """Tell whether a server, and so what was built with it, is linked with LZ4."""
+    return b"liblz4.so" in program
+
+
 def glibc_version(answer: str) -> str:
     """Return the version at the end of the first line: ``glibc 2.36``, ``ldd (Debian GLIBC 2.36-9) 2.36``."""
     found = re.search(r"(\d+\.\d+)\s*$", answer.strip().partition("\n")[0])

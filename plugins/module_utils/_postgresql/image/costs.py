@@ -41,6 +41,8 @@ DUMPED = 100 * MIB
 PER_RELATION_DUMPED = 0.005
 UNPACKED_IMAGE = 512 * MIB
 SLACK = 64 * MIB
+WAL_KEPT = 1024 * MIB
+"""max_wal_size, where nobody set it."""
 FILE_OF_A_CLONE = 4096
 
 
@@ -72,6 +74,17 @@ def space(strategy: str, cluster: Cluster, inventory: Inventory, *, reindex: boo
     if strategy == DUMP:
         return copied + 2 * cluster.database_bytes + SLACK
     return copied + rebuilt + UNPACKED_IMAGE + SLACK
+
+
+def rebuilt_space(strategy: str, inventory: Inventory) -> int:
+    """Return the bytes that indexes which are built anew take at most, with the WAL of that.
+
+    Each has its old file beside it until it is whole; of pg_upgrade the copy holds the old ones until all is proved.
+    """
+    built = inventory.text_index_bytes
+    kept = next((s.value for s in inventory.settings if s.name == "max_wal_size" and s.value.isdigit()), "")
+    wal = min(built, int(kept) * MIB if kept else WAL_KEPT)
+    return (inventory.largest_text_index if strategy == SWAP else built) + wal
 
 
 def own_relations(cluster: Cluster) -> int:

@@ -10,6 +10,7 @@ import itertools
 import os
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import Blocker, InvalidInput, StatefulError
@@ -17,6 +18,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execu
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.handlers import NothingToUndo, SelfProving
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Step
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.backup.taken import backed_up
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.limits import limit_of, within
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.own_writes import counted_as_ours
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.unchanged import still_true
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations import (
@@ -28,6 +30,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migr
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations.model import Migration, Row
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations.server import Server
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.store import postgresql_store
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.beyond import beyond_proof
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.downtime import running_on
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World, the_container, transfer_of
 
@@ -35,11 +38,14 @@ KEPT = 1 << 12
 """Characters that are kept of what a hook says, its end."""
 
 
-def check_hooks(*lists: list[Mapping[str, Any]]) -> None:
-    """Raise :class:`InvalidInput` for a hook that is neither a script nor SQL."""
+def check_hooks(*lists: list[Mapping[str, Any]], migrations: Sequence[Mapping[str, Any]] = ()) -> None:
+    """Raise :class:`InvalidInput` for a hook that is neither a script nor SQL, and for a limit that is none."""
     for hook in (each for found in lists for each in found):
         if not hook["name"].endswith((".sh", ".sql")):
             raise InvalidInput(f"{hook['name']} is neither a script nor SQL: a hook is called by .sh or .sql.")
+    for each in (each for found in (*lists, migrations) for each in found):
+        if limit_of(each) < 0:
+            raise InvalidInput(f"The timeout of {each['name']} is a number of seconds, 0 for none.")
 
 
 def server_of(step: Step, context: Context[World], environment: Mapping[str, str] | None = None) -> Server:
@@ -72,6 +78,8 @@ class FullBackup(NothingToUndo):
 
     def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
         found = of_the_stopped(step, context)
+        if found and beyond_proof(context):
+            return found
         return found if found and all(os.path.isdir(copy["path"]) for copy in found["copies"]) else None
 
     def apply(self, step: Step, context: Context[World]) -> Evidence:
@@ -101,7 +109,8 @@ class RunHooks(SelfProving):
         server = server_of(step, context, environment)
         with counted_as_ours(step, context):
             for hook in args["hooks"]:
-                output[hook["name"]] = self._run(server, hook["name"], hook["content"], args)[-KEPT:]
+                limited = replace(server, limit=limit_of(hook))
+                output[hook["name"]] = self._run(limited, hook["name"], hook["content"], args)[-KEPT:]
         return {"hooks": output, "at": time.time()}
 
     @staticmethod
@@ -110,7 +119,7 @@ class RunHooks(SelfProving):
             if name.endswith(".sh"):
                 return perform.execute(server, name, f"set -- {args['from']} {args['to']}\n{content}")
             # As the application has it, with its own search_path.
-            with server.connect() as ours, ours.as_application() as there:
+            with server.connect() as ours, ours.as_application() as there, within(server, there, server.limit, name):
                 for key in ("from", "to"):
                     there.rows("SELECT set_config(%s, %s, false)", (f"selfhost_stateful.{key}_version", args[key]))
                 return "\n".join(there.script(content).remarks)
@@ -135,6 +144,7 @@ class RunMigrations(SelfProving):
     def apply(self, step: Step, context: Context[World]) -> Evidence:
         server, series, ran = server_of(step, context), step.args["series"], []
         migrations = migrations_of(step)
+        limits = {each["name"]: limit_of(each) for each in step.args["migrations"]}
         with counted_as_ours(step, context), server.at_work(series) as there:
             refused = against(migrations, ledger.read(there, series))
             if refused:
@@ -144,7 +154,10 @@ class RunMigrations(SelfProving):
                 if row is not None and row.complete:
                     ran.append({"name": migration.name, "state": row.state, "rows": row.rows})
                 else:
-                    made = perform.run(server, there, series, migration, context.operation.id)
+                    seconds = limits[migration.name]
+                    with within(server, there, seconds, migration.name):
+                        limited = replace(server, limit=seconds)
+                        made = perform.run(limited, there, series, migration, context.operation.id)
                     ran.append({"name": migration.name, "state": made.state, "rows": made.rows})
                 perform.mark(server, migration)
         return {"migrations": ran, "at": time.time()}

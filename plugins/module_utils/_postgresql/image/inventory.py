@@ -60,6 +60,7 @@ def take_inventory(session: Session, cluster: Cluster) -> Inventory:
         ),
         password_encryption=_password_encryption(session),
         text_index_bytes=sum(part.text_index_bytes for part in each),
+        largest_text_index=max((part.largest_text_index for part in each), default=0),
         text_partitions=sum(part.text_partitions for part in each),
         subscriptions=session.scalar("SELECT count(*) FROM pg_subscription") if version >= 100000 else 0,
         libraries=tuple(library for part in each for library in part.libraries),
@@ -73,6 +74,7 @@ class _InDatabase:
     collations: tuple[Collation, ...]
     text_indexes: int
     text_index_bytes: int
+    largest_text_index: int
     text_partitions: int
 
 
@@ -86,7 +88,7 @@ def _in_database(session: Session, version: int, own_is_sensitive: bool) -> _InD
         " WHERE p.oid >= %s AND p.probin IS NOT NULL ORDER BY 1, 2",
         (FIRST_OF_USERS,),
     )
-    indexes, index_bytes = session.rows(_text_indexes(version, own_is_sensitive))[0]
+    indexes, index_bytes, largest = session.rows(_text_indexes(version, own_is_sensitive))[0]
     partitions = (
         session.scalar(f"SELECT count(*) {partitioned_by_text(version, own_is_sensitive)}") if version >= 100000 else 0
     )
@@ -96,6 +98,7 @@ def _in_database(session: Session, version: int, own_is_sensitive: bool) -> _InD
         collations=tuple(Collation(name, *row) for row in session.rows(_named_collations(version))),
         text_indexes=indexes,
         text_index_bytes=index_bytes,
+        largest_text_index=largest,
         text_partitions=partitions,
     )
 
@@ -137,7 +140,8 @@ def _named_collations(version: int) -> str:
 
 def _text_indexes(version: int, own_is_sensitive: bool) -> str:
     return (
-        "SELECT count(*), coalesce(sum(pg_relation_size(i.indexrelid)), 0)::bigint"
+        "SELECT count(*), coalesce(sum(pg_relation_size(i.indexrelid)), 0)::bigint,"
+        " coalesce(max(pg_relation_size(i.indexrelid)), 0)"
         f" {from_text_indexes(version, own_is_sensitive)}"
     )
 

@@ -64,24 +64,19 @@ class ImageJourney:
         request = self.make_request(project)
         mounts = with_sources(request.storage.mounts, project.working_dir)
         request = replace(request, storage=replace(request.storage, mounts=tuple(mounts)))
-        wanted = world.engine.image(request.image)
-        if wanted is None:
-            raise InvalidInput(
-                f"The image {request.image} is not on this engine, and is not pulled unasked.",
-                next_command=shell("docker", "pull", request.image),
-            )
-        goal = planner.goal_of(request, wanted.id)
+        open_one = operations.open_for(project.name)
+        wanted = _begun_with(open_one, request) or _image_of(world, request.image)
+        goal = planner.goal_of(request, wanted)
         asked = f"{self.service} → {request.image}"
         refuse_other_goal(operations, project.name, lambda other: other.digest == goal.digest, asked)
-        open_one = operations.open_for(project.name)
         if open_one is not None:
-            return Observed(project, request, wanted.id, None, open_one.id)
+            return Observed(project, request, wanted, None, open_one.id)
         found = project.containers.get(self.service, ())
         if request.bare and not found:
             by_name(world.engine, self.service)
-        if found and all(container.image_id == wanted.id for container in found):
-            return Observed(project, request, wanted.id, None)
-        return Observed(project, request, wanted.id, data_of(world, project, self.service))
+        if found and all(container.image_id == wanted for container in found):
+            return Observed(project, request, wanted, None)
+        return Observed(project, request, wanted, data_of(world, project, self.service))
 
     def plan(self, world: World, observed: Observed, operations: OperationStore) -> Planned:
         if observed.serving is None:
@@ -118,12 +113,9 @@ class ImageJourney:
     def outcome(self, operation: Operation, steps: Mapping[str, float]) -> dict[str, Any]:
         history = operation.history()
         evidence = history.evidence
-        left_out = [
-            word
-            for found in evidence.values()
-            for key in ("left_out", "settings_left_out")
-            for word in found.get(key, ())
-        ]
+        # Files that were carried once more count as they were then.
+        files = next((found["left_out"] for found in reversed(list(evidence.values())) if "left_out" in found), ())
+        left_out = [*files, *(word for found in evidence.values() for word in found.get("settings_left_out", ()))]
         outcome = of_moves.outcome(history, transfers_of_plan(operation.plan), steps)
         compared = {key: found[key] for found in evidence.values() for key in TOLD if key in found}
         return {
@@ -131,3 +123,25 @@ class ImageJourney:
             "verification": {**outcome["verification"], **compared},
             "settings_left_out": left_out,
         }
+
+
+def _begun_with(open_one: Operation | None, request: ImageRequest) -> str:
+    """Return the image of an open change of the service to the same tag, which may mean another one since.
+
+    Empty without one. With the service down, another image is no reason to leave it so.
+    """
+    if open_one is None or open_one.plan.reverts is not None or open_one.plan.goal.module != planner.MODULE:
+        return ""
+    wants, summary = open_one.plan.goal.wants, open_one.plan.summary
+    same = (wants["service"], summary["to"]["reference"]) == (request.service, request.image)
+    return str(wants["image"]) if same else ""
+
+
+def _image_of(world: World, reference: str) -> str:
+    wanted = world.engine.image(reference)
+    if wanted is None:
+        raise InvalidInput(
+            f"The image {reference} is not on this engine, and is not pulled unasked.",
+            next_command=shell("docker", "pull", reference),
+        )
+    return wanted.id

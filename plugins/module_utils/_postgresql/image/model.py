@@ -43,7 +43,7 @@ class CandidateImage:
     numeric ``(uid, gid)`` that its server runs as. ``data_directory`` is its
     PGDATA. ``loader`` is the program that loads its server (``ld-linux-….so``,
     ``ld-musl-….so``), ``icu`` the major version of the ICU that it is linked with,
-    empty for none. ``extensions``: by name, the version that CREATE EXTENSION takes;
+    empty for none; ``lz4``: whether with that. ``extensions``: by name, the version that CREATE EXTENSION takes;
     ``updates``: by name, every version from which ALTER EXTENSION UPDATE reaches that
     one, itself among them, and ``ANY`` where PostGIS takes itself there. ``libraries``:
     what can be loaded, without ``.so``. ``locales``: as ``locale -a`` lists them, lower
@@ -71,6 +71,7 @@ class CandidateImage:
     parameters: tuple[str, ...] = ()
     loader: str = ""
     icu: str = ""
+    lz4: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -176,6 +177,7 @@ class Inventory:
     md5_roles: tuple[str, ...]
     password_encryption: str
     text_index_bytes: int = 0
+    largest_text_index: int = 0
     subscriptions: int = 0
     """Logical subscriptions, in all databases; their place in the stream is in no dump."""
     text_partitions: int = 0
@@ -261,6 +263,7 @@ class ImageFindings:
     ``findings`` are those of a move: what stops, what the file becomes, what stands in the way. ``copying``: how the
     copy that is upgraded would be made, with its own facts about the host. ``placeless``: nobody said where another
     cluster is to lie, and nothing suggests it. ``against_migrations``: what the ledger has against those of the image.
+    ``data_place`` is the file system that the data is on now, None where nobody looked.
     """
 
     subject: Subject
@@ -275,6 +278,7 @@ class ImageFindings:
     image_is_built: bool = False
     placeless: bool = False
     against_migrations: tuple[Blocker, ...] = ()
+    data_place: Place | None = None
 
 
 @dataclass(frozen=True)

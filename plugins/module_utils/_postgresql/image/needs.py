@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import sql
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image import parameters
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.contents import (
     ANY,
     library_of,
@@ -32,13 +33,8 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.imag
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.model import Cluster
 
 SHOWN = 8
-FROM_OUTSIDE = ("command line", "environment variable")
-FROM_FILE = ("configuration file",)
-STORED = ("database", "user", "database user", "global")
 PRELOADS = ("shared_preload_libraries", "session_preload_libraries", "local_preload_libraries")
 LOCALE_SETTINGS = ("lc_messages", "lc_monetary", "lc_numeric", "lc_time")
-# Names that a newer server takes for what it calls otherwise, and does not list.
-STILL_TAKEN = {"force_parallel_mode": 160000, "ssl_ecdh_curve": 180000}
 SUBSCRIPTIONS_UPGRADED = 170000
 ICU_DATABASES, BUILTIN_DATABASES = 150000, 170000
 ONLY_AS_FILES = {
@@ -129,29 +125,23 @@ def warnings(subject: Subject, candidate: CandidateImage) -> Iterable[str]:
             yield f"The extension {name} stays at {shown(stuck)} after swap and pg_upgrade: no script leads to {there}."
         for version, where in older.items():
             yield f"A dump makes {name} {version} of {shown(where)} anew as the older {there}."
-    gone = [setting for setting in inventory.settings if removed(setting.name, subject, candidate)]
-    in_files = [f"{setting.name} ({setting.place})" for setting in gone if setting.source in FROM_FILE]
+    gone = parameters.unknown(subject, candidate)
+    in_files = [f"{setting.name} ({setting.place})" for setting in gone if parameters.is_carried(setting, subject)]
     if in_files:
         yield f"Settings that Postgres {candidate.major} does not know are left out: {shown(in_files)}."
-    stored = [f"{setting.name} ({setting.place})" for setting in gone if setting.source in STORED]
+    told = [setting.name for setting in inventory.settings if parameters.is_told_by_hand(setting)]
+    if told and candidate.major != subject.cluster.major:
+        yield (
+            f"The command line sets {shown(dict.fromkeys(told))}, and goes on to: whether Postgres"
+            f" {candidate.major} takes these values, and finds what they name, shows when it starts. Where it does not,"
+            " the change is undone."
+        )
+    stored = [f"{setting.name} ({setting.place})" for setting in gone if setting.source in parameters.STORED]
     if stored:
         yield f"A dump leaves out what ALTER ROLE and ALTER DATABASE set and is not known any more: {shown(stored)}."
     absolute = sorted({library.name for library in inventory.libraries if library.name.startswith("/")})
     if absolute:
         yield f"Functions load libraries by their path, which has to lead there in the new image: {shown(absolute)}."
-
-
-def removed(name: str, subject: Subject, candidate: CandidateImage) -> bool:
-    """Tell whether the server that runs knows a setting and the candidate does not.
-
-    Neither lists those for developers, so of a name that none lists nothing is said.
-    """
-    known = {parameter.lower() for parameter in candidate.parameters}
-    if not known or name.lower() in known:
-        return False
-    if candidate.server_version_num >= STILL_TAKEN.get(name.lower(), candidate.server_version_num + 1):
-        return False
-    return name.lower() in {parameter.lower() for parameter in subject.image.parameters}
 
 
 def looking(container: str, cluster: Cluster, database: str, statement: str) -> str:
@@ -303,8 +293,16 @@ def _localedef(locale: str) -> str:
 
 
 def _settings(subject: Subject, candidate: CandidateImage) -> Iterable[Lack]:
-    gone = [setting for setting in subject.inventory.settings if removed(setting.name, subject, candidate)]
-    outside = [setting for setting in gone if setting.source in FROM_OUTSIDE]
+    gone = parameters.unknown(subject, candidate)
+    theirs = [setting for setting in gone if parameters.is_in_a_file_of_others(setting, subject)]
+    if theirs:
+        which = shown(f"{setting.name} ({setting.place})" for setting in theirs)
+        yield Lack(
+            f"Files outside the data directory set what {candidate.reference} does not know, and are not ours to"
+            f" change: {which}. Take it out there: the server that runs goes by its default then.",
+            STRATEGIES,
+        )
+    outside = [setting for setting in gone if setting.source in parameters.FROM_OUTSIDE]
     if outside:
         names = shown(dict.fromkeys(setting.name for setting in outside))
         where = " and ".join(dict.fromkeys(setting.source for setting in outside))
@@ -313,7 +311,7 @@ def _settings(subject: Subject, candidate: CandidateImage) -> Iterable[Lack]:
             " out of the service's command or environment.",
             STRATEGIES,
         )
-    stored = [f"{setting.name} ({setting.place})" for setting in gone if setting.source in STORED]
+    stored = [f"{setting.name} ({setting.place})" for setting in gone if setting.source in parameters.STORED]
     if stored:
         yield Lack(
             f"ALTER ROLE or ALTER DATABASE has set what Postgres {candidate.major} does not know, and pg_upgrade would"

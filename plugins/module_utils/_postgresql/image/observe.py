@@ -13,7 +13,10 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._compose.subject
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import paths
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import observe_cluster
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.candidate import examine
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.candidate import (
+    examine,
+    user_given,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.inventory import take_inventory
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.model import Subject
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.session import Session
@@ -36,7 +39,8 @@ def observe_subject(engine: Engine, session: Session) -> Subject:
     cluster = observe_cluster(session)
     inventory = take_inventory(session, cluster)
     # By its id: the reference may mean another image by now.
-    image = replace(examine(engine, container.image_id), reference=container.image_ref)
+    examined = examine(engine, container.image_id, user=user_given(engine, container))
+    image = replace(examined, reference=container.image_ref)
     return Subject(cluster, inventory, image)
 
 

@@ -55,6 +55,8 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.transfe
     label_of,
 )
 
+MODULE = "postgresql_image"
+LOOK = "look again"
 STOP = "stop the stores"
 """The name of the step that says as what the cluster was stopped."""
 MADE_BY = {PG_UPGRADE: ("make_upgradable_cluster", "upgrade"), DUMP: ("make_cluster", "reload")}
@@ -63,7 +65,7 @@ MADE_BY = {PG_UPGRADE: ("make_upgradable_cluster", "upgrade"), DUMP: ("make_clus
 
 def goal_of(request: ImageRequest, image_id: str) -> Goal:
     """Return the goal: this service on this image, by its id; a tag may mean another one tomorrow."""
-    return Goal("postgresql_image", request.storage.project, {"service": request.service, "image": image_id})
+    return Goal(MODULE, request.storage.project, {"service": request.service, "image": image_id})
 
 
 def transfer_for(request: ImageRequest, found: ImageFindings, operation: str) -> Transfer:
@@ -125,12 +127,9 @@ def steps_for(
     """Return the steps of the change."""
     strategy, everything = transfer.strategy, {"transfers": [transfer.as_dict()]}
     context = {**everything, "pins": {}, "file_is_theirs": request.storage.rewrite == "none"}
-    name = f"{KEPT_IMAGES}:{operation.lower()}"
     steps = backup_steps(request.storage, found.findings, [transfer], backup_dir)
     steps.append(Step("count_before", "count", PREPARE, everything))
-    steps.append(
-        Step("keep_image", f"keep the image of {transfer.service}", PREPARE, {"image": transfer.image_id, "name": name})
-    )
+    steps += keeping_steps(transfer, operation)
     making: list[Step] = []
     order_back: list[Step] = []
     moving: list[Step] = []
@@ -148,7 +147,7 @@ def steps_for(
     versions = (found.subject.image.version, found.candidate.version)
     elsewhere = transfer.goal.target not in ("", transfer.target)
     pre = before_the_stop(request.hooks, transfer, versions, layout_changes=elsewhere, backup_dir=backup_dir)
-    steps += [*stopping, *pre, remembering, *order_back, stop, *moving]
+    steps += [looking_step(found, transfer), *stopping, *pre, remembering, *order_back, stop, *moving]
     if found.findings.rewrite.paths:
         steps.append(Step("rewrite", "rewrite the compose file", SWITCH, rewrite_args(request, transfer)))
     *starting, proving = start_steps(context, identified_by)
@@ -158,11 +157,39 @@ def steps_for(
     return (*steps, *afterwards)
 
 
+def keeping_steps(transfer: Transfer, operation: str) -> list[Step]:
+    """Return what holds both images while the operation needs them: their tags may be given to newer builds."""
+    name = f"{KEPT_IMAGES}:{operation.lower()}"
+    held = (("of", transfer.image_id, name), ("for", transfer.goal.image, f"{name}-new"))
+    return [
+        Step("keep_image", f"keep the image {word} {transfer.service}", PREPARE, {"image": image, "name": kept})
+        for word, image, kept in held
+    ]
+
+
+def looking_step(found: ImageFindings, transfer: Transfer) -> Step:
+    """Return the first step of the downtime, before anything stops: prepared was maybe hours or days ago."""
+    args = {
+        "transfer": transfer.as_dict(),
+        "sides": Sides(found.subject.image, found.candidate).as_dict(),
+        "strategy": transfer.strategy,
+        "copied_by": found.copying.strategy if transfer.strategy in ANOTHER_CLUSTER else "",
+        "refresh": refresh_args(found),
+        "applications": _applications(found),
+        "superuser": found.subject.cluster.superuser,
+    }
+    return Step("look_again", LOOK, SWITCH, args)
+
+
+def _applications(found: ImageFindings) -> list[str]:
+    return [container.id for group in found.findings.dependents for container in group]
+
+
 def comparing_steps(found: ImageFindings, transfer: Transfer, identified_by: str) -> tuple[Step, Step]:
     """Return the last step before the stop, and the last before the proof: what is there is what was there."""
     args = {
         "transfer": transfer.as_dict(),
-        "applications": [container.id for group in found.findings.dependents for container in group],
+        "applications": _applications(found),
         # What is loaded from a dump is compared when nobody else reaches it.
         "contents": transfer.strategy != DUMP,
     }
@@ -180,11 +207,17 @@ def rebuild_steps(
     copied = copy_for(transfer, found.copying.strategy, operation)
     making_kind, kind = MADE_BY[transfer.strategy]
     made = Step(making_kind, f"make the new cluster of {transfer.service}", PREPARE, {**one, "sides": sides})
-    making = [made, *_copy_steps(copied, transfer, WARM_KINDS, _preparing(transfer), PREPARE)]
+    keeping = [Step("keep_volume", f"keep the volume of {transfer.name}", PREPARE, one)]
+    making = [
+        *(keeping if transfer.origin.is_volume else ()),
+        made,
+        *_copy_steps(copied, transfer, WARM_KINDS, _preparing(transfer), PREPARE),
+    ]
     args = {
         **one,
         "sides": sides,
         "made_by": made.name,
+        "looked_by": LOOK,
         "copied_by": copied.strategy,
         "refresh": refresh_args(found),
         "verify": request.verify,
@@ -193,18 +226,19 @@ def rebuild_steps(
         *_copy_steps(copied, transfer, MOVE_KINDS, f"copy {transfer.name}", SWITCH),
         Step(kind, f"{kind} {transfer.name}", SWITCH, args),
     ]
+    # First of all: what comes after it may take an hour, or fail.
     afterwards = [
-        Step("discard", f"discard the copy of {transfer.name}", FINISH, one),
-        Step("analyze", f"analyze {transfer.service}", FINISH, one),
         Step(
             "retain" if transfer.origin.is_volume else "keep_in_place",
             f"retain the original of {transfer.name}",
             FINISH,
             {**one, "in_place": True},
         ),
+        Step("discard", f"discard the copy of {transfer.name}", FINISH, one),
+        Step("analyze", f"analyze {transfer.service}", FINISH, one),
     ]
     if copied.strategy == REPLICA:
-        afterwards.insert(0, Step("remove_helpers", f"remove the standby of {transfer.name}", FINISH, one))
+        afterwards.insert(1, Step("remove_helpers", f"remove the standby of {transfer.name}", FINISH, one))
     return making, moving, afterwards
 
 

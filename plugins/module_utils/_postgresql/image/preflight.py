@@ -7,16 +7,22 @@
 from __future__ import annotations
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import Blocker, shell
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image import costs
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.model import (
     ANOTHER_CLUSTER,
+    BY_DUMP,
     DUMP,
+    PG_UPGRADE,
     SWAP,
     ImageFindings,
     ImageRequest,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage import preflight as of_moves
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import RENAME
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.strategy import Choice
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.strategy import (
+    Choice,
+    space_needed,
+)
 
 PROGRAMS_BYTES = 600 << 20
 """What the file system of a Postgres image takes at most, less what no server needs."""
@@ -32,8 +38,9 @@ def blockers(request: ImageRequest, found: ImageFindings) -> list[Blocker]:
     if found.image_is_built:
         refused.append(
             Blocker(
-                f"The compose file builds the image of {service}: change the Dockerfile, build, and name the built"
-                " image with image."
+                f"The compose file builds the image of {service}, and the next build would take its name: build the"
+                f" other one under a name of its own, give the service image: {found.subject.image.reference} in place"
+                " of build:, and name the built one with image."
             )
         )
     if storage.backup == "none":
@@ -59,6 +66,7 @@ def blockers(request: ImageRequest, found: ImageFindings) -> list[Blocker]:
     if found.way.strategy == SWAP:
         refused += of_moves.of_users(found.move, "which may write to it in the downtime: remove that container first")
         refused += _space_of_backup(request, found)
+    refused += _space_of_indexes(request, found)
     estimate = estimated_downtime(found)
     if storage.max_downtime and estimate > storage.max_downtime:
         refused.append(
@@ -72,16 +80,6 @@ def blockers(request: ImageRequest, found: ImageFindings) -> list[Blocker]:
 
 def _of_another_cluster(request: ImageRequest, found: ImageFindings) -> list[Blocker]:
     refused = []
-    spaces = found.subject.cluster.tablespaces
-    if spaces:
-        # In a tablespace pg_upgrade links beside the original's own files, and the new server would write to those.
-        named = ", ".join(f"{space.name} ({space.location})" for space in spaces)
-        refused.append(
-            Blocker(
-                f"The cluster has tablespaces: {named}. What another server makes there would lie beside the files of"
-                " the original, which has to stay as it is: move what they hold to pg_default and drop them first."
-            )
-        )
     if found.way.strategy == DUMP:
         there, needed = found.move.place, found.comparison.way(DUMP).space
         backup = found.findings.backup_place
@@ -122,12 +120,44 @@ def _space_of_backup(request: ImageRequest, found: ImageFindings) -> list[Blocke
     ]
 
 
+def _space_of_indexes(request: ImageRequest, found: ImageFindings) -> list[Blocker]:
+    """Return what forbids that indexes are built anew in the downtime: a full disk there undoes all of it."""
+    strategy, inventory = found.way.strategy, found.subject.inventory
+    there = found.data_place if strategy == SWAP else found.move.place
+    if strategy not in (SWAP, PG_UPGRADE) or not found.comparison.reindex or there is None:
+        return []
+    built = costs.rebuilt_space(strategy, inventory)
+    needed = built if strategy == SWAP else built + space_needed(found.copying.strategy, found.move.data)
+    backup = found.findings.backup_place
+    if backup is not None and backup.device == there.device:
+        needed += of_moves.backup_bytes(request.storage, found.move.data)
+    if needed <= there.free_bytes:
+        return []
+    beside = "the backup" if strategy == SWAP else "the backup and the copy"
+    return [
+        Blocker(
+            f"{there.mount_point} has {there.free_bytes:,} bytes free, and {inventory.text_indexes} indexes that are"
+            f" built anew in the downtime take up to {built:,} with their WAL, with {beside} {needed:,}:"
+            f" {needed - there.free_bytes:,} bytes are missing there. Free them, or {BY_DUMP} with source on a file"
+            " system that has room.",
+            shell("df", "-h", there.mount_point),
+        )
+    ]
+
+
 def warnings(request: ImageRequest, found: ImageFindings) -> list[str]:
     """Return what the plan says beside its steps."""
     told = [*found.comparison.warnings]
     told += of_moves.warnings(request.storage, found.findings, _choices(found))
     if found.way.strategy == SWAP and found.move.data.facts is not None:
         told += found.move.data.facts.warnings
+    if found.way.strategy == SWAP and found.comparison.updates:
+        updated = dict.fromkeys(f"{each.name} ({each.version})" for each in found.comparison.updates)
+        told.append(
+            "ALTER EXTENSION UPDATE is made to the data that stays, and no way back takes it back:"
+            f" {', '.join(updated)}. The older libraries of the former image would serve the newer objects then, if"
+            " they can."
+        )
     if found.way.strategy == SWAP and request.bare:
         told.append(
             f"Until the operation is committed, the container that runs now stays beside its successor, stopped and"

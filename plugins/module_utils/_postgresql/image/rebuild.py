@@ -21,9 +21,15 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.clus
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image import bench as working
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image import upgrade
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.bench import Bench
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.configuration import digests_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.foreign_options import (
     foreign_options,
     take_out,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.look_again import (
+    Seen,
+    last_seen,
+    named_files,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.model import FULL, Sides
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.programs import (
@@ -75,16 +81,19 @@ class MakeCluster(SelfProving):
         working.write_passwd(bench.passwd, bench.owner)
         with postgresql_store(world).session(world.engine, container) as session:
             cluster = observe_cluster(session)
-            foreign = foreign_options(session, cluster)
+            foreign, named = foreign_options(session, cluster), named_files(session)
         with telling_of_space(bench.work):
             working.make_cluster(bench, cluster, sides.new.server_version_num)
-            left_out = working.carry_configuration(bench, cluster, source)
+            carried = digests_of(source, cluster.data_directory, named)
+            left_out = working.carry_configuration(bench, cluster, source, sides.new.server_version_num, named)
             equipped = self.equip(bench, cluster, step, context)
         return {
             **equipped,
             "foreign_options": foreign,
             "owner": list(bench.owner),
             "cluster": cluster.as_dict(),
+            "named_files": named,
+            "carried": carried,
             "left_out": [str(each) for each in left_out],
         }
 
@@ -121,14 +130,16 @@ class Rebuild(StagedMove):
     """From the copy to the new cluster, which becomes the goal.
 
     args: ``transfer``, ``sides``, ``made_by``: name of the step that made the cluster, ``copied_by``: the strategy
-    of the copy, ``refresh``: as for the step refresh_service, ``verify``: ``fast`` or ``full``.
+    of the copy, ``looked_by``: name of the step that saw the cluster last, ``refresh``: as for the step
+    refresh_service, ``verify``: ``fast`` or ``full``.
     """
 
     program = ""
 
     def fill(self, transfer: Transfer, step: Step, context: Context[World]) -> Evidence:
         known, sides = context.evidence[step.args["made_by"]], Sides.from_dict(step.args["sides"])
-        cluster = Cluster.from_dict(known["cluster"])
+        seen = last_seen(step, context)
+        cluster = seen.cluster
         bench = bench_of(transfer, sides, context, (known["owner"][0], known["owner"][1]))
         begun = os.path.join(bench.work, BEGUN)
         if os.path.exists(begun):
@@ -142,10 +153,21 @@ class Rebuild(StagedMove):
         with telling_of_space(bench.work):
             working.make_bare(bench, cluster)
             rebuilt = self.rebuild(bench, cluster, step, context)
+            carried = self._carry_what_changed(transfer, bench, seen, known, sides.new.server_version_num)
             working.place_configuration(bench)
             working.give_to(transfer.staging, sides.new.user)
             durable.sync_file_system(transfer.staging)
-        return {**rebuilt, "identities": {transfer.name: dict(self.prove(transfer, context))}}
+        return {**rebuilt, **carried, "identities": {transfer.name: dict(self.prove(transfer, context))}}
+
+    @staticmethod
+    def _carry_what_changed(transfer: Transfer, bench: Bench, seen: Seen, known: Evidence, version: int) -> Evidence:
+        """Take the configuration of the original as it was stopped, where that is not what was carried before."""
+        source = transfer.data_at(transfer.origin)
+        now = digests_of(source, seen.cluster.data_directory, seen.named_files)
+        if now == known.get("carried"):
+            return {}
+        left_out = working.carry_configuration(bench, seen.cluster, source, version, seen.named_files)
+        return {"carried": now, "left_out": [str(each) for each in left_out]}
 
     @abstractmethod
     def rebuild(self, bench: Bench, cluster: Cluster, step: Step, context: Context[World]) -> Evidence:
@@ -161,12 +183,12 @@ class Upgrade(Rebuild):
     program = "pg_upgrade"
 
     def rebuild(self, bench: Bench, cluster: Cluster, step: Step, context: Context[World]) -> Evidence:
-        known = context.evidence[step.args["made_by"]]
-        if known["foreign_options"]:
+        known, foreign = context.evidence[step.args["made_by"]], last_seen(step, context).foreign_options
+        if foreign:
             with working.served(bench, cluster, bench.old_image_id, bench.old) as session:
                 take_out(session, cluster)
         # What was served was recovered by that.
-        recover = step.args["copied_by"] == REPLICA and not known["foreign_options"]
+        recover = step.args["copied_by"] == REPLICA and not foreign
         version = Sides.from_dict(step.args["sides"]).new.server_version_num
         upgrade.upgrade(bench, cluster, Programs(**known["programs"]), version=version, recover=recover)
         planned = step.args["refresh"]
@@ -183,7 +205,7 @@ class Reload(Rebuild):
 
     def rebuild(self, bench: Bench, cluster: Cluster, step: Step, context: Context[World]) -> Evidence:
         sides = Sides.from_dict(step.args["sides"])
-        foreign = context.evidence[step.args["made_by"]]["foreign_options"]
+        foreign = last_seen(step, context).foreign_options
         loaded = reload(
             bench,
             cluster,

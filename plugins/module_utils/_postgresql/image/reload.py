@@ -38,7 +38,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.imag
     locks_for,
     served,
 )
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.model import Sides
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.model import CandidateImage, Sides
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.logical_restore import Brought
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.model import Cluster
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.session import Session
@@ -61,6 +61,11 @@ class Reloaded:
     contents: int
 
 
+def compression_of(clients: CandidateImage) -> str:
+    """Return how a dump is compressed that is read right away: client programs may be built without LZ4."""
+    return LZ4 if clients.lz4 and clients.server_version_num >= FIRST_WITH_LZ4 else QUICK_GZIP
+
+
 def reload(
     bench: Bench,
     cluster: Cluster,
@@ -79,7 +84,7 @@ def reload(
     dump = os.path.join(bench.work, logical_catalogue.DUMP)
     jobs = min(JOBS_AT_MOST, os.cpu_count() or 1)
     clients = sides.newer
-    compression = LZ4 if clients.server_version_num >= FIRST_WITH_LZ4 else QUICK_GZIP
+    compression = compression_of(clients)
     route = routes.Route(
         f"{WORK}/{SOCKET}",
         cluster.port,

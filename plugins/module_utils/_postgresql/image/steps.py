@@ -14,6 +14,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import NEXT_XID
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image import statistics
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.hooks import HOOK_HANDLERS
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.look_again import LookAgain
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.own_writes import CreateNewContainers
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.rebuild import REBUILD_HANDLERS
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.refresh import (
@@ -33,7 +34,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world i
 
 
 class KeepImage(SelfProving):
-    """The image that runs gets a name of ours, so that no prune takes the way back. args: ``image``, ``name``."""
+    """An image gets a name of ours, so that no prune takes the way back, or on. args: ``image``, ``name``."""
 
     def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
         found = context.world.engine.image(step.args["name"])
@@ -66,7 +67,9 @@ class RefreshService(SelfProving):
             return {**refresh_as_planned(session, step.args["refresh"]), "at": time.time()}
 
     def undo(self, step: Step, context: Context[World]) -> Evidence:
-        return {}  # what the old libraries need is done when the old image runs: see OrderBack
+        """Say what no undo takes back; what the old libraries need is done when the old image runs: see OrderBack."""
+        updated = step.args["refresh"]["updates"]
+        return {"stays": [f"the update of {each['name']} in {each['database']}" for each in updated]}
 
 
 class OrderBack(SelfProving):
@@ -119,6 +122,7 @@ IMAGE_HANDLERS: dict[str, Handler[World]] = {
     "create_containers": CreateNewContainers(),
     "return_to_original": ReturnToOriginal(),
     "keep_image": KeepImage(),
+    "look_again": LookAgain(),
     "refresh_service": RefreshService(),
     "order_back": OrderBack(),
     "remember_service": RememberService(),

@@ -9,12 +9,16 @@ from __future__ import annotations
 import os
 import posixpath
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import Services
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import Blocker, InvalidInput
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.candidate import examine
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.candidate import (
+    examine,
+    user_given,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.compatibility import compare
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.hooks import against, parsed
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.model import (
@@ -96,14 +100,21 @@ def default_source(data: DataPath, project_dir: str, major: str) -> tuple[str, s
     return source, source if inner.startswith("..") else f"./{inner}"
 
 
-def wanted_place(container: Container, image_env_data: str, data: DataPath, candidate: CandidateImage) -> Wanted:
+def wanted_place(
+    container: Container,
+    image_env_data: str,
+    data: DataPath,
+    candidate: CandidateImage,
+    environment: Mapping[str, str | None] | None = None,
+) -> Wanted:
     """Return where a container of the new image has its data.
 
-    A PGDATA of the project's own stays what it is. Else it is the image's, and the mount its declared volume: with 18
+    A PGDATA of the project's own stays what it is, also where it says what the image said: the service's
+    ``environment`` tells. Else it is the image's, and the mount its declared volume: with 18
     both became others.
     """
     own = container.env.get("PGDATA", "")
-    if own and own != image_env_data:
+    if own and (own != image_env_data or "PGDATA" in (environment or {})):
         return Wanted(data.target, data.subpath)
     holding = [
         path for path in candidate.volumes if (candidate.data_directory + "/").startswith(path.rstrip("/") + "/")
@@ -126,12 +137,13 @@ def survey(
     ``kept``: the ids of the containers that earlier operations put aside, and that have the data mounted still.
     """
     engine, service = world.engine, request.service
-    candidate = examine(engine, request.image)
+    candidate = examine(engine, request.image, user=user_given(engine, container))
     with postgresql_store(world).session(engine, container) as session:
         subject = observe_subject(engine, session)
         refused = _against_migrations(request, session)
     known = with_facts(world, measured(data), container)
-    wanted = wanted_place(container, subject.image.data_directory, known, candidate)
+    own = project.service(service).environment
+    wanted = wanted_place(container, subject.image.data_directory, known, candidate, own)
     # Without a project's directory there is nothing that a new one would lie in by itself.
     placeless = request.bare and not request.storage.mounts and known.kind != BIND
     request = _placed(request, known, wanted, candidate)
@@ -190,6 +202,7 @@ def survey(
         image_is_built=project.service(service).build is not None,
         placeless=placeless,
         against_migrations=refused,
+        data_place=place(world, known.host_path, shared=True),
     )
 
 

@@ -21,6 +21,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fing
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint.compare import refuse_losses
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint.take import ESTIMATED, take
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.store import postgresql_store
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.beyond import beyond_proof
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.downtime import running_on
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.transfer import Transfer
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import durable
@@ -48,7 +49,17 @@ class RememberService(NothingToUndo):
                 found = take(session, rows=ESTIMATED)
             durable.write_json_atomically(_path(transfer, context), model.as_dict(found))
         let_in = [str(one) for one in _logins(step, context, server) if not logins.refusal(engine, server, one)]
-        return {"logins": let_in, "noted": True}
+        return {"logins": let_in, "noted": True, "warnings": self._unproved(step, transfer, let_in)}
+
+    @staticmethod
+    def _unproved(step: Step, transfer: Transfer, let_in: Sequence[str]) -> list[str]:
+        """Say where nothing will prove that the applications are let in again."""
+        if let_in or not step.args["applications"]:
+            return []
+        return [
+            f"No login to {transfer.service} was found in the environments of its dependents that it lets in, so none"
+            " is proved after the change: they may come by a pooler, or have their password in a file (_FILE)."
+        ]
 
 
 class CompareService(NothingToUndo):
@@ -90,11 +101,12 @@ class CompareService(NothingToUndo):
 def still_true(step: Step, context: Context[World]) -> Evidence | None:
     """Return what was found out of a service that serves since, without a break; None where it was started anew.
 
-    Another image may have served in between, and written.
+    Another image may have served in between, and written. Once all was proved, applications have worked since: what
+    they dropped is no loss, and a server that is only down is started again.
     """
     known = context.evidence.get(step.name)
-    if known is None:
-        return None
+    if known is None or beyond_proof(context):
+        return known
     server = the_container(context.world, transfer_of(step))
     return known if server.running and server.started <= known["at"] else None
 

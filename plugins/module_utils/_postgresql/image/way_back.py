@@ -16,6 +16,7 @@ from dataclasses import replace
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.commands import mounts_of
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import Blocker, StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Evidence
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.handlers import NothingToUndo
@@ -28,7 +29,10 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import Operation
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import NEXT_XID
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image import needs
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.candidate import examine
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.model import AUTO, SWAP
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.observe import observe_subject
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.planner import STOP, refresh_steps
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.store import postgresql_store
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.held import baseline
@@ -132,6 +136,9 @@ def plan_image_way_back(
             taken = int(session.scalar(NEXT_XID)) - int(since["next_xid"]) - ours
         if taken > 0:
             blockers.append(Blocker(f"{lossy(back, taken)} {WAYS_OUT[0].upper()}{WAYS_OUT[1:]}."))
+    former = world.engine.image(done.image_id)
+    if done.strategy == SWAP and container.running and former is not None:
+        blockers += _against_the_former(world, container, former.id)
     if done.origin.container and world.engine.container(done.origin.container) is None:
         blockers.append(
             Blocker(
@@ -140,7 +147,7 @@ def plan_image_way_back(
                 f" or make a container of {done.image_id[:19]} on {done.origin.shown()} by hand."
             )
         )
-    if world.engine.image(done.image_id) is None:
+    if former is None:
         blockers.append(Blocker(f"The image that {done.service} ran before ({done.image_id}) is gone."))
     everything = {"transfers": [back.as_dict()]}
     context = {**everything, "pins": {}, "file_is_theirs": not hunks_of(operation)}
@@ -193,3 +200,14 @@ def plan_image_way_back(
         reverts=operation.id,
     )
     return WayBack(plan, tuple(blockers))
+
+
+def _against_the_former(world: World, container: Container, image_id: str) -> list[Blocker]:
+    """Say what the cluster has by now that the former image cannot serve: an extension that was updated, say."""
+    engine = world.engine
+    with postgresql_store(world).session(engine, container) as session:
+        subject = observe_subject(engine, session)
+    candidate = replace(examine(engine, image_id), reference=f"the former image ({image_id[7:19]})")
+    found = [lack for lack in needs.lacks(subject, candidate, container.name) if SWAP in lack.ways]
+    way_out = " Keep the new image, or run postgresql_image with the former one and strategy: dump."
+    return [Blocker(lack.text + way_out, lack.command) for lack in found]

@@ -201,6 +201,7 @@ def execute(server: Server, name: str, content: str) -> str:
         stdin=iter((b"{\n" + content.encode() + b"\n}\n",)),
         environment=environment,
         user=server.user,
+        timeout=server.limit,
     )
     text = server.masked(said.decode("utf-8", "replace"), login.password)
     if answer.rc != 0:

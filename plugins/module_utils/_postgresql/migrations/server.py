@@ -32,7 +32,8 @@ OUTPUT = 1 << 14
 class Server:
     """A server and its container. ``connect`` opens a session of ours; ``name`` is what an admin calls it.
 
-    ``user`` and ``environment`` are those of scripts; empty, the container's own user.
+    ``user`` and ``environment`` are those of scripts; empty, the container's own user. ``limit``: seconds that a script
+    gets, 0 for no limit.
     """
 
     engine: Engine
@@ -41,6 +42,7 @@ class Server:
     connect: Callable[[], Session] = field(repr=False)
     user: str = ""
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    limit: float = 0.0
 
     @contextmanager
     def at_work(self, series: str) -> Iterator[Session]:

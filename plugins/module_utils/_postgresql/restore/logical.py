@@ -79,7 +79,8 @@ def plan(server: Server, record: Record, path: str) -> Plan:
     if left is not None and left.state == note.RESTORED and left.backup == record.id:
         text = f"{target} holds this backup already: it was restored there from {left.path}."
         return Plan(NOTHING, record, target, 0, system.bytes_free, text)
-    needed = 2 * record.bytes
+    # The dump is compressed; what it becomes was noted with it, if not by an earlier version.
+    needed = max(2 * record.bytes, int(record.evidence.get("database_bytes", 0)))
     return Plan(
         action=RESTORE,
         record=record,

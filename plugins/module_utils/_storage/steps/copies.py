@@ -12,7 +12,12 @@ import time
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._clock import moment
-from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Helper
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import (
+    OPERATION_LABEL,
+    ROLE_LABEL,
+    Container,
+    Helper,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Evidence
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.handlers import NothingToUndo, SelfProving
@@ -106,6 +111,44 @@ def counts(step: Step, world: World) -> dict[str, Any]:
     return found
 
 
+class KeepVolume(SelfProving):
+    """A container that is never started holds the volume, from before anything changes. args: ``transfer``.
+
+    What served it goes long before :class:`Retain` has its turn, and a prune takes a volume that nobody refers to.
+    """
+
+    def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
+        return {} if self._keepers(step, context) else None
+
+    def apply(self, step: Step, context: Context[World]) -> Evidence:
+        make_keeper(transfer_of(step), context)
+        return {}
+
+    def undo(self, step: Step, context: Context[World]) -> Evidence:
+        for container in self._keepers(step, context):
+            context.world.engine.remove_container(container.id, force=True)
+        return {}
+
+    @staticmethod
+    def _keepers(step: Step, context: Context[World]) -> list[Container]:
+        labels = {OPERATION_LABEL: context.operation.id, ROLE_LABEL: KEEPER}
+        return context.world.engine.containers(labels=labels, volume=transfer_of(step).origin.volume)
+
+
+def make_keeper(transfer: Transfer, context: Context[World]) -> None:
+    """Make the container that holds a volume and is never started."""
+    context.world.engine.create_helper(
+        Helper(
+            operation=context.operation.id,
+            role=KEEPER,
+            image_id=transfer.image_id,
+            argv=("true",),
+            volumes=(transfer.origin.volume,),
+        ),
+        start=False,
+    )
+
+
 class Retain(NothingToUndo):
     """Keep the original from every prune. args: ``transfer``, ``in_place``.
 
@@ -122,7 +165,7 @@ class Retain(NothingToUndo):
         return self._held(transfer) if any(KEEPER in c.labels.values() for c in held) else None
 
     def apply(self, step: Step, context: Context[World]) -> Evidence:
-        transfer, world = transfer_of(step), context.world
+        transfer = transfer_of(step)
         os.makedirs(os.path.dirname(transfer.retained), mode=0o700, exist_ok=True)
         possible = renaming.can_rename(transfer.origin.path, os.path.dirname(transfer.retained))
         if possible.yes and not step.args.get("in_place"):
@@ -131,16 +174,7 @@ class Retain(NothingToUndo):
             # The engine expects its directory to be there when the volume is looked at or removed.
             os.mkdir(transfer.origin.path, status.st_mode & 0o7777)
             return self._renamed(transfer)
-        world.engine.create_helper(
-            Helper(
-                operation=context.operation.id,
-                role=KEEPER,
-                image_id=transfer.image_id,
-                argv=("true",),
-                volumes=(transfer.origin.volume,),
-            ),
-            start=False,
-        )
+        make_keeper(transfer, context)
         return self._held(transfer)
 
     def _renamed(self, transfer: Transfer) -> Evidence:

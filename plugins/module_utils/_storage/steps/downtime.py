@@ -17,6 +17,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execu
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.handlers import NothingToUndo, SelfProving
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Step
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.barrier import unseal
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.beyond import beyond_proof
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.held import (
     NO_RESTART,
     release,
@@ -145,7 +146,9 @@ class StopDependents(SelfProving):
     def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
         ids = [container_id for group in step.args["order"] for container_id in group]
         containers = [context.world.engine.container(container_id) for container_id in ids]
-        return {} if not any(c is not None and c.running for c in containers) else None
+        if not any(c is not None and c.running for c in containers) or beyond_proof(context):
+            return {}
+        return None
 
     def apply(self, step: Step, context: Context[World]) -> Evidence:
         began = time.time()
