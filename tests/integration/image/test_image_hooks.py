@@ -246,7 +246,8 @@ def test_a_new_server_that_crashed_is_asked_what_it_took(tmp_path: Path) -> None
         pause = lab.paused("post-upgrade of db", "before")
         lab.engine.docker("kill", str(lab.project.container("db")))
         pause.end().refusal()
-        assert lab.states() == ["rolled_back"], lab.story()
+        # The one that crashed was undone, and so was the attempt after it.
+        assert set(lab.states()) == {"rolled_back"}, lab.story()
         assert lab.project.sql("SHOW server_version_num").startswith("15")
         assert lab.project.sql("SELECT count(*) FROM words").strip() == "7"
 
