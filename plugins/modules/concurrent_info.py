@@ -103,9 +103,9 @@ wanted:
 way:
   description:
     - The versions to pass through, each with C(version), C(kind), C(notes) and C(rung), and with C(images), what has to
-      be on the engine for it. Each of those is to be pulled as C(pull) and to have the name C(tag), which differs where
-      the tag in the file floats. C(fetched) is false for a release that
-      only origin has, in check mode.
+      be on the engine for it. Each of those is to be pulled as C(pull). C(tag) is the name that the file says, which
+      differs where that floats; M(selfhost.stateful.concurrent_version) lets it mean that image once all has stopped.
+      C(fetched) is false for a release that only origin has, in check mode.
   returned: success
   type: list
   elements: dict
