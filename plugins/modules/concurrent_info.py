@@ -45,6 +45,12 @@ options:
     type: list
     elements: dict
     default: []
+  ceiling:
+    description:
+      - The first version that the ladder does not lead to. None from there on is taken for the newest that is released,
+        and one that is wanted is refused.
+    type: str
+    default: ""
   fetch:
     description: Whether to fetch tags and branches from C(origin) first. Nothing that is checked out changes.
     type: bool
@@ -97,9 +103,9 @@ wanted:
 way:
   description:
     - The versions to pass through, each with C(version), C(kind), C(notes) and C(rung), and with C(images), what has to
-      be on the engine for it. Each of those is to be pulled as C(pull) and to have the name C(tag), which differs where
-      the tag in the file floats. C(fetched) is false for a release that
-      only origin has, in check mode.
+      be on the engine for it. Each of those is to be pulled as C(pull). C(tag) is the name that the file says, which
+      differs where that floats; M(selfhost.stateful.concurrent_version) lets it mean that image once all has stopped.
+      C(fetched) is false for a release that only origin has, in check mode.
   returned: success
   type: list
   elements: dict
@@ -148,6 +154,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.jour
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.model import (
     Rung,
     Version,
+    below,
     rung_from,
     version_of,
     way,
@@ -174,6 +181,7 @@ ARGUMENTS = {
     **ENGINE_ARGUMENTS,
     "version": {"type": "str", "default": ""},
     "ladder": {"type": "list", "elements": "dict", "default": []},
+    "ceiling": {"type": "str", "default": ""},
     "fetch": {"type": "bool", "default": False},
     "operations_dir": {"type": "path", "default": ""},
 }
@@ -236,20 +244,27 @@ def main() -> None:
             "unfinished": "",
             "host": seen.as_dict(),
             "blockers": [blocker.text for blocker in seen.blockers],
-            **way_to(world, seen, params["version"], ladder, beyond),
+            **way_to(world, seen, params["version"], ladder, beyond, params["ceiling"]),
         }
 
     answer(module, work)
 
 
-def way_to(world: World, seen: Seen, wanted: str, ladder: Sequence[Rung], beyond: Sequence[Version]) -> dict[str, Any]:
+def way_to(
+    world: World, seen: Seen, wanted: str, ladder: Sequence[Rung], beyond: Sequence[Version], ceiling: str = ""
+) -> dict[str, Any]:
     """Return the way that the result shows; raises where there is none. ``beyond``: releases that only origin has."""
     if seen.version is None:
         raise InvalidInput("Which version runs here cannot be told: neither api nor image nor checkout says it.")
-    released = sorted({*seen.released, *beyond})
-    goal = version_of(wanted) if wanted else max(released, default=seen.version)
+    released = below(ceiling, sorted({*seen.released, *beyond}))
+    goal = version_of(wanted) if wanted else max([*released, seen.version])
     if goal is None:
         raise InvalidInput(f"{wanted!r} is no version: one is written as v1.3.0.")
+    if not below(ceiling, [goal]):
+        raise InvalidInput(
+            f"{goal} is wanted, and from {ceiling} on nobody has written down how data gets there: the ladder of this"
+            " release of the collection ends before it."
+        )
     stops = way(seen.version, goal, ladder, (*released, goal))
     shown = []
     for stop in stops:

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -22,6 +23,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.f
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World
 
 UNTOUCHED = "everything runs on the new version; nothing was changed"
+ROWS_WRITTEN = "SELECT coalesce(sum(n_tup_ins + n_tup_upd + n_tup_del), 0) FROM pg_stat_user_tables"
 IDENTITY = "SELECT system_identifier FROM pg_control_system()"
 # A sample would not see that one setting of one user was written anew.
 EVERY_KEY = {str(number): 1 for number in range(16)}
@@ -32,6 +34,28 @@ def state_of_stores(host: Host) -> dict[str, Any]:
     with host.postgresql() as there:
         xid = int(there.scalar(NEXT_XID))
     return {"next_xid": xid, "redis": redis_fingerprint.as_dict(_in_redis(host))}
+
+
+def written_so_far(host: Host) -> dict[str, int]:
+    """Return what grows with every write to the data that is dumped."""
+    with host.postgresql() as there:
+        xid, rows = int(there.scalar(NEXT_XID)), int(there.scalar(ROWS_WRITTEN))
+    return {"xid": xid, "rows": rows, "items": host.stream_items()}
+
+
+def refuse_written(before: Mapping[str, int], now: Mapping[str, int]) -> None:
+    """Raise where something was written between two looks of :func:`written_so_far`: a dump may not have it."""
+    found = []
+    # The server's own analysis takes transactions as well, and writes to no table of the application's.
+    if before["xid"] != now["xid"] and before["rows"] != now["rows"]:
+        found.append(f"{now['xid'] - before['xid']} transactions in the database")
+    if before["items"] != now["items"]:
+        found.append(f"{now['items'] - before['items']} items of streams")
+    if found:
+        raise StatefulError(
+            f"Somebody wrote while everything was dumped ({', '.join(found)}): the dump may lack that. Only the api"
+            " ran; who reaches it beside the gateway is to be stopped before.",
+        )
 
 
 def _in_redis(host: Host) -> redis_fingerprint.Fingerprint:

@@ -41,7 +41,13 @@ def host_of(step: Step, context: Context[World]) -> Host:
     plan = context.operation.plan
     places = [step.args["folder"], *(each.args["folder"] for each in plan.steps if "folder" in each.args)]
     there = (place for place in places if any(os.path.isfile(os.path.join(place, name)) for name in DEFAULT_FILES))
-    return Host(context.world, next(there, step.args["folder"]), step.args.get("database", "concurrent"))
+    return Host(
+        context.world,
+        next(there, step.args["folder"]),
+        step.args.get("database", "concurrent"),
+        frozenset(plan.facts.get("ailing", ())),
+        plan.facts.get("names", {}),
+    )
 
 
 def ensure_down(host: Host, data: str, *, prove: bool = True) -> None:

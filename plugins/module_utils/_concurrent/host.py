@@ -13,7 +13,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.cli import ComposeCli
-from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.said import ask, says, version_said
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.said import (
+    ask,
+    identity_of,
+    says,
+    version_said,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.commands import logs_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError, shell
@@ -39,6 +44,10 @@ class Host:
     world: World
     folder: str
     database: str = "concurrent"
+    ailing: frozenset[str] = frozenset()
+    """The services that did not go on running before anything was changed: none of ours to fail for."""
+    names: Mapping[str, str] = field(default_factory=dict)
+    """What the host is called, by :func:`said.identity_of`, and is to be called by whichever version."""
 
     @property
     def compose(self) -> ComposeCli:
@@ -93,7 +102,15 @@ class Host:
         self.compose.up((API,), no_deps=True)
         self.wait_healthy()
         container = self.container(API)
-        said = version_said(says(container))
+        told = says(container)
+        said, named = version_said(told), identity_of(told)
+        other = [f"{key} {named[key]} and not {was}" for key, was in self.names.items() if named.get(key, was) != was]
+        if other:
+            raise StatefulError(
+                f"The api calls this host by another name than before: {', '.join(other)}. Its configuration is in"
+                " another place, or of another form, in this version; see its release notes.",
+                next_command=shell("docker", "inspect", "-f", "{{json .Mounts}}", container.name),
+            )
         if version and said and said.lstrip("v") != version.lstrip("v"):
             raise StatefulError(
                 f"The api says that it is {said}, and {version} is wanted.",
@@ -163,7 +180,7 @@ class Host:
         """Return when every service runs, twice in a row; compose says 0 also of one that ends at once."""
         ends, seen = time.monotonic() + self.world.ready_timeout, 0
         while seen < STABLE:
-            down = [each for each in self.running() if not _goes_on(each)]
+            down = [each for each in self.running() if not goes_on(each) and each.service not in self.ailing]
             seen = 0 if down else seen + 1
             if down and time.monotonic() >= ends:
                 raise StatefulError(
@@ -251,7 +268,7 @@ def unsaved(persistence: str) -> bool:
     return told.get("rdb_changes_since_last_save") != "0" or told.get("rdb_last_bgsave_status") != "ok"
 
 
-def _goes_on(container: Container) -> bool:
+def goes_on(container: Container) -> bool:
     """Tell whether a container runs, or has done what it was for."""
     finished = container.status == "exited" and container.exit_code == 0
     return finished or (bool(container.pid) and container.status != "restarting")

@@ -95,7 +95,9 @@ class ConcurrentJourney:
         operation = operations.next_id(goal)
         target = target_of(world, seen, self.version)
         left = self._left(world, seen)
-        blockers = blockers_of(seen, target, self.rung, self.version)
+        blockers = blockers_of(
+            seen, target, self.rung, self.version, self.backup_dir, backed_up=self.backup != planner.NONE
+        )
         blockers += refuse_unaccepted(left, self.rung, self.accept_left)
         backup_path = os.path.join(self.backup_dir, operation)
         dump = os.path.join(self.backup_dir, f"{operation}-dump")
@@ -132,6 +134,9 @@ class ConcurrentJourney:
                 "aside": aside,
                 "diff": [],
                 "left": [str(each) for each in left],
+                "moves": [list(move) for move in target.moves],
+                "ailing": list(seen.ailing),
+                "names": dict(seen.names),
             },
             summary=summary,
             text=self._text(seen, target, left, blockers, backup_path),

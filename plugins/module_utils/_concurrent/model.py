@@ -199,6 +199,14 @@ def way(current: Version, wanted: Version, ladder: Sequence[Rung], released: Seq
 RELEASES = "https://github.com/totegamma/concurrent/releases/tag"
 
 
+def below(ceiling: str, versions: Sequence[Version]) -> list[Version]:
+    """Return the versions that a ladder leads to, which ends before ``ceiling``; empty for one without an end."""
+    end = version_of(ceiling)
+    if ceiling and end is None:
+        raise InvalidInput(f"{ceiling!r} is no version: a ceiling is written as v2.0.0.")
+    return [each for each in versions if end is None or each < end]
+
+
 @dataclass(frozen=True)
 class Target:
     """What the files are at the wanted version.

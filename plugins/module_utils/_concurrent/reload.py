@@ -31,7 +31,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execu
     Undecided,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.handlers import SelfProving
-from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Copy, Step
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import COMMITTED, DONE, Copy, Step
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import Operation, OperationStore
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import control
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import durable
@@ -75,14 +75,17 @@ class Dump(SelfProving):
         durable.make_private(step.args["dump"])
         files: list[dict[str, Any]] = []
         counts: dict[str, dict[str, int]] = {}
+        before = back.written_so_far(host)
         for kind in kinds_of(step):
             path = os.path.join(step.args["dump"], f"{kind.name}.json")
-            request = streams.Request(argv=argv_of(host, kind), stdout_path=path, expect=streams.JSON)
-            made = streams.carry_out(context.world.engine, host.container(hosts.API), request)
+            made = dumped(host, kind, path)
             found = counted_in(path, kind)
             check(kind, found, {each.what: host.count(each.before) for each in kind.counts if each.before}, DUMPED)
             files.append({"path": path, "sha256": made.sha256, "bytes": made.bytes_written})
             counts[kind.name] = found
+        # What was counted is what was dumped only if nobody wrote until the last who could was stopped.
+        host.stop_others()
+        back.refuse_written(before, back.written_so_far(host))
         location = host.take_down(step.args["data"])
         copy = Copy(
             role="backup",
@@ -95,6 +98,9 @@ class Dump(SelfProving):
         return {"files": files, "counts": counts, "checkpoint": location, "copies": [copy.as_dict()]}
 
     def undo(self, step: Step, context: Context[World]) -> Evidence:
+        if step.name not in context.evidence and os.path.isdir(step.args["dump"]):
+            # First of all: it may be what has filled the disk, which the stores need to stop.
+            shutil.rmtree(step.args["dump"])
         ensure_down(host_of(step, context), step.args["data"])
         return {}
 
@@ -223,14 +229,24 @@ def prove_loaded(world: World, operation: Operation) -> None:
     host = Host(world, world.compose.options.project_src)
     with host.postgresql() as there:
         found = str(there.scalar("SELECT system_identifier FROM pg_control_system()"))
-    later = OperationStore(os.path.dirname(operation.directory)).of_project(operation.plan.goal.project)
-    upgraded = any(each.plan.goal.module == "postgresql_image" for each in later)
-    if found != loaded["system_identifier"] and not upgraded:
+    if found not in (loaded["system_identifier"], *reached_since(operation)):
         raise StatefulError(
             f"The cluster that runs ({found}) is not the one that was loaded ({loaded['system_identifier']}), so the"
             " original is not removed.",
             next_command=shell("docker", "inspect", "-f", "{{json .Mounts}}", host.container(hosts.DB).name),
         )
+
+
+def reached_since(operation: Operation) -> list[str]:
+    """Return the clusters that later changes of the image have made of it, and still stand."""
+    found, started = [], operation.history().started_at
+    for each in OperationStore(os.path.dirname(operation.directory)).of_project(operation.plan.goal.project):
+        history = each.history()
+        ended = history.state in (DONE, COMMITTED) and history.started_at > started
+        if each.plan.goal.module == "postgresql_image" and each.plan.reverts is None and ended:
+            seen = [one for evidence in history.evidence.values() for one in evidence.get("verification", {}).values()]
+            found += [str(one.get("identity", {}).get("system_identifier", "")) for one in seen]
+    return found
 
 
 DUMPED = "{found} {what} in the dump, and {expected} in the stores"
@@ -248,14 +264,27 @@ def check(kind: Kind, found: Mapping[str, int], expected: Mapping[str, int], wor
         )
 
 
-def argv_of(host: Host, kind: Kind) -> tuple[str, ...]:
-    """Return the command that dumps, with the word for it that this release knows."""
+def dumped(host: Host, kind: Kind, path: str) -> streams.Streamed:
+    """Dump to a file; with the word that the release lists, and else, since it may list none, with each in turn."""
+    engine, failed = host.world.engine, None
+    for argv in argvs_of(host, kind):
+        try:
+            request = streams.Request(argv=argv, stdout_path=path, expect=streams.JSON)
+            return streams.carry_out(engine, host.container(hosts.API), request)
+        except StatefulError as error:
+            # It ends with 0 for a word that it does not know, and says so in place of data.
+            failed = failed or error
+    raise failed or StatefulError(f"{kind.name}: there is no command that dumps.")
+
+
+def argvs_of(host: Host, kind: Kind) -> list[tuple[str, ...]]:
+    """Return the commands that dump, first those with a word that this release lists."""
     if not kind.words:
-        return kind.dump
+        return [kind.dump]
     answer = host.world.engine.execute(host.container(hosts.API).id, kind.help)
     said = (answer.stdout + answer.stderr).decode("utf-8", "replace").replace("|", " ").split()
-    word = next((word for word in kind.words if word in said), kind.words[0])
-    return tuple(word if each == "{word}" else each for each in kind.dump)
+    words = sorted(kind.words, key=lambda word: word not in said)
+    return [tuple(word if each == "{word}" else each for each in kind.dump) for word in words]
 
 
 def counted_in(path: str, kind: Kind) -> dict[str, int]:

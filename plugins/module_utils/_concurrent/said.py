@@ -45,6 +45,16 @@ def says(container: Container) -> Mapping[str, Any]:
     return told
 
 
+def identity_of(told: Mapping[str, Any]) -> dict[str, str]:
+    """Return what the host is called, as far as it says it: ``fqdn`` and ``ccid``, by which others know it."""
+    domain = told.get("/domain")
+    inner = domain.get("content") if isinstance(domain, dict) else None
+    place = inner if isinstance(inner, dict) else domain
+    if not isinstance(place, dict):
+        return {}
+    return {key: str(place[key]) for key in ("fqdn", "ccid") if place.get(key)}
+
+
 def version_said(told: Mapping[str, Any]) -> str:
     """Return the version that the api names; empty where it names none."""
     places: tuple[Callable[[], Any], ...] = (

@@ -85,6 +85,8 @@ class Seen:
     blockers: tuple[Blocker, ...] = ()
     redis_server: Container | None = None
     redis_major: int = 0
+    names: Mapping[str, str] = field(default_factory=dict)
+    """What the host is called, which no version is to change."""
     columns: frozenset[str] = field(default=frozenset(), repr=False)
 
     @property
@@ -114,6 +116,12 @@ class Seen:
             branch=self.branch,
             redis_image=self.redis_server.image_id if self.redis_server else "",
         )
+
+    @property
+    def ailing(self) -> tuple[str, ...]:
+        """The services with a container that does not go on running."""
+        found = [name for name, each in self.project.containers.items() if not all(map(hosts.goes_on, each))]
+        return tuple(sorted(set(found) - {hosts.API, *hosts.STORES}))
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -175,6 +183,7 @@ def see(world: World, project: Project) -> Seen:
         postgresql=int(control.major_of(data).partition(".")[0]) if data else 0,
         blockers=tuple(blockers),
         redis_server=host.container(hosts.REDIS),
+        names=said.identity_of(said.says(api)),
         redis_major=int(host.redis_version().partition(".")[0]),
         columns=_columns(host),
     )

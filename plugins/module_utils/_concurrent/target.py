@@ -237,7 +237,9 @@ def _overrides(folder: str) -> dict[str, dict[str, Any]]:
     return {}
 
 
-def blockers_of(seen: Seen, target: Target, rung: Rung, version: Version) -> list[Blocker]:
+def blockers_of(
+    seen: Seen, target: Target, rung: Rung, version: Version, backups: str = "", *, backed_up: bool = False
+) -> list[Blocker]:
     """Return everything that forbids the change."""
     found = [*seen.blockers, *target.blockers]
     if seen.version is None:
@@ -254,7 +256,7 @@ def blockers_of(seen: Seen, target: Target, rung: Rung, version: Version) -> lis
     if missing:
         found.append(Blocker(f"{missing[0]} is no directory.", shell("ls", "-la", os.path.dirname(missing[0]))))
     if rung.kind == RELOAD and seen.data:
-        found += _space(seen)
+        found += _space(seen, backups, backed_up=backed_up)
     if rung.kind == RELOAD and not rung.kinds:
         found.append(Blocker(f"The rung {rung.at} reloads everything and says nothing of how."))
     if rung.kind == QUERY and not rung.migrations:
@@ -262,22 +264,37 @@ def blockers_of(seen: Seen, target: Target, rung: Rung, version: Version) -> lis
     return found
 
 
-def _space(seen: Seen) -> list[Blocker]:
-    """The new cluster, the dump and a copy of Redis lie beside the old data until it is committed."""
+def _space(seen: Seen, backups: str, *, backed_up: bool) -> list[Blocker]:
+    """The new cluster and a copy of Redis lie beside the old data, dump and backup where backups go: each has room."""
     possible = can_rename(seen.data, os.path.dirname(seen.data))
     if not possible.yes:
         return [Blocker(f"{seen.data} cannot be set aside by a rename: {possible.reason}")]
-    needed = 2 * tree_bytes(seen.data) + 2 * tree_bytes(seen.redis)
-    system = mounts.filesystem_of(os.path.dirname(seen.data))
-    if system.bytes_free >= needed:
-        return []
+    data, redis = tree_bytes(seen.data), tree_bytes(seen.redis)
+    wanted = [
+        (os.path.dirname(seen.data), data),
+        (os.path.dirname(seen.redis), 2 * redis),
+        (backups or os.path.dirname(seen.data), data + redis + (data if backed_up else 0)),
+    ]
+    needed: dict[str, int] = {}
+    free: dict[str, int] = {}
+    for path, size in wanted:
+        system = mounts.filesystem_of(_that_is_there(path))
+        needed[system.mount_point] = needed.get(system.mount_point, 0) + size
+        free[system.mount_point] = system.bytes_free
     return [
         Blocker(
-            f"{system.mount_point} lacks {needed - system.bytes_free:,} bytes for what lies there until the reload is"
-            " committed.",
-            shell("df", "-h", system.mount_point),
+            f"{place} lacks {size - free[place]:,} bytes for what lies there until the reload is committed.",
+            shell("df", "-h", place),
         )
+        for place, size in needed.items()
+        if free[place] < size
     ]
+
+
+def _that_is_there(path: str) -> str:
+    while not os.path.isdir(path) and path != os.path.dirname(path):
+        path = os.path.dirname(path)
+    return path
 
 
 def tree_bytes(path: str) -> int:

@@ -16,7 +16,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, Protocol, TypeVar
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, shell
@@ -104,12 +104,47 @@ def check_state(operation: Operation, newest: Operation | None, *, once_proved: 
         )
 
 
+def copies_now(operation: Operation, others: Sequence[Operation]) -> dict[str, Copy]:
+    """Return the copies that are there, by the path that was journaled, each as it lies now.
+
+    What an operation moves (``moves`` among its facts, pairs of paths) takes along what earlier ones keep in there,
+    and where it is taken back, what it kept itself.
+    """
+    history, found = operation.history(), {}
+    for copy in history.copies():
+        places = [copy.path]
+        for each in sorted(others, key=lambda one: one.history().started_at):
+            stands = each.history().state in (DONE, COMMITTED) and each.plan.reverts is None
+            if stands and each.history().started_at > history.started_at:
+                places.append(_after(places[-1], each.plan.facts.get("moves", ())))
+        if history.state == ROLLED_BACK:
+            places.append(_after(copy.path, [(new, old) for old, new in operation.plan.facts.get("moves", ())]))
+        there = next((path for path in places if os.path.lexists(path)), "")
+        # Elsewhere only the very directory is believed.
+        if there == copy.path or (there and copy.inode and os.lstat(there).st_ino == copy.inode):
+            found[copy.path] = replace(copy, path=there)
+    return found
+
+
+def _after(path: str, moves: Sequence[Sequence[str]]) -> str:
+    for old, new in moves:
+        if path == old or path.startswith(f"{old}/"):
+            return new + path[len(old) :]
+    return path
+
+
 def plan_removal(
-    operation: Operation, open_one: Operation | None, *, min_age_days: float, with_backups: bool
+    operation: Operation,
+    open_one: Operation | None,
+    *,
+    min_age_days: float,
+    with_backups: bool,
+    others: Sequence[Operation] = (),
 ) -> Removal:
     """Return what committing would remove; raises where the operation is not to be committed (yet).
 
-    ``open_one`` is the project's open operation, which may still need what this one keeps.
+    ``open_one`` is the project's open operation, which may still need what this one keeps; ``others`` are those that
+    may have moved it.
     """
     history = operation.history()
     if open_one is not None and open_one.id != operation.id:
@@ -135,7 +170,7 @@ def plan_removal(
             next_command="wait, or set min_age_days: 0",
         )
     roles = (ORIGINAL, BACKUP) if with_backups else (ORIGINAL,)
-    return Removal(tuple(copy for copy in history.copies() if copy.role in roles and os.path.lexists(copy.path)))
+    return Removal(tuple(copy for copy in copies_now(operation, others).values() if copy.role in roles))
 
 
 def may_go(_operation: Operation) -> None:

@@ -40,10 +40,15 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world i
 
 
 def plan_commit(
-    operation: Operation, open_one: Operation | None, *, min_age_days: float, with_backups: bool
+    operation: Operation,
+    open_one: Operation | None,
+    *,
+    min_age_days: float,
+    with_backups: bool,
+    others: Sequence[Operation] = (),
 ) -> Removal:
     """Return what committing would remove, as of :func:`plan_removal`."""
-    removal = plan_removal(operation, open_one, min_age_days=min_age_days, with_backups=with_backups)
+    removal = plan_removal(operation, open_one, min_age_days=min_age_days, with_backups=with_backups, others=others)
     # What was the original is in use again once the change was rolled back.
     rolled_back = operation.history().state == ROLLED_BACK
     in_use = {t.origin.path for t in transfers_of_plan(operation.plan)} if rolled_back else set()

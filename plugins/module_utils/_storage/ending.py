@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
@@ -19,7 +20,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._errors import (
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation import execute
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.detached import run_detached
-from ansible_collections.selfhost.stateful.plugins.module_utils._operation.ending import check_state
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.ending import check_state, copies_now
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Handlers
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import (
     COMMITTED,
@@ -88,19 +89,26 @@ def commit(ending: StorageEnding, operation: Operation, *, min_age_days: float, 
     # What was decided before the lock would be of before whatever this has waited for.
     with nullcontext() if ending.check_mode else ending.operations.locked(project, wait=True):
         open_one = ending.operations.open_for(project)
-        removal = plan_commit(operation, open_one, min_age_days=min_age_days, with_backups=remove_backups)
+        others = ending.operations.of_project(project)
+        removal = plan_commit(
+            operation, open_one, min_age_days=min_age_days, with_backups=remove_backups, others=others
+        )
+        moved = {path: copy.path for path, copy in copies_now(operation, others).items() if path != copy.path}
         done = operation.history().state == DONE
         pending = done or bool(removal.copies)
         kept: Sequence[Container] = ()
         if pending:
             world, later = ending.world(operation), ending.operations.done_since(operation)
             kept = kept_containers(world, operation) if done else ()
-            refuse_kept_before(world, operation, ending.operations.of_project(project))
+            refuse_kept_before(world, operation, others)
             prove = ending.proofs.get(operation.plan.goal.module)
             if not ending.check_mode:
                 if prove is not None and done:
                     prove(world, operation)
                 carry_out_commit(world, operation, removal, later)
+                for path, now in moved.items():
+                    if not os.path.lexists(now):
+                        operation.journal.removed(path)  # by the name that it was journaled by
     names = [*(copy.path for copy in removal.copies), *(f"the container {each.name}" for each in kept)]
     left = operation.plan.facts.get("left", ()) if done else ()
     lines = [*(f"  removes {name}" for name in names), *(f"  with the last of {each}" for each in left)]

@@ -203,9 +203,8 @@ def test_killed_at_a_step_the_next_run_ends_it(engine: Engine, tmp_path: Path, s
 
         committed = lab.operation(id=ended["operation"], state="committed")
         removed = [each["path"] for each in committed["removed"]]
-        # The old cluster and the copy of Redis; what was half loaded too, since nobody can tell who was let in to it.
+        # The old cluster and the copy of Redis; and what was half loaded, where the kill left anything of it.
         assert len([path for path in removed if ".discarded-" not in path]) == 2, committed
-        assert (step == "load") == any(".discarded-" in path for path in removed), committed
         assert not [each["path"] for each in committed["removed"] if Path(each["path"]).exists()]
         assert lab.rows() == before
 

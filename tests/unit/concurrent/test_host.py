@@ -7,16 +7,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import host
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.common import move
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.host import Counts, lost
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.model import Counted, Kind
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.reload import LOADED, check
-from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.said import version_said
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.said import identity_of, version_said
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
+from tests.unit.postgresql.fakes import a_container
 
 
 @pytest.mark.parametrize(
@@ -37,6 +40,46 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._errors import S
 )
 def test_the_version_is_where_each_age_has_it(told: dict[str, Any], version: str) -> None:
     assert version_said(told) == version
+
+
+@pytest.mark.parametrize(
+    "told,names",
+    [
+        ({"/domain": {"fqdn": "a.example", "ccid": "CC1", "pubkey": "0"}}, {"fqdn": "a.example", "ccid": "CC1"}),
+        ({"/domain": {"status": "ok", "content": {"fqdn": "a.example", "ccid": ""}}}, {"fqdn": "a.example"}),
+        ({"/domain": ["x"]}, {}),
+        ({}, {}),
+    ],
+)
+def test_what_a_host_is_called_is_where_each_age_has_it(told: dict[str, Any], names: dict[str, str]) -> None:
+    assert identity_of(told) == names
+
+
+@pytest.mark.parametrize("called,fails", [("a.example", False), ("", False), ("localhost", True)])
+def test_a_version_that_calls_the_host_otherwise_is_not_let_in(
+    monkeypatch: pytest.MonkeyPatch, called: str, fails: bool
+) -> None:
+    told = {"/domain": {"content": {"fqdn": called, "meta": {"version": "v1.0.0"}}}}
+    monkeypatch.setattr(host, "says", lambda _container: told)
+    monkeypatch.setattr(host.Host, "wait_healthy", lambda _self: None)
+    monkeypatch.setattr(host.Host, "container", lambda _self, _name: a_container())
+    monkeypatch.setattr(host.Host, "compose", SimpleNamespace(up=lambda *_any, **_more: None))
+    one = host.Host(None, "", names={"fqdn": "a.example"})  # type: ignore[arg-type]
+    if not fails:
+        one.start_api("v1.0.0")
+        return
+    with pytest.raises(StatefulError, match=r"fqdn localhost and not a\.example"):
+        one.start_api("v1.0.0")
+
+
+def test_a_sidecar_that_did_not_run_before_is_no_reason_to_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    sick = a_container(status="restarting", pid=0, labels={"com.docker.compose.service": "sidecar"})
+    monkeypatch.setattr(host.Host, "running", lambda _self: [a_container(), sick])
+    monkeypatch.setattr(host, "POLL", 0.0)
+    world: Any = SimpleNamespace(ready_timeout=0.0)
+    host.Host(world, "", ailing=frozenset({"sidecar"}))._wait_running()
+    with pytest.raises(StatefulError, match=r"sidecar \(restarting\) does not go on running"):
+        host.Host(world, "")._wait_running()
 
 
 def test_nothing_is_lost_where_all_is_there_and_more() -> None:

@@ -487,10 +487,40 @@ def test_a_reload_needs_room_for_everything_twice(at_rest: Seen, monkeypatch: py
         monkeypatch.setattr(mounts, "filesystem_of", lambda path: replace(real(path), bytes_free=free))
         return in_the_way(at_rest, WAY[RELOAD])
 
-    assert with_free(500_000) == []
+    assert with_free(600_000) == []
     (text,) = with_free(300_000)
     assert "bytes for what lies there until the reload is committed" in text
     assert in_the_way(at_rest, WAY[COLUMNS]) == []
+
+
+def test_a_reload_needs_room_where_the_dump_goes_too(at_rest: Seen, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The data's file system had room, the one of the backups ran full, and then the stores could not stop."""
+    real = mounts.filesystem_of
+
+    def two(path: str) -> mounts.FileSystem:
+        elsewhere = path.endswith("/backups")
+        place, free = ("/backups", 150_000) if elsewhere else ("/data", 600_000)
+        return replace(real(path), mount_point=place, bytes_free=free)
+
+    monkeypatch.setattr(mounts, "filesystem_of", two)
+    backups = Path(at_rest.data).parent / "backups"
+    backups.mkdir()
+    wanted = version_of("v0.3.0")
+    assert wanted is not None
+    (blocker,) = blockers_of(at_rest, NOTHING, WAY[RELOAD], wanted, str(backups))
+    assert blocker.text.startswith("/backups lacks ")
+    assert blocker.command == "df -h /backups"
+
+
+def test_who_was_not_running_before_is_known(tmp_path: Path) -> None:
+    seen = seen_in(tmp_path)
+    containers = {
+        "api": (a_container(),),
+        "sidecar": (a_container(status="restarting"),),
+        "once": (a_container(status="exited", pid=0, exit_code=0),),
+        "broken": (a_container(status="exited", pid=0, exit_code=1),),
+    }
+    assert replace(seen, project=replace(seen.project, containers=containers)).ailing == ("broken", "sidecar")
 
 
 # -- what was seen ------------------------------------------------------------

@@ -21,6 +21,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.mode
     RELOAD,
     Rung,
     Version,
+    below,
     described,
     rung_from,
     version_of,
@@ -193,6 +194,17 @@ def test_the_whole_way_of_the_ladder_that_ships() -> None:
         ("v1.3.3", COLUMNS),
         ("v1.4.0", COLUMNS),
     ]
+
+
+def test_the_ladder_ends_before_what_it_does_not_know() -> None:
+    ceiling = yaml.safe_load((ROOT / "roles/concurrent_migration/vars/ladder.yml").read_text())[
+        "concurrent_migration_ceiling"
+    ]
+    versions = [v("v1.4.1"), v("v1.99.0"), v("v2.0.0"), v("v2.1.0")]
+    assert below(ceiling, versions) == versions[:2]
+    assert below("", versions) == versions
+    with pytest.raises(InvalidInput, match="is no version"):
+        below("v2", versions)
 
 
 def test_the_ladder_that_ships_leads_upwards_and_every_rung_has_its_notes() -> None:

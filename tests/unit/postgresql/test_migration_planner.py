@@ -110,13 +110,13 @@ def test_what_was_broken_off_waits_for_somebody_who_looked(state: str, guards: G
 @pytest.mark.parametrize(
     "migration,retry",
     [
-        (a_file(1), ()),
+        (a_file(1), (1,)),
         (a_file(1, guards=Guards(transaction=False, repeatable=True)), ()),
         (a_file(1, guards=Guards(repeatable=True), kind=SHELL), ()),
         (a_file(1, guards=NO_TRANSACTION), (1,)),
         (a_file(1, kind=SHELL), (1,)),
     ],
-    ids=["in a transaction", "repeatable", "a repeatable script", "retried", "a script that is retried"],
+    ids=["in a transaction by now", "repeatable", "a repeatable script", "retried", "a script that is retried"],
 )
 def test_what_was_broken_off_runs_again_where_that_is_safe(migration: Migration, retry: tuple[int, ...]) -> None:
     row = a_row(migration, FAILED)
@@ -128,6 +128,13 @@ def test_what_was_broken_off_runs_again_where_that_is_safe(migration: Migration,
 def test_retrying_what_is_done_runs_nothing() -> None:
     done = a_file(1, guards=Guards(transaction=False, repeatable=True))
     assert actions(decide([done], [a_row(done)], retry=[1])) == [(1, KEEP)]
+
+
+def test_what_was_broken_off_is_not_safe_because_its_text_says_so_today() -> None:
+    """It ran in no transaction, so that a part may be done; written anew as one, it would do that part twice."""
+    found = decide([a_file(1, "SELECT 2")], [a_row(a_file(1, guards=NO_TRANSACTION), FAILED)])
+    assert actions(found) == [(1, KEEP)]
+    assert "name 1 in retry" in only_blocker(found)
 
 
 def test_what_was_broken_off_may_have_been_put_right_in_its_text() -> None:
@@ -149,6 +156,12 @@ def test_what_only_the_ledger_has_fills_a_gap() -> None:
     assert decide([a_file(3), a_file(5)], [a_row(a_file(3)), a_row(a_file(4))]).blockers == ()
 
 
+@pytest.mark.parametrize("state", [RUNNING, FAILED])
+def test_what_was_broken_off_and_is_gone_fills_none(state: str) -> None:
+    found = decide([a_file(3), a_file(5)], [a_row(a_file(3)), a_row(a_file(4), state)])
+    assert only_blocker(found) == "Between 03-it.sql and 05-it.sql there is a gap: 04 is nowhere."
+
+
 def test_numbers_may_begin_anywhere() -> None:
     assert decide([a_file(40), a_file(41)], []).blockers == ()
 
@@ -167,8 +180,8 @@ def test_a_number_that_was_used_too_late_is_refused() -> None:
 
 def test_what_was_broken_off_is_not_out_of_order() -> None:
     files = [a_file(1), a_file(2)]
-    assert decide(files, [a_row(files[0], FAILED), a_row(files[1])]).blockers == ()
-    assert decide(files, [a_row(files[1], FAILED)]).blockers == ()
+    assert decide(files, [a_row(files[0], FAILED), a_row(files[1])], retry=[1]).blockers == ()
+    assert decide(files, [a_row(files[1], FAILED)], retry=[2]).blockers == ()
 
 
 def test_until_leaves_the_later_ones_for_another_time() -> None:

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -90,22 +90,23 @@ def _decide_one(
             f" {migration.sha256[:12]} now. Put the old text back, or name {number} in accept to go on with the new"
             " one, which is not run.",
         )
-    if migration.in_transaction or migration.guards.repeatable or number in retry:
+    # One in a transaction leaves no such row behind: whatever the text says today, what was broken off ran in none.
+    if migration.guards.repeatable or number in retry:
         return Decision(migration, RUN, row), None
     return Decision(migration, KEEP, row), Blocker(
-        f"{name} was begun on {row.at} and broken off ({row.state}); it runs in no transaction, so that a part may be"
+        f"{name} was begun on {row.at} and broken off ({row.state}); it ran in no transaction, so that a part may be"
         f" done. Look at what it did; then name {number} in retry to run it from its beginning."
     )
 
 
-def _misnumbered(migrations: Sequence[Migration], known: Collection[int]) -> list[Blocker]:
+def _misnumbered(migrations: Sequence[Migration], known: Mapping[int, Row]) -> list[Blocker]:
     """Two files of one number have no order, and a file that lacks may be one that others stand on."""
     found, by_number = [], sorted(migrations, key=lambda each: each.number)
     for one, other in zip(by_number, by_number[1:]):
         if one.number == other.number:
             found.append(Blocker(f"{one.name} and {other.name} have one number: each needs its own."))
         # As many as a sentence can bear: between two times of day there are millions.
-        gap = (n for n in range(one.number + 1, other.number) if n not in known)
+        gap = (n for n in range(one.number + 1, other.number) if n not in known or not known[n].complete)
         missing = [f"{n:02}" for n in islice(gap, NAMED + 1)]
         if missing:
             numbers = ", ".join(missing if len(missing) <= NAMED else [*missing[:NAMED], "…"])
