@@ -42,7 +42,7 @@ KEPT_ASIDE = "kept aside"
 PUT_BACK = "put back"
 GRACE_OF_A_STARTUP = 2.0
 GRACE_OF_SCRATCH = 60.0
-"""Seconds that scripts of the old version get on data that is none, before they are ended."""
+"""Seconds that a version gets to come up on data that is none, and its scripts to end on that."""
 
 
 def go_back(step: Step, context: Context[Host]) -> Evidence:
@@ -145,11 +145,11 @@ def bring_version_back(host: Host, old: str, volume: str, directory: str) -> Non
     _refuse_another_volume(container, volume)
     # A startup that waits runs, and can have scripts run in it; one that meets data which it cannot serve may not.
     _try_keys(host, {LOCAL_STATE: UPGRADING, DUMP_KEY: ""})
+    # The version that comes back has a container, and a policy, of its own; this one is not to come up half-way.
+    host.engine.set_restart_policy(container.id, RestartPolicy())
     _stop(host)
     _empty(volume)
-    host.engine.start(container.id)
-    # A dump that is named here would be restored by the old version's post-upgrade.
-    until(lambda: _try_keys(host, {DUMP_KEY: ""}) and (host.waits() or host.serves(host.container())), 60.0)
+    until(lambda: _can_run_scripts(host), GRACE_OF_SCRATCH)
     back = host.typed("upgrade", "dogu", host.name, old, "--force")
     _call(host, ("upgrade", "dogu", host.name, old, "--force"), directory, scratch_version=old)
     if str(host.version()) != old:
@@ -172,6 +172,16 @@ def _refuse_another_volume(container: Container, volume: str) -> None:
             safe_to_rerun=False,
             next_command=shell("docker", "inspect", "-f", "{{json .Mounts}}", container.name),
         )
+
+
+def _can_run_scripts(host: Host) -> bool:
+    """Tell whether the container is up for good, on data that is none; one that has ended is started."""
+    container = host.container()
+    if not container.running:
+        host.engine.start(container.id)
+        return False
+    # A dump that is named here would be restored by the old version's post-upgrade.
+    return _try_keys(host, {DUMP_KEY: ""}) and (host.waits() or host.serves(container))
 
 
 def _try_keys(host: Host, keys: Mapping[str, str]) -> bool:
@@ -212,9 +222,6 @@ def _stop(host: Host, *, kill: bool = True) -> None:
     """Stop the dogu; ``kill``: also a server that does not end in time, because nothing that it has is needed."""
     container = host.engine.container(host.name)
     if container is not None and container.running:
-        if container.status == "restarting":
-            # Only so it comes to rest; the version that comes back has a container, and a policy, of its own.
-            host.engine.set_restart_policy(container.id, RestartPolicy())
         # A startup that waits is a shell, which takes no signal.
         serves = host.serves(container)
         grace = host.stop_timeout if serves else GRACE_OF_A_STARTUP
