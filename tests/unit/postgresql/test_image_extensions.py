@@ -22,6 +22,8 @@ from .subjects import IMAGE, INVENTORY, SUBJECT
 class Session:
     """An extension that each update takes one version on; ``wanted`` is the image's."""
 
+    database = "app"
+
     def __init__(self, versions: list[str], wanted: str) -> None:
         self.versions, self.wanted = versions, wanted
 
@@ -37,10 +39,10 @@ class Session:
         self.run(statement)
         return []
 
-    def sibling(self, **_more: Any) -> Session:
+    def sibling(self, *_where: Any) -> Session:
         return self
 
-    def without_timeouts(self) -> Session:
+    def without_timeouts(self, **_but: Any) -> Session:
         return self
 
     def __enter__(self) -> Session:
