@@ -222,6 +222,9 @@ def _stop(host: Host, *, kill: bool = True) -> None:
     """Stop the dogu; ``kill``: also a server that does not end in time, because nothing that it has is needed."""
     container = host.engine.container(host.name)
     if container is not None and container.running:
+        if container.status == "restarting":
+            # It comes to rest only so; the version that comes back has a container, and a policy, of its own.
+            host.engine.set_restart_policy(container.id, RestartPolicy())
         # A startup that waits is a shell, which takes no signal.
         serves = host.serves(container)
         grace = host.stop_timeout if serves else GRACE_OF_A_STARTUP

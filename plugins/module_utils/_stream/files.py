@@ -84,13 +84,15 @@ def destination(path: str, *, compressed: bool) -> Iterator[Destination]:
 @contextmanager
 def _packed(raw: Growing) -> Iterator[gzip.GzipFile]:
     packed = gzip.GzipFile(filename="", mode="wb", compresslevel=QUICK, fileobj=raw, mtime=0)
+    whole = False
     try:
         yield packed
         packed.close()
-    except BaseException:
-        with suppress(OSError):  # of a disk that is full it would speak in place of what has happened
-            packed.close()
-        raise
+        whole = True
+    finally:
+        if not whole:
+            with suppress(OSError):  # of a disk that is full it would speak in place of what has happened
+                packed.close()
 
 
 @contextmanager
