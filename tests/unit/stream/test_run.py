@@ -11,6 +11,7 @@ import fcntl
 import gzip
 import hashlib
 import os
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -92,10 +93,12 @@ def test_what_fails_leaves_what_was_there(there: Path, program: Program, expect:
 
 
 def failing(call: Callable[..., Any], number: int, *, at: int = 1) -> Callable[..., Any]:
-    """Return a system call that fails once, the time that is named."""
-    left = [at]
+    """Return a system call that fails once, the time that is named; what other threads of the run do is not counted."""
+    left, ours = [at], threading.get_ident()
 
     def instead(*args: Any) -> Any:
+        if threading.get_ident() != ours:
+            return call(*args)
         left[0] -= 1
         if left[0] == 0:
             raise OSError(number, os.strerror(number))
