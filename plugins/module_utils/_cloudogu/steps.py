@@ -26,7 +26,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fing
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.held import let_image_go
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import KEPT_IMAGES
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import copy, scan, settle
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.compare import compare_trees
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.compare import refuse_differences
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.durable import (
     make_private,
     write_json_atomically,
@@ -106,10 +106,7 @@ class Original(NothingToUndo):
         host, args = context.world, step.args
         shut_down(host, args["data"])
         done = settle.settle(args["volume"], args["original"], record=record_of(context), progress=context.report)
-        differences = compare_trees(args["volume"], args["original"])
-        if differences:
-            shown = "; ".join(f"{each.path} ({each.what})" for each in differences[:5])
-            raise StatefulError(f"The copy of {args['volume']} in {args['original']} differs from it: {shown}.")
+        refuse_differences(args["volume"], args["original"])
         start(host)
         with host.session() as there:
             if str(system_identifier(there)) != args["system_identifier"]:

@@ -103,7 +103,7 @@ def _keep_new(step: Step, context: Context[Host]) -> None:
     try:
         _stop(host, kill=False)
         settle.settle(step.args["volume"], path, record=record)
-        _refuse_differences(step.args["volume"], path)
+        compare.refuse_differences(step.args["volume"], path)
     except Exception:
         # A version that was proved is as good as before: it is not left down because its copy failed.
         if context.operation.history().proved:
@@ -254,14 +254,7 @@ def put_back(original: str, volume: str, directory: str) -> None:
             os.unlink(name)
     _empty(volume)
     settle.settle(original, volume, record=record)
-    _refuse_differences(original, volume)
-
-
-def _refuse_differences(source: str, made: str) -> None:
-    differences = compare.compare_trees(source, made)
-    if differences:
-        shown = "; ".join(f"{each.path} ({each.what})" for each in differences[:5])
-        raise StatefulError(f"The copy in {made} is not what {source} is: {shown}.", state=f"{source} is whole")
+    compare.refuse_differences(original, volume)
 
 
 def _keys_back(host: Host, keys: object) -> None:

@@ -65,10 +65,7 @@ def copy_tree(source: str, target: str) -> None:
             next_command=shell("df", "-h", os.path.dirname(target)),
         )
     # A copy that takes the original's place one day is not believed by an exit code.
-    differences = compare.compare_trees(source, part)
-    if differences:
-        shown = "; ".join(f"{each.path} ({each.what})" for each in differences[:5])
-        raise StatefulError(f"The copy of {source} in {part} differs from it: {shown}.")
+    compare.refuse_differences(source, part)
     durable.sync_file_system(part)
     rename_directory(part, target)
 

@@ -56,12 +56,12 @@ def ending_of_swaps(operations: OperationStore, connect: Connect, *, check_mode:
 
 
 def _way_back(operation: Operation) -> str:
-    args = _args(operation)
+    args = writes.sides_of(operation)
     return f"{args['app']} goes back from {args['new']} to {args['old']}, which is as it was."
 
 
 def _refuse_loss(world: World, operation: Operation) -> None:
-    args = _args(operation)
+    args = writes.sides_of(operation)
     history = operation.history()
     known = planner.brought(history.evidence)
     if known is None or planner.REPOINT not in history.intents:
@@ -88,7 +88,7 @@ def _refuse_loss(world: World, operation: Operation) -> None:
 
 def _refuse_put_back(world: World, operation: Operation) -> None:
     """Raise where the app was put back to the old service by hand, which lacks what was written to the new one."""
-    args, history = _args(operation), operation.history()
+    args, history = writes.sides_of(operation), operation.history()
     if planner.LET_IN in history.undone or DISCARDED in history.evidence:
         return
     found = writes.newer(world, operation)
@@ -107,7 +107,7 @@ def _destroy(world: World, operation: Operation) -> None:
 
     That is the new one, or the one of a swap that came later.
     """
-    args = _args(operation)
+    args = writes.sides_of(operation)
     primary = survey.app(world.dokku, args["app"]).primary
     at = service_at(primary, survey.services(world.dokku, world.engine)) if primary is not None else None
     if at is None or at.name == args["old"]:
@@ -145,8 +145,3 @@ def _is_the_one(operation: Operation, old: Service) -> bool:
     if not os.path.lexists(old.data):
         return True
     return bool(left) and all(is_directory(old.data, copy.inode, copy.device, operation) for copy in left)
-
-
-def _args(operation: Operation) -> Mapping[str, Any]:
-    """Return what the step that lets the app in was told: who goes from where to where."""
-    return next(step.args for step in operation.plan.steps if step.name == planner.LET_IN)

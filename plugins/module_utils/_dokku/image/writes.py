@@ -31,6 +31,11 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fing
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint.model import from_dict
 
 
+def sides_of(operation: Operation) -> Mapping[str, Any]:
+    """Return what the step that lets the app in was told: the ``app``, and from which service it goes to which."""
+    return next(step.args for step in operation.plan.steps if step.name == LET_IN)
+
+
 def writes_since(world: World, service: str, known: Mapping[str, Any]) -> int:
     """Return about how many transactions were made on a service since its data was brought there."""
     with world.session(service) as there:
@@ -60,7 +65,7 @@ def refuse_late(world: World, old: str, known: Mapping[str, Any]) -> None:
 
 def newer(world: World, operation: Operation) -> way_back.Lost | None:
     """Return what the new service has that the old one lacks, since the data was brought there; None for nothing."""
-    args = next(step.args for step in operation.plan.steps if step.name == LET_IN)
+    args = sides_of(operation)
     known = brought(operation.history().evidence)
     if known is None or REPOINT not in operation.history().intents or not survey.exists(world.dokku, args["new"]):
         return None
@@ -78,7 +83,7 @@ def refuse_newer(world: World, operation: Operation) -> None:
     history = operation.history()
     if EXPORT not in names or history.undoing or REPOINT not in history.intents:
         return
-    args = next(step.args for step in operation.plan.steps if step.name == LET_IN)
+    args = sides_of(operation)
     container = world.engine.container(container_of(args["new"]))
     if container is None or not container.running or is_primary(world, args["app"], args["new"]):
         return

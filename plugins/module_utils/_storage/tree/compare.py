@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.beneath import (
     GONE,
     join,
@@ -25,6 +26,9 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.du
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.metadata import read_xattrs
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.scan import Entry, Listing, entry_of, walk
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.space import watched
+
+SHOWN = 5
+"""How many differences a refusal names."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,17 @@ def compare_trees(
     state = "nothing was changed by the comparison"
     with watched(other, what=f"Comparing {os.fspath(one)} with {os.fspath(other)}", state=state, needed=lambda: 0):
         return list(islice(_differences(one, other, content, frozenset(exclude)), limit))
+
+
+def refuse_differences(source: PathLike, made: PathLike) -> None:
+    """Raise :class:`StatefulError` where a copy is not what it was made of."""
+    differences = compare_trees(source, made)
+    if differences:
+        shown = "; ".join(f"{each.path} ({each.what})" for each in differences[:SHOWN])
+        raise StatefulError(
+            f"The copy of {os.fspath(source)} in {os.fspath(made)} differs from it: {shown}.",
+            state=f"{os.fspath(source)} is whole",
+        )
 
 
 def _differences(one: PathLike, other: PathLike, content: bool, excluded: frozenset[str]) -> Iterator[Difference]:
