@@ -30,7 +30,7 @@ lint: $(READY) ## ruff, mypy, ansible-lint, documentation and changelog
 	@$(CI) ruff mypy ansible-lint docs changelog
 
 sanity: $(READY) ## ansible-test sanity on a copy of the tree
-	@$(CI) sanity -- $(ARGS)
+	@$(CI) sanity pylint
 
 unit: $(READY) ## pytest tests/unit
 	@$(CI) unit -- $(ARGS)
@@ -84,5 +84,5 @@ demo-clean: $(READY) ## Remove all that the demo left
 	@$(VENV)/bin/python -m tests.demo clean
 
 clean: ## Remove build products; the virtual environment and the image cache stay
-	@rm -rf build/ci build/dist build/installed build/matrix build/pycache build/sanity build/smoke build/source build/tree build/units
+	@rm -rf build/ci build/dist build/installed build/matrix build/pycache build/pylint build/sanity build/smoke build/source build/tree build/units
 	@rm -rf .mypy_cache .pytest_cache .ruff_cache tests/output

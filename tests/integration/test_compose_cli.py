@@ -145,8 +145,7 @@ def site(request: pytest.FixtureRequest, shared_engine: sandbox.Engine, tmp_path
 
 
 V1_IN_FULL = pytest.param("v1", marks=pytest.mark.faults)
-both = pytest.mark.parametrize("site", ["v2", "v1"], indirect=True)
-v1_in_full = pytest.mark.parametrize("site", ["v2", V1_IN_FULL], indirect=True)
+both = pytest.mark.parametrize("site", ["v2", V1_IN_FULL], indirect=True)
 
 
 @both
@@ -173,7 +172,7 @@ def test_what_we_recreate_the_admin_need_not_recreate_again(site: Site) -> None:
     assert site.ids() == after
 
 
-@v1_in_full
+@both
 def test_drift_is_told_before_it_is_applied(site: Site) -> None:
     site.admin("up", "-d")
     project = site.observe()
@@ -280,7 +279,7 @@ def test_through_a_symbolic_link_nothing_is_recreated(site: Site, tmp_path: Path
     assert site.ids() == before
 
 
-@v1_in_full
+@both
 def test_replicas_one_off_runs_and_orphans(site: Site) -> None:
     site.admin("up", "-d", "--no-deps", "--scale", "web=2", "web")
     said = site.compose.run_rm("web", ["sh", "-c", 'echo "$MESSAGE"'], env={"MESSAGE": "a b ü"})
@@ -300,7 +299,7 @@ def test_replicas_one_off_runs_and_orphans(site: Site) -> None:
     assert {c.service for c in site.observe().orphans} == {"web"}
 
 
-@v1_in_full
+@both
 def test_build_stop_start_and_rm(site: Site) -> None:
     (site.directory / "Dockerfile").write_text(f"FROM {images.ref('redis:8', site.host)}\nENV BUILT=yes\n")
     tag = f"{site.name}-built"
@@ -333,7 +332,7 @@ def test_an_image_that_is_not_here_is_not_pulled(site: Site) -> None:
     assert site.observe("db").containers["db"] == ()
 
 
-@v1_in_full
+@both
 def test_a_file_that_does_not_parse_changes_nothing(site: Site) -> None:
     (site.directory / "docker-compose.yml").write_text("services:\n  db: [\n")
     with pytest.raises(InvalidInput, match="Compose cannot read"):

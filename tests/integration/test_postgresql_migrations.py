@@ -383,7 +383,7 @@ KILLED = {
 }
 
 
-@pytest.mark.parametrize("kind", KILLED)
+@pytest.mark.parametrize("kind", ["sql", pytest.param("sh", marks=pytest.mark.faults)])
 def test_killed_in_the_middle(runner: Runner, kind: str) -> None:
     """The process that did the work is killed; what waits for it is told, and the next run knows what is true."""
     name, content, whole = KILLED[kind]

@@ -244,6 +244,7 @@ def stopped(lab: Lab, major: str) -> tuple[str, Path]:
     return name, data
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("major", MAJORS)
 def test_a_dump_comes_back_as_it_was(shared: Lab, lab: Lab, major: str) -> None:
     source = server(shared, major)

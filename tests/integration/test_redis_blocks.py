@@ -147,8 +147,9 @@ PERSISTENCE = {
     "nosave": ["--shutdown-on-sigterm", "nosave"],
     "no-config": ["--save", "", "--rename-command", "CONFIG", ""],
 }
+USUAL = {("default", 0), ("nothing", 30000), ("append-only", 30000), ("password", 0), ("no-config", 0)}
 WAYS = [
-    pytest.param(name, pause, marks=[pytest.mark.faults] if pause and name not in ("nothing", "append-only") else [])
+    pytest.param(name, pause, marks=[] if (name, pause) in USUAL else [pytest.mark.faults])
     for name in PERSISTENCE
     for pause in (0, 30000)
 ]

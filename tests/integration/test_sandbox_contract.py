@@ -348,6 +348,7 @@ def test_the_remaining_settings_of_the_first_start(boxes: Boxes, tmp_path: Path)
     assert boxes.exec(name, *with_password, "-c", "SELECT 1") == "1"
 
 
+@pytest.mark.matrix
 def test_trust_lets_everybody_in_without_a_password(boxes: Boxes) -> None:
     name = boxes.postgres(17, options=TRUST)
     address = boxes.inspect(name)["NetworkSettings"]["IPAddress"]
@@ -373,6 +374,7 @@ def test_data_of_another_major_is_refused(boxes: Boxes) -> None:
     assert "database files are incompatible with server" in boxes.logs(newer)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     "older,newer",
     [
@@ -412,6 +414,7 @@ def test_redis_keeps_its_contract(boxes: Boxes, major: int) -> None:
     assert boxes.exec(name, "redis-cli", "get", "key") == "value"
 
 
+@pytest.mark.matrix
 def test_the_mastodon_stand_in_does_real_work(shared_engine: sandbox.Engine, tmp_path: Path) -> None:
     images.ensure(["postgres:17", "redis:8", "mastodon-base:latest"], shared_engine)
     with projects.mastodon_project(tmp_path / "märchen box", era="v4.3", engine=shared_engine) as project:

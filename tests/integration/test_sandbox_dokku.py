@@ -27,7 +27,7 @@ from tests.sandbox.dokku.installation import Installation
 from tests.sandbox.dokku.service import Service
 
 # They share one dokku, whose services take seconds to make. The usual run asks what tells most.
-pytestmark = pytest.mark.xdist_group("sandbox-dokku")
+pytestmark = [pytest.mark.xdist_group("sandbox-dokku"), pytest.mark.faults]
 
 Linked = tuple[str, Service]
 
@@ -108,7 +108,6 @@ def refused(dokku: Installation, *args: str, code: int = 1) -> str:
     return done.err
 
 
-@pytest.mark.faults
 def test_versions_are_told(dokku: Installation) -> None:
     assert re.fullmatch(r"dokku version 0\.38\.\d+\n", dokku.dokku("version").out)
     plugins = dokku.dokku("plugin:list").out
@@ -117,7 +116,6 @@ def test_versions_are_told(dokku: Installation) -> None:
     assert "is not a dokku command" in refused(dokku, "postgres:nonsense")
 
 
-@pytest.mark.faults
 def test_create_takes_every_setting(dokku: Installation, eighteen: Service) -> None:
     container = inspected(dokku, eighteen.container)
     assert container["HostConfig"]["Memory"] == 512 * 2**20
@@ -130,7 +128,6 @@ def test_create_takes_every_setting(dokku: Installation, eighteen: Service) -> N
     assert info(dokku, eighteen, "--initial-network") == dokku.name("net")
 
 
-@pytest.mark.faults
 def test_from_18_on_the_data_is_mounted_one_level_higher(
     dokku: Installation, eighteen: Service, linked: Linked
 ) -> None:
@@ -143,7 +140,6 @@ def test_from_18_on_the_data_is_mounted_one_level_higher(
     assert (linked[1].data / "PG_VERSION").read_text() == "17\n"
 
 
-@pytest.mark.faults
 def test_tls_is_on_with_a_certificate_inside_the_data_directory(
     dokku: Installation, eighteen: Service, linked: Linked
 ) -> None:
@@ -170,7 +166,6 @@ def test_info_prints_one_bare_line(dokku: Installation, linked: Linked) -> None:
     assert "Invalid flag passed" in refused(dokku, "postgres:info", service.name, "--nonsense")
 
 
-@pytest.mark.faults
 def test_exists_and_linked_answer_by_exit_code(dokku: Installation, linked: Linked, eighteen: Service) -> None:
     app, service = linked
     dokku.dokku("postgres:exists", service.name)
@@ -189,14 +184,12 @@ def test_names_have_no_dots(dokku: Installation) -> None:
     assert not dokku.service(dokku.name("v1.2")).root.exists()
 
 
-@pytest.mark.faults
 def test_an_image_that_is_not_there_is_not_used(dokku: Installation) -> None:
     service = dokku.service(dokku.name("none"))
     assert "postgres:99 pull failed" in refused(dokku, "postgres:create", service.name, "-I", "99")
     assert not service.root.exists()
 
 
-@pytest.mark.faults
 def test_the_app_answers_and_its_worker_notes_what_is_written(dokku: Installation, linked: Linked) -> None:
     app, service = linked
     assert dokku.web_status(app) == 200
@@ -225,7 +218,6 @@ def test_maintenance_sets_a_flag_fails_and_stops_no_worker(dokku: Installation, 
     assert "Deprecated" in dokku.dokku("maintenance:off", app).err
 
 
-@pytest.mark.faults
 def test_an_old_maintenance_plugin_has_other_subcommands(shared_engine: sandbox.Engine, tmp_path: Path) -> None:
     with installation.make(tmp_path, engine=shared_engine, nginx="works", versions={"maintenance": "0.3.0"}) as old:
         old.dokku("apps:create", old.name("app"))
@@ -265,7 +257,6 @@ def test_stopped_processes_write_nothing_and_start_in_their_number(dokku: Instal
     assert inspected(dokku, f"{app}.worker.1")["Id"] == dokku.containers(app)["worker.1"]
 
 
-@pytest.mark.faults
 def test_variables_are_told_in_several_formats(dokku: Installation, linked: Linked) -> None:
     app, _service = linked
     dokku.dokku("config:set", "--no-restart", "--encoded", app, "QUOTED=aXQncyAiaXQi")
@@ -277,7 +268,6 @@ def test_variables_are_told_in_several_formats(dokku: Installation, linked: Link
     assert dokku.dokku("config:get", app, "QUOTED", check=False).code == 1
 
 
-@pytest.mark.faults
 def test_an_app_that_does_not_start_leaves_the_old_one_and_is_no_failure(dokku: Installation, linked: Linked) -> None:
     app, _service = linked
     before = dokku.containers(app)
@@ -300,7 +290,6 @@ def test_an_app_that_does_not_start_leaves_the_old_one_and_is_no_failure(dokku: 
         assert {dokku.host.docker.state(container) for container in broken.values()} == {""}
 
 
-@pytest.mark.faults
 def test_links_are_not_idempotent_and_restart_the_app(dokku: Installation, linked: Linked, other: Service) -> None:
     app, service = linked
     seen = [set(dokku.containers(app).values())]
@@ -338,7 +327,6 @@ def test_links_are_not_idempotent_and_restart_the_app(dokku: Installation, linke
     assert "Not linked" in refused(dokku, "postgres:promote", other.name, app)
 
 
-@pytest.mark.faults
 def test_a_service_of_another_network_keeps_the_app_from_starting(
     dokku: Installation, linked: Linked, eighteen: Service
 ) -> None:
@@ -349,7 +337,6 @@ def test_a_service_of_another_network_keeps_the_app_from_starting(
     dokku.dokku("postgres:unlink", eighteen.name, app, "-n")
 
 
-@pytest.mark.faults
 def test_a_variable_of_another_scheme_stays_behind(dokku: Installation, linked: Linked, other: Service) -> None:
     app, service = linked
     before = dokku.containers(app)
@@ -372,7 +359,6 @@ def test_a_variable_of_another_scheme_stays_behind(dokku: Installation, linked: 
     assert dokku.containers(app) == before
 
 
-@pytest.mark.faults
 def test_a_dump_is_one_database_without_roles_and_grants(dokku: Installation, linked: Linked, other: Service) -> None:
     _app, service = linked
     dokku.sql(
@@ -394,7 +380,6 @@ def test_a_dump_is_one_database_without_roles_and_grants(dokku: Installation, li
     assert dokku.dokku("postgres:import", other.name, input=b"nonsense", check=False).code == 1
 
 
-@pytest.mark.faults
 def test_an_import_can_fail_half_way(dokku: Installation, linked: Linked, other: Service) -> None:
     dump = dokku.dokku("postgres:export", linked[1].name).raw
     with dokku.fault("import-half-way", other.name):
@@ -404,7 +389,6 @@ def test_an_import_can_fail_half_way(dokku: Installation, linked: Linked, other:
     assert dokku.count(other) == 0
 
 
-@pytest.mark.faults
 def test_commands_run_in_the_container(dokku: Installation, linked: Linked) -> None:
     _app, service = linked
     assert dokku.dokku("postgres:enter", service.name, "cat", "/etc/hostname").out.strip() == service.container
@@ -417,7 +401,6 @@ def test_commands_run_in_the_container(dokku: Installation, linked: Linked) -> N
     assert "database system is ready" in dokku.dokku("postgres:logs", service.name).out
 
 
-@pytest.mark.faults
 def test_an_exposed_port_needs_an_image_that_only_a_registry_has(dokku: Installation, other: Service) -> None:
     refused(dokku, "postgres:expose", other.name, "5432", code=125)
     assert info(dokku, other, "--exposed-ports").strip() == "5432->5432"
@@ -425,7 +408,6 @@ def test_an_exposed_port_needs_an_image_that_only_a_registry_has(dokku: Installa
     assert info(dokku, other, "--exposed-ports") == "-"
 
 
-@pytest.mark.faults
 def test_a_clone_hides_a_failed_restore(dokku: Installation, linked: Linked) -> None:
     images.ensure(["postgres:13"], dokku.engine)
     _app, service = linked
@@ -437,7 +419,6 @@ def test_a_clone_hides_a_failed_restore(dokku: Installation, linked: Linked) -> 
     dokku.dokku("postgres:destroy", target.name, "--force")
 
 
-@pytest.mark.faults
 def test_a_clone_copies_but_does_not_carry_the_network(dokku: Installation, eighteen: Service, copy: Service) -> None:
     assert info(dokku, copy, "--version") == info(dokku, eighteen, "--version")
     assert dokku.count(copy, "here") == 1
@@ -446,7 +427,6 @@ def test_a_clone_copies_but_does_not_carry_the_network(dokku: Installation, eigh
     assert "already exists" in refused(dokku, "postgres:clone", eighteen.name, copy.name)
 
 
-@pytest.mark.faults
 def test_destroy_without_its_helper_image_leaves_the_directory(dokku: Installation, copy: Service) -> None:
     target = copy
     # Without -f and a terminal nobody can confirm.
@@ -464,7 +444,6 @@ def test_destroy_without_its_helper_image_leaves_the_directory(dokku: Installati
     assert not target.root.exists()
 
 
-@pytest.mark.faults
 def test_upgrade_across_majors_only_swaps_the_image(dokku: Installation, fifteen: Service) -> None:
     service = fifteen
     assert dokku.sql(service, "SHOW work_mem") == "7MB"
@@ -481,7 +460,6 @@ def test_upgrade_across_majors_only_swaps_the_image(dokku: Installation, fifteen
     assert "ONE=1" not in inspected(dokku, service.container)["Config"]["Env"]
 
 
-@pytest.mark.faults
 def test_start_after_stop_believes_the_default_image(dokku: Installation, fifteen: Service) -> None:
     service = fifteen
     dokku.dokku("postgres:pause", service.name)
@@ -502,7 +480,6 @@ def test_start_after_stop_believes_the_default_image(dokku: Installation, fiftee
     assert "already started" in dokku.dokku("postgres:start", service.name).err
 
 
-@pytest.mark.faults
 def test_an_images_id_tells_and_not_its_tag(dokku: Installation, eighteen: Service) -> None:
     tag = info(dokku, eighteen, "--version")
     before = inspected(dokku, eighteen.container)
@@ -514,7 +491,6 @@ def test_an_images_id_tells_and_not_its_tag(dokku: Installation, eighteen: Servi
     assert before["Image"] != dokku.engine.docker("image", "inspect", "-f", "{{.Id}}", tag)
 
 
-@pytest.mark.faults
 def test_backups_have_a_login_and_a_schedule(dokku: Installation, linked: Linked) -> None:
     service = linked[1]
     assert "Missing AWS_ACCESS_KEY_ID file" in refused(dokku, "postgres:backup", service.name, "bucket")
@@ -542,7 +518,6 @@ def test_backups_have_a_login_and_a_schedule(dokku: Installation, linked: Linked
     refused(dokku, "postgres:backup-set-encryption", service.name, "passphrase")
 
 
-@pytest.mark.faults
 @pytest.mark.skipif(not endpoint.available(), reason="needs moto[server] and boto3")
 def test_a_backup_is_an_object_and_an_empty_one_a_success(dokku: Installation, linked: Linked) -> None:
     service = linked[1]
@@ -566,7 +541,6 @@ def test_a_backup_is_an_object_and_an_empty_one_a_success(dokku: Installation, l
     dokku.dokku("postgres:backup-deauth", service.name)
 
 
-@pytest.mark.faults
 def test_the_program_runs_from_elsewhere(dokku: Installation, tmp_path: Path) -> None:
     dokku.export_program(tmp_path / "host", python=sys.executable)
     done = subprocess.run([tmp_path / "host/bin/dokku", "postgres:list"], capture_output=True, text=True, check=False)

@@ -5,7 +5,8 @@
 """Run the stages of CI: ``python -m tests.tools.ci [STAGE ...] [-- ARGUMENT ...]``.
 
 Without names all of them run, as many at a time as there are processors, with their
-output in build/ci/<stage>.log and, where one fails, on the terminal. The last line
+output in build/ci/<stage>.log and, where one fails, on the terminal. What only reads
+files is not run again on the same files (``make clean`` forgets that). The last line
 counts in pytest's words: its tests, and one check for each stage without tests.
 """
 
@@ -25,7 +26,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tests.tools import stages, tree
+from tests.tools import stages, tree, unchanged
 from tests.tools.stages import Stage
 
 TAIL = 200
@@ -119,6 +120,9 @@ def run_stage(stage: Stage, processes: Processes, log: Path | None) -> Outcome:
     """Run a stage's commands until one fails; count its tests."""
     if stage.missing:
         return Outcome(stage, 0, 0, 0, 1, stage.missing)
+    if log and unchanged.passed_before(stage):
+        return Outcome(stage, 0, 1, 0, 0, "nothing that it reads has changed since it passed")
+    read = unchanged.digest_of(stage) if stage.reads else ""
     began = time.monotonic()
     for earlier in stage.reports():
         earlier.unlink()
@@ -137,6 +141,8 @@ def run_stage(stage: Stage, processes: Processes, log: Path | None) -> Outcome:
         note = f"exit code {code}" if code else ""
         why = tuple(line for path in stage.reports() for line in junit_failures(path))
         return Outcome(stage, seconds, passed, failed or int(code != 0), skipped, note, why)
+    if stage.reads and not code:
+        unchanged.remember(stage, read)
     return Outcome(stage, seconds, int(code == 0), int(code != 0), 0, f"exit code {code}" if code else "")
 
 

@@ -31,6 +31,8 @@ PLUGINS = ("plugins/action/", "plugins/modules/")
 ONCE = (
     "tests/unit/compose/test_edit_files.py",
     "tests/unit/compose/test_reverse.py",
+    "tests/unit/heroku/test_stopping_killed.py",
+    "tests/unit/storage/test_discarding.py",
     "tests/unit/storage/test_dying.py",
     "tests/unit/test_architecture.py",
 )
@@ -57,6 +59,9 @@ class Stage:
 
     # Where a command counts its tests without being told: a pattern below the checkout.
     counts: str = ""
+    # Of a stage whose answer follows from files alone, as git's pathspecs: what it looks at, and what tells it how.
+    # Unchanged since it passed they are not read again; see tests.tools.unchanged.
+    reads: tuple[str, ...] = ()
 
     def reports(self) -> list[Path]:
         """Return the JUnit files that there are of this stage; none where the stage itself is the one check."""
@@ -122,7 +127,7 @@ STAGES = (
     Stage("unit", (_pytest("unit", "tests/unit"),), follows=("sandbox",), on_request=True),
     # With those of ``units`` they are all: none runs twice on one Python.
     Stage("unit-long", (_pytest("unit-long", *ONCE, *ON_DISKS),), follows=("sandbox",)),
-    Stage("mypy", ((PYTHON, "-m", "mypy"),)),
+    Stage("mypy", ((PYTHON, "-m", "mypy"),), reads=("*.py", "pyproject.toml")),
     Stage(
         "build",
         ((PYTHON, "-m", "tests.tools.collection", str(tree.BUILD)),),
@@ -141,19 +146,26 @@ STAGES = (
             _ansible_test(tree.BUILD / "sanity", "sanity", *SANITY_PYTHONS, *SLOW_SANITY),
             # They import all that there is, as a unit test proves; each file by itself takes as long as all the rest.
             _ansible_test(tree.BUILD / "sanity", "sanity", "--test", "import", *SANITY_PYTHONS[:2], *PLUGINS),
-            # Of what is shipped: the tests are ruff's and mypy's to judge, and twice as much.
-            _ansible_test(tree.BUILD / "sanity", "sanity", "--test", "pylint", "--python", OWN, "plugins/"),
         ),
+        reads=(".",),
+    ),
+    Stage(
+        "pylint",
+        # Of what is shipped: the tests are ruff's and mypy's to judge, and twice as much.
+        (_ansible_test(tree.BUILD / "pylint", "sanity", "--test", "pylint", "--python", OWN, "plugins/"),),
+        reads=("plugins", "galaxy.yml", "meta", "tests/config.yml", "tests/tools"),
     ),
     Stage(
         "ansible-lint",
         ((PYTHON, "-m", "ansiblelint", "--profile", "production", "--offline", "--nocolor"),),
         env={"ANSIBLE_COLLECTIONS_PATH": str(tree.BUILD / "tree")},
+        reads=("*.yml", "*.yaml", "*.j2", "*.md", "plugins", "roles", "playbooks", ".ansible-lint", ".yamllint"),
     ),
     Stage(
         "docs",
         (("antsibull-docs", "lint-collection-docs", "--plugin-docs", str(tree.ROOT)),),
         env={"ANSIBLE_COLLECTIONS_PATH": str(tree.BUILD / "tree")},
+        reads=("plugins", "roles", "docs", "meta", "galaxy.yml", "changelogs"),
     ),
     Stage("changelog", (("antsibull-changelog", "lint"),)),
     Stage(

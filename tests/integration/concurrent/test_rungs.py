@@ -108,12 +108,10 @@ TRAPS: dict[str, tuple[dict[str, Any], str]] = {
     "a table that is not there": (broken(load=lambda argv: ["sh", "-c", f"{' '.join(argv)} -d postgres"]), NONE),
     "a database that is away": (broken(load=lambda argv: [each.replace("db", "nowhere") for each in argv]), "with 2"),
 }
-USUAL = ("a load that loses",)
 
 
-@pytest.mark.parametrize(
-    "trap", [pytest.param(name, marks=() if name in USUAL else pytest.mark.faults) for name in TRAPS]
-)
+@pytest.mark.faults
+@pytest.mark.parametrize("trap", TRAPS)
 def test_what_ends_well_and_did_not_work_is_found_by_counting(host: Lab, trap: str) -> None:
     before = host.state()
     rung, words = TRAPS[trap]
@@ -185,7 +183,8 @@ def test_what_is_not_dumped_is_left_behind_only_where_that_was_accepted(host: La
 STEPS = ("quiet", "check the release out", "dump", "set the old data aside", "load", "start everything")
 
 
-@pytest.mark.parametrize("step", [pytest.param(s, marks=() if s == "load" else pytest.mark.faults) for s in STEPS])
+@pytest.mark.faults
+@pytest.mark.parametrize("step", STEPS)
 def test_killed_at_a_step_the_next_run_ends_it(engine: Engine, tmp_path: Path, step: str) -> None:
     with laid_out(tmp_path, engine, **LAYOUT) as lab:
         lab.project.git("fetch", "-q", "--tags")

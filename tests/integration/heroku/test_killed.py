@@ -12,18 +12,13 @@ from tests.sandbox.heroku import AFTER, BEFORE, Request
 
 from .admin import APP, FOLLOWER, FORMATION, LEADER, Admin, is_change
 
+pytestmark = pytest.mark.faults
 ON_THE_WAY = ("plan", "close", "stop", "backup", "run", "start", "open")
 MOMENTS = (BEFORE, AFTER)
 
 
-@pytest.mark.parametrize(
-    "name, moment",
-    [
-        pytest.param(name, moment, marks=() if (name, moment) in {("stop", AFTER)} else pytest.mark.faults)
-        for name in ON_THE_WAY
-        for moment in MOMENTS
-    ],
-)
+@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize("name", ON_THE_WAY)
 def test_at_a_change(admin: Admin, name: str, moment: str) -> None:
     killed = admin.killed_at(name, moment)
     assert killed.code == -9, killed.log
@@ -40,7 +35,6 @@ def test_at_a_change(admin: Admin, name: str, moment: str) -> None:
     assert admin.notes() == []
 
 
-@pytest.mark.faults
 def test_while_the_changeover_is_watched(admin: Admin) -> None:
     def watching(seen: str, request: Request) -> bool:
         return seen == BEFORE and request.method == "GET" and admin.leader.maintenance.status == "running"
@@ -52,7 +46,6 @@ def test_while_the_changeover_is_watched(admin: Admin) -> None:
     assert admin.changed("run") == 1
 
 
-@pytest.mark.faults
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_at_the_window(admin: Admin, moment: str) -> None:
     given = {
@@ -68,7 +61,6 @@ def test_at_the_window(admin: Admin, moment: str) -> None:
     assert '"plan": "standard-0"' in kept.read_text()
 
 
-@pytest.mark.faults
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_while_a_failed_run_opens_the_app_again(admin: Admin, moment: str) -> None:
     admin.world.backup_fails = True
@@ -80,7 +72,6 @@ def test_while_a_failed_run_opens_the_app_again(admin: Admin, moment: str) -> No
     assert (admin.changed("plan"), admin.changed("run")) == (1, 1)
 
 
-@pytest.mark.faults
 def test_at_a_staging_app(admin: Admin) -> None:
     admin.world.add_app("shop-staging", web=1)
     staging = admin.world.add_database("postgresql-staging-1", "shop-staging", "DATABASE", "standard-0")
@@ -96,7 +87,6 @@ def test_at_a_staging_app(admin: Admin) -> None:
     assert admin.changed("run") == 2
 
 
-@pytest.mark.faults
 @pytest.mark.parametrize("name, moment", [("plan", BEFORE), ("plan", AFTER), ("run", BEFORE), ("run", AFTER)])
 def test_at_a_follower(admin: Admin, name: str, moment: str) -> None:
     admin.on_plan()
@@ -109,7 +99,6 @@ def test_at_a_follower(admin: Admin, name: str, moment: str) -> None:
     assert (admin.changed("plan"), admin.changed("run"), admin.changed("close")) == (1, 1, 0)
 
 
-@pytest.mark.faults
 def test_between_the_after_hook_and_its_note(admin: Admin) -> None:
     told = admin.directory / "told"
     hooks = {"heroku_postgres_plan_after_hook": ["sh", "-c", f"echo >>{told}"], "heroku_postgres_plan_backup": False}

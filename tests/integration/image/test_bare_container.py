@@ -25,6 +25,7 @@ def put_aside(lab: BareLab, replaced: str) -> None:
     assert kept["HostConfig"]["RestartPolicy"]["Name"] == "no"
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize(
     ("moments", "effects"), [(["in"], [5]), pytest.param(MOMENTS, [*range(1, 9)], marks=pytest.mark.faults)]
 )
@@ -64,6 +65,7 @@ def test_another_build_serves_the_same_volume_and_back(tmp_path: Path, moments: 
         assert lab.beside() == []
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("place", ["volume", pytest.param("bind", marks=pytest.mark.faults)])
 def test_upgrade_to_the_layout_of_18_and_its_two_ends(tmp_path: Path, place: str) -> None:
     """A way back that would lose writes is refused; a commit frees the original and what had it mounted."""

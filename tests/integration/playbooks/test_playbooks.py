@@ -196,6 +196,7 @@ def test_any_project_is_looked_at_rehearsed_moved_and_committed(tmp_path: Path, 
         remove(project)
 
 
+@pytest.mark.faults
 def test_a_bare_host_is_told_what_its_files_tell(tmp_path: Path, shared_engine: Engine) -> None:
     """In check mode alone: a run that would do nothing for want of libraries must not look like one that is done."""
     project = mastodon_project(tmp_path / "live", era="v1.4", engine=shared_engine)

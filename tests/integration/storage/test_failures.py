@@ -39,6 +39,7 @@ def test_killed_while_a_helper_runs(tmp_path: Path) -> None:
         lab.assert_moved(probe)
 
 
+@pytest.mark.faults
 def test_killed_while_compose_works(tmp_path: Path) -> None:
     """Compose outlives the worker too, and goes on making containers while the next run begins."""
     with laid_out(tmp_path, dependent=True) as lab, lab.prober() as probe:
@@ -81,13 +82,14 @@ def children(pid: int) -> list[int]:
     return [int(child) for line in told for child in line.split()]
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize(
     "step, service, way",
     [
-        pytest.param("move redis:/data", "redis", IsolatedEngine.stop, marks=pytest.mark.faults),
+        ("move redis:/data", "redis", IsolatedEngine.stop),
         # The engine that starts again ends what the killed one left running: Postgres has to recover.
         ("stop the stores", "db", IsolatedEngine.kill),
-        pytest.param("create the containers", "db", IsolatedEngine.kill, marks=pytest.mark.faults),
+        ("create the containers", "db", IsolatedEngine.kill),
     ],
 )
 def test_engine_restarts_in_the_downtime(
@@ -133,7 +135,7 @@ def test_connection_is_cut_in_the_downtime(tmp_path: Path, sig: signal.Signals) 
     [
         (f"prepare {DB}", ["db"]),
         pytest.param("prepare redis:/data", ["db", "redis"], marks=pytest.mark.faults),
-        ("move redis:/data", ["db", "redis"]),
+        pytest.param("move redis:/data", ["db", "redis"], marks=pytest.mark.faults),
         # Not with Redis: it would take writes in memory that it can save nowhere.
         pytest.param("start the stores", ["db"], marks=pytest.mark.faults),
     ],

@@ -133,6 +133,7 @@ def test_clone_killed_at_its_step(reflinks: IsolatedEngine) -> None:
         assert_struck(lab, f"move {DB}")
 
 
+@pytest.mark.faults
 def test_undo_killed_at_every_step(tmp_path: Path) -> None:
     """A failure in the downtime is undone, whatever happens to the undoing, and a new attempt follows."""
     with laid_out(tmp_path, dependent=True) as lab, lab.prober() as probe:
