@@ -33,7 +33,7 @@ initialise() {
 }
 serve_meanwhile() {
 	# Waits for a server that may never come.
-	setpriv --reuid=999 --regid=999 --clear-groups postgres -D "$PGDATA" -c "listen_addresses=*" >/tmp/temporary.log 2>&1 &
+	setpriv --reuid=999 --regid=999 --clear-groups postgres -D "$PGDATA" -c "listen_addresses=*" >/tmp/meanwhile.log 2>&1 &
 	server=$!
 	while ! pg_isready -q; do sleep 0.1; done
 }
