@@ -87,9 +87,10 @@ EXAMPLES = r"""
 RETURN = r"""
 host:
   description:
-    - What is there. C(version), and C(versions) by where they were read (C(said), C(label), C(tag), C(git));
-      C(folder) of the compose file, C(checkout) and its C(branch); C(data) and C(redis), the directories;
-      C(postgresql) with C(major) of the data and C(image); C(released), the versions that the checkout knows.
+    - What is there. C(version), and C(versions) by where they were read (C(said), C(label), C(tag), C(git), and
+      C(schema), what its tables say of the versions that have run); C(folder) of the compose file, C(checkout) and its
+      C(branch); C(data) and C(redis), the directories; C(postgresql) with C(major) of the data and C(image);
+      C(released), the versions that the checkout knows.
   returned: success
   type: dict
 unfinished:
@@ -159,7 +160,9 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.mode
     version_of,
     way,
 )
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.schema import schema_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.survey import (
+    BESIDE,
     Seen,
     fetch_releases,
     find_folder,
@@ -167,7 +170,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.surv
     see,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.target import target_of
-from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._module import answer
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import (
     OperationStore,
@@ -238,11 +241,14 @@ def main() -> None:
         project = observe_project(world.engine, world.compose)
         world = world.of(project)
         seen = see(world, project)
+        host, schema = seen.as_dict(), schema_of(ladder, seen.columns)
+        if str(schema):
+            host["versions"]["schema"] = str(schema)
         return {
             "changed": False,
             "plan_complete": True,
             "unfinished": "",
-            "host": seen.as_dict(),
+            "host": host,
             "blockers": [blocker.text for blocker in seen.blockers],
             **way_to(world, seen, params["version"], ladder, beyond, params["ceiling"]),
         }
@@ -254,8 +260,17 @@ def way_to(
     world: World, seen: Seen, wanted: str, ladder: Sequence[Rung], beyond: Sequence[Version], ceiling: str = ""
 ) -> dict[str, Any]:
     """Return the way that the result shows; raises where there is none. ``beyond``: releases that only origin has."""
+    schema = schema_of(ladder, seen.columns)
     if seen.version is None:
-        raise InvalidInput("Which version runs here cannot be told: neither api nor image nor checkout says it.")
+        hint = f" Its tables are those of {schema}." if str(schema) else ""
+        raise InvalidInput(f"Which version runs here cannot be told: neither api nor image nor checkout says it.{hint}")
+    if seen.told_by in BESIDE and schema.contradicts(seen.version):
+        where = "its checkout" if seen.told_by == "git" else "the tag of its image"
+        raise InvalidInput(
+            f"Which version runs here cannot be told: {where} is {seen.version}, and the database lacks"
+            f" {', '.join(schema.missing)}, which that adds when it starts. An older one may still be running.",
+            next_command=shell("docker", "inspect", "-f", "{{.Created}} {{.Image}} {{.Config.Image}}", seen.api.name),
+        )
     released = below(ceiling, sorted({*seen.released, *beyond}))
     goal = version_of(wanted) if wanted else max([*released, seen.version])
     if goal is None:

@@ -32,6 +32,10 @@ FOLDERS = ("docs", "_docs")
 """Where the repository has its compose file: the first below v1.0, the second since."""
 FETCHING = 600.0
 VERSION_LABEL = "org.opencontainers.image.version"
+SOURCES = ("said", "label", "tag", "git")
+"""Where a version is read, the best first."""
+BESIDE = ("tag", "git")
+"""Those that tell what is there to be run: it may never have been started."""
 
 
 def find_folder(given: str) -> str:
@@ -91,16 +95,20 @@ class Seen:
 
     @property
     def version(self) -> Version | None:
-        """The version that runs: as the api says, else as its image is labelled or tagged, else as git has it."""
-        for source in ("said", "label", "tag", "git"):
+        """The version that runs, by the best of its sources; see :attr:`told_by`."""
+        return described(self.versions[self.told_by]) if self.told_by else None
+
+    @property
+    def told_by(self) -> str:
+        """Who tells the version: the api itself, else its image's label or tag, else git; empty where nobody can."""
+        for source in SOURCES:
             told = self.versions.get(source, "")
-            found = described(told)
-            if found is not None:
-                return found
+            if described(told) is not None:
+                return source
             # What runs says that it is something else than a release: what a tag beside it says is not that.
-            if source in ("said", "label") and names_a_version(told):
-                return None
-        return None
+            if source not in BESIDE and names_a_version(told):
+                return ""
+        return ""
 
     @property
     def site(self) -> Site:
