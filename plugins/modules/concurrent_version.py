@@ -88,6 +88,8 @@ options:
         of data that it counts; everything else stays where it is. It is listed by the plan as C(table:public.acks),
         C(database:other), C(role:reader), C(setting:work_mem) or C(extension:pg_trgm), and blocks it unless it is named
         here.
+      - C(orphans:associations) are those of a kind that it counts and does not dump, because what they belong to is
+        gone, such as what answers to a message that was deleted.
     type: list
     elements: str
     default: []

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.checkout import Checkout
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.counting import stream_items
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.host import Host
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError, shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Evidence, UndoRefused
@@ -40,7 +41,7 @@ def written_so_far(host: Host) -> dict[str, int]:
     """Return what grows with every write to the data that is dumped."""
     with host.postgresql() as there:
         xid, rows = int(there.scalar(NEXT_XID)), int(there.scalar(ROWS_WRITTEN))
-    return {"xid": xid, "rows": rows, "items": host.stream_items()}
+    return {"xid": xid, "rows": rows, "items": stream_items(host)}
 
 
 def refuse_written(before: Mapping[str, int], now: Mapping[str, int]) -> None:

@@ -13,10 +13,10 @@ from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.cli import ComposeCli
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.command_line import DEFAULT_FILES
-from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import back, said
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import back, counting, said
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import host as hosts
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.checkout import Checkout
-from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.host import Counts, Host
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.host import Host
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.survey import (
     repository_of,
     tag_of,
@@ -114,7 +114,7 @@ class Quiet(SelfProving):
         host.stop_others()
         noted = _noted(context)
         if noted is None:
-            counts = hosts.count_all(host)
+            counts = counting.count_all(host)
             noted = {"rows": dict(counts.rows), "stream_items": counts.stream_items, "began": time.time()}
             # Written before the stores stop: afterwards nobody can be asked.
             durable.write_json_atomically(_note_path(context), noted)
@@ -136,10 +136,10 @@ class Quiet(SelfProving):
         host_of(step, context).bring_up()
 
 
-def counted_before(context: Context[World]) -> Counts:
+def counted_before(context: Context[World]) -> counting.Counts:
     """Return what was there when the last writer was stopped."""
     noted = _noted(context) or {}
-    return Counts(noted.get("rows", {}), int(noted.get("stream_items", 0)))
+    return counting.Counts(noted.get("rows", {}), int(noted.get("stream_items", 0)))
 
 
 def _note_path(context: Context[World]) -> str:

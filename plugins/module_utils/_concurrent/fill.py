@@ -6,8 +6,8 @@
 
 from __future__ import annotations
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import counting, said
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import host as hosts
-from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import said
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.common import (
     counted_before,
     ensure_down,
@@ -47,8 +47,8 @@ class StartApi(SelfProving):
         host = host_of(step, context)
         host.start_api(step.args["version"])
         host.wait_columns(step.args["awaits"])
-        after = hosts.count_all(host)
-        missing = hosts.lost(counted_before(context), after)
+        after = counting.count_all(host)
+        missing = counting.lost(counted_before(context), after)
         if missing:
             raise StatefulError(f"After the api has started, something is not there any more: {'; '.join(missing)}.")
         return {"tables": len(after.rows), "rows": sum(after.rows.values()), "stream_items": after.stream_items}

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The services of one host at work: started and stopped in their order, asked for their health, counted."""
+"""The services of one host at work: started and stopped in their order, asked for their health."""
 
 from __future__ import annotations
 
@@ -24,7 +24,6 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model im
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError, shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import control, session
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.session import Session
-from ansible_collections.selfhost.stateful.plugins.module_utils._redis import fingerprint as redis_fingerprint
 from ansible_collections.selfhost.stateful.plugins.module_utils._redis import session as redis
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World
 
@@ -34,7 +33,6 @@ HEALTHY = "ok"
 POLL = 0.2
 STABLE = 3
 GRACE_OF_OTHERS = 30.0
-REDIS_STREAM_ITEMS = "redis_stream_items"
 
 
 @dataclass(frozen=True)
@@ -248,19 +246,6 @@ class Host:
                     )
                 time.sleep(POLL)
 
-    # -- counts --------------------------------------------------------------
-
-    def count(self, query: str) -> int:
-        """Return the number that a query answers, or what :data:`REDIS_STREAM_ITEMS` stands for."""
-        if query == REDIS_STREAM_ITEMS:
-            return self.stream_items()
-        with self.postgresql() as ours, ours.as_application() as there:
-            return int(there.scalar(query))
-
-    def stream_items(self) -> int:
-        found = redis_fingerprint.take(self.redis())
-        return sum(database.stream_items for database in found.databases.values())
-
 
 def unsaved(persistence: str) -> bool:
     """Tell from ``INFO persistence`` whether something is not on the disk yet; where it is not said, it may be."""
@@ -283,40 +268,3 @@ def _has_column(there: Session, name: str) -> bool:
             (table, column),
         )
     )
-
-
-@dataclass(frozen=True)
-class Counts:
-    """What the database and Redis hold: rows by table, and the items of all streams."""
-
-    rows: Mapping[str, int] = field(default_factory=dict)
-    stream_items: int = 0
-
-
-def count_all(host: Host) -> Counts:
-    """Count every table of the host's database exactly; nobody may write meanwhile."""
-    with host.postgresql() as there:
-        names = there.rows(TABLES)
-        rows = {name: int(there.scalar(f"SELECT count(*) FROM {quoted}")) for name, quoted in names}
-    return Counts(rows, host.stream_items())
-
-
-TABLES = """
-SELECT n.nspname || '.' || c.relname, quote_ident(n.nspname) || '.' || quote_ident(c.relname)
-FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND n.nspname NOT IN ('information_schema', 'selfhost_stateful')
-  AND n.nspname NOT LIKE 'pg\\_%'
-ORDER BY 1
-"""
-
-
-def lost(before: Counts, after: Counts) -> list[str]:
-    """Return in words what is not there any more."""
-    found = [
-        f"{name}: {rows} rows before, {after.rows.get(name, 0)} now"
-        for name, rows in before.rows.items()
-        if after.rows.get(name, 0) < rows
-    ]
-    if after.stream_items < before.stream_items:
-        found.append(f"items of streams: {before.stream_items} before, {after.stream_items} now")
-    return found

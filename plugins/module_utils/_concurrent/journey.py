@@ -18,6 +18,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.host
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.left import (
     Left,
     left_behind,
+    orphans_of,
     refuse_unaccepted,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.model import (
@@ -134,6 +135,7 @@ class ConcurrentJourney:
                 "aside": aside,
                 "diff": [],
                 "left": [str(each) for each in left],
+                "accepted": [each.name for each in left],
                 "moves": [list(move) for move in target.moves],
                 "ailing": list(seen.ailing),
                 "names": dict(seen.names),
@@ -148,8 +150,10 @@ class ConcurrentJourney:
         """Return what a reload would leave in the old cluster; all other rungs keep all of it."""
         if self.rung.kind != RELOAD:
             return ()
-        with Host(world, seen.folder).postgresql() as there:
-            return left_behind(there, self.rung.kinds)
+        host = Host(world, seen.folder)
+        with host.postgresql() as there:
+            found = left_behind(there, self.rung.kinds)
+        return (*found, *orphans_of(host, self.rung.kinds))
 
     def _text(self, seen: Seen, target: Target, left: Sequence[Left], blockers: Sequence[Any], backup_path: str) -> str:
         how = {

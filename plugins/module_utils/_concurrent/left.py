@@ -2,10 +2,11 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a reload leaves behind: whatever of the old cluster no count of the rung names. Changes nothing.
+"""What a reload leaves behind: whatever of the old cluster is in no dump. Changes nothing.
 
 A dump by the program of Concurrent itself has the kinds of data that it knows. Tables beside them, other databases,
-roles, settings and extensions stay in the cluster that is set aside, and go with it once it is committed.
+roles, settings and extensions stay in the cluster that is set aside, and go with it once it is committed; so does what
+answers to a message that was deleted, because a dump goes from who wrote to what was written to what answers to it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import host as hosts
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import counting
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.host import Host
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.model import Kind, Rung
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import Blocker
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.session import Session
@@ -57,10 +59,21 @@ class Left:
         return f"{self.name} ({self.much})" if self.much else self.name
 
 
+def orphans_of(host: Host, kinds: Sequence[Kind]) -> tuple[Left, ...]:
+    """Return what is counted and in no dump, because what it belongs to is gone."""
+    found = ((each.what, counting.count_orphans(host, each)) for kind in kinds for each in kind.counts)
+    return tuple(Left(orphans(what), f"{count} that belong to nothing that is there") for what, count in found if count)
+
+
+def orphans(what: str) -> str:
+    """Return the name of :class:`Left` for those of one thing that is counted."""
+    return f"orphans:{what}"
+
+
 def left_behind(there: Session, kinds: Sequence[Kind]) -> tuple[Left, ...]:
     """Return what the cluster has and these kinds do not."""
     found, named = [], tables_of(kinds)
-    for name, quoted in there.rows(hosts.TABLES):
+    for name, quoted in there.rows(counting.TABLES):
         rows = 0 if name in named else int(there.scalar(f"SELECT count(*) FROM {quoted}"))
         if rows:
             found.append(Left(f"table:{name}", f"{rows} rows"))

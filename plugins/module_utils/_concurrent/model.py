@@ -59,12 +59,16 @@ class Counted:
 
     ``json``: where it is in the dump, as paths of names and ``*``, whose numbers are
     added up. ``before`` and ``after`` are queries, or the word ``redis_stream_items``.
+    ``orphans`` is a query for how many of ``before`` belong to nothing that is dumped; of the items in Redis that are
+    those of streams whose names ``known`` does not give.
     """
 
     what: str
     json: tuple[tuple[str, ...], ...]
     before: str = ""
     after: str = ""
+    orphans: str = ""
+    known: str = ""
 
 
 @dataclass(frozen=True)
@@ -134,7 +138,11 @@ def _kind_from(at: str, raw: Mapping[str, Any]) -> Kind:
             dump=tuple(raw["dump"]),
             load=tuple(raw["load"]),
             counts=tuple(
-                Counted(one["what"], tuple(map(tuple, one["json"])), one.get("before", ""), one["after"])
+                Counted(
+                    one["what"],
+                    tuple(map(tuple, one["json"])),
+                    *(one.get("before", ""), one["after"], one.get("orphans", ""), one.get("known", "")),
+                )
                 for one in raw["counts"]
             ),
             words=tuple(raw.get("words") or ()),

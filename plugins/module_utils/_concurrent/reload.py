@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._clock import moment
-from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import back, beside
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import back, beside, counting
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import host as hosts
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.common import (
     counted_before,
@@ -23,7 +23,8 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.comm
     refuse_served,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.host import Host
-from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.model import Kind, rung_from
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.left import orphans
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.model import Counted, Kind, rung_from
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError, shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import (
     Context,
@@ -69,7 +70,7 @@ class Dump(SelfProving):
                 next_command=f"roll the operation {context.operation.id} back",
             )
         host.start_api(step.args["version"])
-        missing = hosts.lost(counted_before(context), hosts.count_all(host))
+        missing = counting.lost(counted_before(context), counting.count_all(host))
         if missing:
             raise StatefulError(f"The stores do not have what they had when they were stopped: {'; '.join(missing)}.")
         durable.make_private(step.args["dump"])
@@ -80,7 +81,7 @@ class Dump(SelfProving):
             path = os.path.join(step.args["dump"], f"{kind.name}.json")
             made = dumped(host, kind, path)
             found = counted_in(path, kind)
-            check(kind, found, {each.what: host.count(each.before) for each in kind.counts if each.before}, DUMPED)
+            check(kind, found, to_be_dumped(host, kind, context), DUMPED)
             files.append({"path": path, "sha256": made.sha256, "bytes": made.bytes_written})
             counts[kind.name] = found
         # What was counted is what was dumped only if nobody wrote until the last who could was stopped.
@@ -176,7 +177,7 @@ class Load(SelfProving):
             self._check_file(file)
             request = streams.Request(argv=kind.load, stdin_path=file["path"])
             streams.carry_out(context.world.engine, host.container(hosts.API), request)
-            counts[kind.name] = {each.what: host.count(each.after) for each in kind.counts}
+            counts[kind.name] = {each.what: counting.count(host, each.after) for each in kind.counts}
             check(kind, counts[kind.name], dumped["counts"][kind.name], LOADED)
         # Before anybody is let in: what is loaded is on disk, also where the next second brings a power cut.
         with host.postgresql() as there:
@@ -262,6 +263,19 @@ def check(kind: Kind, found: Mapping[str, int], expected: Mapping[str, int], wor
         raise StatefulError(
             f"{kind.name}: {'; '.join(wrong)} (in sum {sum(both.values())} and {sum(expected.values())}).",
         )
+
+
+def to_be_dumped(host: Host, kind: Kind, context: Context[World]) -> dict[str, int]:
+    """Return what a dump has to hold: what the stores have, without that of it which somebody agreed to leave behind.
+
+    What has lost what it belongs to since then counts: nobody was asked about it.
+    """
+    accepted = context.operation.plan.facts.get("accepted", ())
+
+    def missing(counted: Counted) -> int:
+        return counting.count_orphans(host, counted) if orphans(counted.what) in accepted else 0
+
+    return {each.what: counting.count(host, each.before) - missing(each) for each in kind.counts if each.before}
 
 
 def dumped(host: Host, kind: Kind, path: str) -> streams.Streamed:

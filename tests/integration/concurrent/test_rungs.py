@@ -180,6 +180,36 @@ def test_what_is_not_dumped_is_left_behind_only_where_that_was_accepted(host: La
     assert "LEFT       table:public.acks (2 rows)" in accepted["plan_text"]
 
 
+@pytest.mark.faults
+def test_what_belongs_to_nothing_stays_behind_only_where_that_was_accepted(engine: Engine, tmp_path: Path) -> None:
+    with laid_out(tmp_path, engine, **LAYOUT) as lab:
+        lab.project.git("fetch", "-q", "--tags")
+        sql = lab.project.sql
+        answered = "(SELECT target_id FROM associations WHERE target_type = 'messages' LIMIT 1)"
+        sql(f"DELETE FROM messages WHERE id = {answered}")
+        orphans = int(
+            sql(
+                "SELECT count(*) FROM associations a WHERE target_type = 'messages' AND NOT EXISTS"
+                " (SELECT FROM messages m WHERE m.id = a.target_id)"
+            )
+        )
+        lab.project.redis("XADD", "left-over", "*", "id", "1")
+        before, items, old = lab.rows(), lab.stream_items(), lab.state()
+
+        blocked = lab.to("v0.3.0", "v0.3")
+        assert (
+            f"orphans:associations ({orphans} that belong to nothing that is there), orphans:items (1 that"
+            in blocked["msg"]
+        )
+        assert lab.state() == old
+
+        reloaded = lab.to("v0.3.0", "v0.3", accept_left=["orphans:associations", "orphans:items"])
+        assert reloaded.get("changed"), reloaded
+        assert lab.rows() == {**before, "associations": before["associations"] - orphans}
+        assert sql("SELECT count(*) FROM stream_items") == str(items - 1)
+        assert lab.version() == "v0.3.0"
+
+
 STEPS = ("quiet", "check the release out", "dump", "set the old data aside", "load", "start everything")
 
 

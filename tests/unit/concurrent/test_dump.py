@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import back, reload
-from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.model import Kind
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import back, counting, reload
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.model import Counted, Kind
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import ExecResult
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import (
@@ -120,3 +120,14 @@ def test_only_a_change_of_the_image_that_came_after_and_stands_explains_another_
     ended(store, "postgresql_image", DONE, "carried back", reverts="x")
     ended(store, "compose_storage", DONE, "moved")
     assert reload.reached_since(loaded) == ["8", "9"]
+
+
+@pytest.mark.parametrize("accepted, wanted", [([], 10), (["orphans:messages"], 7), (["orphans:streams"], 10)])
+def test_only_what_was_accepted_need_not_be_in_the_dump(
+    monkeypatch: pytest.MonkeyPatch, accepted: list[str], wanted: int
+) -> None:
+    monkeypatch.setattr(counting, "count", lambda _host, query: {"all": 10, "lonely": 3}[query])
+    kind = Kind("entities", (), (), (Counted("messages", (), "all", "loaded", "lonely"), Counted("beside", ())))
+    plan = SimpleNamespace(facts={"accepted": accepted})
+    context: Any = SimpleNamespace(operation=SimpleNamespace(plan=plan))
+    assert reload.to_be_dumped(None, kind, context) == {"messages": wanted}  # type: ignore[arg-type]

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import host as hosts
-from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import left
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import counting, left
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.model import Counted, Kind
 from tests.unit.concurrent.test_versions import SHIPPED
 
@@ -31,7 +31,7 @@ class Cluster:
     name: str = ""
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
-        if query == hosts.TABLES:
+        if query == counting.TABLES:
             return [(name, name) for name in self.tables]
         if query == left.OTHER_DATABASES:
             return [(name, relations >= 0) for name, relations in self.databases.items()]
@@ -94,3 +94,35 @@ def test_only_what_was_accepted_by_name_is_left_behind(accepted: tuple[str, ...]
     texts = [each.text for each in left.refuse_unaccepted(found, RELOADING, accepted)]
     assert len(texts) == bool(blocked)
     assert all(f"the last copy of that: {blocked}. What is to be kept" in text for text in texts)
+
+
+class Stores:
+    """A host whose stores answer by the query, or hold streams by their names."""
+
+    def __init__(self, answers: Mapping[str, int], streams: Mapping[str, int]) -> None:
+        self.answers, self.streams = answers, streams
+
+    def count(self, _host: object, query: str) -> int:
+        return self.answers.get(query, 0)
+
+
+@pytest.mark.parametrize("gone", ["messages", "associations", "characters"])
+def test_what_belongs_to_nothing_is_named(monkeypatch: pytest.MonkeyPatch, gone: str) -> None:
+    (query,) = (each.orphans for kind in RELOADING.kinds for each in kind.counts if each.what == gone)
+    stores = Stores({query: 4}, {})
+    monkeypatch.setattr(counting, "count", stores.count)
+    kinds = [kind for kind in RELOADING.kinds if kind.name == "entities"]
+    found = left.orphans_of(None, kinds)  # type: ignore[arg-type]
+    assert [str(each) for each in found] == [f"orphans:{gone} (4 that belong to nothing that is there)"]
+    assert left.refuse_unaccepted(found, RELOADING, [])
+    assert not left.refuse_unaccepted(found, RELOADING, [f"orphans:{gone}"])
+
+
+def test_items_of_a_stream_that_is_no_more_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    (items,) = (each for kind in RELOADING.kinds for each in kind.counts if each.known)
+    there = Cluster(answers={items.known: [("known",), ("empty",)]})
+    there.as_application = lambda: there  # type: ignore[attr-defined]
+    host: Any = SimpleNamespace(postgresql=lambda: there, redis=lambda: None)
+    database = SimpleNamespace(streams={"known": 9, "left over": 5, "other": 2}, stream_items=16)
+    monkeypatch.setattr(counting.redis_fingerprint, "take", lambda _session: SimpleNamespace(databases={"0": database}))
+    assert counting.count_orphans(host, items) == 7
