@@ -83,7 +83,7 @@ options:
     default: ""
   run_timeout:
     description:
-      - Seconds that the program may take in all. After them it is ended, by a signal to it alone, and the task fails.
+      - Seconds that the program may take in all. After them it is ended, with all that it began, and the task fails.
         V(0) is no limit; a program that hangs then holds the task for as long as it does.
     type: int
     default: 0

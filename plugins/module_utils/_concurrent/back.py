@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -24,7 +24,10 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.f
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World
 
 UNTOUCHED = "everything runs on the new version; nothing was changed"
-ROWS_WRITTEN = "SELECT coalesce(sum(n_tup_ins + n_tup_upd + n_tup_del), 0) FROM pg_stat_user_tables"
+ROWS_WRITTEN = """
+SELECT coalesce(sum(n_tup_ins + n_tup_upd + n_tup_del), 0) FROM pg_stat_user_tables
+WHERE schemaname || '.' || relname = ANY(string_to_array(%s, ' '))
+"""
 IDENTITY = "SELECT system_identifier FROM pg_control_system()"
 # A sample would not see that one setting of one user was written anew.
 EVERY_KEY = {str(number): 1 for number in range(16)}
@@ -37,10 +40,13 @@ def state_of_stores(host: Host) -> dict[str, Any]:
     return {"next_xid": xid, "redis": redis_fingerprint.as_dict(_in_redis(host))}
 
 
-def written_so_far(host: Host) -> dict[str, int]:
-    """Return what grows with every write to the data that is dumped."""
+def written_so_far(host: Host, tables: Collection[str]) -> dict[str, int]:
+    """Return what grows with every write to the data that is dumped: to these tables, or to a stream.
+
+    Into others the api writes by itself, such as when it has last heard of another host.
+    """
     with host.postgresql() as there:
-        xid, rows = int(there.scalar(NEXT_XID)), int(there.scalar(ROWS_WRITTEN))
+        xid, rows = int(there.scalar(NEXT_XID)), int(there.scalar(ROWS_WRITTEN, (" ".join(sorted(tables)),)))
     return {"xid": xid, "rows": rows, "items": stream_items(host)}
 
 

@@ -93,7 +93,12 @@ class CopyRedis(NothingToUndo):
 
     def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
         known = context.evidence.get(step.name)
-        return known if known is not None and os.path.isdir(step.args["path"]) else None
+        if known is None or not os.path.isdir(step.args["path"]):
+            return None
+        # Somebody may have been let in meanwhile, and all made quiet once more. Once the old data is set aside, what
+        # lies in its place may be of the new version.
+        same = known.get("quiet_since") == _quiet_since(context)
+        return known if same or common.is_aside(context) else None
 
     def apply(self, step: Step, context: Context[World]) -> Evidence:
         path = step.args["path"]
@@ -101,7 +106,12 @@ class CopyRedis(NothingToUndo):
             shutil.rmtree(path)  # of this operation, and from before somebody was let in again
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
         beside.copy_tree(step.args["redis"], path)
-        return {"copies": [beside.retained(hosts.REDIS, path, role="backup")]}
+        copy = beside.retained(hosts.REDIS, path, role="backup")
+        return {"copies": [copy], "quiet_since": _quiet_since(context)}
+
+
+def _quiet_since(context: Context[World]) -> float:
+    return float(context.evidence.get("quiet", {}).get("began", 0.0))
 
 
 CONCURRENT_HANDLERS: Handlers[World] = {

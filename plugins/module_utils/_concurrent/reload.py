@@ -23,7 +23,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.comm
     refuse_served,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.host import Host
-from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.left import orphans
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.left import orphans, tables_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.model import Counted, Kind, rung_from
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError, shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import (
@@ -76,7 +76,8 @@ class Dump(SelfProving):
         durable.make_private(step.args["dump"])
         files: list[dict[str, Any]] = []
         counts: dict[str, dict[str, int]] = {}
-        before = back.written_so_far(host)
+        tables = tables_of(kinds_of(step))
+        before = back.written_so_far(host, tables)
         for kind in kinds_of(step):
             path = os.path.join(step.args["dump"], f"{kind.name}.json")
             made = dumped(host, kind, path)
@@ -86,7 +87,7 @@ class Dump(SelfProving):
             counts[kind.name] = found
         # What was counted is what was dumped only if nobody wrote until the last who could was stopped.
         host.stop_others()
-        back.refuse_written(before, back.written_so_far(host))
+        back.refuse_written(before, back.written_so_far(host, tables))
         location = host.take_down(step.args["data"])
         copy = Copy(
             role="backup",

@@ -218,7 +218,8 @@ def test_a_new_version_that_ends_on_its_data_is_undone(host: Host) -> None:
 def test_a_restore_takes_longer_than_a_start_may(host: Host, old: str, new: str) -> None:
     bench = host(old, new)
     bench.ces.when(bench.ces.postgresql, "restoring", "psql -qU postgres -c 'SELECT pg_sleep(25)' postgres")
-    assert bench.run(new, ready_timeout=10)["version"] == new
+    result = bench.run(new, ready_timeout=10)
+    assert result.get("version") == new, result
     bench.assert_upgraded(new)
 
 

@@ -208,3 +208,17 @@ def test_a_change_that_is_proved_and_cannot_be_finished_is_taken_back(store: Ope
 )
 def test_redis_is_saved_unless_the_disk_has_all_of_it(said: str, expected: bool) -> None:
     assert unsaved(said) == expected
+
+
+def test_what_the_api_notes_of_other_hosts_is_no_write_to_what_is_dumped(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, Any]] = []
+
+    @contextmanager
+    def postgresql() -> Iterator[Any]:
+        yield SimpleNamespace(scalar=lambda query, values=(): asked.append((query, values)) or 7)
+
+    monkeypatch.setattr(back, "stream_items", lambda _host: 3)
+    host: Any = SimpleNamespace(postgresql=postgresql)
+    assert back.written_so_far(host, {"public.messages", "public.entities"}) == {"xid": 7, "rows": 7, "items": 3}
+    assert asked[1] == (back.ROWS_WRITTEN, ("public.entities public.messages",))
+    assert "relname = ANY(string_to_array(%s" in back.ROWS_WRITTEN

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import beside
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.handlers import CopyRedis
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.reload import Load, SetAside
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context
@@ -118,3 +119,24 @@ def test_what_was_posted_to_a_half_loaded_database_is_kept_when_it_is_taken_back
     assert Path(places["data"], "PG_VERSION").read_text() == "17"
     assert Path(places["redis"], "dump.rdb").read_text() == "all"
     assert sorted(path.name for path in Path(places["folder"]).iterdir()) == ["db", Path(posts).name, "redis"]
+
+
+@pytest.mark.parametrize("aside, kept", [(False, "all, and more"), (True, "all")])
+def test_the_copy_of_redis_is_of_the_last_time_that_all_was_quiet(tmp_path: Path, aside: bool, kept: str) -> None:
+    for name in ("redis", "db.o"):
+        (tmp_path / name).mkdir()
+    redis = tmp_path / "redis/dump.rdb"
+    redis.write_text("all")
+    step = Step("concurrent_copy_redis", "copy", SWITCH, {"redis": str(redis.parent), "path": str(tmp_path / "copy")})
+    facts = {"aside": {"data": str(tmp_path / "db.o")}} if aside else {}
+    plan = SimpleNamespace(plan=SimpleNamespace(facts=facts))
+    context: Any = SimpleNamespace(operation=plan, evidence={"quiet": {"began": 1.0}})
+    context.evidence["copy"] = CopyRedis().apply(step, context)
+    assert CopyRedis().is_done(step, context)
+
+    # Killed, brought up by an admin, written to, and made quiet again.
+    redis.write_text("all, and more")
+    context.evidence["quiet"] = {"began": 2.0}
+    if CopyRedis().is_done(step, context) is None:
+        CopyRedis().apply(step, context)
+    assert (tmp_path / "copy/dump.rdb").read_text() == kept
