@@ -120,7 +120,10 @@ def start_dependents(host: Host, dependents: list[Mapping[str, Any]]) -> list[st
 
 
 class Dependents(NothingToUndo):
-    """The dependents that ran before run again, and go on running. args: ``dependents``."""
+    """The dependents that ran before run again, and go on running. args: ``dependents``.
+
+    They are stopped again by whoever goes back, once nothing is in the way of that.
+    """
 
     def is_done(self, step: Step, context: Context[Host]) -> Evidence | None:
         return None  # a look costs seconds, and they may have ended since
@@ -155,7 +158,3 @@ class Dependents(NothingToUndo):
             f"{last_words(host.engine, container, tail=20) if container else ''}",
             next_command=logs_of(name),
         )
-
-    def undo(self, step: Step, context: Context[Host]) -> Evidence:
-        stop_dependents(context.world, dependents_of(context))
-        return {}

@@ -27,9 +27,15 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._engine.commands
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.last_words import last_words, without_statements
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
-from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Evidence
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import (
+    Context,
+    Evidence,
+    UndoRefused,
+    as_stateful,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.handlers import NothingToUndo
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Step
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.report import rolling_back
 
 POST_UPGRADE = "/post-upgrade.sh"
 TIMED_OUT = frozenset({124, 137, 143})
@@ -140,4 +146,16 @@ class Upgrade(NothingToUndo):
         )
 
     def undo(self, step: Step, context: Context[Host]) -> Evidence:
-        return way_back.go_back(step, context)
+        try:
+            return way_back.go_back(step, context)
+        except Exception as error:
+            history, failure = context.operation.history(), as_stateful(error)
+            if not history.proved or way_back.KEPT_ASIDE in history.evidence:
+                raise
+            # A version that was proved is as good as before, and users write to it again: where the way back stayed
+            # open, the next run would go on with it and not ask whether they did.
+            raise UndoRefused(
+                f"{failure.msg} {context.world.name} stays at {step.args['to']}.",
+                state="the new version serves again; nothing was given up",
+                next_command=rolling_back(context.operation),
+            ) from error

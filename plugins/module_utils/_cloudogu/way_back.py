@@ -16,7 +16,6 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu import
 from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu.ces import Host
 from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu.dependents import (
     dependents_of,
-    start_dependents,
     stop_dependents,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu.model import (
@@ -29,7 +28,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu.model 
     VOLUME,
     version_of_image,
 )
-from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu.steps import retained, start
+from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu.steps import retained
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container, RestartPolicy
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError, shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Evidence
@@ -100,16 +99,9 @@ def _keep_new(step: Step, context: Context[Host]) -> None:
     if KEPT_ASIDE in context.operation.history().evidence:
         return
     record = os.path.join(context.operation.directory, "discarded.record")
-    try:
-        _stop(host, kill=False)
-        settle.settle(step.args["volume"], path, record=record)
-        compare.refuse_differences(step.args["volume"], path)
-    except Exception:
-        # A version that was proved is as good as before: it is not left down because its copy failed.
-        if context.operation.history().proved:
-            start(host)
-            start_dependents(host, dependents_of(context))
-        raise
+    _stop(host, kill=False)
+    settle.settle(step.args["volume"], path, record=record)
+    compare.refuse_differences(step.args["volume"], path)
     made = retained(host, path, f"what {step.args['to']} had")
     journal.evidence(KEPT_ASIDE, {"copies": [made.as_dict()]}, durable=True)
 

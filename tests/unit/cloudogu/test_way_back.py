@@ -1,0 +1,156 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The way back from a version that was proved, where it cannot be gone: no engine is needed."""
+
+from __future__ import annotations
+
+import errno
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu import ces, ending, planner, way_back
+from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu.ces import Host
+from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu.run import HANDLERS, goal_of
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import RestartPolicy
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation import execute
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import DONE, Plan
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.report import rolling_back
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import Operation, OperationStore
+from tests.unit.cloudogu.test_planner import NEXT, NOW, seen
+
+
+@dataclass
+class One:
+    """A container, as far as it is looked at here."""
+
+    name: str
+    tag: str
+    status: str = "running"
+    restart: RestartPolicy = field(default_factory=RestartPolicy)
+    started: float = 0.0
+    stop_signal: str = ""
+    pid: int = 1
+    exit_code: int = 0
+
+    @property
+    def id(self) -> str:
+        return self.name
+
+    @property
+    def image_ref(self) -> str:
+        return f"official/{self.name}:{self.tag}"
+
+    @property
+    def started_at(self) -> str:
+        return str(self.started)
+
+    @property
+    def running(self) -> bool:
+        return self.status in ("running", "restarting")
+
+
+class Engines:
+    """An engine with the dogu and one that depends on it."""
+
+    def __init__(self, version: str) -> None:
+        self.all = {each.name: each for each in (One("postgresql", version), One("scm", "3.1.0-1"))}
+
+    def container(self, name: str) -> One | None:
+        return self.all.get(name)
+
+    def start(self, name: str) -> None:
+        self.all[name].status = "running"
+
+    def stop(self, name: str, **_how: Any) -> None:
+        self.all[name].status = "exited"
+
+    def set_restart_policy(self, name: str, policy: RestartPolicy) -> None:
+        self.all[name].restart = policy
+
+
+@dataclass
+class Bench:
+    host: Host
+    engine: Engines
+    operation: Operation
+    store: OperationStore
+
+    @property
+    def dogu(self) -> One:
+        return self.engine.all["postgresql"]
+
+    @property
+    def dependent(self) -> One:
+        return self.engine.all["scm"]
+
+    def history(self) -> Any:
+        return self.store.get(self.operation.id).history()
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    """An upgrade of whose steps all began, as ``cesapp`` did."""
+    volume = tmp_path / "volume"
+    volume.mkdir()
+    there = seen(volume=str(volume), data=str(volume))
+    steps = planner.steps_of(
+        there, NEXT, backup="auto", backup_path=str(tmp_path / "op"), original=str(tmp_path / "original"), sought=()
+    )
+    store = OperationStore(str(tmp_path / "operations"))
+    operation = store.begin(
+        Plan(goal_of("postgresql", NEXT), steps, facts={"subject": {}}, summary={"from": str(NOW), "to": str(NEXT)})
+    )
+    ces._note(operation.directory, 0, ())
+    engine = Engines(str(NEXT))
+    monkeypatch.setattr(Host, "serves", lambda self, container: container.status == "running")
+    monkeypatch.setattr(Host, "at_work", lambda self: False)
+    return Bench(Host(cast(Engine, engine), "postgresql", ("cesapp",)), engine, operation, store)
+
+
+def done(bench: Bench) -> None:
+    for step in bench.operation.plan.steps:
+        bench.operation.journal.evidence(step.name, {"system_identifier": "42", "next_xid": 7} if step.proves else {})
+    bench.operation.journal.state(DONE)
+
+
+def no_space(*_args: Any, **_kwargs: Any) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_proved_version_that_cannot_be_kept_aside_stays_and_the_next_roll_back_asks_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done(bench)
+    monkeypatch.setattr(way_back.settle, "settle", no_space)
+    with pytest.raises(execute.UndoRefused, match="No space left") as refused:
+        execute.undo(bench.operation, HANDLERS, bench.host, reason="It was rolled back on request.")
+    assert refused.value.state == "the new version serves again; nothing was given up"
+    assert refused.value.next_command == rolling_back(bench.operation)
+    assert (bench.dogu.status, bench.dependent.status, bench.dependent.restart.name) == ("running", "running", "always")
+    assert (bench.history().state, bench.history().undoing) == (DONE, False)
+    assert bench.store.open_for("postgresql") is None
+    # Users write, and somebody rolls back once more.
+    there = SimpleNamespace(scalar=lambda query: "1007")
+    monkeypatch.setattr(Host, "session", lambda self, container=None: nullcontext(there))
+    monkeypatch.setattr(ending, "system_identifier", lambda there: 42)
+    ends = ending.ending_of_dogus(bench.store, lambda subject: bench.host, check_mode=True, discard_writes=False)
+    with pytest.raises(InvalidInput, match="about 1000 transactions"):
+        ends.roll_back(bench.operation)
+
+
+def test_once_it_was_kept_aside_it_is_gone_on_with(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    done(bench)
+    bench.operation.journal.evidence(way_back.KEPT_ASIDE, {"copies": []})
+    monkeypatch.setattr(way_back, "bring_version_back", no_space)
+    with pytest.raises(execute.UndoFailure, match="No space left"):
+        execute.undo(bench.operation, HANDLERS, bench.host, reason="It was rolled back on request.")
+    assert bench.history().undoing
