@@ -14,9 +14,9 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu import
 from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu.ces import Host, has_begun
 from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu.dependents import (
     RESTARTS,
-    dependents_of,
+    hold_dependents,
     note_writers,
-    stop_dependents,
+    weighed,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu.model import (
     DUMP_IN_DATA,
@@ -82,9 +82,14 @@ class Upgrade(NothingToUndo):
         # cesapp started them again: what they write before the proof is neither proved nor in the original.
         if broken_off:
             note_writers(context)
-        stop_dependents(host, dependents_of(context))
-        resolved = self._bring_up(host, step)
-        stop_dependents(host, dependents_of(context))
+        with weighed(step, context):
+            hold_dependents(context)
+            container = host.container()
+            # The host was restarted since, or somebody stopped it.
+            if broken_off and not container.running:
+                host.engine.start(container.id)
+            resolved = self._bring_up(host, step)
+            hold_dependents(context)
         return {"seconds": round(time.monotonic() - began, 2), "cesapp": result, "resolved": resolved}
 
     def _bring_up(self, host: Host, step: Step) -> list[str]:

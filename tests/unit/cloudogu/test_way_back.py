@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The way back from a version that was proved, where it cannot be gone: no engine is needed."""
+"""Runs that were broken off, and ways back that cannot be gone: no engine is needed."""
 
 from __future__ import annotations
 
@@ -15,14 +15,22 @@ from typing import Any, cast
 
 import pytest
 
-from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu import ces, ending, planner, way_back
+from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu import (
+    ces,
+    ending,
+    planner,
+    proof,
+    upgrade,
+    way_back,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu.ces import Host
+from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu.dependents import HELD, WRITERS, note_writers
 from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu.run import HANDLERS, goal_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import RestartPolicy
-from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation import execute
-from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import DONE, Plan
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import DONE, RUNNING, Plan
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.report import rolling_back
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import Operation, OperationStore
 from tests.unit.cloudogu.test_planner import NEXT, NOW, seen
@@ -63,12 +71,16 @@ class Engines:
 
     def __init__(self, version: str) -> None:
         self.all = {each.name: each for each in (One("postgresql", version), One("scm", "3.1.0-1"))}
+        self.refuses: tuple[str, ...] = ()
 
     def container(self, name: str) -> One | None:
         return self.all.get(name)
 
+    def tag(self, *_names: str) -> None:
+        pass
+
     def start(self, name: str) -> None:
-        self.all[name].status = "running"
+        self.all[name].status = "exited" if name in self.refuses else "running"
 
     def stop(self, name: str, **_how: Any) -> None:
         self.all[name].status = "exited"
@@ -113,6 +125,9 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     engine = Engines(str(NEXT))
     monkeypatch.setattr(Host, "serves", lambda self, container: container.status == "running")
     monkeypatch.setattr(Host, "at_work", lambda self: False)
+    monkeypatch.setattr(Host, "waits", lambda self: False)
+    monkeypatch.setattr(Host, "keys", lambda self: {})
+    monkeypatch.setattr(upgrade, "last_words", lambda *_args, **_kwargs: "FATAL")
     return Bench(Host(cast(Engine, engine), "postgresql", ("cesapp",)), engine, operation, store)
 
 
@@ -154,3 +169,67 @@ def test_once_it_was_kept_aside_it_is_gone_on_with(bench: Bench, monkeypatch: py
     with pytest.raises(execute.UndoFailure, match="No space left"):
         execute.undo(bench.operation, HANDLERS, bench.host, reason="It was rolled back on request.")
     assert bench.history().undoing
+
+
+def broken_off(bench: Bench) -> execute.Context[Host]:
+    """A run was killed while ``cesapp`` worked, which ended by itself and started the dependent; that is down now."""
+    (Path(bench.operation.directory).parent.parent / "op").mkdir()
+    for name in ("backup", "original"):
+        bench.operation.journal.evidence(name, {})
+    bench.operation.journal.evidence("quiet", {"began": 100.0})
+    bench.operation.journal.state(RUNNING)
+    bench.dependent.status, bench.dependent.started = "exited", 200.0
+    return execute.Context(bench.host, bench.operation)
+
+
+@pytest.mark.parametrize(
+    "status, started, held, ran",
+    [
+        ("running", 50.0, None, True),
+        ("exited", 200.0, None, True),
+        ("exited", 50.0, None, False),
+        # Those that cesapp started are stopped within the run: what lost something then is undone by itself.
+        ("exited", 200.0, 300.0, False),
+        ("exited", 400.0, 300.0, True),
+    ],
+)
+def test_who_ran_before_the_proof(bench: Bench, status: str, started: float, held: float | None, ran: bool) -> None:
+    context = broken_off(bench)
+    bench.dependent.status, bench.dependent.started = status, started
+    if held:
+        bench.operation.journal.evidence(HELD, {"at": held})
+    note_writers(context)
+    assert bench.history().evidence.get(WRITERS, {}).get("running", []) == (["scm"] if ran else [])
+
+
+def test_what_dependents_wrote_that_have_ended_since_is_not_undone(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken_off(bench)
+
+    def lost(*_args: Any) -> None:
+        raise StatefulError("It does not have what there was.")
+
+    monkeypatch.setattr(proof.Prove, "_proved", lost)
+    for _ in range(2):
+        with pytest.raises(execute.Undecided, match="scm ran on the new version") as undecided:
+            execute.run(bench.operation, HANDLERS, bench.host)
+        assert undecided.value.next_command.startswith(rolling_back(bench.operation))
+        assert (bench.history().state, bench.history().undoing) == (RUNNING, False)
+
+
+def test_a_new_version_that_was_stopped_since_is_started(bench: Bench) -> None:
+    context = broken_off(bench)
+    bench.dogu.status = "exited"
+    upgrade.Upgrade().apply(bench.operation.plan.steps[5], context)
+    assert bench.dogu.running
+
+
+@pytest.mark.parametrize("wrote", [True, False])
+def test_a_new_version_that_does_not_come_up_is_undone_only_where_nobody_wrote(bench: Bench, wrote: bool) -> None:
+    context = broken_off(bench)
+    bench.dogu.status, bench.engine.refuses = "exited", ("postgresql",)
+    bench.dependent.started = 200.0 if wrote else 50.0
+    with pytest.raises(StatefulError, match="FATAL") as failed:
+        upgrade.Upgrade().apply(bench.operation.plan.steps[5], context)
+    assert isinstance(failed.value, execute.Undecided) is wrote
