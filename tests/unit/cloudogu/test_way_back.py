@@ -20,6 +20,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu import
     ending,
     planner,
     proof,
+    run,
     upgrade,
     way_back,
 )
@@ -169,6 +170,23 @@ def test_once_it_was_kept_aside_it_is_gone_on_with(bench: Bench, monkeypatch: py
     with pytest.raises(execute.UndoFailure, match="No space left"):
         execute.undo(bench.operation, HANDLERS, bench.host, reason="It was rolled back on request.")
     assert bench.history().undoing
+
+
+@pytest.mark.parametrize("undoing", [True, False])
+def test_a_new_version_without_its_data_is_not_waited_for(
+    bench: Bench, undoing: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The way back was broken off where the volume is emptied."""
+    done(bench)
+    if undoing:
+        bench.operation.journal.undoing("It was rolled back on request.")
+    calls: list[str] = []
+    monkeypatch.setattr(run, "to_its_end", lambda drive: drive.run(bench.operation))
+    monkeypatch.setattr(run, "remove_leftover_helpers", lambda *_args: None)
+    monkeypatch.setattr(run.steps, "start", lambda host: calls.append("start"))
+    monkeypatch.setattr(run.execute, "run", lambda *_args, **_kwargs: calls.append("run"))
+    run.carry_out(run.Request("postgresql", NEXT, lambda: bench.host), bench.store, check_mode=False)
+    assert calls == (["run"] if undoing else ["start", "run"])
 
 
 def broken_off(bench: Bench) -> execute.Context[Host]:
