@@ -45,8 +45,9 @@ TIMED_OUT = frozenset({124, 137, 143})
 class Upgrade(NothingToUndo):
     """The dogu runs the wanted version, and serves.
 
-    args: ``from``, ``to``, ``keys`` of the registry and ``container`` as they were, ``volume``, ``original``,
-    ``system_identifier``. Nothing of the dogu's ever runs on ``original``, which is outside of its volume.
+    args: ``from``, ``to``, ``keys`` of the registry, ``container``, its ``policy`` and ``retries`` as they were,
+    ``volume``, ``original``, ``system_identifier``. Nothing of the dogu's ever runs on ``original``, which is outside
+    of its volume.
     """
 
     def is_done(self, step: Step, context: Context[Host]) -> Evidence | None:
@@ -164,3 +165,6 @@ class Upgrade(NothingToUndo):
                 state="the new version serves again; nothing was given up",
                 next_command=rolling_back(context.operation),
             ) from error
+
+    def let_go(self, step: Step, context: Context[Host]) -> None:
+        way_back.give_policy_back(step, context.world)

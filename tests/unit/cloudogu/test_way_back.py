@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -35,6 +35,8 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.report import rolling_back
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import Operation, OperationStore
 from tests.unit.cloudogu.test_planner import NEXT, NOW, seen
+
+POLICY = RestartPolicy("on-failure", 3)
 
 
 @dataclass
@@ -114,13 +116,13 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     """An upgrade of whose steps all began, as ``cesapp`` did."""
     volume = tmp_path / "volume"
     volume.mkdir()
-    there = seen(volume=str(volume), data=str(volume))
-    steps = planner.steps_of(
+    there = seen(volume=str(volume), data=str(volume), policy="on-failure", retries=3)
+    made = planner.steps_of(
         there, NEXT, backup="auto", backup_path=str(tmp_path / "op"), original=str(tmp_path / "original"), sought=()
     )
     store = OperationStore(str(tmp_path / "operations"))
     operation = store.begin(
-        Plan(goal_of("postgresql", NEXT), steps, facts={"subject": {}}, summary={"from": str(NOW), "to": str(NEXT)})
+        Plan(goal_of("postgresql", NEXT), made, facts={"subject": {}}, summary={"from": str(NOW), "to": str(NEXT)})
     )
     ces._note(operation.directory, 0, ())
     engine = Engines(str(NEXT))
@@ -161,6 +163,40 @@ def test_a_proved_version_that_cannot_be_kept_aside_stays_and_the_next_roll_back
     ends = ending.ending_of_dogus(bench.store, lambda subject: bench.host, check_mode=True, discard_writes=False)
     with pytest.raises(InvalidInput, match="about 1000 transactions"):
         ends.roll_back(bench.operation)
+
+
+def test_a_proved_version_that_stays_has_the_policy_of_before(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    done(bench)
+    bench.dogu.status = "restarting"
+    monkeypatch.setattr(way_back.settle, "settle", no_space)
+    with pytest.raises(execute.UndoRefused):
+        execute.undo(bench.operation, HANDLERS, bench.host, reason="It was rolled back on request.")
+    assert (bench.dogu.status, bench.dogu.restart) == ("running", POLICY)
+
+
+@pytest.mark.parametrize("put_back", [True, False])
+def test_the_version_that_comes_back_has_the_policy_of_before(
+    bench: Bench, put_back: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done(bench)
+    for name in (way_back.KEPT_ASIDE, *([way_back.PUT_BACK] if put_back else ())):
+        bench.operation.journal.evidence(name, {"copies": []})
+    # On the volume that was emptied, it ends over and over.
+    bench.dogu.tag, bench.dogu.status = str(NOW), "exited" if put_back else "restarting"
+    started: list[RestartPolicy] = []
+    monkeypatch.setattr(Engines, "start", lambda self, name: started.append(self.all[name].restart))
+    monkeypatch.setattr(way_back, "put_back", lambda *_args: None)
+    monkeypatch.setattr(Host, "doguctl", lambda self, *_words: ces.ABSENT)
+    monkeypatch.setattr(Host, "wait_serving", lambda self, seconds: bench.dogu)
+    monkeypatch.setattr(Host, "session", lambda self, container=None: nullcontext())
+    monkeypatch.setattr(Host, "set_password_of_registry", lambda self, container: None)
+    monkeypatch.setattr(way_back, "system_identifier", lambda there: 42)
+    step = bench.operation.plan.steps[5]
+    assert way_back.go_back(step, execute.Context(bench.host, bench.operation)) == {"system_identifier": "42"}
+    assert started == [POLICY], "it has it before it is started"
+    old = replace(step, args={key: value for key, value in step.args.items() if key not in ("policy", "retries")})
+    way_back.give_policy_back(old, bench.host)
+    assert bench.dogu.restart == POLICY, "of an earlier plan nothing is known"
 
 
 def test_once_it_was_kept_aside_it_is_gone_on_with(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
