@@ -162,7 +162,7 @@ class Upgrade(NothingToUndo):
             # open, the next run would go on with it and not ask whether they did.
             raise UndoRefused(
                 f"{failure.msg} {context.world.name} stays at {step.args['to']}.",
-                state="the new version serves again; nothing was given up",
+                state="the new version was started again; nothing was given up",
                 next_command=rolling_back(context.operation),
             ) from error
 

@@ -151,7 +151,7 @@ def test_a_proved_version_that_cannot_be_kept_aside_stays_and_the_next_roll_back
     monkeypatch.setattr(way_back.settle, "settle", no_space)
     with pytest.raises(execute.UndoRefused, match="No space left") as refused:
         execute.undo(bench.operation, HANDLERS, bench.host, reason="It was rolled back on request.")
-    assert refused.value.state == "the new version serves again; nothing was given up"
+    assert refused.value.state == "the new version was started again; nothing was given up"
     assert refused.value.next_command == rolling_back(bench.operation)
     assert (bench.dogu.status, bench.dependent.status, bench.dependent.restart.name) == ("running", "running", "always")
     assert (bench.history().state, bench.history().undoing) == (DONE, False)
