@@ -7,7 +7,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._clock import POLL
@@ -17,13 +18,20 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._engine.commands
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.last_words import last_words
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container, RestartPolicy
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
-from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Evidence
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import (
+    Context,
+    Evidence,
+    Undecided,
+    as_stateful,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.handlers import NothingToUndo
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Step
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.report import rolling_back
 
 QUIET = "quiet"
 STOPPED = "dependents at the switch"
 WRITERS = "dependents ran before the proof"
+HELD = "dependents held"
 GRACE = 30.0
 """Seconds that a dependent gets to stop. What it writes is in the database, which is never killed."""
 RESTARTS = 3
@@ -66,11 +74,43 @@ def dependents_of(context: Context[Host]) -> list[Mapping[str, Any]]:
 
 
 def note_writers(context: Context[Host]) -> None:
-    """Note for good that dependents ran before the proof, where they do: what is not there, they may have deleted."""
+    """Note for good that dependents ran before the proof, where they did: what is not there, they may have deleted.
+
+    Also those that have ended: ``cesapp`` started them while no run was there to see it, and somebody stopped them.
+    """
+    evidence = context.operation.history().evidence
+    since = evidence[HELD]["at"] if HELD in evidence else evidence.get(QUIET, {}).get("began", 0.0)
     containers = [context.world.engine.container(each["name"]) for each in dependents_of(context)]
-    running = [each.name for each in containers if each is not None and each.running]
-    if running:
-        context.operation.journal.evidence(WRITERS, {"running": running}, durable=True)
+    ran = [each.name for each in containers if each is not None and (each.running or each.started > since)]
+    if ran:
+        context.operation.journal.evidence(WRITERS, {"running": ran}, durable=True)
+
+
+def hold_dependents(context: Context[Host]) -> None:
+    """Stop them, and note when: whichever of them was started later has run in between."""
+    stop_dependents(context.world, dependents_of(context))
+    context.operation.journal.evidence(HELD, {"at": time.time()})
+
+
+@contextmanager
+def weighed(step: Step, context: Context[Host]) -> Iterator[None]:
+    """Whatever fails in here is no reason to undo where dependents ran before the proof. ``step`` is of the upgrade."""
+    try:
+        yield
+    except Exception as error:
+        writers, failure = context.operation.history().evidence.get(WRITERS), as_stateful(error)
+        if writers is None:
+            raise
+        raise Undecided(
+            f"{failure.msg} An earlier run was broken off, and {', '.join(writers['running'])} ran on the new version"
+            " meanwhile: if something is missing, the upgrade may have lost it, or they may have deleted it, and what"
+            " they wrote is nowhere else.",
+            state=f"the dependents are stopped, what the new version has is in {step.args['volume']}, and the original"
+            f" is in {step.args['original']}, whole",
+            safe_to_rerun=True,
+            next_command=f"{rolling_back(context.operation)}: it goes back to the original, and keeps what the new"
+            " version has beside it",
+        ) from error
 
 
 def stop_dependents(host: Host, dependents: list[Mapping[str, Any]]) -> None:
@@ -120,7 +160,10 @@ def start_dependents(host: Host, dependents: list[Mapping[str, Any]]) -> list[st
 
 
 class Dependents(NothingToUndo):
-    """The dependents that ran before run again, and go on running. args: ``dependents``."""
+    """The dependents that ran before run again, and go on running. args: ``dependents``.
+
+    They are stopped again by whoever goes back, once nothing is in the way of that.
+    """
 
     def is_done(self, step: Step, context: Context[Host]) -> Evidence | None:
         return None  # a look costs seconds, and they may have ended since
@@ -155,7 +198,3 @@ class Dependents(NothingToUndo):
             f"{last_words(host.engine, container, tail=20) if container else ''}",
             next_command=logs_of(name),
         )
-
-    def undo(self, step: Step, context: Context[Host]) -> Evidence:
-        stop_dependents(context.world, dependents_of(context))
-        return {}

@@ -139,6 +139,9 @@ class Seen:
     """Whether what answers is the dogu's final server."""
     listed: bool = True
     """Whether the host could say which version is offered."""
+    policy: str = "no"
+    retries: int = 0
+    """The container's restart policy, and its ``maximum_retries``."""
 
     @property
     def stuck(self) -> str:

@@ -171,7 +171,7 @@ def steps_of(
         Step(QUIET, "quiet", SWITCH, {"dependents": dependents, "sought": list(sought)}),
         Step(ORIGINAL, "original", SWITCH, {**base, "data": seen.data, "system_identifier": identity}),
         Step(UPGRADE, "upgrade", SWITCH, {**base, "keys": dict(keys), "container": seen.container,
-             "system_identifier": identity}),
+             "system_identifier": identity, "policy": seen.policy, "retries": seen.retries}),
         Step(PROVE, "prove", SWITCH, {**base, "keys": dict(keys)}, proves=True),
         Step(DEPENDENTS, "start the dependents", FINISH, {"dependents": dependents}),
     )  # fmt: skip

@@ -11,10 +11,9 @@ from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu.ces import Host
 from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu.dependents import (
-    WRITERS,
-    dependents_of,
+    hold_dependents,
     note_writers,
-    stop_dependents,
+    weighed,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu.model import (
     LOCAL_STATE,
@@ -27,10 +26,9 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu.steps 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.commands import logs_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
-from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Evidence, Undecided
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Evidence
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.handlers import NothingToUndo
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Step
-from ansible_collections.selfhost.stateful.plugins.module_utils._operation.report import rolling_back
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import NEXT_XID, system_identifier
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint import model as fingerprints
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint.compare import (
@@ -52,26 +50,11 @@ class Prove(NothingToUndo):
             return known if str(system_identifier(there)) == known["system_identifier"] else None
 
     def apply(self, step: Step, context: Context[Host]) -> Evidence:
-        host = context.world
         # Of a run that was killed: cesapp, or a restart of the host, has started them since.
         note_writers(context)
-        stop_dependents(host, dependents_of(context))
-        try:
+        with weighed(step, context):
+            hold_dependents(context)
             return self._proved(step, context)
-        except StatefulError as error:
-            writers = context.operation.history().evidence.get(WRITERS)
-            if writers is None:
-                raise
-            raise Undecided(
-                f"{error.msg} An earlier run was broken off, and {', '.join(writers['running'])} ran on the new version"
-                " meanwhile: the upgrade may have lost what is missing, or they may have deleted it, and what they"
-                " wrote is nowhere else.",
-                state=f"the dependents are stopped, the new version runs on {step.args['volume']}, and the original is"
-                f" in {step.args['original']}, whole",
-                safe_to_rerun=True,
-                next_command=f"{rolling_back(context.operation)}: it goes back to the original, and keeps what the new"
-                " version has beside it",
-            ) from error
 
     @staticmethod
     def _proved(step: Step, context: Context[Host]) -> Evidence:

@@ -163,8 +163,10 @@ def carry_out(request: Request, operations: OperationStore, *, check_mode: bool)
     def run(operation: Operation) -> execute.Outcome:
         host = request.connect()
         remove_leftover_helpers(host.engine, operation.id)
-        if operation.history().proved and str(host.version()) == operation.plan.summary["to"]:
+        history = operation.history()
+        if history.proved and not history.undoing and str(host.version()) == operation.plan.summary["to"]:
             # The proof is looked at again, which a dogu that was stopped since, or that still starts, cannot answer.
+            # On its way back it may have no data any more, and is not waited for.
             steps.start(host)
         return execute.run(operation, HANDLERS, host, stop_before=request.stop_before)
 

@@ -80,6 +80,8 @@ def see(host: Host, dependents: Sequence[str]) -> Seen:
         post_upgrade_runs=bool(container.pid) and host.post_upgrade_runs(container),
         at_work=host.at_work(),
         serves=cluster is None or host.serves(container),
+        policy=container.restart.name,
+        retries=container.restart.maximum_retries,
     )
 
 

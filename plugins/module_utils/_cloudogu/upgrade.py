@@ -14,9 +14,9 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu import
 from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu.ces import Host, has_begun
 from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu.dependents import (
     RESTARTS,
-    dependents_of,
+    hold_dependents,
     note_writers,
-    stop_dependents,
+    weighed,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu.model import (
     DUMP_IN_DATA,
@@ -27,9 +27,15 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._engine.commands
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.last_words import last_words, without_statements
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
-from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Evidence
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import (
+    Context,
+    Evidence,
+    UndoRefused,
+    as_stateful,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.handlers import NothingToUndo
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Step
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.report import rolling_back
 
 POST_UPGRADE = "/post-upgrade.sh"
 TIMED_OUT = frozenset({124, 137, 143})
@@ -39,8 +45,9 @@ TIMED_OUT = frozenset({124, 137, 143})
 class Upgrade(NothingToUndo):
     """The dogu runs the wanted version, and serves.
 
-    args: ``from``, ``to``, ``keys`` of the registry and ``container`` as they were, ``volume``, ``original``,
-    ``system_identifier``. Nothing of the dogu's ever runs on ``original``, which is outside of its volume.
+    args: ``from``, ``to``, ``keys`` of the registry, ``container``, its ``policy`` and ``retries`` as they were,
+    ``volume``, ``original``, ``system_identifier``. Nothing of the dogu's ever runs on ``original``, which is outside
+    of its volume.
     """
 
     def is_done(self, step: Step, context: Context[Host]) -> Evidence | None:
@@ -76,9 +83,14 @@ class Upgrade(NothingToUndo):
         # cesapp started them again: what they write before the proof is neither proved nor in the original.
         if broken_off:
             note_writers(context)
-        stop_dependents(host, dependents_of(context))
-        resolved = self._bring_up(host, step)
-        stop_dependents(host, dependents_of(context))
+        with weighed(step, context):
+            hold_dependents(context)
+            container = host.container()
+            # The host was restarted since, or somebody stopped it.
+            if broken_off and not container.running:
+                host.engine.start(container.id)
+            resolved = self._bring_up(host, step)
+            hold_dependents(context)
         return {"seconds": round(time.monotonic() - began, 2), "cesapp": result, "resolved": resolved}
 
     def _bring_up(self, host: Host, step: Step) -> list[str]:
@@ -140,4 +152,19 @@ class Upgrade(NothingToUndo):
         )
 
     def undo(self, step: Step, context: Context[Host]) -> Evidence:
-        return way_back.go_back(step, context)
+        try:
+            return way_back.go_back(step, context)
+        except Exception as error:
+            history, failure = context.operation.history(), as_stateful(error)
+            if not history.proved or way_back.KEPT_ASIDE in history.evidence:
+                raise
+            # A version that was proved is as good as before, and users write to it again: where the way back stayed
+            # open, the next run would go on with it and not ask whether they did.
+            raise UndoRefused(
+                f"{failure.msg} {context.world.name} stays at {step.args['to']}.",
+                state="the new version was started again; nothing was given up",
+                next_command=rolling_back(context.operation),
+            ) from error
+
+    def let_go(self, step: Step, context: Context[Host]) -> None:
+        way_back.give_policy_back(step, context.world)

@@ -16,7 +16,6 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu import
 from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu.ces import Host
 from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu.dependents import (
     dependents_of,
-    start_dependents,
     stop_dependents,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu.model import (
@@ -29,7 +28,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu.model 
     VOLUME,
     version_of_image,
 )
-from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu.steps import retained, start
+from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu.steps import retained
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container, RestartPolicy
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError, shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Evidence
@@ -71,6 +70,7 @@ def go_back(step: Step, context: Context[Host]) -> Evidence:
         _stop(host)
         put_back(args["original"], args["volume"], directory)
         context.operation.journal.evidence(PUT_BACK, {"volume": args["volume"]}, durable=True)
+    give_policy_back(step, host)
     container = host.container()
     if not container.running:
         host.engine.start(container.id)
@@ -90,6 +90,14 @@ def go_back(step: Step, context: Context[Host]) -> Evidence:
     return {"system_identifier": found}
 
 
+def give_policy_back(step: Step, host: Host) -> None:
+    """Give the container that stays the restart policy that the dogu had: one that was stopped in a loop has none."""
+    # An operation that was begun before this was noted may be rolled back, too.
+    if "policy" in step.args:
+        policy = RestartPolicy(step.args["policy"], step.args["retries"])
+        host.engine.set_restart_policy(host.container().id, policy)
+
+
 def _keep_new(step: Step, context: Context[Host]) -> None:
     """What the new version has taken is given up, and not thrown away: it goes beside the original.
 
@@ -100,16 +108,9 @@ def _keep_new(step: Step, context: Context[Host]) -> None:
     if KEPT_ASIDE in context.operation.history().evidence:
         return
     record = os.path.join(context.operation.directory, "discarded.record")
-    try:
-        _stop(host, kill=False)
-        settle.settle(step.args["volume"], path, record=record)
-        compare.refuse_differences(step.args["volume"], path)
-    except Exception:
-        # A version that was proved is as good as before: it is not left down because its copy failed.
-        if context.operation.history().proved:
-            start(host)
-            start_dependents(host, dependents_of(context))
-        raise
+    _stop(host, kill=False)
+    settle.settle(step.args["volume"], path, record=record)
+    compare.refuse_differences(step.args["volume"], path)
     made = retained(host, path, f"what {step.args['to']} had")
     journal.evidence(KEPT_ASIDE, {"copies": [made.as_dict()]}, durable=True)
 
@@ -144,6 +145,9 @@ def bring_version_back(host: Host, old: str, volume: str, directory: str) -> Non
         return
     _refuse_another_volume(container, volume)
     # A startup that waits runs, and can have scripts run in it; one that meets data which it cannot serve may not.
+    # Only one that runs can be told, which it does after a run that was broken off: otherwise it was stopped to be
+    # copied. It is not told before that, because it may have to stay, nor started after that, because it might be
+    # written to. Then it starts on the empty volume as on a new one, which is waited for below.
     _try_keys(host, {LOCAL_STATE: UPGRADING, DUMP_KEY: ""})
     # The version that comes back has a container, and a policy, of its own; this one is not to come up half-way.
     host.engine.set_restart_policy(container.id, RestartPolicy())
@@ -223,7 +227,7 @@ def _stop(host: Host, *, kill: bool = True) -> None:
     container = host.engine.container(host.name)
     if container is not None and container.running:
         if container.status == "restarting":
-            # It comes to rest only so; the version that comes back has a container, and a policy, of its own.
+            # It comes to rest only so; whichever stays is given its policy back.
             host.engine.set_restart_policy(container.id, RestartPolicy())
         # A startup that waits is a shell, which takes no signal.
         serves = host.serves(container)

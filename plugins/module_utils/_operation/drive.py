@@ -160,9 +160,12 @@ class _Undone:
 
     def sentence(self) -> str:
         # Whoever prepared it hours ago sees another operation now, and wants to know what became of the first.
+        history = self.operation.history()
+        kept = [copy.path for copy in history.copies() if os.path.lexists(copy.path)]
         return (
             f"The operation {self.operation.id}, begun by an earlier run, could not go on and was undone"
-            f" ({self.operation.history().failure.rstrip('.')}); this run looked again, to begin anew."
+            f" ({history.failure.rstrip('.')}); this run looked again, to begin anew."
+            + (f" It keeps {', '.join(kept)}." if kept else "")
         )
 
 

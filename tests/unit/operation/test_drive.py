@@ -14,7 +14,12 @@ import pytest
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation import execute
-from ansible_collections.selfhost.stateful.plugins.module_utils._operation.drive import Drive, Planned, to_its_end
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.drive import (
+    Drive,
+    Planned,
+    _Undone,
+    to_its_end,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import DONE, ROLLED_BACK
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import Operation, OperationStore
 from tests.unit.operation.fakes import GOAL, HANDLERS, NAMES, Switches, a_plan
@@ -90,3 +95,12 @@ def test_what_fails_in_the_run_that_began_it_is_a_failure(tmp_path: Path, switch
     with pytest.raises(StatefulError, match="not as it was"):
         drive(tmp_path, switches)
     assert switches.on() == []
+
+
+def test_what_was_undone_says_what_it_keeps(tmp_path: Path) -> None:
+    operation = OperationStore(str(tmp_path / "operations")).begin(a_plan())
+    (tmp_path / "discarded").mkdir()
+    copies = [{"role": "original", "service": "db", "path": str(tmp_path / name), "moment": "now"} for name in NAMES]
+    operation.journal.evidence("kept", {"copies": [*copies, {**copies[0], "path": str(tmp_path / "discarded")}]})
+    operation.journal.state(ROLLED_BACK)
+    assert _Undone(operation).sentence().endswith(f"It keeps {tmp_path}/discarded.")
