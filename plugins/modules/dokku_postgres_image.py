@@ -44,6 +44,9 @@ notes:
   - Who uses the old service, and by which variables, is asked once more before anything stops, since days may lie
     between O(stop_before=switch) and that.
   - An app that was moved on to a third service since is not taken back. The operation can be committed then.
+  - Both images have a name of this collection's too, C(selfhost-stateful/kept), until the operation is committed. A way
+    back starts the old service on the very image that it ran, also where C(postgres:stop) has removed its container and
+    a newer build has its tag. Where that image is gone, a way back is refused before anything is touched.
   - The module does not pull. The role P(selfhost.stateful.dokku_postgres_image#role) does, before the downtime.
 extends_documentation_fragment:
   - selfhost.stateful.dokku

@@ -29,6 +29,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.model imp
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import Blocker, shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import FINISH, PREPARE, SWITCH, Step
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.planner import keeping_steps
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.strategy import Choice
 
 SECRET = re.compile(r"(?:^|[&;])[^=&;]*(?:pass(?!file)|pwd|secret|token)[^=&;]*=", re.IGNORECASE)
@@ -273,7 +274,10 @@ def steps_of(request: Request, found: Found, *, dump: str, operation: str) -> tu
         "scheme": request.scheme,
         "former_scheme": found.app.scheme,
     }
-    steps = [Step("dokku_make", MAKE, PREPARE, made)]
+    steps = [
+        *keeping_steps((old, found.old.image_id), (new, found.image_id), operation),
+        Step("dokku_make", MAKE, PREPARE, made),
+    ]
     if request.unit:
         steps.append(Step("dokku_unit", UNIT, PREPARE, {"unit": request.unit}))
     if place:
