@@ -334,3 +334,22 @@ def test_what_has_changed_since_it_was_prepared_is_planned_anew_and_told(dokku: 
     assert "REPORTS_URL" in told[0]
     assert dokku.config(app.app)["REPORTS_URL"] == app.new.dsn()
     app.check_swapped()
+
+
+@pytest.mark.faults
+def test_another_image_of_the_old_service_since_it_was_prepared_is_found_before_anything_stops(
+    dokku: Installation, tmp_path: Path
+) -> None:
+    app = swapping.of(dokku, tmp_path, "since")
+    prepared = app.swap(stop_before="switch")
+    with derived("postgres:15", dokku.engine, tmp_path / "build") as reference:
+        repository, _colon, tag = reference.rpartition(":")
+        dokku.dokku("postgres:upgrade", app.old.name, "-i", repository, "-I", tag)
+        dokku.wait_writing(app.app)
+        swapped = app.swap()
+        assert swapped.get("operation_state") == "done", swapped.get("msg")
+        told = [said for warning in swapped["warnings"] if prepared["operation"] in (said := json.dumps(warning))]
+        assert "not as it was when this was planned" in told[0]
+        assert reference in told[0]
+        assert swapped["plan"]["from"]["image"] == reference
+        app.check_swapped()

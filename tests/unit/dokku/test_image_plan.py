@@ -212,6 +212,7 @@ def test_where_the_old_server_stops_nobody_is_kept_from_writing_before_it() -> N
         steps = planner.steps_of(REQUEST, replace(FOUND, files=files), dump="/d", operation="op")
         return next(step for step in steps if step.name == planner.QUIET).args["read_only"]
 
+    assert planner.steps_of(REQUEST, FOUND, dump="/d", operation="op")[3].args["image_id"] == OLD.image_id
     assert read_only(None) is True
     assert read_only(UPWARDS) is False
 

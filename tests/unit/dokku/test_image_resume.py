@@ -204,6 +204,22 @@ def test_only_the_cluster_that_was_made_is_set_aside_or_removed(
     assert (here.directory / "new" / "data").is_dir()
 
 
+@pytest.mark.parametrize("begun", [True, False])
+def test_an_old_server_that_we_never_stopped_is_not_brought_back(here: Here, tmp_path: Path, begun: bool) -> None:
+    """Somebody has given it another image since this was prepared; to make it as it was is not what is asked for."""
+    stop = Step("stop_stores", "stop the stores", SWITCH, {"transfers": []})
+    operation = operation_of(tmp_path, [of_files(here.directory)[0], stop], {stop.name: {}} if begun else {})
+    undone: list[str] = []
+    inner = cast(Any, SimpleNamespace(undo=lambda *_args: undone.append("undone") or {}, others_bring_about=True))
+    running = SimpleNamespace(running=True)
+    world = World(Reached(here.world.dokku, cast(Any, SimpleNamespace(container=lambda _name: running))))
+    physical.StopOld(inner).undo(stop, Context(world, operation, evidence={}))
+    assert undone == (["undone"] if begun else [])
+    running.running = False
+    physical.StopOld(inner).undo(stop, Context(world, operation, evidence={}))
+    assert undone[-1:] == ["undone"]
+
+
 def written(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     """Let the new service have taken so many transactions, of which the old one lacks all."""
     monkeypatch.setattr(writes, "writes_since", lambda *_args: number)

@@ -283,7 +283,8 @@ def steps_of(request: Request, found: Found, *, dump: str, operation: str) -> tu
     if place:
         steps.append(Step("dokku_back_up", LAST_BACKUP, PREPARE, {"service": old, **place}))
     # Where the files go, whoever writes until the server stops has written to what goes.
-    shut = Step("dokku_quiet", QUIET, SWITCH, {**quiet, "variables": sorted(addresses), "read_only": files is None})
+    asking = {"variables": sorted(addresses), "image_id": found.old.image_id}
+    shut = Step("dokku_quiet", QUIET, SWITCH, {**quiet, **asking, "read_only": files is None})
     if files is None:
         steps += [
             shut,
