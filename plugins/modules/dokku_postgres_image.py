@@ -41,9 +41,13 @@ notes:
   - It refuses an old service that others use or that is exposed on ports of the host, one whose backups are encrypted
     or whose schedule cannot be read, an address of the app with a password in its query, and an app of which some
     processes run and others do not.
-  - Who uses the old service, and by which variables, is asked once more before anything stops, since days may lie
-    between O(stop_before=switch) and that.
+  - Who uses the old service, by which variables, and which image that runs is asked once more before anything stops,
+    since days may lie between O(stop_before=switch) and that. Where it is not as it was, what was prepared is undone
+    and planned anew, and a warning says so.
   - An app that was moved on to a third service since is not taken back. The operation can be committed then.
+  - Both images have a name of this collection's too, C(selfhost-stateful/kept), until the operation is committed. A way
+    back starts the old service on the very image that it ran, also where C(postgres:stop) has removed its container and
+    a newer build has its tag. Where that image is gone, a way back is refused before anything is touched.
   - The module does not pull. The role P(selfhost.stateful.dokku_postgres_image#role) does, before the downtime.
 extends_documentation_fragment:
   - selfhost.stateful.dokku

@@ -7,16 +7,16 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import tarfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku import archive
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 
-DUMP = b"PGDMP"
-"""How an archive of pg_dump's custom format begins."""
 ENCRYPTED = ".gpg"
 PIECE = 1 << 20
 CONNECTING, READING = 20.0, 300.0
@@ -71,7 +71,7 @@ class Bucket:
         return {key: size for key, size in found.items() if is_backup(key, service)}
 
     def read_back(self, key: str, size: int) -> Kept:
-        """Read a backup to its end; raises where it is empty, or is no dump that was written to its end."""
+        """Read a backup to its end; raises where it is empty, or holds no dump with all that this announces."""
         if size == 0:
             raise self._useless(key, "is empty")
         if key.endswith(ENCRYPTED):
@@ -84,6 +84,8 @@ class Bucket:
                 dump = dump_bytes(body)
         except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
             raise self._useless(key, f"cannot be read to its end ({error})") from error
+        except archive.Broken as error:
+            raise self._useless(key, f"holds a dump that {error}") from error
         if dump == 0:
             raise self._useless(key, "holds no dump of pg_dump's")
         return Kept(self.name, key, size, dump)
@@ -142,20 +144,19 @@ def is_backup(key: str, service: str) -> bool:
 
 
 def dump_bytes(stream: Any) -> int:
-    """Return the size of the dump in an archive that is read to its end; 0 where it holds none."""
+    """Return the size of the dump in an archive that is read to its end; 0 where it holds none.
+
+    Raises :class:`archive.Broken` where not all of a dump is in it: tar makes a whole archive of half a file.
+    """
     found = 0
-    with tarfile.open(fileobj=stream, mode="r|gz") as archive:
-        for member in archive:
-            content = archive.extractfile(member) if member.isfile() else None
-            if content is None:
-                continue
-            first = content.read(len(DUMP))
-            read = len(first)
-            while piece := content.read(PIECE):
-                read += len(piece)
-            if first == DUMP and read == member.size:
-                found = read
-    # What the archive's own end leaves unread has the check sum of all of it.
-    while stream.read(PIECE):
-        pass
+    # tarfile itself reads a stream without a look at the check sum at its end.
+    with gzip.GzipFile(fileobj=stream) as content:
+        with tarfile.open(fileobj=content, mode="r|", bufsize=PIECE) as members:
+            for member in members:
+                file = members.extractfile(member) if member.isfile() else None
+                if file is not None:
+                    with contextlib.suppress(archive.NoArchive):
+                        found = archive.read_to_end(file).size_bytes
+        while content.read(PIECE):
+            pass
     return found

@@ -92,7 +92,7 @@ def carry_out_commit(world: World, operation: Operation, removal: Removal, later
     for copy in removal.copies:
         remove_copy(world.engine, operation, copy)
     _release_volumes(world, operation)
-    let_images_go(world, operation)
+    let_images_go(world.engine, operation)
     if operation.history().state == DONE:
         operation.journal.state(COMMITTED)
 
@@ -160,11 +160,11 @@ def remove_keepers(world: World, operation: Operation) -> None:
         world.engine.remove_container(container.id, force=True)
 
 
-def let_images_go(world: World, operation: Operation) -> None:
+def let_images_go(engine: Engine, operation: Operation) -> None:
     """Take our names off the images that were kept for a way back."""
     for evidence in operation.history().evidence.values():
         for name in (*([evidence["kept_image"]] if "kept_image" in evidence else []), *evidence.get("kept_images", ())):
-            let_image_go(world.engine, name)
+            let_image_go(engine, name)
 
 
 def _release_volumes(world: World, operation: Operation) -> None:

@@ -225,7 +225,7 @@ def _carry_back(ending: StorageEnding, operation: Operation, carrying: Operation
 def _note_rolled_back(ending: StorageEnding, operation: Operation, carried: Operation) -> None:
     world = ending.world(operation)
     remove_keepers(world, operation)
-    let_images_go(world, operation)
+    let_images_go(world.engine, operation)
     mark_rolled_back(operation)
     if carried.history().state == DONE and not any(copy.role == "original" for copy in carried.history().copies()):
         carried.journal.state(COMMITTED)  # it left nothing behind that somebody would have to free
@@ -251,7 +251,7 @@ def _undo_steps(ending: StorageEnding, operation: Operation) -> dict[str, Any]:
         def work() -> dict[str, Any]:
             world = ending.world(operation)
             execute.undo(operation, ending.handlers, world, reason="It was rolled back on request.")
-            let_images_go(world, operation)
+            let_images_go(world.engine, operation)
             return {}
 
         run_detached(work, result_path=operation.result_path, log_path=operation.worker_log)

@@ -29,6 +29,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model i
     BIND,
     CLONE,
     COPY,
+    KEPT_IMAGES,
     LAYER,
     RENAME,
     REPLICA,
@@ -150,6 +151,19 @@ def backup_steps(request: Request, findings: Findings, transfers: Sequence[Trans
         )
         for transfer in transfers
         if request.backup != "none" and transfer.name not in parts
+    ]
+
+
+def keeping_steps(running: tuple[str, str], wanted: tuple[str, str], operation: str) -> list[Step]:
+    """Return what holds both images while the operation needs them: their tags may be given to newer builds.
+
+    ``running`` and ``wanted``: a service and the id of the image that it runs, or is to run.
+    """
+    name = f"{KEPT_IMAGES}:{operation.lower()}"
+    held = (("of", running, name), ("for", wanted, f"{name}-new"))
+    return [
+        Step("keep_image", f"keep the image {word} {service}", PREPARE, {"image": image, "name": kept})
+        for word, (service, image), kept in held
     ]
 
 

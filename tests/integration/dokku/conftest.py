@@ -16,14 +16,18 @@ from tests.sandbox.dokku import installation
 from tests.sandbox.dokku.installation import Installation
 from tests.support import module_run
 
+KEPT_IMAGES = "selfhost-stateful/kept"
 Ask = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
 def dokku(shared_engine: sandbox.Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    """Return a dokku that is gone afterwards."""
+    """Return a dokku that is gone afterwards, with the images that were kept for a way back."""
     with installation.make(tmp_path_factory.mktemp("dokku"), engine=shared_engine) as made:
         yield made
+    for image in shared_engine.docker("images", "--format", "{{.Repository}}:{{.Tag}}", KEPT_IMAGES).splitlines():
+        if image.startswith(f"{KEPT_IMAGES}:{made.name('')}"):
+            shared_engine.docker("rmi", image)
 
 
 @pytest.fixture(scope="module")

@@ -56,6 +56,9 @@ def test_a_service_is_backed_up_as_wanted_and_an_empty_backup_is_none(
     with dokku.fault("backup-empty", service.name):
         empty = ask("postgres_backup", service=service.name, bucket="bucket", now=True)
     assert "is empty" in empty["msg"]
+    with dokku.fault("backup-torn", service.name):
+        torn = ask("postgres_backup", service=service.name, bucket="bucket", now=True)
+    assert "holds a dump that" in torn["msg"]
     missing = ask("postgres_backup", service=service.name, bucket="no-such-bucket", now=True)
     assert "no-such-bucket" in missing["msg"]
     assert "another-secret" not in json.dumps([empty, missing])

@@ -263,6 +263,31 @@ def test_another_build_of_one_major_version_serves_a_copy_of_the_files(dokku: In
 
 
 @pytest.mark.faults
+def test_the_way_back_is_to_the_very_image_although_its_container_is_gone_and_its_tag_another_build(
+    dokku: Installation, tmp_path: Path
+) -> None:
+    docker = dokku.engine.docker
+    with derived("postgres:15", dokku.engine, tmp_path / "build") as reference:
+        repository, _colon, tag = reference.rpartition(":")
+        app = swapping.of(dokku, tmp_path, "stay", "-i", repository, "-I", tag)
+        ran = docker("inspect", "-f", "{{.Image}}", app.old.container)
+        swapped = app.swap()
+        assert swapped.get("operation_state") == "done", swapped.get("msg")
+        # dokku's own way to stop a service removes its container; then a newer build gets the tag.
+        dokku.dokku("postgres:stop", app.old.name)
+        assert app.old.status == "missing"
+        images.build_on("postgres:15", dokku.engine, tmp_path / "newer", reference, "LABEL build=newer")
+        newer = docker("image", "inspect", "-f", "{{.Id}}", reference)
+        assert newer != ran
+        back = app.end("rolled_back", discard_writes=True)
+        assert back.get("changed"), back["msg"]
+        assert docker("inspect", "-f", "{{.Image}}", app.old.container) == ran
+        assert docker("image", "inspect", "-f", "{{.Id}}", reference) == newer
+        dokku.wait_writing(app.app)
+        assert dokku.acknowledged(app.app)[-1].host == app.old.hostname
+
+
+@pytest.mark.faults
 def test_what_an_admin_let_write_before_we_did_is_not_thrown_away(dokku: Installation, tmp_path: Path) -> None:
     app = swapping.of(dokku, tmp_path, "early")
     app.killed("link and promote the new service", "evidence")
@@ -309,3 +334,22 @@ def test_what_has_changed_since_it_was_prepared_is_planned_anew_and_told(dokku: 
     assert "REPORTS_URL" in told[0]
     assert dokku.config(app.app)["REPORTS_URL"] == app.new.dsn()
     app.check_swapped()
+
+
+@pytest.mark.faults
+def test_another_image_of_the_old_service_since_it_was_prepared_is_found_before_anything_stops(
+    dokku: Installation, tmp_path: Path
+) -> None:
+    app = swapping.of(dokku, tmp_path, "since")
+    prepared = app.swap(stop_before="switch")
+    with derived("postgres:15", dokku.engine, tmp_path / "build") as reference:
+        repository, _colon, tag = reference.rpartition(":")
+        dokku.dokku("postgres:upgrade", app.old.name, "-i", repository, "-I", tag)
+        dokku.wait_writing(app.app)
+        swapped = app.swap()
+        assert swapped.get("operation_state") == "done", swapped.get("msg")
+        told = [said for warning in swapped["warnings"] if prepared["operation"] in (said := json.dumps(warning))]
+        assert "not as it was when this was planned" in told[0]
+        assert reference in told[0]
+        assert swapped["plan"]["from"]["image"] == reference
+        app.check_swapped()

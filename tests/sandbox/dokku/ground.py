@@ -29,6 +29,7 @@ FAULTS = {
     "busybox-missing": "postgres:destroy finds no helper image: rc 125, the container gone, the directory left",
     "default-image-missing": "the plugin's default image is not there: start says so and answers 0",
     "backup-empty": "postgres:backup uploads an object without a byte and claims success",
+    "backup-torn": "postgres:backup has no room for all of its dump, uploads what there is and claims success",
     "app-does-not-start": "an app's new containers end at once: the old ones stay, and config:set answers 0",
     "app-does-not-answer": "an app's new containers run, and web answers 500",
     "late-retirement": "containers that a deploy replaced run on, as for dokku's minute, until ps:retire",

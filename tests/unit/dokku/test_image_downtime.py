@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,6 +23,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image imp
     content,
     finish,
     let_in,
+    planner,
     quiet,
     way_back,
 )
@@ -37,6 +39,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.wor
     has_gone_over,
     ran,
 )
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.model import Service, dsn_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Undecided
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import SWITCH, Goal, Plan, Step
@@ -86,6 +89,55 @@ def test_what_was_not_stopped_is_not_started(noted: dict[str, Any], ran_before: 
 def test_a_step_that_was_refused_before_it_touched_anything_has_nothing_to_undo() -> None:
     step = Step("dokku_quiet", "shut the writers out", SWITCH, {"app": "blog", "old": "old", "new": "new"})
     assert quiet.Quiet().undo(step, Context(world_of(), cast(Any, None))) == {}
+
+
+OLD = Service(
+    "old", "postgres:15", "sha256:15", "running", ("blog",), "/srv/old", "cid",
+    dsn=dsn_of("postgres://postgres:a@dokku-postgres-old:5432/x"),
+)  # fmt: skip
+SHUT = Step("dokku_quiet", planner.QUIET, SWITCH, {
+    "app": "blog", "old": "old", "new": "new", "page": True, "variables": ["DATABASE_URL"], "image_id": OLD.image_id,
+    "read_only": True,
+})  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "since, others, values, words",
+    [
+        ({}, (), variables("old"), ""),
+        ({"image_id": "sha256:15-rebuilt"}, (), variables("old"), "runs postgres:15"),
+        ({"exposed": "5432->10001"}, (), variables("old"), "exposed on ports"),
+        ({"encrypted": True}, (), variables("old"), "are encrypted"),
+        ({"schedule_unread": True}, (), variables("old"), "a schedule that cannot be read"),
+        ({}, ("the app shop is linked to it",), variables("old"), "the app shop"),
+        ({}, (), variables("third"), "does not point at old any more"),
+        (
+            {},
+            (),
+            variables("old").replace("{", '{"REPORTS_URL": "postgres://x:a@dokku-postgres-old/x", '),
+            "REPORTS_URL",
+        ),
+    ],
+)
+def test_what_has_changed_since_it_was_planned_is_found_before_anything_stops(
+    since: dict[str, Any], others: tuple[str, ...], values: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    touched: list[str] = []
+    monkeypatch.setattr(World, "service", lambda _self, _name: OLD)
+    monkeypatch.setattr(quiet.survey, "with_schedule", lambda _dokku, found: replace(found, **since))
+    monkeypatch.setattr(quiet.services, "others_of", lambda *_args: list(others))
+    monkeypatch.setattr(quiet.maintenance, "set_enabled", lambda *_args: touched.append("page"))
+    for name in ("stop_app", "set_read_only", "end_sessions"):
+        monkeypatch.setattr(quiet, name, lambda *_args, _name=name, **_options: touched.append(_name))
+    context = Context(world_of(config_export=values), cast(Any, None), evidence={RAN: {"running": True}})
+    if words:
+        with pytest.raises(StatefulError, match="not as it was when this was planned") as raised:
+            quiet.Quiet().apply(SHUT, context)
+        assert words in raised.value.msg
+        assert touched == []
+    else:
+        quiet.Quiet().apply(SHUT, context)
+        assert touched == ["page", "stop_app", "set_read_only", "end_sessions"]
 
 
 @pytest.mark.parametrize("step", [finish.CarryBackups(), finish.Retire()])

@@ -91,10 +91,21 @@ def test_one_step_proves_and_what_is_secret_is_in_none() -> None:
         replace(REQUEST, backup=BackupPlace("bucket"), unit="x.service"), FOUND, dump="/d", operation="op"
     )
     assert [step.name for step in steps if step.proves] == [planner.LET_IN]
-    assert [step.phase for step in steps] == [PREPARE] * 3 + [SWITCH] * 5 + [FINISH] * 4
+    assert [step.phase for step in steps] == [PREPARE] * 5 + [SWITCH] * 5 + [FINISH] * 4
     told = json.dumps([step.as_dict() for step in steps]) + planner.text_of(REQUEST, FOUND, [], dump="/d")
     assert "hush" not in told
     assert "of-old" not in told
+
+
+@pytest.mark.parametrize("way", ["dump", "physical"])
+def test_both_images_are_held_before_anything_is_made(way: str) -> None:
+    found = FOUND if way == "dump" else replace(FOUND, files=UPWARDS)
+    steps = planner.steps_of(REQUEST, found, dump="/d", operation="blog-1")
+    assert [(step.kind, step.args.get("image")) for step in steps[:3]] == [
+        ("keep_image", OLD.image_id), ("keep_image", FOUND.image_id), ("dokku_make", None)
+    ]  # fmt: skip
+    assert len({step.name for step in steps}) == len(steps)
+    assert len({step.args["name"] for step in steps[:2]}) == 2
 
 
 def test_query_and_scheme_of_each_variable_are_kept_and_colours_are_told_apart() -> None:
@@ -178,7 +189,8 @@ def kinds(way: FilesWay) -> list[str]:
 
 def test_the_files_are_copied_before_the_downtime_and_go_after_the_old_server_has_stopped() -> None:
     assert kinds(UPWARDS) == [
-        "dokku_make", "dokku_keep_dump", "dokku_vacate", "make_upgradable_cluster", "make_standby_to_rebuild",
+        "keep_image", "keep_image", "dokku_make", "dokku_keep_dump", "dokku_vacate", "make_upgradable_cluster",
+        "make_standby_to_rebuild",
         "arrange_stop", "hold_restarts", "dokku_quiet", "dokku_count", "remember_service", "stop_stores",
         "promote_standby_to_rebuild", "upgrade", "dokku_serve", "compare_service", "dokku_adopt",
         "dokku_repoint", "dokku_let_in",
@@ -188,7 +200,7 @@ def test_the_files_are_copied_before_the_downtime_and_go_after_the_old_server_ha
 
 def test_within_a_major_version_the_copy_itself_is_served() -> None:
     assert kinds(SIDEWAYS) == [
-        "dokku_make", "dokku_keep_dump", "dokku_vacate", "make_standby",
+        "keep_image", "keep_image", "dokku_make", "dokku_keep_dump", "dokku_vacate", "make_standby",
         "arrange_stop", "hold_restarts", "dokku_quiet", "dokku_count", "remember_service", "stop_stores",
         "promote_standby", "dokku_serve", "compare_service", "dokku_adopt", "dokku_repoint", "dokku_let_in",
         "dokku_show", "dokku_carry_backups", "remove_helpers", "dokku_tidy", "dokku_retire",
@@ -200,6 +212,7 @@ def test_where_the_old_server_stops_nobody_is_kept_from_writing_before_it() -> N
         steps = planner.steps_of(REQUEST, replace(FOUND, files=files), dump="/d", operation="op")
         return next(step for step in steps if step.name == planner.QUIET).args["read_only"]
 
+    assert planner.steps_of(REQUEST, FOUND, dump="/d", operation="op")[3].args["image_id"] == OLD.image_id
     assert read_only(None) is True
     assert read_only(UPWARDS) is False
 

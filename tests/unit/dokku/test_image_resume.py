@@ -53,6 +53,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import Operation, OperationStore
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.counts import Count, Counts
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.transfer import Location, Transfer
+from tests.unit.dokku import archives
 
 BOTH = {"app": "blog", "old": "old", "new": "new"}
 MADE, SINCE = "7000000000000000001", "7000000000000000002"
@@ -203,6 +204,22 @@ def test_only_the_cluster_that_was_made_is_set_aside_or_removed(
     assert (here.directory / "new" / "data").is_dir()
 
 
+@pytest.mark.parametrize("begun", [True, False])
+def test_an_old_server_that_we_never_stopped_is_not_brought_back(here: Here, tmp_path: Path, begun: bool) -> None:
+    """Somebody has given it another image since this was prepared; to make it as it was is not what is asked for."""
+    stop = Step("stop_stores", "stop the stores", SWITCH, {"transfers": []})
+    operation = operation_of(tmp_path, [of_files(here.directory)[0], stop], {stop.name: {}} if begun else {})
+    undone: list[str] = []
+    inner = cast(Any, SimpleNamespace(undo=lambda *_args: undone.append("undone") or {}, others_bring_about=True))
+    running = SimpleNamespace(running=True)
+    world = World(Reached(here.world.dokku, cast(Any, SimpleNamespace(container=lambda _name: running))))
+    physical.StopOld(inner).undo(stop, Context(world, operation, evidence={}))
+    assert undone == (["undone"] if begun else [])
+    running.running = False
+    physical.StopOld(inner).undo(stop, Context(world, operation, evidence={}))
+    assert undone[-1:] == ["undone"]
+
+
 def written(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     """Let the new service have taken so many transactions, of which the old one lacks all."""
     monkeypatch.setattr(writes, "writes_since", lambda *_args: number)
@@ -256,6 +273,23 @@ def test_a_roll_back_of_what_was_put_back_by_hand_gives_nothing_up_unasked(
     # Killed afterwards, it is not asked again.
     ending._refuse_loss(here.world, operation)
     assert let_in.LetIn().undo(LET_IN, context_of(here, operation)) == {}
+
+
+@pytest.mark.parametrize("half", [True, False])
+def test_what_is_given_up_is_read_back_before_it_is(
+    here: Here, tmp_path: Path, half: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "discarded"
+    path.write_bytes(archives.OF_17[:4300] if half else archives.OF_17)
+    monkeypatch.setattr(World, "service", lambda _self, name: SimpleNamespace(name=name, database="new"))
+    monkeypatch.setattr(way_back, "exported", lambda *_args: str(path))
+    lost = way_back.Lost(("new",), ())
+    if half:
+        with pytest.raises(StatefulError, match="holds a dump that breaks off in TABLE DATA rows"):
+            way_back.kept(here.world, "new", str(path), lost)
+    else:
+        (copy,) = way_back.kept(here.world, "new", str(path), lost)
+        assert copy.proof == "the data of all that it announces is in it"
 
 
 def test_the_service_that_the_app_uses_is_neither_unlinked_nor_stopped(

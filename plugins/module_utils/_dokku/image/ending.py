@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku import services, survey
-from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image import planner, writes
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image import again, planner, writes
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.journey import HANDLERS
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.let_in import DISCARDED
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.world import World, calls_of, has_gone_over
@@ -21,7 +21,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._operation.endin
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import DONE, Copy
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.report import rolling_back
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import Operation, OperationStore
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.commit import remove_copy
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.commit import let_images_go, remove_copy
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.moves import is_directory
 
 Connect = Callable[[Mapping[str, Any]], World]
@@ -43,6 +43,7 @@ def ending_of_swaps(operations: OperationStore, connect: Connect, *, check_mode:
                 os.unlink(copy.path)
             elif os.path.lexists(copy.path):
                 remove_copy(world.engine, operation, copy)
+        let_images_go(world.engine, operation)
 
     return Stepwise(
         operations=operations,
@@ -50,7 +51,7 @@ def ending_of_swaps(operations: OperationStore, connect: Connect, *, check_mode:
         open_world=lambda operation: calls_of(operation, world_of(operation)),
         back=_way_back,
         free=free,
-        check_back=lambda operation: _refuse_loss(world_of(operation), operation),
+        check_back=lambda operation: _check_back(world_of(operation), operation),
         check_mode=check_mode,
     )
 
@@ -58,6 +59,11 @@ def ending_of_swaps(operations: OperationStore, connect: Connect, *, check_mode:
 def _way_back(operation: Operation) -> str:
     args = writes.sides_of(operation)
     return f"{args['app']} goes back from {args['new']} to {args['old']}, which is as it was."
+
+
+def _check_back(world: World, operation: Operation) -> None:
+    again.refuse_without_image(world, operation, writes.sides_of(operation)["old"])
+    _refuse_loss(world, operation)
 
 
 def _refuse_loss(world: World, operation: Operation) -> None:

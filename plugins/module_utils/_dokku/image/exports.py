@@ -9,13 +9,13 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku import archive
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.world import World
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.model import container_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError, shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import durable
 from ansible_collections.selfhost.stateful.plugins.module_utils._stream.files import destination
 
-ARCHIVE_BEGINS = b"PGDMP"
 SCRIPT_ENDS = b"-- PostgreSQL database cluster dump complete"
 TAIL = 200
 """Bytes at the end of a script in which its last comment stands."""
@@ -27,8 +27,8 @@ def exported(world: World, service: str, path: str) -> str:
     part, call = f"{path}.part", ("postgres:export", service)
     answer = world.dokku.exported(part, *call)
     with open(part, "rb") as handle:
-        begins = handle.read(len(ARCHIVE_BEGINS))
-    if answer.rc != 0 or begins != ARCHIVE_BEGINS:
+        begins = handle.read(len(archive.BEGINS))
+    if answer.rc != 0 or begins != archive.BEGINS:
         durable.remove_file(part)
         raise world.dokku.failed(call, answer, next_command=shell("df", "-h", os.path.dirname(path)))
     os.rename(part, path)
@@ -61,6 +61,17 @@ def dumped(
                 next_command=shell("df", "-h", os.path.dirname(path)),
             )
     return path
+
+
+def read_back(path: str) -> str:
+    """Read an archive to its end, and return what that proves; raises where data is missing that it announces."""
+    with open(path, "rb") as handle:
+        try:
+            return archive.read_to_end(handle).proof
+        except archive.Broken as error:
+            raise StatefulError(
+                f"{path} holds a dump that {error}.", next_command=shell("df", "-h", os.path.dirname(path))
+            ) from error
 
 
 def stamp_of(path: str) -> str:

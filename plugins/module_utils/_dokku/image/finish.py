@@ -18,6 +18,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._dokku import (
     words,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.backups import auth_of
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image import again
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.world import (
     ALWAYS,
     World,
@@ -134,6 +135,7 @@ class Retire(SelfProving):
 
     def undo(self, step: Step, context: Context[World]) -> Evidence:
         world, name = context.world, step.args["old"]
+        again.give_back(world.engine, context.operation)
         container = world.engine.container(container_of(name))
         if container is not None:
             world.engine.set_restart_policy(container.id, ALWAYS)
@@ -141,7 +143,7 @@ class Retire(SelfProving):
                 world.engine.start(container.id)
             services.wait(world.reached, name, world.ready_timeout)
         else:
-            services.start(world.reached, name, ready_timeout=world.ready_timeout)
+            again.start_again(world, context.operation, name)
         if step.args["app"] not in survey.links(world.dokku, name):
             world.dokku.tried(*words.link(name, step.args["app"]))
         return {}

@@ -35,6 +35,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._operation.drive
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Handlers
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Goal, Plan, Step
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import Operation, OperationStore
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.images import KeepImage
 
 HANDLERS: Handlers[World] = {
     "dokku_make": prepare.Make(),
@@ -49,6 +50,7 @@ HANDLERS: Handlers[World] = {
     "dokku_carry_backups": finish.CarryBackups(),
     "dokku_retire": finish.Retire(),
     **physical.PHYSICAL_HANDLERS,
+    "keep_image": KeepImage(),
 }
 
 

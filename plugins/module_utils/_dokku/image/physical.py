@@ -160,6 +160,16 @@ class Bring(BeforeTheApp):
         return {"removed": transfer.goal.path}
 
 
+class StopOld(Inside):
+    """The old server stops. Where this has not begun it may run on another image by now, and need no bringing back."""
+
+    def undo(self, step: Step, context: Context[World]) -> Evidence:
+        found = context.world.engine.container(container_of(_names(context)["old"]))
+        if not intended(context, step.name) and found is not None and found.running:
+            return {}
+        return super().undo(step, context)
+
+
 class CountRows(NothingToUndo):
     """How many rows there are, with the app stopped and the old server still serving. args: ``old``.
 
@@ -314,7 +324,7 @@ BEFORE_THE_APP = (
 )
 KINDS = (
     *("warm_copy", "make_standby", "warm_copy_to_rebuild", "make_standby_to_rebuild"),
-    *("make_upgradable_cluster", "arrange_stop", "hold_restarts", "remember_service", "stop_stores"),
+    *("make_upgradable_cluster", "arrange_stop", "hold_restarts", "remember_service"),
     *("discard", "analyze", "remove_helpers"),
 )
 PHYSICAL_HANDLERS: dict[str, Handler[World]] = {
@@ -327,5 +337,6 @@ PHYSICAL_HANDLERS: dict[str, Handler[World]] = {
     **{kind: Bring(IMAGE_HANDLERS[kind]) for kind in BRINGING},
     **{kind: BeforeTheApp(IMAGE_HANDLERS[kind]) for kind in BEFORE_THE_APP},
     **{kind: Inside(IMAGE_HANDLERS[kind]) for kind in KINDS},
+    "stop_stores": StopOld(IMAGE_HANDLERS["stop_stores"]),
 }
 """Every step by which files go from one service to the other."""

@@ -29,6 +29,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.model imp
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import Blocker, shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import FINISH, PREPARE, SWITCH, Step
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.planner import keeping_steps
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.strategy import Choice
 
 SECRET = re.compile(r"(?:^|[&;])[^=&;]*(?:pass(?!file)|pwd|secret|token)[^=&;]*=", re.IGNORECASE)
@@ -273,13 +274,17 @@ def steps_of(request: Request, found: Found, *, dump: str, operation: str) -> tu
         "scheme": request.scheme,
         "former_scheme": found.app.scheme,
     }
-    steps = [Step("dokku_make", MAKE, PREPARE, made)]
+    steps = [
+        *keeping_steps((old, found.old.image_id), (new, found.image_id), operation),
+        Step("dokku_make", MAKE, PREPARE, made),
+    ]
     if request.unit:
         steps.append(Step("dokku_unit", UNIT, PREPARE, {"unit": request.unit}))
     if place:
         steps.append(Step("dokku_back_up", LAST_BACKUP, PREPARE, {"service": old, **place}))
     # Where the files go, whoever writes until the server stops has written to what goes.
-    shut = Step("dokku_quiet", QUIET, SWITCH, {**quiet, "variables": sorted(addresses), "read_only": files is None})
+    asking = {"variables": sorted(addresses), "image_id": found.old.image_id}
+    shut = Step("dokku_quiet", QUIET, SWITCH, {**quiet, **asking, "read_only": files is None})
     if files is None:
         steps += [
             shut,

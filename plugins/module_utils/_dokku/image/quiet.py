@@ -38,8 +38,8 @@ class Quiet(SelfProving):
     """The app does not run, its page is shown, nobody has a session with its database, and a new one could not write.
 
     args: ``app``, ``old``, ``new``, ``page``: whether the page is ours to show, ``variables``: those of the app that
-    name the old service, ``read_only``: whether a new session may not write; where what it writes is taken along, it
-    may. Whether the app runs is journaled before it is stopped.
+    name the old service, ``image_id``: of what that runs, ``read_only``: whether a new session may not write; where
+    what it writes is taken along, it may. Whether the app runs is journaled before it is stopped.
     """
 
     def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
@@ -109,7 +109,7 @@ class Quiet(SelfProving):
     @staticmethod
     def _ask_again(world: World, args: Mapping[str, Any]) -> None:
         """Raise where what was planned with does not hold any more: days may lie between the plan and this."""
-        app, old = args["app"], world.service(args["old"])
+        app, old = args["app"], survey.with_schedule(world.dokku, world.service(args["old"]))
         others = services.others_of(world.reached, old, app)
         held = survey.app(world.dokku, app).pointing_at(old)
         if not is_primary(world, app, old.name):
@@ -118,8 +118,15 @@ class Quiet(SelfProving):
             changed = f"others would go on writing to {old.name}: {'; '.join(others)}"
         elif sorted(held) != sorted(args["variables"]):
             changed = f"{', '.join(held)} of {app} point at {old.name}, and {', '.join(args['variables'])} did"
+        elif old.image_id != args["image_id"]:
+            # The copy of its files, and what that is upgraded by, are of the image that it ran.
+            changed = f"{old.name} runs {old.image} ({old.image_id[7:19]}), and ran {args['image_id'][7:19]}"
         elif old.exposed:
             changed = f"{old.name} is exposed on ports of this host ({old.exposed})"
+        elif old.encrypted:
+            changed = f"the backups of {old.name} are encrypted, and its key is not carried over"
+        elif old.schedule_unread:
+            changed = f"{old.name} is backed up by a schedule that cannot be read"
         else:
             return
         raise StatefulError(

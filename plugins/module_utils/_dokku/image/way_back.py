@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._clock import moment
-from ansible_collections.selfhost.stateful.plugins.module_utils._dokku import services
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku import archive, services
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.content import at_once, beyond, cluster_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.exports import (
-    ARCHIVE_BEGINS,
     SCRIPT_ENDS,
     dumped,
     exported,
+    read_back,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.world import (
     World,
@@ -116,12 +116,12 @@ def kept(world: World, new: str, path: str, given_up: Lost) -> list[Copy]:
     An archive holds no settings of its database, so that it can be restored although nobody may write there now.
     """
     own = world.service(new).database
-    made = [(exported(world, new, path), "begins as an archive of pg_dump's")]
+    made = [(path, read_back(exported(world, new, path)))]
     for name in given_up.databases:
         if name != own:
             place = f"{path}.{quote(name, safe='')}"
-            dumped(world, new, ("pg_dump", *LIKE_US, "-Fc", name), place, begins=ARCHIVE_BEGINS)
-            made.append((place, "pg_dump ended well"))
+            dumped(world, new, ("pg_dump", *LIKE_US, "-Fc", name), place, begins=archive.BEGINS)
+            made.append((place, read_back(place)))
     if given_up.roles:
         place = f"{path}.roles.sql"
         dumped(world, new, ("pg_dumpall", *LIKE_US, "--globals-only"), place, ends=SCRIPT_ENDS)

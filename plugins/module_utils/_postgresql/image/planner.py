@@ -38,12 +38,13 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.imag
     before_the_proof,
     before_the_stop,
 )
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import BIND, KEPT_IMAGES, REPLICA
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import BIND, REPLICA
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.planner import (
     MOVE_KINDS,
     WARM_KINDS,
     after_steps,
     backup_steps,
+    keeping_steps,
     partial_of,
     start_steps,
     stop_steps,
@@ -129,7 +130,7 @@ def steps_for(
     context = {**everything, "pins": {}, "file_is_theirs": request.storage.rewrite == "none"}
     steps = backup_steps(request.storage, found.findings, [transfer], backup_dir)
     steps.append(Step("count_before", "count", PREPARE, everything))
-    steps += keeping_steps(transfer, operation)
+    steps += keeping_steps((transfer.service, transfer.image_id), (transfer.service, transfer.goal.image), operation)
     making: list[Step] = []
     order_back: list[Step] = []
     moving: list[Step] = []
@@ -155,16 +156,6 @@ def steps_for(
     steps += [*starting, *refreshing, comparing, *post, proving]
     steps += after_steps(found.findings.dependents, everything)
     return (*steps, *afterwards)
-
-
-def keeping_steps(transfer: Transfer, operation: str) -> list[Step]:
-    """Return what holds both images while the operation needs them: their tags may be given to newer builds."""
-    name = f"{KEPT_IMAGES}:{operation.lower()}"
-    held = (("of", transfer.image_id, name), ("for", transfer.goal.image, f"{name}-new"))
-    return [
-        Step("keep_image", f"keep the image {word} {transfer.service}", PREPARE, {"image": image, "name": kept})
-        for word, image, kept in held
-    ]
 
 
 def looking_step(found: ImageFindings, transfer: Transfer) -> Step:

@@ -29,25 +29,8 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.imag
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.way_back import ReturnToOriginal
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.standby_steps import MOVE_HANDLERS
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.store import postgresql_store
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.held import let_image_go
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.images import KeepImage
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World, the_container, transfer_of
-
-
-class KeepImage(SelfProving):
-    """An image gets a name of ours, so that no prune takes the way back, or on. args: ``image``, ``name``."""
-
-    def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
-        found = context.world.engine.image(step.args["name"])
-        return {"kept_image": step.args["name"]} if found and found.id == step.args["image"] else None
-
-    def apply(self, step: Step, context: Context[World]) -> Evidence:
-        repository, _colon, tag = step.args["name"].rpartition(":")
-        context.world.engine.tag(step.args["image"], repository, tag)
-        return {"kept_image": step.args["name"]}
-
-    def undo(self, step: Step, context: Context[World]) -> Evidence:
-        let_image_go(context.world.engine, step.args["name"])
-        return {}
 
 
 class RefreshService(SelfProving):
