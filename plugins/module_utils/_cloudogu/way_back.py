@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._clock import until
 from ansible_collections.selfhost.stateful.plugins.module_utils._cloudogu import ces
@@ -38,6 +39,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model i
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import compare, settle
 
 KEPT_ASIDE = "kept aside"
+EMPTYING = "emptying"
 PUT_BACK = "put back"
 GRACE_OF_A_STARTUP = 2.0
 GRACE_OF_SCRATCH = 60.0
@@ -64,10 +66,16 @@ def go_back(step: Step, context: Context[Host]) -> Evidence:
     if PUT_BACK not in context.operation.history().evidence:
         stop_dependents(host, dependents_of(context))
         _keep_new(step, context)
-        bring_version_back(host, args["from"], args["volume"], directory)
+        journal = context.operation.journal
+
+        def about_to_empty() -> None:
+            journal.evidence(EMPTYING, {"volume": args["volume"]}, durable=True)
+
+        bring_version_back(host, args["from"], args["volume"], directory, about_to_empty)
         # That cesapp started them, too.
         stop_dependents(host, dependents_of(context))
         _stop(host)
+        about_to_empty()
         put_back(args["original"], args["volume"], directory)
         context.operation.journal.evidence(PUT_BACK, {"volume": args["volume"]}, durable=True)
     give_policy_back(step, host)
@@ -105,14 +113,21 @@ def _keep_new(step: Step, context: Context[Host]) -> None:
     """
     host, journal = context.world, context.operation.journal
     path = f"{step.args['original']}.discarded"
-    if KEPT_ASIDE in context.operation.history().evidence:
+    evidence = context.operation.history().evidence
+    if KEPT_ASIDE in evidence and (EMPTYING in evidence or not _ran_since(host, evidence[KEPT_ASIDE])):
         return
     record = os.path.join(context.operation.directory, "discarded.record")
     _stop(host, kill=False)
     settle.settle(step.args["volume"], path, record=record)
     compare.refuse_differences(step.args["volume"], path)
     made = retained(host, path, f"what {step.args['to']} had")
-    journal.evidence(KEPT_ASIDE, {"copies": [made.as_dict()]}, durable=True)
+    journal.evidence(KEPT_ASIDE, {"copies": [made.as_dict()], "at": time.time()}, durable=True)
+
+
+def _ran_since(host: Host, kept: Mapping[str, Any]) -> bool:
+    """Tell whether the new version was started after its data was copied: after a reboot, say, it may be written to."""
+    container = host.engine.container(host.name)
+    return container is not None and "at" in kept and container.started > kept["at"]
 
 
 def _is_untouched(host: Host, step: Step) -> bool:
@@ -126,7 +141,7 @@ def _is_untouched(host: Host, step: Step) -> bool:
     return same and quiet and clean and host.keys() == step.args["keys"]
 
 
-def bring_version_back(host: Host, old: str, volume: str, directory: str) -> None:
+def bring_version_back(host: Host, old: str, volume: str, directory: str, about_to_empty: Callable[[], None]) -> None:
     """Have the old version's container again, by the CES's own program, whatever the volume holds.
 
     ``cesapp`` runs scripts in the container that is there: so that they can be run, the new version gets an empty
@@ -152,6 +167,7 @@ def bring_version_back(host: Host, old: str, volume: str, directory: str) -> Non
     # The version that comes back has a container, and a policy, of its own; this one is not to come up half-way.
     host.engine.set_restart_policy(container.id, RestartPolicy())
     _stop(host)
+    about_to_empty()
     _empty(volume)
     until(lambda: _can_run_scripts(host), GRACE_OF_SCRATCH)
     back = host.typed("upgrade", "dogu", host.name, old, "--force")

@@ -208,6 +208,47 @@ def test_once_it_was_kept_aside_it_is_gone_on_with(bench: Bench, monkeypatch: py
     assert bench.history().undoing
 
 
+@pytest.mark.parametrize(
+    "started, emptying, copied",
+    [(50.0, False, 1), (200.0, False, 2), (200.0, True, 1)],
+    ids=["it stayed down", "it came up", "it has no data any more"],
+)
+def test_what_was_written_after_it_was_kept_aside_is_kept_too(
+    bench: Bench, started: float, emptying: bool, copied: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed between the copy and the emptying; a reboot brought the new version up."""
+    done(bench)
+    copies: list[str] = []
+    monkeypatch.setattr(way_back.settle, "settle", lambda source, target, **_more: copies.append(target))
+    monkeypatch.setattr(way_back.compare, "refuse_differences", lambda *_paths: None)
+    monkeypatch.setattr(way_back, "retained", lambda *_what: SimpleNamespace(as_dict=dict))
+    monkeypatch.setattr(way_back.time, "time", lambda: 100.0)
+    context = execute.Context(bench.host, bench.operation)
+    step = bench.operation.plan.steps[5]
+    way_back._keep_new(step, context)
+    if emptying:
+        bench.operation.journal.evidence(way_back.EMPTYING, {})
+    bench.dogu.status, bench.dogu.started = "running", started
+    way_back._keep_new(step, context)
+    assert len(copies) == copied
+
+
+def test_it_is_noted_before_anything_is_emptied(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    done(bench)
+    bench.operation.journal.evidence(way_back.KEPT_ASIDE, {"copies": []})
+    bench.dogu.tag = str(NOW)
+    seen_then: list[bool] = []
+
+    def emptied(*_args: object) -> None:
+        seen_then.append(way_back.EMPTYING in bench.history().evidence)
+        raise OSError(errno.EIO, "stop here")
+
+    monkeypatch.setattr(way_back, "put_back", emptied)
+    with pytest.raises(OSError, match="stop here"):
+        way_back.go_back(bench.operation.plan.steps[5], execute.Context(bench.host, bench.operation))
+    assert seen_then == [True]
+
+
 @pytest.mark.parametrize("undoing", [True, False])
 def test_a_new_version_without_its_data_is_not_waited_for(
     bench: Bench, undoing: bool, monkeypatch: pytest.MonkeyPatch
