@@ -82,7 +82,7 @@ class CreateContainers(SelfProving):
         for transfer in transfers:
             known = published(transfer, context)
             if known is not None:
-                refuse_if_origin_ran(world, transfer, known["settled_at"])
+                refuse_if_origin_ran(transfer, context, known["settled_at"])
             # Whatever happened before: a service is never started on a directory
             # without its data, where its image would initialise an empty one.
             path = transfer.origin.path if transfer.goal.kind == LAYER else transfer.goal.path
