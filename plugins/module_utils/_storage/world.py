@@ -153,6 +153,11 @@ def holds(container: Container, transfer: Transfer, location: Location) -> bool:
     return mount.type == "bind" and os.path.realpath(mount.source) == os.path.realpath(location.path)
 
 
+def of_any_image(location: Location) -> Location:
+    """Return the same place, whoever serves it: a later build, or what somebody made of a tag that was pulled."""
+    return replace(location, image="", container="")
+
+
 def transfers_of(step: Step) -> list[Transfer]:
     return [Transfer.from_dict(raw) for raw in step.args["transfers"]]
 

@@ -171,6 +171,42 @@ def test_nobody_is_asked_once_it_is_stopped(prepared: Prepared) -> None:
     assert handler.is_done(prepared.step(), prepared.context) == {}
 
 
+@pytest.mark.parametrize("strategy", ["pg_upgrade", "swap"])
+def test_one_that_was_made_anew_of_another_image_is_not_taken_for_stopped(prepared: Prepared, strategy: str) -> None:
+    """Somebody pulled a floating tag between prepare and switch."""
+    project, ids = prepared.project, {}
+    for name in ("postgres:16", "postgres:17"):
+        project.engine.add_image(name)
+    for name in ("postgres:15", "postgres:16", "postgres:17"):
+        found = project.engine.image(name)
+        assert found is not None
+        ids[name] = found.id
+    origin = replace(prepared.transfer.origin, image=ids["postgres:15"])
+    stays = strategy == "swap"
+    goal = replace(origin if stays else prepared.transfer.goal, image=ids["postgres:17"])
+    transfer = replace(prepared.transfer, origin=origin, goal=goal, strategy=strategy, image_id=ids["postgres:15"])
+    handler, step = look_again.LookAgain(), prepared.step(transfer=transfer.as_dict(), strategy=strategy)
+
+    def made_anew(image: str, place: str) -> None:
+        for container in project.world.containers_of("db"):
+            project.engine.remove_container(container.id, force=True)
+        project.engine.start(project.add("db", image, [bind(Path(place), DATA)]))
+
+    made_anew("postgres:16", origin.path)
+    assert handler.is_done(step, prepared.context) is None
+    with pytest.raises(StatefulError, match=r"was recreated.*postgres:16") as told:
+        handler.apply(step, prepared.context)
+    assert "plans anew" in told.value.next_command
+    made_anew("postgres:17", goal.path)
+    context = prepared.context
+    if stays:
+        assert handler.is_done(step, context) is None
+        with pytest.raises(StatefulError, match="already runs the other image"):
+            handler.apply(step, context)
+    context.evidence[planner.STOP] = {}
+    assert handler.is_done(step, context) == {}
+
+
 def test_a_configuration_that_was_changed_since_is_carried_anew(
     tmp_path: Path, prepared: Prepared, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,6 +19,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import OperationStore
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps import changeover
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.changeover import CreateContainers
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.downtime import StopStores
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.moves import StagedMove
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.store import Identity
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.transfer import Location, Transfer
@@ -138,3 +139,16 @@ def test_one_on_the_goal_writes_nothing_that_is_lost(changing: Changing, monkeyp
     monkeypatch.setattr(changeover, "prove_mount", lambda *_given: {})
     CreateContainers().apply(changing.create, changing.context)
     assert made == ["created"]
+
+
+@pytest.mark.parametrize("image", ["store:3", "store:2"])
+def test_what_was_never_stopped_is_left_as_it_is(changing: Changing, image: str) -> None:
+    """Somebody brought the service to another image before the change began to stop anything."""
+    changing.evidence = {}
+    engine = changing.project.engine
+    engine.remove_container(changing.old)
+    made = changing.project.add("db", image, [bind(changing.origin, TARGET)])
+    engine.start(made)
+    for handler, step in ((CreateContainers(), changing.create), (StopStores(), changing.stop)):
+        handler.undo(step, changing.context)
+    assert [(each.id, each.running) for each in engine.held.values()] == [(made, True)]

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Evidence
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.handlers import NothingToUndo
@@ -19,18 +20,28 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.imag
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.configuration_files import PLAIN_FILES
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.foreign_options import foreign_options
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.model import (
+    SWAP,
     Comparison,
     Sides,
     Subject,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.observe import observe_subject
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.planner import STOP
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.model import Cluster
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.session import Session
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.store import postgresql_store
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.beyond import beyond_proof
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import AUTO, REPLICA, StoppedContainer
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.downtime import running_on
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.survey import dependents_of
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World, the_container, transfer_of
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.transfer import Transfer
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import (
+    World,
+    holds,
+    of_any_image,
+    the_container,
+    transfer_of,
+)
 
 
 class LookAgain(NothingToUndo):
@@ -44,13 +55,32 @@ class LookAgain(NothingToUndo):
 
     def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
         transfer = transfer_of(step)
-        serving = running_on(context.world, transfer, transfer.origin)
+        serving = running_on(context.world, transfer, transfer.origin) or self._not_ours(transfer, context)
         return None if serving else context.evidence.get(step.name, {})
+
+    @staticmethod
+    def _not_ours(transfer: Transfer, context: Context[World]) -> list[Container]:
+        """Return what runs of the service, and neither the plan nor what was done since knows of."""
+        if beyond_proof(context):
+            return []
+        running = [each for each in context.world.containers_of(transfer.service) if each.running]
+        if transfer.strategy != SWAP:
+            return [each for each in running if not holds(each, transfer, of_any_image(transfer.goal))]
+        # On the same data: what runs on the goal is ours once the former server was stopped.
+        return [each for each in running if STOP not in context.evidence or not holds(each, transfer, transfer.goal)]
 
     def apply(self, step: Step, context: Context[World]) -> Evidence:
         transfer, world = transfer_of(step), context.world
         sides, asked = Sides.from_dict(step.args["sides"]), context.operation.plan.facts.get("dependents", (AUTO,))
         container = the_container(world, transfer)
+        if not holds(container, transfer, transfer.origin):
+            there = holds(container, transfer, transfer.goal)
+            raise StatefulError(
+                f"The service {transfer.service} {'already runs the other image' if there else 'was recreated'}:"
+                f" {container.name} is not what this was planned for any more, the image {transfer.image_id[:19]} on"
+                f" {transfer.origin.shown()}; it has {container.image_ref} ({container.image_id[:19]}).",
+                next_command="run the same task again: it plans anew",
+            )
         project = world.maker.observe(world.engine, [transfer.service, *(name for name in asked if name != AUTO)])
         groups = dependents_of(project, [transfer.service], asked)
         candidate = replace(examine(world.engine, sides.new.id), reference=sides.new.reference)

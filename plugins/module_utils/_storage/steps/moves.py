@@ -15,7 +15,6 @@ import json
 import os
 import shutil
 import time
-from dataclasses import replace
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import ANONYMOUS_LABEL
@@ -38,7 +37,12 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.transfe
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import clone, copy, durable, prove
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import rename as renaming
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import settle as settling
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World, holds, transfer_of
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import (
+    World,
+    holds,
+    of_any_image,
+    transfer_of,
+)
 
 SECOND_PASS_AFTER = 3.0
 """Seconds of a warm pass after which a second one is worth its time."""
@@ -286,7 +290,7 @@ def refuse_if_origin_ran(transfer: Transfer, context: Context[World], since: flo
     A container of the service that is of neither end's image (its tag was pulled meanwhile) is on no location:
     whatever runs beside the goal counts, and what was written at the origin.
     """
-    world, goal = context.world, replace(transfer.goal, image="", container="")
+    world, goal = context.world, of_any_image(transfer.goal)
     stop_if_in_use(world, transfer, transfer.origin)
     beside = [c for c in world.containers_of(transfer.service) if c.running and not holds(c, transfer, goal)]
     wrote = written_at_origin(transfer, context)
