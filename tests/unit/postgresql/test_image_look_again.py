@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.imag
     configuration,
     look_again,
     planner,
+    unchanged,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.configuration import LeftOut
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.hooks import RunHooks
@@ -245,6 +247,56 @@ def test_once_proved_nothing_is_compared_or_run_again_and_nobody_stopped(prepare
     # Whoever went back by hand has written there since.
     prepared.project.engine.start(prepared.db)
     assert StopDependents().is_done(stop, context) is None
+
+
+def test_what_others_changed_after_the_comparison_is_compared_no_more(
+    prepared: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server was started anew before the proof: our migrations have dropped a table by then, or applications."""
+    one = {"transfer": prepared.transfer.as_dict()}
+    args = {**one, "applications": [], "contents": True, "remembered_by": "remember", "identified_by": "upgrade"}
+    comparing = Step("compare_service", "compare", SWITCH, args)
+    before, after = (Step("image_hooks", name, SWITCH, {**one, "old_server": old}) for name, old in
+                     (("pre", True), ("post", False)))  # fmt: skip
+    object.__setattr__(prepared.operation.plan, "steps", (before, comparing, after))
+    monkeypatch.setattr(Transfer, "facts_at_goal", lambda self, identity: None)
+    monkeypatch.setattr(unchanged, "postgresql_store", lambda world: Store())
+    monkeypatch.setattr(unchanged, "take", lambda session, rows: None)
+    monkeypatch.setattr(unchanged.model, "from_dict", lambda raw: None)
+    Path(prepared.operation.directory, f"{prepared.transfer.label}.fingerprint.json").write_text("{}")
+    asked: list[str] = []
+
+    def lacks(*_given: Any) -> None:
+        asked.append("compared")
+        raise StatefulError("The service lacks what it had before")
+
+    monkeypatch.setattr(unchanged, "refuse_losses", lacks)
+
+    def compared(*, known: bool) -> bool:
+        stores: Any = {POSTGRESQL: SimpleNamespace(wait_ready=lambda *_given: None)}
+        context = Context(replace(prepared.project.world, stores=stores), prepared.operation)
+        context.evidence["remember"] = {"noted": True, "logins": []}
+        context.evidence["upgrade"] = {"identities": {prepared.transfer.name: {}}}
+        if known:
+            context.evidence["compare"] = {"logins_proved": [], "at": 0.0}
+        try:
+            found = CompareService().apply(comparing, context)
+        except StatefulError:
+            return True
+        assert found["at"] > 0
+        assert bool(found.get("warnings")) != known
+        return False
+
+    journal = prepared.operation.journal
+    journal.intent("pre")
+    assert compared(known=True)
+    journal.intent("post")
+    assert not compared(known=True)
+    journal.undo_refused("The new location has taken writes already")
+    assert not compared(known=False)
+    journal.failure("compare", "The service lacks what it had before")
+    assert compared(known=False)
+    assert len(asked) == 2
 
 
 def test_where_no_login_is_found_that_is_told(prepared: Prepared) -> None:
