@@ -78,12 +78,18 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cluster:
     return made
 
 
-def killed(cluster: Cluster, monkeypatch: pytest.MonkeyPatch, *, writes: int) -> None:
-    """Leave the window open, as a kill in a hook does."""
+def torn(cluster: Cluster, monkeypatch: pytest.MonkeyPatch, *, writes: int) -> None:
+    """Leave the window open, as a server does that crashes in a hook."""
     with monkeypatch.context() as dying:
         dying.setattr(own_writes, "_close", lambda *_given: None)
         with counted_as_ours(HOOKS, cluster.context):
             cluster.next_xid += writes
+
+
+def killed(cluster: Cluster, monkeypatch: pytest.MonkeyPatch, *, writes: int) -> None:
+    """Do so by a kill: the next run is another process."""
+    torn(cluster, monkeypatch, writes=writes)
+    monkeypatch.setattr(own_writes, "_opened_here", [])
 
 
 def test_what_hooks_wrote_is_ours_whether_they_fail_or_not(cluster: Cluster) -> None:
@@ -111,30 +117,31 @@ def test_what_came_before_and_after_is_somebody_elses(cluster: Cluster) -> None:
     assert cluster.of_others() == "about 2 transactions"
 
 
-def test_killed_in_a_hook_it_is_ours_as_long_as_nobody_was_let_in(
-    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_a_killed_run_left_open_is_anybodys(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server serves for hours then, and whoever reaches it from outside the project writes."""
     killed(cluster, monkeypatch, writes=3)
-    cluster.next_xid += 2  # the script went on without us
-    assert cluster.of_others() == ""
-    with counted_as_ours(HOOKS, cluster.context):  # and is run again
+    cluster.next_xid += 2
+    assert cluster.of_others() == "about 5 transactions"
+    with counted_as_ours(HOOKS, cluster.context):  # run again
         cluster.next_xid += 4
+    assert cluster.of_others() == "about 5 transactions"
+    assert baseline(str(cluster.directory), TRANSFER) == {**BEFORE, "next_xid": 104}
+
+
+def test_torn_in_a_hook_it_is_ours_in_this_very_run(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    torn(cluster, monkeypatch, writes=3)
     assert cluster.of_others() == ""
-    assert baseline(str(cluster.directory), TRANSFER) == {**BEFORE, "next_xid": 109}
 
 
 @pytest.mark.parametrize("who", ["db", "web", ""])
-def test_killed_in_a_hook_it_is_nobodys_once_somebody_was_let_in(
+def test_torn_in_a_hook_it_is_nobodys_once_somebody_was_let_in(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch, who: str
 ) -> None:
-    killed(cluster, monkeypatch, writes=3)
+    torn(cluster, monkeypatch, writes=3)
     if who:
         cluster.started[who] = time.time() + 1
     else:
         del cluster.started["web"]  # gone, and nobody knows what it did
-    assert cluster.of_others() == "about 3 transactions"
-    with counted_as_ours(HOOKS, cluster.context):
-        cluster.next_xid += 4
     assert cluster.of_others() == "about 3 transactions"
 
 
