@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import EngineMount
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import SWITCH, Step
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image import own_writes
@@ -24,6 +25,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.imag
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.held import baseline, note_baseline
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import BIND, POSTGRESQL
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.transfer import Location, Transfer
+from tests.unit.postgresql.fakes import a_container
 
 TRANSFER = Transfer(
     "db", "/data", Location(BIND, "/old"), Location(BIND, "/new"), "pg_upgrade", POSTGRESQL, {}, "", "", "i", ("c1",),
@@ -167,6 +169,29 @@ def test_a_crash_that_cannot_be_recovered_keeps_everything(cluster: Cluster, mon
     told = CreateNewContainers().theirs(TRANSFER, "nobody can tell", "/new", BEFORE, cluster.context)
     assert told.startswith("nobody can tell")
     assert "No space left" in told
+
+
+@pytest.mark.parametrize(("mounted", "rw", "told"), [
+    ("/new", True, True), ("/", True, True), ("/new/base", True, True), ("/newer", True, False), ("/", False, False),
+])  # fmt: skip
+def test_a_crash_is_not_recovered_beside_somebody_who_can_write(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, mounted: str, rw: bool, told: bool
+) -> None:
+    """A one-off container that somebody runs on the new directory would be a second writer."""
+    monkeypatch.setattr(own_writes, "owner_of", lambda path: (1, 1))
+    monkeypatch.setattr(own_writes.working, "write_passwd", lambda *_given: None)
+    monkeypatch.setattr(own_writes, "prove_shut_down", lambda path: None)
+    ran: list[str] = []
+    monkeypatch.setattr(own_writes, "run", lambda *_given, **_more: ran.append("recovery"))
+    monkeypatch.setattr(own_writes, "must_succeed", lambda *_given: None)
+    context = cluster.context
+    mounts = (EngineMount("bind", mounted, "/somewhere", rw),)
+    context.world.engine.containers = lambda: [a_container(name="app-db-run-1", mounts=mounts)]
+    context.operation.id = "o"
+    context.operation.plan.steps.append(Step("upgrade", "upgrade", SWITCH, {}))
+    cluster.state = "in production"
+    found = CreateNewContainers().theirs(TRANSFER, "nobody can tell", "/new", BEFORE, context)
+    assert (ran, "app-db-run-1 runs" in found) == (([], True) if told else (["recovery"], False))
 
 
 def test_on_the_same_files_nothing_is_counted(cluster: Cluster) -> None:

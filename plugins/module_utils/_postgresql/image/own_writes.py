@@ -35,7 +35,12 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model i
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.changeover import CreateContainers
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.store import Identity
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.transfer import Transfer
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World, the_container, transfer_of
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import (
+    World,
+    can_write,
+    the_container,
+    transfer_of,
+)
 
 WINDOW = "ours_since"
 """In a baseline: where our writing began that did not end yet, as the next transaction and the time."""
@@ -129,6 +134,9 @@ def _recover(transfer: Transfer, path: str, context: Context[World]) -> bool:
     """
     if not any(step.kind in MADE_HERE for step in context.operation.plan.steps):
         return False
+    others = [c.name for c in context.world.engine.containers() if c.running and can_write(c, path)]
+    if others:
+        raise StatefulError(f"{', '.join(others)} runs and can write to {path}: it has to be stopped before.")
     bench = Bench(
         engine=context.world.engine,
         operation=context.operation.id,
