@@ -23,10 +23,12 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.imag
     look_again,
     planner,
     unchanged,
+    way_back,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.configuration import LeftOut
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.hooks import RunHooks
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.model import (
+    CandidateImage,
     Extension,
     ImageRequest,
     Sides,
@@ -76,7 +78,8 @@ class Prepared:
             self.project.engine.start(container)
         self.subject: Subject = SUBJECT
         monkeypatch.setattr(look_again, "observe_subject", lambda engine, session: self.subject)
-        monkeypatch.setattr(look_again, "examine", lambda engine, image: UPGRADED)
+        self.examined_for: list[str] = []
+        monkeypatch.setattr(look_again, "examine", self.examine)
         monkeypatch.setattr(look_again, "foreign_options", lambda session, cluster: ["n_fast"])
         monkeypatch.setattr(look_again, "named_files", lambda session: ["tls/server.key"])
         monkeypatch.setattr(look_again, "postgresql_store", lambda world: Store())
@@ -89,6 +92,10 @@ class Prepared:
         proving = Step("stop_stores", "prove", SWITCH, {"transfers": [self.transfer.as_dict()]}, proves=True)
         plan = Plan(planner.goal_of(request, UPGRADED.id), (proving,), facts={"dependents": ["auto"]})
         self.operation = OperationStore(str(root / "operations")).begin(plan)
+
+    def examine(self, _engine: Any, _image: str, *, user: str) -> CandidateImage:
+        self.examined_for.append(user)
+        return UPGRADED
 
     @property
     def context(self) -> Context[World]:
@@ -120,6 +127,20 @@ def test_what_is_as_it_was_goes_on_with_the_facts_of_now(prepared: Prepared) -> 
     evidence = prepared.look()
     assert evidence["cluster"]["system_identifier"] == CLUSTER.system_identifier
     assert evidence["foreign_options"] == ["n_fast"]
+
+
+def test_the_image_is_looked_at_as_of_the_user_that_the_service_has(
+    prepared: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The owner of the files is that one, not the image's own: also for the way back to the former image."""
+    held = prepared.project.engine.held
+    held[prepared.db] = replace(held[prepared.db], user="70:70")
+    prepared.look()
+    monkeypatch.setattr(way_back, "examine", prepared.examine)
+    monkeypatch.setattr(way_back, "observe_subject", lambda engine, session: prepared.subject)
+    monkeypatch.setattr(way_back, "postgresql_store", lambda world: Store())
+    way_back._against_the_former(prepared.project.world, held[prepared.db], "sha256:1")
+    assert prepared.examined_for == ["70:70", "70:70"]
 
 
 def test_a_dependent_that_was_made_anew_would_not_be_stopped(prepared: Prepared) -> None:

@@ -15,7 +15,10 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._errors import S
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Evidence
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.handlers import NothingToUndo
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Step
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.candidate import examine
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.candidate import (
+    examine,
+    user_given,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.compatibility import compare
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.configuration_files import PLAIN_FILES
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.foreign_options import foreign_options
@@ -83,7 +86,8 @@ class LookAgain(NothingToUndo):
             )
         project = world.maker.observe(world.engine, [transfer.service, *(name for name in asked if name != AUTO)])
         groups = dependents_of(project, [transfer.service], asked)
-        candidate = replace(examine(world.engine, sides.new.id), reference=sides.new.reference)
+        examined = examine(world.engine, sides.new.id, user=user_given(world.engine, container))
+        candidate = replace(examined, reference=sides.new.reference)
         with postgresql_store(world).session(world.engine, container) as session:
             subject = observe_subject(world.engine, session)
             foreign, named = foreign_options(session, subject.cluster), named_files(session)
