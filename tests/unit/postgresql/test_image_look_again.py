@@ -81,7 +81,7 @@ class Prepared:
         self.examined_for: list[str] = []
         monkeypatch.setattr(look_again, "examine", self.examine)
         monkeypatch.setattr(look_again, "foreign_options", lambda session, cluster: ["n_fast"])
-        monkeypatch.setattr(look_again, "named_files", lambda session: ["tls/server.key"])
+        monkeypatch.setattr(look_again, "named_files", lambda session: {"tls/server.key": "plain"})
         monkeypatch.setattr(look_again, "postgresql_store", lambda world: Store())
         self.transfer = Transfer(
             service="db", target=DATA, origin=Location(BIND, str(root / "app/postgres")),
@@ -187,6 +187,16 @@ def test_extensions_and_an_order_that_were_not_planned_are_told(prepared: Prepar
         prepared.look()
 
 
+def test_the_rules_that_the_command_line_names_are_known_as_such() -> None:
+    class Session:
+        def rows(self, query: str) -> list[tuple[str, str]]:
+            assert all(f"'{name}'" in query for name in ("hba_file", "ident_file", "ssl_key_file"))
+            return [("hba_file", "/data/rules/hba.conf"), ("ssl_key_file", "server.key")]
+
+    session: Any = Session()
+    assert look_again.named_files(session) == {"/data/rules/hba.conf": "rules", "server.key": "plain"}
+
+
 def test_nobody_is_asked_once_it_is_stopped(prepared: Prepared) -> None:
     handler = look_again.LookAgain()
     assert handler.is_done(prepared.step(), prepared.context) is None
@@ -245,7 +255,7 @@ def test_a_configuration_that_was_changed_since_is_carried_anew(
 
     monkeypatch.setattr(bench, "carry_configuration", carry)
     of_upgrade: Rebuild = Upgrade()
-    seen = look_again.Seen(CLUSTER, [], [])
+    seen = look_again.Seen(CLUSTER, [], {})
     assert of_upgrade._carry_what_changed(prepared.transfer, None, seen, known, 170002) == {}  # type: ignore[arg-type]
     (origin / "postgresql.auto.conf").write_text("work_mem = '8MB'\n")
     evidence = of_upgrade._carry_what_changed(prepared.transfer, None, seen, known, 170002)  # type: ignore[arg-type]

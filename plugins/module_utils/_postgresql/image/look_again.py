@@ -20,7 +20,12 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.imag
     user_given,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.compatibility import compare
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.configuration_files import PLAIN_FILES
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.configuration_files import (
+    AUTHENTICATION,
+    PLAIN,
+    PLAIN_FILES,
+    RULES,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.foreign_options import foreign_options
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.model import (
     SWAP,
@@ -136,20 +141,19 @@ class Seen:
 
     cluster: Cluster
     foreign_options: list[str]
-    named_files: list[str]
+    named_files: dict[str, str]
 
 
 def last_seen(step: Step, context: Context[World]) -> Seen:
     """Return what is known of the cluster; args of the step: ``looked_by``, ``made_by``: the steps that saw it."""
     known = context.evidence.get(step.args.get("looked_by", ""), {})
     known = known if "cluster" in known else context.evidence[step.args["made_by"]]
-    return Seen(Cluster.from_dict(known["cluster"]), list(known["foreign_options"]), list(known.get("named_files", ())))
+    return Seen(Cluster.from_dict(known["cluster"]), list(known["foreign_options"]), dict(known.get("named_files", {})))
 
 
-def named_files(session: Session) -> list[str]:
-    """Return the files that the running server reads beside its usual ones, wherever they were named."""
-    names = ", ".join(f"'{name}'" for name in PLAIN_FILES)
-    return [
-        str(path)
-        for (path,) in session.rows(f"SELECT setting FROM pg_settings WHERE name IN ({names}) AND setting <> ''")
-    ]
+def named_files(session: Session) -> dict[str, str]:
+    """Return the files that the running server reads, wherever they were named, with what each holds."""
+    kinds = {**dict.fromkeys(PLAIN_FILES, PLAIN), **dict.fromkeys(AUTHENTICATION, RULES)}
+    names = ", ".join(f"'{name}'" for name in kinds)
+    found = session.rows(f"SELECT name, setting FROM pg_settings WHERE name IN ({names}) AND setting <> ''")
+    return {str(path): kinds[str(name)] for name, path in found}
