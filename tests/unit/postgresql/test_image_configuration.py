@@ -139,7 +139,8 @@ def named(tmp_path: Path) -> Path:
 
 def test_what_the_files_name_is_taken_along_however_they_name_it(named: Path, tmp_path: Path) -> None:
     new = tmp_path / "new"
-    taken = configuration.copy_configuration(str(named), str(new), DATA_DIRECTORY, {f"{DATA_DIRECTORY}/by/command.dh": "plain"})
+    by_command = {f"{DATA_DIRECTORY}/by/command.dh": "plain"}
+    taken = configuration.copy_configuration(str(named), str(new), DATA_DIRECTORY, by_command)
     assert sorted(taken) == [
         "by/command.dh", "extra.conf", "pg_ident.conf", "postgresql.conf", "rules/dbs", "rules/drop/1.conf",
         "rules/hba.conf", "rules/more.conf", "rules/other dbs", "server.crt", "server.key", "sub/three.conf",
