@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -145,10 +146,11 @@ def test_one_on_the_goal_writes_nothing_that_is_lost(changing: Changing, monkeyp
 def test_what_was_never_stopped_is_left_as_it_is(changing: Changing, image: str) -> None:
     """Somebody brought the service to another image before the change began to stop anything."""
     changing.evidence = {}
-    engine = changing.project.engine
+    engine, goal = changing.project.engine, replace(changing.transfer.origin, image=changing.image("store:2"))
+    swapped = {"transfers": [replace(changing.transfer, goal=goal, strategy="swap").as_dict()]}
     engine.remove_container(changing.old)
     made = changing.project.add("db", image, [bind(changing.origin, TARGET)])
     engine.start(made)
     for handler, step in ((CreateContainers(), changing.create), (StopStores(), changing.stop)):
-        handler.undo(step, changing.context)
+        handler.undo(replace(step, args={**step.args, **swapped}), changing.context)
     assert [(each.id, each.running) for each in engine.held.values()] == [(made, True)]
