@@ -153,7 +153,7 @@ options:
         after them, as a client from outside the project may, nothing is undone and the service stays on the new
         cluster; the failure names the way forward, and the one back
         (O(selfhost.stateful.operation#module:discard_writes)), which keeps the new directory as a copy. What is written
-        while they run counts as theirs.
+        while they run counts as theirs; where the run itself was killed meanwhile, as somebody else's.
     type: list
     elements: dict
     default: []

@@ -34,7 +34,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.report 
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.store import BackupRequest
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import clone, durable, prove, scan
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import copy as warm
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World, can_write
 
 
 @dataclass(frozen=True)
@@ -200,10 +200,7 @@ def _writers(world: World, project: Project, data: DataPath) -> tuple[Container,
 def _writes(container: Container, data: DataPath) -> bool:
     if data.kind == LAYER:
         return container.id == data.container
-    real = os.path.realpath(data.host_path)
-    return any(
-        mount.rw and mount.source and overlap(os.path.realpath(mount.source), real) for mount in container.mounts
-    )
+    return can_write(container, data.host_path)
 
 
 def _named(containers: Sequence[Container]) -> str:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import replace
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.commands import mounts_of
@@ -36,7 +35,12 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.held im
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.copies import KEEPER, WHERE_OPTIONS_POINT
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.moves import is_directory
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.transfer import transfers_of_plan
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World, holds, put_aside
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import (
+    World,
+    holds,
+    of_any_image,
+    put_aside,
+)
 
 
 def plan_commit(
@@ -102,8 +106,7 @@ def _prove_moved(world: World, operation: Operation, later: Sequence[Operation])
     for transfer in transfers_of_plan(operation.plan):
         containers = world.containers_of(transfer.service)
         reached = [transfer, *(each for each in further if each.service == transfer.service)]
-        # A later build of the same image serves the same data.
-        goals = [(each, replace(each.goal, image="", container="")) for each in reached]
+        goals = [(each, of_any_image(each.goal)) for each in reached]
         if not any(holds(container, each, goal) for container in containers for each, goal in goals):
             raise StatefulError(
                 f"The service {transfer.service} does not have {transfer.goal.shown()} at"

@@ -20,6 +20,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._errors import S
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Step
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.layer import layer_path
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import LAYER, Findings, Request
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.places import overlap
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.store import Store
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.transfer import Location, Transfer
 
@@ -151,6 +152,18 @@ def holds(container: Container, transfer: Transfer, location: Location) -> bool:
     if location.is_volume:
         return mount.type == "volume" and mount.name == location.volume
     return mount.type == "bind" and os.path.realpath(mount.source) == os.path.realpath(location.path)
+
+
+def can_write(container: Container, directory: str) -> bool:
+    """Tell whether ``container`` has this directory of the host, one above or one below it mounted read-write."""
+    real = os.path.realpath(directory)
+    mounted = (os.path.realpath(mount.source) for mount in container.mounts if mount.rw and mount.source)
+    return any(overlap(source, real) for source in mounted)
+
+
+def of_any_image(location: Location) -> Location:
+    """Return the same place, whoever serves it: a later build, or what somebody made of a tag that was pulled."""
+    return replace(location, image="", container="")
 
 
 def transfers_of(step: Step) -> list[Transfer]:

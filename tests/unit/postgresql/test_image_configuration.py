@@ -11,7 +11,10 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image import configuration
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image import (
+    configuration,
+    configuration_files,
+)
 
 CONF = """\
 work_mem = '7MB'   # ours
@@ -136,7 +139,8 @@ def named(tmp_path: Path) -> Path:
 
 def test_what_the_files_name_is_taken_along_however_they_name_it(named: Path, tmp_path: Path) -> None:
     new = tmp_path / "new"
-    taken = configuration.copy_configuration(str(named), str(new), DATA_DIRECTORY, [f"{DATA_DIRECTORY}/by/command.dh"])
+    by_command = {f"{DATA_DIRECTORY}/by/command.dh": "plain"}
+    taken = configuration.copy_configuration(str(named), str(new), DATA_DIRECTORY, by_command)
     assert sorted(taken) == [
         "by/command.dh", "extra.conf", "pg_ident.conf", "postgresql.conf", "rules/dbs", "rules/drop/1.conf",
         "rules/hba.conf", "rules/more.conf", "rules/other dbs", "server.crt", "server.key", "sub/three.conf",
@@ -165,3 +169,48 @@ def test_a_changed_certificate_is_a_changed_configuration(named: Path) -> None:
     (named / "tls/ca.crt").write_text("renewed")
     after = configuration.digests_of(str(named), DATA_DIRECTORY)
     assert [name for name in after if after[name] != before[name]] == ["tls/ca.crt"]
+
+
+def test_a_link_to_nothing_stays_one(named: Path, tmp_path: Path) -> None:
+    (named / "tls/ca.crt").unlink()
+    (named / "tls/ca.crt").symlink_to("renewed/ca.crt")
+    (named / "root.crt").symlink_to("tls/ca.crt")
+    new, again = tmp_path / "new", tmp_path / "again"
+    assert configuration.digests_of(str(named), DATA_DIRECTORY)["tls/ca.crt"] == "renewed/ca.crt"
+    configuration.copy_configuration(str(named), str(new), DATA_DIRECTORY)
+    configuration.place(str(new), str(again))
+    assert [(again / name).readlink() for name in ("tls/ca.crt", "root.crt")] == [
+        Path("renewed/ca.crt"), Path("tls/ca.crt"),
+    ]  # fmt: skip
+
+
+def test_a_link_to_a_directory_is_taken_along(data: Path, tmp_path: Path) -> None:
+    """One into the data directory is read as that directory, one to another place is the server's own to follow."""
+    (data / "conf.d").rename(data / "real")
+    (data / "conf.d").symlink_to("real")
+    with (data / "postgresql.conf").open("a") as file:
+        file.write("include_dir 'elsewhere'\n")
+    (tmp_path / "there").mkdir()
+    (data / "elsewhere").symlink_to(tmp_path / "there")
+    new, again = tmp_path / "new", tmp_path / "again"
+    taken = configuration.copy_configuration(str(data), str(new))
+    assert {"conf.d/10.conf", "elsewhere"} <= set(taken)
+    assert set(configuration.digests_of(str(data))) == set(taken)
+    configuration.place(str(new), str(again))
+    assert (again / "conf.d/10.conf").read_text() == "jit = off\n"
+    assert (again / "elsewhere").readlink() == tmp_path / "there"
+
+
+def test_rules_that_the_command_line_names_are_rules(named: Path, tmp_path: Path) -> None:
+    (named / "postgresql.conf").write_text("")
+    new, given = tmp_path / "new", {f"{DATA_DIRECTORY}/rules/hba.conf": "rules", "/etc/pg_ident.conf": "rules"}
+    taken = configuration.copy_configuration(str(named), str(new), DATA_DIRECTORY, given)
+    assert {"rules/hba.conf", "rules/more.conf", "rules/dbs"} <= set(taken)
+    assert (new / "rules/more.conf").read_text() == "@dbs all all trust\n"
+
+
+def test_more_files_than_are_taken_along_are_refused(data: Path) -> None:
+    for number in range(configuration_files.AT_MOST):
+        (data / f"conf.d/{number}.conf").write_text("")
+    with pytest.raises(StatefulError, match="more than 200 files"):
+        configuration.digests_of(str(data))

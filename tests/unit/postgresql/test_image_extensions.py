@@ -15,7 +15,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._errors import S
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image import refresh, way_back
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.model import Extension
 
-from .fakes import a_container
+from .fakes import FakeEngine, a_container
 from .subjects import IMAGE, INVENTORY, SUBJECT
 
 
@@ -71,7 +71,7 @@ def test_postgis_may_take_two_calls() -> None:
 class World:
     """Only what the way back asks of it."""
 
-    engine = None
+    engine = FakeEngine()
 
     def session(self, _engine: Any, _container: Any) -> Session:
         return Session([], "")
@@ -82,7 +82,7 @@ def test_the_way_back_is_refused_where_the_former_library_is_too_old(monkeypatch
     extensions = (Extension("app", "plpgsql", "1.0"), Extension("app", "hstore", "1.9"))
     subject = replace(SUBJECT, inventory=replace(INVENTORY, extensions=extensions))
     monkeypatch.setattr(way_back, "observe_subject", lambda engine, session: subject)
-    monkeypatch.setattr(way_back, "examine", lambda engine, image: former)
+    monkeypatch.setattr(way_back, "examine", lambda engine, image, user: former)
     monkeypatch.setattr(way_back, "postgresql_store", lambda world: world)
     (refused,) = way_back._against_the_former(World(), a_container(), former.id)  # type: ignore[arg-type]
     assert "has the extension hstore as 1.8, older than the 1.9 in app" in refused.text

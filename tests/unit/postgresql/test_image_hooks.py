@@ -7,10 +7,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import SWITCH, Step
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image import hooks as running
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.hooks import fresh, what_stays
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.plan_hooks import (
     Hooks,
@@ -18,6 +21,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.imag
     before_the_stop,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.transfer import Location, Transfer
+from tests.unit.postgresql.fakes import a_container
 
 HOOK = {"name": "a.sh", "content": "true"}
 MIGRATION = {"name": "01-a.sql", "content": "SELECT 1"}
@@ -61,6 +65,16 @@ def test_a_hook_knows_both_versions_and_the_decision() -> None:
     ]
     assert backup.args["path"] == "/b/op-full"
     assert len({backup.name, pre.name, post.name}) == 3
+
+
+def test_what_a_hook_is_told_is_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(running, "the_container", lambda *_given: a_container())
+    monkeypatch.setattr(running, "postgresql_store", lambda _world: None)
+    context: Any = SimpleNamespace(world=SimpleNamespace(engine=None))
+    told = {"TO_VERSION": "16.4", "FULL_BACKUP": "true"}
+    server = running.server_of(Step("image_hooks", "post", SWITCH, {"transfer": TRANSFER.as_dict()}), context, told)
+    assert server.variables == told
+    assert server.masked("16.4 is true") == "16.4 is true"
 
 
 @pytest.mark.parametrize("in_place", [True, False])

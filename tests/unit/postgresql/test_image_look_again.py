@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,10 +22,13 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.imag
     configuration,
     look_again,
     planner,
+    unchanged,
+    way_back,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.configuration import LeftOut
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.hooks import RunHooks
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.model import (
+    CandidateImage,
     Extension,
     ImageRequest,
     Sides,
@@ -74,9 +78,10 @@ class Prepared:
             self.project.engine.start(container)
         self.subject: Subject = SUBJECT
         monkeypatch.setattr(look_again, "observe_subject", lambda engine, session: self.subject)
-        monkeypatch.setattr(look_again, "examine", lambda engine, image: UPGRADED)
+        self.examined_for: list[str] = []
+        monkeypatch.setattr(look_again, "examine", self.examine)
         monkeypatch.setattr(look_again, "foreign_options", lambda session, cluster: ["n_fast"])
-        monkeypatch.setattr(look_again, "named_files", lambda session: ["tls/server.key"])
+        monkeypatch.setattr(look_again, "named_files", lambda session: {"tls/server.key": "plain"})
         monkeypatch.setattr(look_again, "postgresql_store", lambda world: Store())
         self.transfer = Transfer(
             service="db", target=DATA, origin=Location(BIND, str(root / "app/postgres")),
@@ -87,6 +92,10 @@ class Prepared:
         proving = Step("stop_stores", "prove", SWITCH, {"transfers": [self.transfer.as_dict()]}, proves=True)
         plan = Plan(planner.goal_of(request, UPGRADED.id), (proving,), facts={"dependents": ["auto"]})
         self.operation = OperationStore(str(root / "operations")).begin(plan)
+
+    def examine(self, _engine: Any, _image: str, *, user: str) -> CandidateImage:
+        self.examined_for.append(user)
+        return UPGRADED
 
     @property
     def context(self) -> Context[World]:
@@ -118,6 +127,20 @@ def test_what_is_as_it_was_goes_on_with_the_facts_of_now(prepared: Prepared) -> 
     evidence = prepared.look()
     assert evidence["cluster"]["system_identifier"] == CLUSTER.system_identifier
     assert evidence["foreign_options"] == ["n_fast"]
+
+
+def test_the_image_is_looked_at_as_of_the_user_that_the_service_has(
+    prepared: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The owner of the files is that one, not the image's own: also for the way back to the former image."""
+    held = prepared.project.engine.held
+    held[prepared.db] = replace(held[prepared.db], user="70:70")
+    prepared.look()
+    monkeypatch.setattr(way_back, "examine", prepared.examine)
+    monkeypatch.setattr(way_back, "observe_subject", lambda engine, session: prepared.subject)
+    monkeypatch.setattr(way_back, "postgresql_store", lambda world: Store())
+    way_back._against_the_former(prepared.project.world, held[prepared.db], "sha256:1")
+    assert prepared.examined_for == ["70:70", "70:70"]
 
 
 def test_a_dependent_that_was_made_anew_would_not_be_stopped(prepared: Prepared) -> None:
@@ -164,11 +187,57 @@ def test_extensions_and_an_order_that_were_not_planned_are_told(prepared: Prepar
         prepared.look()
 
 
+def test_the_rules_that_the_command_line_names_are_known_as_such() -> None:
+    class Session:
+        def rows(self, query: str) -> list[tuple[str, str]]:
+            assert all(f"'{name}'" in query for name in ("hba_file", "ident_file", "ssl_key_file"))
+            return [("hba_file", "/data/rules/hba.conf"), ("ssl_key_file", "server.key")]
+
+    session: Any = Session()
+    assert look_again.named_files(session) == {"/data/rules/hba.conf": "rules", "server.key": "plain"}
+
+
 def test_nobody_is_asked_once_it_is_stopped(prepared: Prepared) -> None:
     handler = look_again.LookAgain()
     assert handler.is_done(prepared.step(), prepared.context) is None
     prepared.project.engine.stop(prepared.db, signal="SIGTERM", timeout=1)
     assert handler.is_done(prepared.step(), prepared.context) == {}
+
+
+@pytest.mark.parametrize("strategy", ["pg_upgrade", "swap"])
+def test_one_that_was_made_anew_of_another_image_is_not_taken_for_stopped(prepared: Prepared, strategy: str) -> None:
+    """Somebody pulled a floating tag between prepare and switch."""
+    project, ids = prepared.project, {}
+    for name in ("postgres:16", "postgres:17"):
+        project.engine.add_image(name)
+    for name in ("postgres:15", "postgres:16", "postgres:17"):
+        found = project.engine.image(name)
+        assert found is not None
+        ids[name] = found.id
+    origin = replace(prepared.transfer.origin, image=ids["postgres:15"])
+    stays = strategy == "swap"
+    goal = replace(origin if stays else prepared.transfer.goal, image=ids["postgres:17"])
+    transfer = replace(prepared.transfer, origin=origin, goal=goal, strategy=strategy, image_id=ids["postgres:15"])
+    handler, step = look_again.LookAgain(), prepared.step(transfer=transfer.as_dict(), strategy=strategy)
+
+    def made_anew(image: str, place: str) -> None:
+        for container in project.world.containers_of("db"):
+            project.engine.remove_container(container.id, force=True)
+        project.engine.start(project.add("db", image, [bind(Path(place), DATA)]))
+
+    made_anew("postgres:16", origin.path)
+    assert handler.is_done(step, prepared.context) is None
+    with pytest.raises(StatefulError, match=r"was recreated.*postgres:16") as told:
+        handler.apply(step, prepared.context)
+    assert "plans anew" in told.value.next_command
+    made_anew("postgres:17", goal.path)
+    context = prepared.context
+    if stays:
+        assert handler.is_done(step, context) is None
+        with pytest.raises(StatefulError, match="already runs the other image"):
+            handler.apply(step, context)
+    context.evidence[planner.STOP] = {}
+    assert handler.is_done(step, context) == {}
 
 
 def test_a_configuration_that_was_changed_since_is_carried_anew(
@@ -186,7 +255,7 @@ def test_a_configuration_that_was_changed_since_is_carried_anew(
 
     monkeypatch.setattr(bench, "carry_configuration", carry)
     of_upgrade: Rebuild = Upgrade()
-    seen = look_again.Seen(CLUSTER, [], [])
+    seen = look_again.Seen(CLUSTER, [], {})
     assert of_upgrade._carry_what_changed(prepared.transfer, None, seen, known, 170002) == {}  # type: ignore[arg-type]
     (origin / "postgresql.auto.conf").write_text("work_mem = '8MB'\n")
     evidence = of_upgrade._carry_what_changed(prepared.transfer, None, seen, known, 170002)  # type: ignore[arg-type]
@@ -209,6 +278,56 @@ def test_once_proved_nothing_is_compared_or_run_again_and_nobody_stopped(prepare
     # Whoever went back by hand has written there since.
     prepared.project.engine.start(prepared.db)
     assert StopDependents().is_done(stop, context) is None
+
+
+def test_what_others_changed_after_the_comparison_is_compared_no_more(
+    prepared: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server was started anew before the proof: our migrations have dropped a table by then, or applications."""
+    one = {"transfer": prepared.transfer.as_dict()}
+    args = {**one, "applications": [], "contents": True, "remembered_by": "remember", "identified_by": "upgrade"}
+    comparing = Step("compare_service", "compare", SWITCH, args)
+    before, after = (Step("image_hooks", name, SWITCH, {**one, "old_server": old}) for name, old in
+                     (("pre", True), ("post", False)))  # fmt: skip
+    object.__setattr__(prepared.operation.plan, "steps", (before, comparing, after))
+    monkeypatch.setattr(Transfer, "facts_at_goal", lambda self, identity: None)
+    monkeypatch.setattr(unchanged, "postgresql_store", lambda world: Store())
+    monkeypatch.setattr(unchanged, "take", lambda session, rows: None)
+    monkeypatch.setattr(unchanged.model, "from_dict", lambda raw: None)
+    Path(prepared.operation.directory, f"{prepared.transfer.label}.fingerprint.json").write_text("{}")
+    asked: list[str] = []
+
+    def lacks(*_given: Any) -> None:
+        asked.append("compared")
+        raise StatefulError("The service lacks what it had before")
+
+    monkeypatch.setattr(unchanged, "refuse_losses", lacks)
+
+    def compared(*, known: bool) -> bool:
+        stores: Any = {POSTGRESQL: SimpleNamespace(wait_ready=lambda *_given: None)}
+        context = Context(replace(prepared.project.world, stores=stores), prepared.operation)
+        context.evidence["remember"] = {"noted": True, "logins": []}
+        context.evidence["upgrade"] = {"identities": {prepared.transfer.name: {}}}
+        if known:
+            context.evidence["compare"] = {"logins_proved": [], "at": 0.0}
+        try:
+            found = CompareService().apply(comparing, context)
+        except StatefulError:
+            return True
+        assert found["at"] > 0
+        assert bool(found.get("warnings")) != known
+        return False
+
+    journal = prepared.operation.journal
+    journal.intent("pre")
+    assert compared(known=True)
+    journal.intent("post")
+    assert not compared(known=True)
+    journal.undo_refused("The new location has taken writes already")
+    assert not compared(known=False)
+    journal.failure("compare", "The service lacks what it had before")
+    assert compared(known=False)
+    assert len(asked) == 2
 
 
 def test_where_no_login_is_found_that_is_told(prepared: Prepared) -> None:

@@ -32,3 +32,14 @@ def test_a_mark_that_cannot_be_set_is_told_without_secrets() -> None:
     assert "no login with" in caught.value.msg
     assert "s3cret" not in caught.value.msg
     assert "and-more" not in caught.value.msg
+
+
+def test_what_is_no_secret_is_told_as_it_is() -> None:
+    """A hook's failure names versions, and says true or false."""
+    public = {"FROM_VERSION": "16.4", "FULL_BACKUP": "true"}
+    environment = {"TOKEN": "s3cret"}
+    engine: Any = Engine()
+    server = Server(engine, a_container(), "db", connect=lambda: None, public=public, environment=environment)  # type: ignore[arg-type, return-value]
+    with pytest.raises(StatefulError, match=r"'FROM_VERSION': '16\.4', 'FULL_BACKUP': 'true'") as caught:
+        must_run(server, "The mark could not be set", ("doguctl", "config"))
+    assert "s3cret" not in caught.value.msg

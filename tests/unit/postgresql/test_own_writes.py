@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import EngineMount
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import SWITCH, Step
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image import own_writes
@@ -24,6 +25,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.imag
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.held import baseline, note_baseline
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import BIND, POSTGRESQL
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.transfer import Location, Transfer
+from tests.unit.postgresql.fakes import a_container
 
 TRANSFER = Transfer(
     "db", "/data", Location(BIND, "/old"), Location(BIND, "/new"), "pg_upgrade", POSTGRESQL, {}, "", "", "i", ("c1",),
@@ -78,12 +80,18 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cluster:
     return made
 
 
-def killed(cluster: Cluster, monkeypatch: pytest.MonkeyPatch, *, writes: int) -> None:
-    """Leave the window open, as a kill in a hook does."""
+def torn(cluster: Cluster, monkeypatch: pytest.MonkeyPatch, *, writes: int) -> None:
+    """Leave the window open, as a server does that crashes in a hook."""
     with monkeypatch.context() as dying:
         dying.setattr(own_writes, "_close", lambda *_given: None)
         with counted_as_ours(HOOKS, cluster.context):
             cluster.next_xid += writes
+
+
+def killed(cluster: Cluster, monkeypatch: pytest.MonkeyPatch, *, writes: int) -> None:
+    """Do so by a kill: the next run is another process."""
+    torn(cluster, monkeypatch, writes=writes)
+    monkeypatch.setattr(own_writes, "_opened_here", [])
 
 
 def test_what_hooks_wrote_is_ours_whether_they_fail_or_not(cluster: Cluster) -> None:
@@ -111,30 +119,31 @@ def test_what_came_before_and_after_is_somebody_elses(cluster: Cluster) -> None:
     assert cluster.of_others() == "about 2 transactions"
 
 
-def test_killed_in_a_hook_it_is_ours_as_long_as_nobody_was_let_in(
-    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_a_killed_run_left_open_is_anybodys(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server serves for hours then, and whoever reaches it from outside the project writes."""
     killed(cluster, monkeypatch, writes=3)
-    cluster.next_xid += 2  # the script went on without us
-    assert cluster.of_others() == ""
-    with counted_as_ours(HOOKS, cluster.context):  # and is run again
+    cluster.next_xid += 2
+    assert cluster.of_others() == "about 5 transactions"
+    with counted_as_ours(HOOKS, cluster.context):  # run again
         cluster.next_xid += 4
+    assert cluster.of_others() == "about 5 transactions"
+    assert baseline(str(cluster.directory), TRANSFER) == {**BEFORE, "next_xid": 104}
+
+
+def test_torn_in_a_hook_it_is_ours_in_this_very_run(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    torn(cluster, monkeypatch, writes=3)
     assert cluster.of_others() == ""
-    assert baseline(str(cluster.directory), TRANSFER) == {**BEFORE, "next_xid": 109}
 
 
 @pytest.mark.parametrize("who", ["db", "web", ""])
-def test_killed_in_a_hook_it_is_nobodys_once_somebody_was_let_in(
+def test_torn_in_a_hook_it_is_nobodys_once_somebody_was_let_in(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch, who: str
 ) -> None:
-    killed(cluster, monkeypatch, writes=3)
+    torn(cluster, monkeypatch, writes=3)
     if who:
         cluster.started[who] = time.time() + 1
     else:
         del cluster.started["web"]  # gone, and nobody knows what it did
-    assert cluster.of_others() == "about 3 transactions"
-    with counted_as_ours(HOOKS, cluster.context):
-        cluster.next_xid += 4
     assert cluster.of_others() == "about 3 transactions"
 
 
@@ -160,6 +169,29 @@ def test_a_crash_that_cannot_be_recovered_keeps_everything(cluster: Cluster, mon
     told = CreateNewContainers().theirs(TRANSFER, "nobody can tell", "/new", BEFORE, cluster.context)
     assert told.startswith("nobody can tell")
     assert "No space left" in told
+
+
+@pytest.mark.parametrize(("mounted", "rw", "told"), [
+    ("/new", True, True), ("/", True, True), ("/new/base", True, True), ("/newer", True, False), ("/", False, False),
+])  # fmt: skip
+def test_a_crash_is_not_recovered_beside_somebody_who_can_write(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, mounted: str, rw: bool, told: bool
+) -> None:
+    """A one-off container that somebody runs on the new directory would be a second writer."""
+    monkeypatch.setattr(own_writes, "owner_of", lambda path: (1, 1))
+    monkeypatch.setattr(own_writes.working, "write_passwd", lambda *_given: None)
+    monkeypatch.setattr(own_writes, "prove_shut_down", lambda path: None)
+    ran: list[str] = []
+    monkeypatch.setattr(own_writes, "run", lambda *_given, **_more: ran.append("recovery"))
+    monkeypatch.setattr(own_writes, "must_succeed", lambda *_given: None)
+    context = cluster.context
+    mounts = (EngineMount("bind", mounted, "/somewhere", rw),)
+    context.world.engine.containers = lambda: [a_container(name="app-db-run-1", mounts=mounts)]
+    context.operation.id = "o"
+    context.operation.plan.steps.append(Step("upgrade", "upgrade", SWITCH, {}))
+    cluster.state = "in production"
+    found = CreateNewContainers().theirs(TRANSFER, "nobody can tell", "/new", BEFORE, context)
+    assert (ran, "app-db-run-1 runs" in found) == (([], True) if told else (["recovery"], False))
 
 
 def test_on_the_same_files_nothing_is_counted(cluster: Cluster) -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -115,7 +115,7 @@ def make_cluster(bench: Bench, cluster: Cluster, server_version_num: int) -> Non
 
 
 def carry_configuration(
-    bench: Bench, cluster: Cluster, source: str, version: int, named: Sequence[str] = ()
+    bench: Bench, cluster: Cluster, source: str, version: int, named: Mapping[str, str] | None = None
 ) -> list[configuration.LeftOut]:
     """Prepare the configuration of the new cluster from that in ``source``, and have the new server read it.
 

@@ -16,7 +16,7 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
@@ -24,6 +24,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.imag
     MAIN,
     PLAIN,
     configuration_files,
+    leads_inside,
     read,
     with_relative_paths,
 )
@@ -43,7 +44,9 @@ class LeftOut:
         return f"{self.parameter} ({self.file}, line {self.line})"
 
 
-def copy_configuration(source: str, destination: str, data_directory: str = "", named: Sequence[str] = ()) -> list[str]:
+def copy_configuration(
+    source: str, destination: str, data_directory: str = "", named: Mapping[str, str] | None = None
+) -> list[str]:
     """Copy the configuration files of a data directory to another one; return their names.
 
     ``data_directory`` and ``named`` as for :func:`configuration_files`.
@@ -61,8 +64,8 @@ def copy_configuration(source: str, destination: str, data_directory: str = "", 
 
 def place(directory: str, destination: str) -> None:
     """Copy everything that :func:`copy_configuration` brought to ``directory``."""
-    for parent, _directories, files in os.walk(directory):
-        for each in files:
+    for parent, directories, files in os.walk(directory):
+        for each in (*files, *(one for one in directories if os.path.islink(os.path.join(parent, one)))):
             _copy(directory, os.path.relpath(os.path.join(parent, each), directory), destination)
 
 
@@ -71,26 +74,20 @@ def _copy(source: str, name: str, destination: str) -> None:
     os.makedirs(os.path.dirname(target), mode=0o700, exist_ok=True)
     if os.path.lexists(target):
         os.remove(target)
-    if os.path.islink(path) and not _leads_inside(source, path):
-        # It is the server's own to follow: on the host it leads to something else.
+    if os.path.islink(path) and not leads_inside(source, path):
+        # On the host it leads to something else, or to nothing.
         os.symlink(os.readlink(path), target)
         return
     shutil.copyfile(path, target)
     os.chmod(target, 0o600)
 
 
-def _leads_inside(directory: str, path: str) -> bool:
-    return not os.path.isabs(os.readlink(path)) and os.path.realpath(path).startswith(
-        os.path.realpath(directory) + os.sep
-    )
-
-
-def digests_of(directory: str, data_directory: str = "", named: Sequence[str] = ()) -> dict[str, str]:
+def digests_of(directory: str, data_directory: str = "", named: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return by name a digest of each configuration file of a data directory."""
     found = {}
     for name in configuration_files(directory, data_directory, named):
         path = os.path.join(directory, name)
-        if os.path.islink(path) and not _leads_inside(directory, path):
+        if os.path.islink(path) and not leads_inside(directory, path):
             found[name] = os.readlink(path)
             continue
         with open(path, "rb") as file:

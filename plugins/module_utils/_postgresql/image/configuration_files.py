@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 
 MAIN = "postgresql.conf"
 FILES = (MAIN, "postgresql.auto.conf", "pg_hba.conf", "pg_ident.conf")
@@ -55,26 +57,41 @@ class _Named:
     kind: str
 
 
-def configuration_files(directory: str, data_directory: str = "", named: Iterable[str] = ()) -> dict[str, str]:
+def configuration_files(
+    directory: str, data_directory: str = "", named: Mapping[str, str] | None = None
+) -> dict[str, str]:
     """Return the configuration files of a data directory, relative to it, with what each holds.
 
-    ``data_directory`` is how the server calls it; ``named`` are further files, as the server names them.
+    ``data_directory`` is how the server calls it; ``named`` are further files, as the server names them, with what each
+    holds. Raises where there are more than :data:`AT_MOST`.
     """
     pending = [(name, RULES if name.startswith("pg_") else SETTINGS) for name in FILES]
     pending += [(name, PLAIN) for name in CERTIFICATES]
-    pending += [(inner, PLAIN) for path in named if (inner := _inner(path, "", data_directory))]
+    pending += [(inner, kind) for path, kind in (named or {}).items() if (inner := _inner(path, "", data_directory))]
     found: dict[str, str] = {}
-    while pending and len(found) < AT_MOST:
+    while pending:
         name, kind = pending.pop(0)
         place = os.path.join(directory, name)
-        if os.path.isdir(place) and not os.path.islink(place):
+        if os.path.isdir(place) and (not os.path.islink(place) or leads_inside(directory, place)):
             inside = sorted(each for each in os.listdir(place) if kind == PLAIN or _is_read(each))
             pending[:0] = [(os.path.join(name, each), kind) for each in inside if not _is_directory(place, each)]
         elif os.path.lexists(place) and (name not in found or found[name] == PLAIN):
             found[name] = kind
+            if len(found) > AT_MOST:
+                raise StatefulError(
+                    f"The configuration in {directory} has more than {AT_MOST} files, {name} among them: they are not"
+                    " taken along.",
+                    next_command="keep configuration files outside the data directory, or fewer of them in it",
+                )
             if kind != PLAIN and os.path.isfile(place):
                 pending += [(each.inner, each.kind) for each in _named(name, read(place), kind, data_directory)]
     return found
+
+
+def leads_inside(directory: str, link: str) -> bool:
+    """Tell whether a link leads to something in the data directory: any other is the server's own to follow."""
+    inside = os.path.realpath(link).startswith(os.path.realpath(directory) + os.sep)
+    return inside and not os.path.isabs(os.readlink(link)) and os.path.exists(link)
 
 
 def _is_read(name: str) -> bool:

@@ -48,7 +48,7 @@ def check_hooks(*lists: list[Mapping[str, Any]], migrations: Sequence[Mapping[st
             raise InvalidInput(f"The timeout of {each['name']} is a number of seconds, 0 for none.")
 
 
-def server_of(step: Step, context: Context[World], environment: Mapping[str, str] | None = None) -> Server:
+def server_of(step: Step, context: Context[World], public: Mapping[str, str] | None = None) -> Server:
     """Return the service's server that runs now, the old one or the new one."""
     world, transfer = context.world, transfer_of(step)
     store, container = postgresql_store(world), the_container(world, transfer)
@@ -57,7 +57,7 @@ def server_of(step: Step, context: Context[World], environment: Mapping[str, str
         container=container,
         name=transfer.service,
         connect=lambda: store.session(world.engine, container),
-        environment=environment or {},
+        public=public or {},
     )
 
 
@@ -101,12 +101,12 @@ class RunHooks(SelfProving):
 
     def apply(self, step: Step, context: Context[World]) -> Evidence:
         args, output = step.args, {}
-        environment = {
+        versions = {
             "FROM_VERSION": args["from"],
             "TO_VERSION": args["to"],
             "FULL_BACKUP": "true" if args["full_backup"] else "false",
         }
-        server = server_of(step, context, environment)
+        server = server_of(step, context, versions)
         with counted_as_ours(step, context):
             for hook in args["hooks"]:
                 limited = replace(server, limit=limit_of(hook))

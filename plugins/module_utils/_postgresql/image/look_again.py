@@ -10,27 +10,46 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Evidence
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.handlers import NothingToUndo
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Step
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.candidate import examine
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.candidate import (
+    examine,
+    user_given,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.compatibility import compare
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.configuration_files import PLAIN_FILES
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.configuration_files import (
+    AUTHENTICATION,
+    PLAIN,
+    PLAIN_FILES,
+    RULES,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.foreign_options import foreign_options
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.model import (
+    SWAP,
     Comparison,
     Sides,
     Subject,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.observe import observe_subject
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.planner import STOP
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.model import Cluster
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.session import Session
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.store import postgresql_store
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.beyond import beyond_proof
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import AUTO, REPLICA, StoppedContainer
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.downtime import running_on
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.survey import dependents_of
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World, the_container, transfer_of
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.transfer import Transfer
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import (
+    World,
+    holds,
+    of_any_image,
+    the_container,
+    transfer_of,
+)
 
 
 class LookAgain(NothingToUndo):
@@ -44,16 +63,36 @@ class LookAgain(NothingToUndo):
 
     def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
         transfer = transfer_of(step)
-        serving = running_on(context.world, transfer, transfer.origin)
+        serving = running_on(context.world, transfer, transfer.origin) or self._not_ours(transfer, context)
         return None if serving else context.evidence.get(step.name, {})
+
+    @staticmethod
+    def _not_ours(transfer: Transfer, context: Context[World]) -> list[Container]:
+        """Return what runs of the service, and neither the plan nor what was done since knows of."""
+        if beyond_proof(context):
+            return []
+        running = [each for each in context.world.containers_of(transfer.service) if each.running]
+        if transfer.strategy != SWAP:
+            return [each for each in running if not holds(each, transfer, of_any_image(transfer.goal))]
+        # On the same data: what runs on the goal is ours once the former server was stopped.
+        return [each for each in running if STOP not in context.evidence or not holds(each, transfer, transfer.goal)]
 
     def apply(self, step: Step, context: Context[World]) -> Evidence:
         transfer, world = transfer_of(step), context.world
         sides, asked = Sides.from_dict(step.args["sides"]), context.operation.plan.facts.get("dependents", (AUTO,))
         container = the_container(world, transfer)
+        if not holds(container, transfer, transfer.origin):
+            there = holds(container, transfer, transfer.goal)
+            raise StatefulError(
+                f"The service {transfer.service} {'already runs the other image' if there else 'was recreated'}:"
+                f" {container.name} is not what this was planned for any more, the image {transfer.image_id[:19]} on"
+                f" {transfer.origin.shown()}; it has {container.image_ref} ({container.image_id[:19]}).",
+                next_command="run the same task again: it plans anew",
+            )
         project = world.maker.observe(world.engine, [transfer.service, *(name for name in asked if name != AUTO)])
         groups = dependents_of(project, [transfer.service], asked)
-        candidate = replace(examine(world.engine, sides.new.id), reference=sides.new.reference)
+        examined = examine(world.engine, sides.new.id, user=user_given(world.engine, container))
+        candidate = replace(examined, reference=sides.new.reference)
         with postgresql_store(world).session(world.engine, container) as session:
             subject = observe_subject(world.engine, session)
             foreign, named = foreign_options(session, subject.cluster), named_files(session)
@@ -102,20 +141,19 @@ class Seen:
 
     cluster: Cluster
     foreign_options: list[str]
-    named_files: list[str]
+    named_files: dict[str, str]
 
 
 def last_seen(step: Step, context: Context[World]) -> Seen:
     """Return what is known of the cluster; args of the step: ``looked_by``, ``made_by``: the steps that saw it."""
     known = context.evidence.get(step.args.get("looked_by", ""), {})
     known = known if "cluster" in known else context.evidence[step.args["made_by"]]
-    return Seen(Cluster.from_dict(known["cluster"]), list(known["foreign_options"]), list(known.get("named_files", ())))
+    return Seen(Cluster.from_dict(known["cluster"]), list(known["foreign_options"]), dict(known.get("named_files", {})))
 
 
-def named_files(session: Session) -> list[str]:
-    """Return the files that the running server reads beside its usual ones, wherever they were named."""
-    names = ", ".join(f"'{name}'" for name in PLAIN_FILES)
-    return [
-        str(path)
-        for (path,) in session.rows(f"SELECT setting FROM pg_settings WHERE name IN ({names}) AND setting <> ''")
-    ]
+def named_files(session: Session) -> dict[str, str]:
+    """Return the files that the running server reads, wherever they were named, with what each holds."""
+    kinds = {**dict.fromkeys(PLAIN_FILES, PLAIN), **dict.fromkeys(AUTHENTICATION, RULES)}
+    names = ", ".join(f"'{name}'" for name in kinds)
+    found = session.rows(f"SELECT name, setting FROM pg_settings WHERE name IN ({names}) AND setting <> ''")
+    return {str(path): kinds[str(name)] for name, path in found}

@@ -5,8 +5,9 @@
 """What a new cluster takes from ourselves before anybody is let in: hooks and migrations are no reason to keep it.
 
 An undo goes back to the original and drops the new cluster, so it refuses where others wrote there. What we write is
-told from that by the transactions that begin while our hooks run. Where they begin is noted before, so that a kill
-in a hook leaves a window that is open: what came after is ours as long as nobody was let in since.
+told from that by the transactions that begin while our hooks run. Where they begin is noted before. A window that a
+killed run left open tells nothing: whatever was written since may be anybody's. One that this run opened is ours, also
+where the server crashed before it was closed, as long as nobody was let in since.
 """
 
 from __future__ import annotations
@@ -34,11 +35,17 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model i
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.changeover import CreateContainers
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.store import Identity
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.transfer import Transfer
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World, the_container, transfer_of
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import (
+    World,
+    can_write,
+    the_container,
+    transfer_of,
+)
 
 WINDOW = "ours_since"
 """In a baseline: where our writing began that did not end yet, as the next transaction and the time."""
-
+_opened_here: list[Mapping[str, Any]] = []
+"""The windows that this process opened. Every run is a process of its own."""
 
 MADE_HERE = ("upgrade", "reload")
 # A single user's server recovers, finds no command to carry out, and ends with a shutdown checkpoint. It asks nobody
@@ -54,11 +61,9 @@ def counted_as_ours(step: Step, context: Context[World]) -> Iterator[None]:
     if step.args["stays"] or known is None:
         yield
         return
-    window = known.get(WINDOW)
-    if window is None or not nobody_was_let_in(window["at"], transfer, context):
-        # What came in between may be anybody's, and stays one.
-        window = {"next_xid": _next_xid(transfer, context), "at": time.time()}
-        note_baseline(directory, transfer, {**known, WINDOW: window})
+    window = {"next_xid": _next_xid(transfer, context), "at": time.time()}
+    note_baseline(directory, transfer, {**known, WINDOW: window})
+    _opened_here.append(window)
     try:
         yield
     finally:
@@ -113,7 +118,7 @@ class CreateNewContainers(CreateContainers):
                 return f"{wrote}; and it could not be recovered to ask it: {error.msg}"
             wrote = store.took_writes(path, since)
         window = since.get(WINDOW)
-        if not wrote or window is None or not nobody_was_let_in(window["at"], transfer, context):
+        if not wrote or window not in _opened_here or not nobody_was_let_in(window["at"], transfer, context):
             return wrote
         return store.took_writes(path, {**since, "next_xid": int(since["next_xid"]) + _in_window(store, path, window)})
 
@@ -129,6 +134,9 @@ def _recover(transfer: Transfer, path: str, context: Context[World]) -> bool:
     """
     if not any(step.kind in MADE_HERE for step in context.operation.plan.steps):
         return False
+    others = [c.name for c in context.world.engine.containers() if c.running and can_write(c, path)]
+    if others:
+        raise StatefulError(f"{', '.join(others)} runs and can write to {path}: it has to be stopped before.")
     bench = Bench(
         engine=context.world.engine,
         operation=context.operation.id,

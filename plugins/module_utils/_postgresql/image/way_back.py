@@ -30,7 +30,10 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import Operation
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import NEXT_XID
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image import needs
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.candidate import examine
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.candidate import (
+    examine,
+    user_given,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.model import AUTO, SWAP
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.observe import observe_subject
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.planner import STOP, refresh_steps
@@ -207,7 +210,8 @@ def _against_the_former(world: World, container: Container, image_id: str) -> li
     engine = world.engine
     with postgresql_store(world).session(engine, container) as session:
         subject = observe_subject(engine, session)
-    candidate = replace(examine(engine, image_id), reference=f"the former image ({image_id[7:19]})")
+    examined = examine(engine, image_id, user=user_given(engine, container))
+    candidate = replace(examined, reference=f"the former image ({image_id[7:19]})")
     found = [lack for lack in needs.lacks(subject, candidate, container.name) if SWAP in lack.ways]
     way_out = " Keep the new image, or run postgresql_image with the former one and strategy: dump."
     return [Blocker(lack.text + way_out, lack.command) for lack in found]

@@ -192,7 +192,7 @@ def execute(server: Server, name: str, content: str) -> str:
         "PGPORT": str(login.port),
         **({"PGHOST": login.socket_directory} if login.socket_directory else {}),
         **({"PGPASSWORD": login.password} if login.password else {}),
-        **server.environment,
+        **server.variables,
     }
     answer = server.engine.stream(
         server.container.id,

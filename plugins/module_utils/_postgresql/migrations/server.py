@@ -32,8 +32,8 @@ OUTPUT = 1 << 14
 class Server:
     """A server and its container. ``connect`` opens a session of ours; ``name`` is what an admin calls it.
 
-    ``user`` and ``environment`` are those of scripts; empty, the container's own user. ``limit``: seconds that a script
-    gets, 0 for no limit.
+    ``user`` and ``environment`` are those of scripts; empty, the container's own user. ``public``: further variables,
+    which are no secrets. ``limit``: seconds that a script gets, 0 for no limit.
     """
 
     engine: Engine
@@ -42,7 +42,13 @@ class Server:
     connect: Callable[[], Session] = field(repr=False)
     user: str = ""
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    public: Mapping[str, str] = field(default_factory=dict)
     limit: float = 0.0
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """Return all that scripts and commands have in their environment beside the container's own."""
+        return {**self.public, **self.environment}
 
     @contextmanager
     def at_work(self, series: str) -> Iterator[Session]:
@@ -63,7 +69,7 @@ class Server:
 
     def command(self, argv: tuple[str, ...]) -> tuple[int, str]:
         """Run a command in the container; return its exit code and what it printed, without the last line break."""
-        answer = self.engine.execute(self.container.id, argv, environment=dict(self.environment), user=self.user)
+        answer = self.engine.execute(self.container.id, argv, environment=self.variables, user=self.user)
         said = answer.stdout.decode("utf-8", "replace") if answer.rc == 0 else answer.error_text()
         return answer.rc, said.strip()
 

@@ -39,7 +39,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.d
     forward_or_back,
     set_aside,
 )
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.downtime import running_on
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.downtime import never_stopped, running_on
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.moves import (
     published,
     refuse_if_origin_ran,
@@ -82,7 +82,7 @@ class CreateContainers(SelfProving):
         for transfer in transfers:
             known = published(transfer, context)
             if known is not None:
-                refuse_if_origin_ran(world, transfer, known["settled_at"])
+                refuse_if_origin_ran(transfer, context, known["settled_at"])
             # Whatever happened before: a service is never started on a directory
             # without its data, where its image would initialise an empty one.
             path = transfer.origin.path if transfer.goal.kind == LAYER else transfer.goal.path
@@ -101,7 +101,7 @@ class CreateContainers(SelfProving):
         world, directory = context.world, context.operation.directory
         for transfer in transfers_of(step):
             _remove_unfinished(world, transfer)
-        transfers = [t for t in transfers_of(step) if t.running]
+        transfers = [t for t in transfers_of(step) if t.running and not never_stopped(t, context)]
         wrote = [(transfer, words) for transfer in transfers if (words := self._halted(transfer, step, context))]
         losable = all(can_discard(transfer) for transfer, _words in wrote)
         if wrote and losable and world.discard_writes:

@@ -24,7 +24,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.held im
     restore_policies,
     stands_on,
 )
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import FILES
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import FILES, LAYER
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.recreate import (
     create_containers,
     prove_mount,
@@ -37,7 +37,9 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.transfe
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import (
     World,
+    holds,
     in_parallel,
+    of_any_image,
     put_aside,
     refuse_second,
     the_container,
@@ -243,7 +245,7 @@ class StopStores(SelfProving):
 
     def undo(self, step: Step, context: Context[World]) -> Evidence:
         """Have the services run on their origins again, on the old containers or on new ones."""
-        world, transfers = context.world, transfers_of(step)
+        world, transfers = context.world, [t for t in transfers_of(step) if not never_stopped(t, context)]
         directory = context.operation.directory
         astray = [t for t in transfers if not self._is_back(world, t, directory)]
         if astray:
@@ -335,6 +337,16 @@ class StopStores(SelfProving):
         except StatefulError:
             return False
         return True
+
+
+def never_stopped(transfer: Transfer, context: Context[World]) -> bool:
+    """Tell whether the service runs on its data, and no stop of ours began: of whatever image, that is an admin's."""
+    history, plan = context.operation.history(), context.operation.plan
+    begun = {*history.intents, *history.evidence}
+    if transfer.origin.kind == LAYER or any(s.kind == "stop_stores" and s.name in begun for s in plan.steps):
+        return False
+    containers, data = context.world.containers_of(transfer.service), of_any_image(transfer.origin)
+    return any(container.running and holds(container, transfer, data) for container in containers)
 
 
 def _by_service(transfers: Sequence[Transfer]) -> list[list[Transfer]]:

@@ -37,7 +37,12 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.transfe
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import clone, copy, durable, prove
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import rename as renaming
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import settle as settling
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World, transfer_of
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import (
+    World,
+    holds,
+    of_any_image,
+    transfer_of,
+)
 
 SECOND_PASS_AFTER = 3.0
 """Seconds of a warm pass after which a second one is worth its time."""
@@ -135,7 +140,7 @@ class StagedMove(SelfProving):
         settled_at = time.time()
         filled = dict(self.fill(transfer, step, context))
         found = self.prove(transfer, context)
-        refuse_if_origin_ran(context.world, transfer, settled_at)
+        refuse_if_origin_ran(transfer, context, settled_at)
         make_room(context.world, transfer.goal)
         note_baseline(context.operation.directory, transfer, found)
         evidence = {**filled, "path": transfer.goal.path, "settled_at": settled_at}
@@ -279,15 +284,23 @@ def stop_if_in_use(world: World, transfer: Transfer, location: Location) -> None
         )
 
 
-def refuse_if_origin_ran(world: World, transfer: Transfer, since: float) -> None:
-    """Raise where something ran on the origin after ``since``: the copy may lack what was written there."""
+def refuse_if_origin_ran(transfer: Transfer, context: Context[World], since: float) -> None:
+    """Raise where something ran on the origin after ``since``: the copy may lack what was written there.
+
+    A container of the service that is of neither end's image (its tag was pulled meanwhile) is on no location:
+    whatever runs beside the goal counts, and what was written at the origin.
+    """
+    world, goal = context.world, of_any_image(transfer.goal)
     stop_if_in_use(world, transfer, transfer.origin)
-    if started_since(world, transfer, transfer.origin, since):
+    beside = [c for c in world.containers_of(transfer.service) if c.running and not holds(c, transfer, goal)]
+    wrote = written_at_origin(transfer, context)
+    if beside or wrote or started_since(world, transfer, transfer.origin, since):
+        who = ", ".join(container.name for container in beside) or "A container"
         raise StatefulError(
-            f"A container ran on {transfer.origin.shown()} while its data was being moved, so the copy may lack what"
-            " was written there.",
+            f"{who} ran on {transfer.origin.shown()} while its data was being moved, so the copy may lack what"
+            f" was written there{wrote and f' ({wrote})'}.",
             state=f"the data is complete in {transfer.origin.shown()}",
-            next_command="docker ps -a --filter label=" + f"com.docker.compose.service={transfer.service}",
+            next_command=world.maker.listing(transfer.service),
         )
 
 
