@@ -98,7 +98,7 @@ class Upgrade(NothingToUndo):
         resolved: list[str] = []
         starts = set[str]()
         began = time.monotonic()
-        ends, last = began + host.ready_timeout, began + host.upgrade_timeout
+        ask_at, ends, last = began, began + host.ready_timeout, began + host.upgrade_timeout
         while True:
             container = host.container()
             starts.add(container.started_at)
@@ -116,8 +116,12 @@ class Upgrade(NothingToUndo):
             if container.status in ("exited", "dead") or len(starts) > RESTARTS:
                 raise self._failed(host, container, f"ended with code {container.exit_code}, {len(starts)} times")
             now = time.monotonic()
-            # A restore takes as long as the dump did, which is what the longer limit is for.
-            if now >= ends and (now >= last or not (container.pid and host.restores(container))):
+            if now >= ask_at:
+                ask_at = now + host.ready_timeout / 4
+                if container.pid and host.restores(container):
+                    # It takes as long as the dump did, which is what the longer limit is for; a start comes after it.
+                    ends = max(ends, min(now + host.ready_timeout, last))
+            if now >= ends:
                 raise self._failed(host, container, f"does not serve after {now - began:.0f} s")
             time.sleep(POLL)
 

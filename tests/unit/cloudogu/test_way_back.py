@@ -328,3 +328,34 @@ def test_a_new_version_that_does_not_come_up_is_undone_only_where_nobody_wrote(b
     with pytest.raises(StatefulError, match="FATAL") as failed:
         upgrade.Upgrade().apply(bench.operation.plan.steps[5], context)
     assert isinstance(failed.value, execute.Undecided) is wrote
+
+
+@pytest.mark.parametrize(
+    "restored, serves, upgrade_timeout, fails",
+    [
+        (52.0, 58.0, 1800.0, ""),
+        (0.0, 31.0, 1800.0, "after 30 s"),
+        (52.0, 90.0, 1800.0, "after"),
+        (99.0, 99.0, 50.0, "after 50 s"),
+    ],
+    ids=["a start comes after a restore", "a start alone", "a start that does not end", "a restore that does not end"],
+)
+def test_a_start_has_its_time_after_a_restore(
+    restored: float, serves: float, upgrade_timeout: float, fails: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(upgrade.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(upgrade.time, "sleep", lambda seconds: now.__setitem__(0, now[0] + 0.5))
+    monkeypatch.setattr(upgrade, "last_words", lambda *_any, **_more: "")
+    host: Any = SimpleNamespace(
+        name="postgresql",
+        engine=None,
+        ready_timeout=30.0,
+        upgrade_timeout=upgrade_timeout,
+        container=lambda: One("postgresql", "17.6-1"),
+        waits=lambda: False,
+        serves=lambda _container: now[0] >= serves,
+        restores=lambda _container: now[0] < restored,
+    )
+    with pytest.raises(StatefulError, match=f"does not serve {fails}") if fails else nullcontext():
+        assert upgrade.Upgrade()._bring_up(host, None) == []  # type: ignore[arg-type]
