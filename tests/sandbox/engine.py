@@ -35,6 +35,8 @@ SOCKET = RUN_DIR / "docker.sock"
 PID_FILE = RUN_DIR / "docker.pid"
 DATA_ROOT = STATE_DIR / "engine"
 DEFAULT_HOST = "unix:///var/run/docker.sock"
+# As the collection labels the helpers of its operations.
+OPERATION_LABEL = "selfhost.stateful.operation"
 NO_ENGINE = (
     "No Docker engine answers here and none can be installed: start Docker (or set DOCKER_HOST), "
     "or run this as root on Debian or Ubuntu."
@@ -70,6 +72,12 @@ class Engine:
         wanted = [*labels, *(f"com.docker.compose.{key}={value}" for key, value in compose.items())]
         filters = json.dumps({"label": wanted, **({} if every else {"status": ["running"]})})
         return list(self.api(f"/containers/json?all={int(every)}&filters={urllib.parse.quote(filters)}"))
+
+    def remove_helpers(self, prefix: str) -> None:
+        """Remove what operations left on the engine for their commit, or when they failed; their names begin so."""
+        for container in self.containers(OPERATION_LABEL, every=True):
+            if container["Labels"][OPERATION_LABEL].startswith(prefix):
+                self.docker("rm", "-fv", container["Id"], check=False)
 
     def newest_container(self, project: str, service: str, *, every: bool = False) -> str | None:
         """Return the id of the container of a compose service that was made last, one-off runs aside."""

@@ -21,14 +21,13 @@ from pathlib import Path
 from typing import IO, Any
 
 from tests.sandbox import projects
-from tests.sandbox.engine import Engine
+from tests.sandbox.engine import OPERATION_LABEL, Engine
 from tests.sandbox.prober import Prober, Report
 from tests.tools import tree
 
 from . import preloaded
 from .preloaded import MODULES, RUNNER, Forked
 
-OPERATION_LABEL = "selfhost.stateful.operation"
 ROLE_LABEL = "selfhost.stateful.role"
 KEPT_IMAGES = "selfhost-stateful/kept"
 Run = subprocess.Popen[str] | Forked
@@ -478,9 +477,7 @@ def laid_out(
 def remove(project: projects.Project) -> None:
     """Remove the project and what its operations left for their commit."""
     engine = project.engine
-    for container in engine.containers(OPERATION_LABEL, every=True):
-        if container["Labels"][OPERATION_LABEL].startswith(project.name):
-            engine.docker("rm", "-fv", container["Id"], check=False)
+    engine.remove_helpers(project.name)
     project.down()
     for name in engine.docker("images", "--format", "{{.Repository}}:{{.Tag}}", KEPT_IMAGES).splitlines():
         if name.startswith(f"{KEPT_IMAGES}:{project.name}-"):

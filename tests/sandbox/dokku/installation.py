@@ -244,6 +244,8 @@ class Installation:
         for front in self._fronts:
             front.stop()
         self._fronts.clear()
+        # A swap that did not come to its end in a test has left them.
+        self.engine.remove_helpers(self.name(""))
         label = f"label={self.host.label}"
         found = self.engine.docker("ps", "-aq", "--filter", label).split()
         if found:
