@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from tests.integration.image.lab import WORDS
-from tests.integration.storage.lab import KEPT_IMAGES, OPERATION_LABEL, Lab
+from tests.integration.storage.lab import KEPT_IMAGES, Lab
 from tests.sandbox import engine, images
 from tests.sandbox._base import SandboxError
+from tests.sandbox.engine import OPERATION_LABEL
 from tests.sandbox.prober import Prober
 
 SECRET = "not-for-the-journal"

@@ -14,10 +14,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.sandbox.engine import OPERATION_LABEL
 from tests.sandbox.isolated import IsolatedEngine
 from tests.sandbox.loopfs import loopfs
 
-from .lab import DEPENDENT, OPERATION_LABEL, Lab, fill, laid_out, wait_until
+from .lab import DEPENDENT, Lab, fill, laid_out, wait_until
 
 DB = "db:/var/lib/postgresql/data"
 
