@@ -130,7 +130,6 @@ blockers:
   elements: str
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._host import (
@@ -150,34 +149,22 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._compose.argumen
     PROJECT_ARGUMENTS,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import observe_project
-from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.images import images_to_have
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.journey import open_in
-from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.model import (
-    Rung,
-    Version,
-    below,
-    rung_from,
-    version_of,
-    way,
-)
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.model import Version, rung_from
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.route import way_to
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.schema import schema_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.survey import (
-    BESIDE,
-    Seen,
     fetch_releases,
     find_folder,
     known_to_origin,
     see,
 )
-from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.target import target_of
-from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._module import answer
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import (
     OperationStore,
     default_directory,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.arguments import connect_world
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World
 
 ARGUMENTS = {
     **PROJECT_ARGUMENTS,
@@ -254,39 +241,6 @@ def main() -> None:
         }
 
     answer(module, work)
-
-
-def way_to(
-    world: World, seen: Seen, wanted: str, ladder: Sequence[Rung], beyond: Sequence[Version], ceiling: str = ""
-) -> dict[str, Any]:
-    """Return the way that the result shows; raises where there is none. ``beyond``: releases that only origin has."""
-    schema = schema_of(ladder, seen.columns)
-    if seen.version is None:
-        hint = f" Its tables are those of {schema}." if str(schema) else ""
-        raise InvalidInput(f"Which version runs here cannot be told: neither api nor image nor checkout says it.{hint}")
-    if seen.told_by in BESIDE and schema.contradicts(seen.version):
-        where = "its checkout" if seen.told_by == "git" else "the tag of its image"
-        raise InvalidInput(
-            f"Which version runs here cannot be told: {where} is {seen.version}, and the database lacks"
-            f" {', '.join(schema.missing)}, which that adds when it starts. An older one may still be running.",
-            next_command=shell("docker", "inspect", "-f", "{{.Created}} {{.Image}} {{.Config.Image}}", seen.api.name),
-        )
-    released = below(ceiling, sorted({*seen.released, *beyond}))
-    goal = version_of(wanted) if wanted else max([*released, seen.version])
-    if goal is None:
-        raise InvalidInput(f"{wanted!r} is no version: one is written as v1.3.0.")
-    if not below(ceiling, [goal]):
-        raise InvalidInput(
-            f"{goal} is wanted, and from {ceiling} on nobody has written down how data gets there: the ladder of this"
-            " release of the collection ends before it."
-        )
-    stops = way(seen.version, goal, ladder, (*released, goal))
-    shown = []
-    for stop in stops:
-        here = seen.checkout is None or bool(seen.checkout.commit_of(str(stop.version)))
-        images = images_to_have(target_of(world, seen, stop.version), stop.version) if here else []
-        shown.append({**stop.as_dict(), "images": images, "fetched": here})
-    return {"wanted": str(goal), "way": shown}
 
 
 if __name__ == "__main__":

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.model import Rung, Version
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.route import way_to
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.schema import schema_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput
-from ansible_collections.selfhost.stateful.plugins.modules.concurrent_info import way_to
 
 from .test_target import a_world, seen_in
 
