@@ -157,6 +157,7 @@ def told(before: Fingerprint, after: Fingerprint) -> list[str]:
     return [str(one) for one in compare(before, after)]
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("major", [
     pytest.param(USUAL), pytest.param("13", marks=pytest.mark.matrix), pytest.param("18", marks=pytest.mark.matrix),
 ])  # fmt: skip

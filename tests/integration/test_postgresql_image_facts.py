@@ -90,6 +90,7 @@ def test_another_image_is_refused_and_leaves_nothing_behind(lab: Lab) -> None:
     assert caught.value.next_command == "docker pull selfhost-sandbox/postgres:1"
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("major", MAJORS)
 def test_a_cluster_tells_what_another_image_has_to_bring(lab: Lab, major: str) -> None:
     number = int(major)

@@ -133,6 +133,7 @@ def _work_mem(lab: Lab, container: Container) -> str:
         return str(connection.scalar("SHOW work_mem"))
 
 
+@pytest.mark.faults
 def test_a_standby_that_was_cut_off_is_refused_and_the_original_is_whole(lab: Lab) -> None:
     container = lab.start(USUAL)
     lab.fill(container)

@@ -138,6 +138,7 @@ def test_loading_twice_adds_nothing(host: Lab, engine: Engine, tmp_path: Path) -
         assert lab.rows() == before
 
 
+@pytest.mark.faults
 def test_what_is_the_admins_own_stops_it_before_anything(host: Lab) -> None:
     before, compose = host.state(), host.project.directory / "compose.yml"
     text = compose.read_text()

@@ -77,6 +77,7 @@ def names(session: Session, query: str) -> set[str]:
     return {name for (name,) in session.rows(query)}
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("major", MAJORS)
 def test_every_index_whose_order_is_a_librarys(lab: Lab, major: str) -> None:
     container = lab.start(major)

@@ -146,6 +146,7 @@ def test_a_mastodon_moves_whatever_gets_in_its_way(mastodon: Admin) -> None:
     assert_data(admin)
 
 
+@pytest.mark.faults
 def test_any_project_is_looked_at_rehearsed_moved_and_committed(tmp_path: Path, shared_engine: Engine) -> None:
     lines = ("  POSTGRES_USER: forum", "  POSTGRES_DB: posts", "  POSTGRES_INITDB_ARGS: --no-sync")
     project = simple_project(tmp_path / "forum", db_lines=lines, engine=shared_engine)

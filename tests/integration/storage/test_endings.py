@@ -133,6 +133,7 @@ def test_a_store_that_does_not_get_ready_takes_the_others_back_with_it(tmp_path:
             assert lab.states() == ["rolled_back"]
 
 
+@pytest.mark.faults
 def test_what_outsiders_wrote_to_the_copy_is_not_undone(tmp_path: Path) -> None:
     """A writer from outside reaches Redis on its new place before the proof fails: the way is forward, and all work."""
     with loopfs("ext4", 1024) as disk:

@@ -37,6 +37,7 @@ def strategies(result: Any) -> dict[str, str]:
     return {move["service"]: move["strategy"] for move in result["plan"]["moves"]}
 
 
+@pytest.mark.matrix
 def test_rename_in_a_path_with_spaces_and_letters(tmp_path: Path) -> None:
     """It is the very same directory afterwards; check mode said all of it, and changed nothing."""
     with laid_out(
@@ -247,6 +248,7 @@ def test_tablespace_in_the_layer(tmp_path: Path) -> None:
         assert lab.run(mounts=wanted).ok()["changed"] is False
 
 
+@pytest.mark.matrix
 def test_data_one_level_off_its_declared_mount(tmp_path: Path) -> None:
     """A volume is mounted above the declared one: what the admin sees is empty, the data is anonymous."""
     above = ("  POSTGRES_INITDB_ARGS: --no-sync", "volumes:", "  - ./looks-right:/var/lib/postgresql")
@@ -430,6 +432,7 @@ def image_without_volume(lab_engine: Any, tag: str) -> Iterator[str]:
         lab_engine.docker("rmi", tag, check=False)
 
 
+@pytest.mark.matrix
 def test_image_without_a_volume(tmp_path: Path) -> None:
     """The data is in the container's own layer; it moves, and is there after every recreation."""
     with contextlib.ExitStack() as stack:
@@ -452,6 +455,7 @@ def test_image_without_a_volume(tmp_path: Path) -> None:
         lab.assert_seed()
 
 
+@pytest.mark.matrix
 def test_stop_before_the_switch(tmp_path: Path) -> None:
     """All that costs no downtime is done; the next run goes on there."""
     with laid_out(tmp_path, services=["db"]) as lab, lab.prober() as probe:
