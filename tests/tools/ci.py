@@ -120,9 +120,9 @@ def run_stage(stage: Stage, processes: Processes, log: Path | None) -> Outcome:
     """Run a stage's commands until one fails; count its tests."""
     if stage.missing:
         return Outcome(stage, 0, 0, 0, 1, stage.missing)
-    if log and unchanged.passed_before(stage):
-        return Outcome(stage, 0, 1, 0, 0, "nothing that it reads has changed since it passed")
     read = unchanged.digest_of(stage) if stage.reads else ""
+    if log and read and unchanged.passed_before(stage, read):
+        return Outcome(stage, 0, 1, 0, 0, "nothing that it reads has changed since it passed")
     began = time.monotonic()
     for earlier in stage.reports():
         earlier.unlink()
@@ -141,7 +141,7 @@ def run_stage(stage: Stage, processes: Processes, log: Path | None) -> Outcome:
         note = f"exit code {code}" if code else ""
         why = tuple(line for path in stage.reports() for line in junit_failures(path))
         return Outcome(stage, seconds, passed, failed or int(code != 0), skipped, note, why)
-    if stage.reads and not code:
+    if read and not code:
         unchanged.remember(stage, read)
     return Outcome(stage, seconds, int(code == 0), int(code != 0), 0, f"exit code {code}" if code else "")
 

@@ -38,13 +38,7 @@ def copy(top: Path) -> Path:
     """
     place = top / PACKAGE
     shutil.rmtree(place, ignore_errors=True)
-    listing = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        check=True,
-        stdout=subprocess.PIPE,
-    )
-    for name in sorted({os.fsdecode(entry) for entry in listing.stdout.split(b"\0") if entry}):
+    for name in files():
         source, target = ROOT / name, place / name
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -52,6 +46,13 @@ def copy(top: Path) -> Path:
         except FileNotFoundError:
             continue  # removed from the checkout, not yet from git
     return place
+
+
+def files(*places: str) -> list[str]:
+    """Return what git has or would take, below these pathspecs where any are given; it may be removed already."""
+    argv = ("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *places)
+    listing = subprocess.run(argv, cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout
+    return sorted({os.fsdecode(entry) for entry in listing.split(b"\0") if entry})
 
 
 def has(pattern: str) -> bool:

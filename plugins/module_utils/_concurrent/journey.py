@@ -135,7 +135,6 @@ class ConcurrentJourney:
                 "aside": aside,
                 "diff": [],
                 "left": [str(each) for each in left],
-                "accepted": [each.name for each in left],
                 "moves": [list(move) for move in target.moves],
                 "ailing": list(seen.ailing),
                 "names": dict(seen.names),

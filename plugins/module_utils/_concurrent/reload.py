@@ -271,7 +271,7 @@ def to_be_dumped(host: Host, kind: Kind, context: Context[World]) -> dict[str, i
 
     What has lost what it belongs to since then counts: nobody was asked about it.
     """
-    accepted = context.operation.plan.facts.get("accepted", ())
+    accepted = context.operation.plan.summary.get("left", ())
 
     def missing(counted: Counted) -> int:
         return counting.count_orphans(host, counted) if orphans(counted.what) in accepted else 0

@@ -128,6 +128,6 @@ def test_only_what_was_accepted_need_not_be_in_the_dump(
 ) -> None:
     monkeypatch.setattr(counting, "count", lambda _host, query: {"all": 10, "lonely": 3}[query])
     kind = Kind("entities", (), (), (Counted("messages", (), "all", "loaded", "lonely"), Counted("beside", ())))
-    plan = SimpleNamespace(facts={"accepted": accepted})
+    plan = SimpleNamespace(summary={"left": accepted})
     context: Any = SimpleNamespace(operation=SimpleNamespace(plan=plan))
     assert reload.to_be_dumped(None, kind, context) == {"messages": wanted}  # type: ignore[arg-type]
