@@ -275,6 +275,24 @@ def test_rolled_back_after_a_kill(engine: Engine, tmp_path: Path, step: str) -> 
 
 
 @pytest.mark.faults
+@pytest.mark.parametrize("undone", ["start everything", "load", "set the old data aside", "check the release out"])
+def test_killed_on_the_way_back_the_next_roll_back_ends_it(engine: Engine, tmp_path: Path, undone: str) -> None:
+    with laid_out(tmp_path, engine, **LAYOUT) as lab:
+        lab.project.git("fetch", "-q", "--tags")
+        before = lab.state()
+        reloaded = lab.to("v0.3.0", "v0.3")
+        assert reloaded["changed"], json.dumps(reloaded, indent=1)
+        process = lab.start("operation", id=reloaded["operation"], state="rolled_back")
+        kill_worker(process, lab.directory / "operations", undone, what="undone")
+
+        back = lab.operation(id=reloaded["operation"], state="rolled_back")
+
+        assert back["changed"], json.dumps(back, indent=1)
+        assert lab.state() == before
+        assert lab.project.web_status() == 200
+
+
+@pytest.mark.faults
 def test_the_folder_of_the_files_changes_and_the_data_goes_along(engine: Engine, tmp_path: Path) -> None:
     with laid_out(tmp_path, engine, version="v0.4.0", data="composeData", untagged=True, **LAYOUT) as lab:
         lab.project.git("fetch", "-q", "--tags")
