@@ -69,6 +69,11 @@ def admins_up(lab: Lab) -> None:
         lab.check()
 
 
+def prune(lab: Lab) -> None:
+    """A cron job frees space: stopped containers, then every volume that none refers to any more."""
+    lab.engine.prune(keeping=("web",))
+
+
 def stores_crash(lab: Lab) -> None:
     """Every store that runs is killed, and the policy may bring it back."""
     for name in lab.services:
@@ -78,7 +83,7 @@ def stores_crash(lab: Lab) -> None:
 
 
 Event = Callable[[Lab], None]
-EVENTS: tuple[Event, ...] = (quiet, engine_restart, stores_crash, admins_up)
+EVENTS: tuple[Event, ...] = (quiet, engine_restart, stores_crash, prune, admins_up)
 
 
 Scenario = Callable[[Kind, Path, "int | str", Event], bool]
@@ -87,12 +92,12 @@ Scenario = Callable[[Kind, Path, "int | str", Event], bool]
 def events_for(kind: Kind, scenario: Scenario) -> tuple[Event, ...]:
     """Return what may happen, without that against which nothing can be done.
 
-    Where the file names an empty directory already, the admin starts it without us; a layer
-    can be filled only once compose has made its container, under the policy of the file.
+    Where the file names an empty directory already, the admin starts it without us. A layer can be filled only once
+    compose has made its container, under the policy of the file, and goes with that when it is pruned.
     """
-    if kind.origin == "layer" and scenario is not moving:
-        return (quiet,)
-    return EVENTS[:3] if kind.theirs else EVENTS
+    if kind.origin == "layer":
+        return tuple(event for event in EVENTS if event is not prune) if scenario is moving else (quiet,)
+    return EVENTS[:-1] if kind.theirs else EVENTS
 
 
 def moving(kind: Kind, root: Path, at: int | str, event: Event) -> bool:

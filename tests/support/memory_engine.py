@@ -82,6 +82,8 @@ class MemoryEngine:
     known: dict[str, Volume] = field(default_factory=dict)
     by_hand: set[str] = field(default_factory=set)
     """Containers that were stopped by request and not by their own end."""
+    refuses: set[tuple[str, ...]] = field(default_factory=set)
+    """Commands, with their arguments, that no image has a program for."""
     output: dict[str, str] = field(default_factory=dict)
     numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
@@ -193,6 +195,15 @@ class MemoryEngine:
             if comes_back:
                 with contextlib.suppress(EngineRefused):  # it only writes it to its log
                     self._run(container.id)
+
+    def prune(self, *, keeping: Sequence[str] = ()) -> None:
+        """Remove what ``docker system prune --volumes`` and ``volume prune --all`` do; ``keeping`` names services."""
+        for container in list(self.held.values()):
+            if not container.running and container.service not in keeping:
+                self.drop(container.id)
+        for name in set(self.known) - self.volumes_in_use():
+            shutil.rmtree(self.root / "volumes" / name, ignore_errors=True)
+            del self.known[name]
 
     # -- questions --------------------------------------------------------
 
@@ -453,6 +464,8 @@ class MemoryEngine:
 
     def _run(self, container_id: str) -> None:
         container = self.held[container_id]
+        if (*container.entrypoint, *container.command) in self.refuses:
+            raise EngineRefused(f"The engine could not start {container.name}: executable file not found in $PATH.")
         for mount in container.mounts:
             if mount.type == "volume" and not os.path.isdir(mount.source):
                 raise EngineRefused(f"The engine could not start {container.name}: lstat {mount.source}: no such file.")

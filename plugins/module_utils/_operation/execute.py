@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
-from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import AGAIN, StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import (
     DONE,
     PHASES,
@@ -104,6 +104,7 @@ class Undecided(StatefulError):
 
 Handlers = Mapping[str, Handler[W]]
 
+GOES_ON = f"{AGAIN}: it goes on at this step"
 ONLY_LOOKING = (
     *("docker info", "docker inspect", "docker logs", "docker ps"),
     *("df ", "dmesg ", "du ", "findmnt ", "journalctl ", "ls "),
@@ -257,11 +258,19 @@ def as_stateful(error: Exception) -> StatefulError:
     return StatefulError(f"Unexpected {type(error).__name__}: {error}", state="unknown to this step")
 
 
-def _stays(operation: Operation) -> str:
-    """Return what the undo of a step said that it leaves in the data, in its evidence as ``stays``."""
+def told_by_undo(operation: Operation, key: str) -> list[str]:
+    """Return what the undo of any step told in its evidence as ``key``, newest first.
+
+    ``stays``: what it leaves in the data. ``missing``: what it could not bring back, with the command that does.
+    """
     undone = [record.data for record in operation.journal.records() if record.what == "undone"]
-    left = list(dict.fromkeys(name for data in reversed(undone) for name in data.get("stays", ())))
-    return f"; what these changed stays in the data, as far as they ran: {', '.join(left)}" if left else ""
+    return list(dict.fromkeys(name for data in reversed(undone) for name in data.get(key, ())))
+
+
+def _left(operation: Operation) -> str:
+    stays, missing = told_by_undo(operation, "stays"), told_by_undo(operation, "missing")
+    words = f"; what these changed stays in the data, as far as they ran: {', '.join(stays)}" if stays else ""
+    return f"{words}; but these have no container any more: {'; '.join(missing)}" if missing else words
 
 
 def _undone(operation: Operation, step: Step, failure: StatefulError) -> UndoneFailure:
@@ -272,7 +281,7 @@ def _undone(operation: Operation, step: Step, failure: StatefulError) -> UndoneF
     looking = f"{failure.next_command}; then " if failure.next_command.startswith(ONLY_LOOKING) else ""
     return UndoneFailure(
         f"{failure.msg} (step '{step.name}')",
-        state=f"everything was undone: {services}, and the data is where it was{_stays(operation)}",
+        state=f"everything was undone: {services}, and the data is where it was{_left(operation)}",
         copies=[copy.as_dict() for copy in history.copies()],
         safe_to_rerun=True,
         next_command=f"{looking}remove the cause that is named here, and run the same task again",
@@ -286,9 +295,16 @@ def _proved(operation: Operation, step: Step, failure: StatefulError) -> ProvedF
         state="the change is made and proved, and the stores run on it; only what follows is unfinished",
         copies=[copy.as_dict() for copy in operation.history().copies()],
         safe_to_rerun=True,
-        next_command="run the same task again: it goes on at this step",
+        next_command=_before_again(failure.next_command),
         **{**failure.facts, "operation": operation.id, "failed_step": step.name},
     )
+
+
+def _before_again(advice: str) -> str:
+    """Return the next command where going on may need what a failed step advises first."""
+    if not advice or AGAIN in advice:
+        return GOES_ON
+    return f"{advice}; then {GOES_ON}"
 
 
 def _phases(operation: Operation, seconds: Mapping[str, float]) -> dict[str, float]:

@@ -43,6 +43,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.held im
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import Request
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.rollback import (
     WayBack,
+    in_use_by_the_file_alone,
     mark_rolled_back,
     plan_way_back,
 )
@@ -189,7 +190,8 @@ def _undo(ending: StorageEnding, operation: Operation) -> dict[str, Any]:
 
         run_detached(work, result_path=operation.result_path, log_path=operation.worker_log)
     copies = [copy.as_dict() for copy in operation.history().copies()]
-    return {"changed": True, "operation": operation.id, "plan_text": text, "copies": copies}
+    missing = [f"No container any more has {words}" for words in execute.told_by_undo(operation, "missing")]
+    return {"changed": True, "operation": operation.id, "plan_text": text, "copies": copies, "warnings": missing}
 
 
 def _carry_back(ending: StorageEnding, operation: Operation, carrying: Operation | None) -> dict[str, Any]:
@@ -244,6 +246,9 @@ def _rolled_back(operation: Operation, carried: Operation, steps: Mapping[str, f
 
 def _undo_steps(ending: StorageEnding, operation: Operation) -> dict[str, Any]:
     """Take an operation back that moved nothing by a transfer, step by step, as it would have been undone."""
+    stranded = in_use_by_the_file_alone(operation)
+    if stranded:
+        raise refusal(stranded, operation=operation.id)
     steps = ", ".join(step.name for step in reversed(operation.plan.steps))
     text = f"{operation.id} is taken back, step by step: {steps}."
     if not ending.check_mode:

@@ -108,8 +108,7 @@ def steps_for(
     if transfers:
         steps.append(Step("count_before", "count", PREPARE, everything))
     for transfer in transfers:
-        if transfer.options:
-            steps.append(Step("hold_volume", f"hold the volume of {transfer.name}", PREPARE, _one(transfer)))
+        steps += holding_steps(transfer)
         if transfer.strategy in WARM_KINDS:
             steps.append(Step(WARM_KINDS[transfer.strategy], f"prepare {transfer.name}", PREPARE, _one(transfer)))
     steps += stop_steps(findings.dependents, findings.stores, context)
@@ -130,9 +129,30 @@ def steps_for(
         if transfer.strategy != RENAME and transfer.origin.is_volume and not transfer.options:
             steps.append(Step("retain", f"retain the original of {transfer.name}", FINISH, _one(transfer)))
     for transfer in transfers:
-        if transfer.options:  # last: while it is held, its original can be looked at
-            steps.append(Step("release_volume", f"release the volume of {transfer.name}", FINISH, _one(transfer)))
+        steps += releasing_steps(transfer)  # last: while it is held, its original can be looked at
     return tuple(steps)
+
+
+def holding_steps(transfer: Transfer) -> list[Step]:
+    """Return what keeps the volume that data comes from, or goes to, from every prune while it is on its way."""
+    return [
+        Step("hold_volume", f"hold the volume of {transfer.name}", PREPARE, {**_one(transfer), "end": end})
+        for end in _volume_ends(transfer)
+    ]
+
+
+def releasing_steps(transfer: Transfer) -> list[Step]:
+    """Return the end of :func:`holding_steps`."""
+    return [
+        Step("release_volume", f"release the volume of {transfer.name}", FINISH, {**_one(transfer), "end": end})
+        for end in _volume_ends(transfer)
+    ]
+
+
+def _volume_ends(transfer: Transfer) -> list[str]:
+    ends = {"origin": transfer.origin, "goal": transfer.goal}
+    volumes = {location.volume: end for end, location in reversed(ends.items()) if location.is_volume}
+    return list(volumes.values())
 
 
 def backup_steps(request: Request, findings: Findings, transfers: Sequence[Transfer], backup_dir: str) -> list[Step]:
@@ -191,8 +211,7 @@ def stop_steps(
         Step("hold_restarts", "hold restarts", SWITCH, {"containers": policies}),
     ]
     if dependents:
-        order = [[container.id for container in group] for group in dependents]
-        steps.append(Step("stop_dependents", "stop the dependents", SWITCH, {"order": order}))
+        steps.append(Step("stop_dependents", "stop the dependents", SWITCH, _in_order(dependents)))
     return [*steps, Step("stop_stores", "stop the stores", SWITCH, context)]
 
 
@@ -210,7 +229,6 @@ def after_steps(dependents: tuple[tuple[StoppedContainer, ...], ...], everything
     """Return the steps after the proof that every change ends with."""
     steps = []
     if dependents:
-        order = [[container.id for container in group] for group in dependents]
         policies = {
             container.id: {"name": container.policy, "maximum_retries": container.maximum_retries}
             for group in dependents
@@ -218,9 +236,16 @@ def after_steps(dependents: tuple[tuple[StoppedContainer, ...], ...], everything
         }
         # Policies first: one that does not start must not leave the others without theirs.
         steps.append(Step("restore_restarts", "restore restart policies", FINISH, {"containers": policies}))
-        steps.append(Step("start_dependents", "start the dependents", FINISH, {"order": order}))
+        steps.append(Step("start_dependents", "start the dependents", FINISH, _in_order(dependents)))
     steps.append(Step("compare_counts", "count again", FINISH, {**everything, "before": "count"}))
     return steps
+
+
+def _in_order(dependents: tuple[tuple[StoppedContainer, ...], ...]) -> dict[str, Any]:
+    return {
+        "order": [[container.id for container in group] for group in dependents],
+        "services": {each.id: each.service or each.name for group in dependents for each in group},
+    }
 
 
 def _one(transfer: Transfer) -> dict[str, Any]:

@@ -12,10 +12,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import Project, observe_project
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.rewrite import plan_reversal
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.commands import mounts_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import (
     Blocker,
     StatefulError,
+    shell,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import (
     DONE,
@@ -35,6 +37,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model i
     Move,
     Request,
 )
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.neighbours import neighbours
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.observe import (
     data_paths,
     measured,
@@ -76,8 +79,11 @@ def plan_way_back(world: World, operation: Operation, request: Request, new_id: 
     moves = with_parts([_move_back(world, project, transfer) for transfer in done])
     choices = {preflight.name_of(move): choose(move, request.strategy) for move in moves}
     floating, _images = floating_images(world, project, services)
+    hunks = hunks_of(operation)
+    plan_reversal(hunks)  # a file in which our lines were changed since is told of now, and not in the downtime
     findings = Findings(
         moves=moves,
+        blockers=(*neighbours(world, project, services).blockers, *in_use_by_the_file_alone(operation)),
         dependents=dependents_of(project, services),
         stores=tuple(stopped(c) for name in services for c in project.containers[name]),
         floating=floating,
@@ -96,8 +102,36 @@ def plan_way_back(world: World, operation: Operation, request: Request, new_id: 
     if not blockers:
         pins = {t.service: t.image_id for t in transfers if t.service in floating}
         backup_dir = os.path.join(request.backup_dir, new_id)
-        steps = rollback_plan.rollback_steps(request, findings, transfers, backup_dir, hunks_of(operation), pins)
+        steps = rollback_plan.rollback_steps(request, findings, transfers, backup_dir, hunks, pins)
     return WayBack(rollback_plan.rollback_plan(request, choices, transfers, steps, operation.id), tuple(blockers))
+
+
+def in_use_by_the_file_alone(operation: Operation) -> list[Blocker]:
+    """Say which mounts were only written into the file, and have data by now: taken out, the data would stay behind.
+
+    They are those of services that had no container when the file was written, or that stood on them already.
+    """
+    carried = {(transfer.service, transfer.target) for transfer in transfers_of_plan(operation.plan)}
+    written = [
+        entry for step in operation.plan.steps if step.kind == "rewrite" for entry in step.args.get("mounts", ())
+    ]
+    found = []
+    for entry in written:
+        if (entry["service"], entry["target"]) in carried:
+            continue
+        directory = os.path.normpath(os.path.join(operation.plan.facts.get("project_dir", ""), entry["source"]))
+        if not os.path.isabs(directory) or not os.path.isdir(directory) or not os.listdir(directory):
+            continue
+        found.append(
+            Blocker(
+                f"{entry['source']} was only written into the file, as {entry['target']} of {entry['service']}, and has"
+                f" data by now, which {operation.id} did not move and cannot carry back: the next 'up' would start"
+                f" {entry['service']} without it. Keep the mount; or stop {entry['service']}, carry {directory} away,"
+                " and run the same task again.",
+                shell("ls", "-la", directory),
+            )
+        )
+    return found
 
 
 def _options_refusal(done: Transfer) -> Blocker:

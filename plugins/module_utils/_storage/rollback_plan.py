@@ -36,6 +36,8 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.planner
     WARM_KINDS,
     after_steps,
     backup_steps,
+    holding_steps,
+    releasing_steps,
     start_steps,
     stop_steps,
 )
@@ -90,6 +92,7 @@ def rollback_steps(
     steps = backup_steps(request, findings, transfers, backup_dir)
     steps.append(Step("count_before", "count", PREPARE, everything))
     for transfer in transfers:
+        steps += holding_steps(transfer)
         if transfer.strategy in WARM_KINDS and transfer.goal.kind != LAYER:
             one = {"transfer": transfer.as_dict()}
             steps.append(Step(WARM_KINDS[transfer.strategy], f"prepare {transfer.name}", PREPARE, one))
@@ -113,6 +116,7 @@ def rollback_steps(
             steps.append(Step("free_name", f"free the name that {transfer.name} had", FINISH, one))
         else:
             steps.append(Step("keep_in_place", f"keep the directory of {transfer.name}", FINISH, one))
+        steps += releasing_steps(transfer)
     return tuple(steps)
 
 

@@ -44,6 +44,19 @@ def assert_rolled_back(lab: Lab, probe: Prober, origins: dict[str, str], text: s
     lab.assert_tidy()
 
 
+def assert_a_changed_line_is_told_of_first(lab: Lab, before: str) -> None:
+    """Assert that a roll back says so before anything stops where somebody has changed a line of ours since."""
+    file = lab.project.directory / "docker-compose.yml"
+    ours = file.read_text()
+    line = next(each for each in ours.splitlines() if each not in before.splitlines() and "/postgres" in each)
+    file.write_text(ours.replace(line, f"{line} # mine"))
+    running = lab.project.container("db")
+    assert str(file) in lab.end("rolled_back").refusal()
+    assert lab.states() == ["done"]
+    assert lab.project.container("db") == running
+    file.write_text(ours)
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_a_day_of_writes_comes_along_and_a_second_move_is_committed(tmp_path: Path, way: str) -> None:
     """One file system, and two: there by a rename, or by standby and copy; back; there again; committed."""
@@ -58,6 +71,7 @@ def test_a_day_of_writes_comes_along_and_a_second_move_is_committed(tmp_path: Pa
                 planned = lab.end("rolled_back", check=True).ok()
                 assert planned["changed"] is True
                 assert lab.states() == ["done"], "check mode changed something"
+                assert_a_changed_line_is_told_of_first(lab, text)
                 back = lab.end("rolled_back").ok()
                 assert (back["operation"], back["changed"]) == (moved, True)
                 assert back["downtime_seconds"] > 0

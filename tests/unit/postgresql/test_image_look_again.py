@@ -42,7 +42,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.imag
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.model import Tablespace
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage import by_compose, report
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import BIND, POSTGRESQL, Request
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.downtime import StopDependents
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.dependents import StopDependents
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.transfer import Location, Transfer
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World
 from tests.unit.postgresql.subjects import CLUSTER, IMAGE, INVENTORY, SUBJECT, UPGRADED

@@ -111,9 +111,9 @@ def test_a_volume_that_is_left_is_held_from_before_anything_changes() -> None:
     volume = replace(DATA, kind=ANONYMOUS, volume="0" * 64)
     planned = steps(replace(findings, move=replace(MOVE, data=volume)))
     kinds = [step.kind for step in planned]
-    assert next(step for step in planned if step.kind == "keep_volume").phase == PREPARE
-    assert kinds.index("keep_image") < kinds.index("keep_volume"), "its image goes after it where all is undone"
-    assert kinds.index("retain") < kinds.index("analyze")
+    assert next(step for step in planned if step.kind == "hold_volume").phase == PREPARE
+    assert kinds.index("keep_image") < kinds.index("hold_volume"), "its image goes after it where all is undone"
+    assert kinds.index("retain") < kinds.index("analyze") < kinds.index("release_volume")
 
 
 def test_the_copy_that_is_upgraded_lies_beside_the_new_cluster_and_not_in_its_place() -> None:

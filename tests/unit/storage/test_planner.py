@@ -120,7 +120,10 @@ def assert_safe(plan: Plan) -> None:
     assert_before(steps, {"backup", "count_before"} | WARM, {"arrange_stop", "hold_restarts"} | disturbing)
     assert_before(steps, {"hold_volume"}, STOPS)
     for number in positions(steps, {"hold_volume"}):
-        assert steps[number + 1].kind in WARM, "held right before it is read"
+        reading = [step for step in steps[:number] if step.kind in WARM | MOVES]
+        assert steps[number].args["transfer"] not in [step.args["transfer"] for step in reading], (
+            "held before it is read"
+        )
     assert_before(steps, {"hold_restarts"}, STOPS)
     assert_before(steps, {"arrange_stop"}, STOPS)
     assert_before(steps, {"stop_dependents"}, {"stop_stores"})
@@ -150,10 +153,10 @@ def test_no_move_can_lose_data_by_its_order(request: Request, found: Findings) -
     assert ("rewrite" in kinds) == bool(found.rewrite.paths)
     assert ("stop_dependents" in kinds) == ("start_dependents" in kinds) == bool(found.dependents)
     assert kinds.count("keep_layer") == sum(move.data.kind == LAYER for move in found.moves)
-    assert kinds.count("hold_volume") == kinds.count("release_volume") == kinds.count("keep_in_place")
+    volumes = sum(move.data.kind != LAYER for move in found.moves)
+    assert kinds.count("hold_volume") == kinds.count("release_volume") == volumes, "none is a prune's meanwhile"
     # Named while the engine still shows it.
     assert_before(plan.steps, {"keep_in_place"}, {"release_volume"})
-    volumes = sum(move.data.kind != LAYER for move in found.moves)
     moved_whole = kinds.count("rename")
     assert kinds.count("retain") + kinds.count("keep_in_place") == volumes - moved_whole, "every original is named"
 
@@ -173,6 +176,7 @@ def test_no_way_back_can_lose_data_by_its_order(request: Request, found: Finding
     into_layers = sum(move.data.kind == LAYER for move in found.moves)
     assert sum(kinds.count(kind) for kind in MOVES) == len(found.moves) - into_layers
     assert kinds.count("vacate") == len(found.moves) - into_layers
+    assert kinds.count("hold_volume") == kinds.count("release_volume") == len(found.moves) - into_layers
     for number in positions(plan.steps, {"vacate"}):
         assert plan.steps[number + 1].kind in MOVES, "what is kept is set aside right before the data comes"
 

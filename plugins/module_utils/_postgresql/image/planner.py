@@ -44,8 +44,10 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.planner
     WARM_KINDS,
     after_steps,
     backup_steps,
+    holding_steps,
     keeping_steps,
     partial_of,
+    releasing_steps,
     start_steps,
     stop_steps,
 )
@@ -131,6 +133,7 @@ def steps_for(
     steps = backup_steps(request.storage, found.findings, [transfer], backup_dir)
     steps.append(Step("count_before", "count", PREPARE, everything))
     steps += keeping_steps((transfer.service, transfer.image_id), (transfer.service, transfer.goal.image), operation)
+    steps += holding_steps(transfer)
     making: list[Step] = []
     order_back: list[Step] = []
     moving: list[Step] = []
@@ -155,7 +158,7 @@ def steps_for(
     post = before_the_proof(request.hooks, transfer, versions, in_place=strategy not in ANOTHER_CLUSTER)
     steps += [*starting, *refreshing, comparing, *post, proving]
     steps += after_steps(found.findings.dependents, everything)
-    return (*steps, *afterwards)
+    return (*steps, *afterwards, *releasing_steps(transfer))
 
 
 def looking_step(found: ImageFindings, transfer: Transfer) -> Step:
@@ -198,9 +201,7 @@ def rebuild_steps(
     copied = copy_for(transfer, found.copying.strategy, operation)
     making_kind, kind = MADE_BY[transfer.strategy]
     made = Step(making_kind, f"make the new cluster of {transfer.service}", PREPARE, {**one, "sides": sides})
-    keeping = [Step("keep_volume", f"keep the volume of {transfer.name}", PREPARE, one)]
     making = [
-        *(keeping if transfer.origin.is_volume else ()),
         made,
         *_copy_steps(copied, transfer, WARM_KINDS, _preparing(transfer), PREPARE),
     ]

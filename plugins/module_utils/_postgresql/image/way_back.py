@@ -15,6 +15,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.rewrite import plan_reversal
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.commands import mounts_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import Blocker, StatefulError
@@ -158,6 +159,7 @@ def plan_image_way_back(
     *stopping, stop = stop_steps(dependents, (stopped(container),), context)
     *starting, proving = start_steps(context, STOP if done.strategy == SWAP else RETURN)
     hunks = hunks_of(operation)
+    plan_reversal(hunks)  # lines of ours that were changed since are told of now, and not in the downtime
     reversing = (
         [Step("reverse_files", "take our lines out of the compose file", SWITCH, {"hunks": hunks})] if hunks else []
     )

@@ -44,6 +44,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.m
     published,
     refuse_if_origin_ran,
 )
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.originals import refuse_without_original
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.store import Identity
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.transfer import Transfer
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import (
@@ -102,6 +103,7 @@ class CreateContainers(SelfProving):
         for transfer in transfers_of(step):
             _remove_unfinished(world, transfer)
         transfers = [t for t in transfers_of(step) if t.running and not never_stopped(t, context)]
+        self._refuse_without_originals(step, context, transfers)
         wrote = [(transfer, words) for transfer in transfers if (words := self._halted(transfer, step, context))]
         losable = all(can_discard(transfer) for transfer, _words in wrote)
         if wrote and losable and world.discard_writes:
@@ -121,6 +123,19 @@ class CreateContainers(SelfProving):
                 next_command=forward_or_back(context.operation, forward) if losable else forward,
             )
         return {}
+
+    def _refuse_without_originals(self, step: Step, context: Context[World], transfers: Sequence[Transfer]) -> None:
+        """Raise, with the services on the new location, where a copy there may be all that is left of the data."""
+        for transfer in transfers_of(step):
+            if published(transfer, context) is None:
+                continue
+            try:
+                refuse_without_original(transfer, transfer.goal.path, context)
+            except UndoRefused as refusal:
+                failed = self._serve(step, context, transfers)
+                release(context.world, context.operation.directory)
+                refusal.msg += f" Not every service could be started there: {failed}" if failed else ""
+                raise
 
     def theirs(self, transfer: Transfer, wrote: str, path: str, since: Identity, context: Context[World]) -> str:
         """Return what of ``wrote``, which the stopped store on ``path`` took, others may have written."""

@@ -23,7 +23,10 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execu
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.handlers import NothingToUndo, SelfProving
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Copy, Step
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import FILES
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.moves import started_since
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.moves import (
+    is_same_directory,
+    started_since,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.store import BackupRequest
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.transfer import Transfer
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import durable, links, scan
@@ -161,18 +164,24 @@ class Retain(NothingToUndo):
         transfer = transfer_of(step)
         if os.path.isdir(transfer.retained):
             return self._renamed(transfer)
+        known = context.evidence.get(step.name, {})
+        if known.get("warnings"):
+            return known
         held = [c for c in context.world.engine.containers(volume=transfer.origin.volume) if not c.running]
         return self._held(transfer) if any(KEEPER in c.labels.values() for c in held) else None
 
     def apply(self, step: Step, context: Context[World]) -> Evidence:
         transfer = transfer_of(step)
+        if not is_same_directory(transfer.origin.path, transfer, context):
+            # The data is proved in its new place; a volume that was made anew is not what it came from.
+            lost = f"The original of {transfer.name}, {transfer.origin.shown()}, is gone: a prune, maybe, took it."
+            return {"copies": [], "warnings": [lost]}
         os.makedirs(os.path.dirname(transfer.retained), mode=0o700, exist_ok=True)
         possible = renaming.can_rename(transfer.origin.path, os.path.dirname(transfer.retained))
         if possible.yes and not step.args.get("in_place"):
-            status = os.stat(transfer.origin.path)
+            # None is made in its place: should an old file come back, the engine refuses to start the service on the
+            # volume, where it would initialise an empty store in an empty one.
             renaming.rename_directory(transfer.origin.path, transfer.retained)
-            # The engine expects its directory to be there when the volume is looked at or removed.
-            os.mkdir(transfer.origin.path, status.st_mode & 0o7777)
             return self._renamed(transfer)
         make_keeper(transfer, context)
         return self._held(transfer)

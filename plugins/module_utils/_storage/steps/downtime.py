@@ -10,14 +10,12 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ansible_collections.selfhost.stateful.plugins.module_utils._engine.commands import logs_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container, RestartPolicy
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Evidence
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.handlers import NothingToUndo, SelfProving
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Step
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.barrier import unseal
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.beyond import beyond_proof
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.held import (
     NO_RESTART,
     release,
@@ -137,79 +135,6 @@ class ArrangeStop(SelfProving):
                 if transfer.name in arranged:
                     world.store(transfer).unarrange_stop(world.engine, container, arranged[transfer.name])
         return {}
-
-
-class StopDependents(SelfProving):
-    """What uses the stores stops first. args: ``order``: lists of container ids, stopped list after list."""
-
-    # An engine that restarts while restart policies are held leaves them stopped.
-    others_bring_about = True
-
-    def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
-        ids = [container_id for group in step.args["order"] for container_id in group]
-        containers = [context.world.engine.container(container_id) for container_id in ids]
-        if not any(c is not None and c.running for c in containers) or beyond_proof(context):
-            return {}
-        return None
-
-    def apply(self, step: Step, context: Context[World]) -> Evidence:
-        began = time.time()
-        for group in step.args["order"]:
-            in_parallel(lambda container_id: self._stop(context.world, container_id), group)
-        return {"stopping_at": began}
-
-    def undo(self, step: Step, context: Context[World]) -> Evidence:
-        return start_in_order(context.world, reversed(step.args["order"]))
-
-    def let_go(self, step: Step, context: Context[World]) -> None:
-        self.undo(step, context)
-
-    @staticmethod
-    def _stop(world: World, container_id: str) -> None:
-        # An application has no data of its own here: after its grace it is
-        # killed, as 'docker compose stop' would do.
-        container = world.engine.container(container_id)
-        if container is not None and container.running:
-            grace = float(container.stop_timeout or 10)
-            world.engine.stop(container.id, signal=container.stop_signal, timeout=grace, kill=True)
-
-
-class StartDependents(NothingToUndo):
-    """The dependents that ran run again. args: ``order`` as for StopDependents."""
-
-    def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
-        ids = [container_id for group in step.args["order"] for container_id in group]
-        containers = [context.world.engine.container(container_id) for container_id in ids]
-        return {} if all(c is None or c.running for c in containers) else None
-
-    def apply(self, step: Step, context: Context[World]) -> Evidence:
-        return start_in_order(context.world, reversed(step.args["order"]))
-
-
-def start_in_order(world: World, groups: Any) -> Evidence:
-    """Start the containers of each group, all that can; raises for those that cannot.
-
-    One that an admin removed meanwhile is named, not made anew.
-    """
-    started, gone, failed = [], [], []
-    for group in groups:
-        for container_id in group:
-            container = world.engine.container(container_id)
-            if container is None:
-                gone.append(container_id[:12])
-            elif not container.running:
-                try:
-                    world.engine.start(container_id)
-                    started.append(container.name)
-                except StatefulError as error:
-                    failed.append((container.name, error.msg))
-    if failed:
-        raise StatefulError(
-            "; ".join(f"{name} does not start: {why}" for name, why in failed),
-            state=f"the stores run; so do all dependents but {', '.join(name for name, _why in failed)}",
-            next_command=logs_of(failed[0][0]),
-        )
-    return {"started": started, "gone": gone, "started_at": time.time()}
 
 
 class StopStores(SelfProving):

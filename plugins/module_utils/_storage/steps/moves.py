@@ -17,7 +17,6 @@ import shutil
 import time
 from typing import Any
 
-from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import ANONYMOUS_LABEL
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError, shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import (
     Context,
@@ -30,8 +29,13 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import Operation
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.barrier import is_sealed, seal, unseal
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.held import baseline, note_baseline
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import ANONYMOUS, LAYER
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import LAYER
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.downtime import running_on
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.originals import (
+    refuse_without_original,
+    stopped_as,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.volumes import make_volume
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.store import Identity
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.transfer import Location, Transfer
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import clone, copy, durable, prove
@@ -167,7 +171,10 @@ class StagedMove(SelfProving):
         transfer = transfer_of(step)
         for path in (transfer.staging, transfer.goal.path):
             stop_if_in_use(context.world, transfer, Location("bind", path))
-        if published(transfer, context) is not None:
+        copied = published(transfer, context) is not None
+        if copied or os.path.lexists(transfer.staging):
+            refuse_without_original(transfer, transfer.goal.path if copied else transfer.staging, context)
+        if copied:
             refuse_if_written(transfer, context)
             os.rename(transfer.goal.path, transfer.staging)
         if os.path.exists(_mark_path(context, transfer)) and not os.path.lexists(transfer.goal.path):
@@ -326,8 +333,7 @@ def written_at_goal(transfer: Transfer, context: Context[World]) -> str:
 
 def written_at_origin(transfer: Transfer, context: Context[World]) -> str:
     """Return in words what the origin took since the stop; empty for nothing, and where it is retained elsewhere."""
-    stops = [step.name for step in context.operation.plan.steps if step.kind == "stop_stores"]
-    since = context.evidence.get(stops[0], {}).get("identities", {}).get(transfer.name) if stops else None
+    since = stopped_as(transfer, context)
     # The files of a layer are marked by the links that keep them, and those are made anew after any start.
     if since is None or transfer.origin.kind == LAYER or not os.path.isdir(transfer.origin.path):
         return ""
@@ -343,9 +349,8 @@ def started_since(world: World, transfer: Transfer, location: Location, moment: 
 
 def make_room(world: World, location: Location) -> None:
     """Make sure that ``location`` can take a directory: its parent is there, and nothing but an empty one in it."""
-    if location.is_volume and world.engine.volume(location.volume) is None:
-        labels = {ANONYMOUS_LABEL: ""} if location.kind == ANONYMOUS else {}
-        world.engine.create_volume(location.volume, labels=labels)
+    if location.is_volume:
+        make_volume(world.engine, location)
     os.makedirs(os.path.dirname(location.path), exist_ok=True)
     unseal(location)
     if os.path.isdir(location.path):

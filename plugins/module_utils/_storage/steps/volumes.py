@@ -2,73 +2,125 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Volumes that are mounts of something else, held while their service is stopped."""
+"""Volumes, held by a helper while no container of their service needs to be there."""
 
 from __future__ import annotations
 
+import os
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import (
+    ANONYMOUS_LABEL,
     OPERATION_LABEL,
     ROLE_LABEL,
     Container,
     Helper,
+    RestartPolicy,
 )
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Evidence
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.handlers import SelfProving
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Step
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import ANONYMOUS
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.transfer import Location
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World, transfer_of
 
 HOLDER = "volume-holder"
+VOLUME_LABEL = "selfhost.stateful.volume"
 
 
 class HoldVolume(SelfProving):
-    """A volume with options is mounted by the engine only while a container uses it.
+    """A helper holds a volume, read-only, from before the stop until the operation has ended.
 
-    Without one its directory on the host is empty, and settling against that
-    would empty the copy. So a helper holds it, read-only, from before the stop
-    until the operation has ended. args: ``transfer``.
+    A prune takes a volume that no container refers to, with all that is in it, and a container that does not run is
+    taken by one first: so it runs, also after a restart of the engine. And a volume with options is mounted by the
+    engine only while a container uses it: without one its directory on the host is empty, and settling against that
+    would empty the copy.
+
+    args: ``transfer``, ``end``: ``origin`` (where it is left out) or ``goal``, the end whose volume is held.
     """
 
     def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
-        return {} if any(container.running for container in self._holders(step, context)) else None
+        known, holders = context.evidence.get(step.name), _holders(step, context)
+        if any(container.running for container in holders):
+            return known or {"running": True}
+        # An image without the program that it would run can hold it stopped at least.
+        stopped = known is not None and holders and not known.get("running", True)
+        return known if stopped else None
 
     def apply(self, step: Step, context: Context[World]) -> Evidence:
-        transfer, engine = transfer_of(step), context.world.engine
-        self.undo(step, context)
-        engine.create_helper(
-            Helper(
-                operation=context.operation.id,
-                role=HOLDER,
-                image_id=transfer.image_id,
-                argv=("sleep", "infinity"),
-                volumes=(transfer.origin.volume,),
-                labels={"selfhost.stateful.volume": transfer.origin.volume},
-            )
+        engine, location = context.world.engine, _held(step)
+        self._remove(step, context)
+        arriving = step.args.get("end") == "goal"
+        if not arriving and engine.volume(location.volume) is None:
+            return {"running": False}  # held, it would be made anew, and look like the one that is gone
+        made = arriving and self._make_place(engine, location)
+        helper = Helper(
+            operation=context.operation.id,
+            role=HOLDER,
+            image_id=transfer_of(step).image_id,
+            argv=("sleep", "infinity"),
+            volumes=(location.volume,),
+            labels={VOLUME_LABEL: location.volume},
         )
-        return {}
+        try:
+            engine.set_restart_policy(engine.create_helper(helper), RestartPolicy("unless-stopped"))
+        except StatefulError:
+            self._remove(step, context)
+            if transfer_of(step).options:
+                raise  # stopped, it would not have the engine mount what the options point to
+            engine.create_helper(helper, start=False)
+            return {"running": False, "made": made}
+        return {"running": True, "made": made}
 
     def undo(self, step: Step, context: Context[World]) -> Evidence:
-        for container in self._holders(step, context):
-            context.world.engine.remove_container(container.id, force=True)
+        self._remove(step, context)
+        made, path = context.evidence.get(step.name, {}).get("made"), _held(step).path
+        if made and os.path.isdir(path) and not os.listdir(path):
+            os.rmdir(path)  # the engine refuses to start a service on the volume then, as it did before
         return {}
 
     @staticmethod
-    def _holders(step: Step, context: Context[World]) -> list[Container]:
-        labels = {
-            OPERATION_LABEL: context.operation.id,
-            ROLE_LABEL: HOLDER,
-            "selfhost.stateful.volume": transfer_of(step).origin.volume,
-        }
-        return context.world.engine.containers(labels=labels)
+    def _make_place(engine: Engine, location: Location) -> bool:
+        """Make the volume and its directory, which a rename has left without one, so that they can be mounted."""
+        make_volume(engine, location)
+        if os.path.isdir(location.path):
+            return False
+        os.mkdir(location.path)
+        return True
+
+    @staticmethod
+    def _remove(step: Step, context: Context[World]) -> None:
+        for container in _holders(step, context):
+            context.world.engine.remove_container(container.id, force=True)
 
 
 class ReleaseVolume(SelfProving):
-    """The holder goes once the data is proved elsewhere. args: ``transfer``."""
+    """The holder goes once the data is proved elsewhere. args as for :class:`HoldVolume`."""
 
     def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
-        return None if HoldVolume._holders(step, context) else {}
+        return None if _holders(step, context) else {}
 
     def apply(self, step: Step, context: Context[World]) -> Evidence:
-        return HoldVolume().undo(step, context)
+        for container in _holders(step, context):
+            context.world.engine.remove_container(container.id, force=True)
+        return {}
 
     def undo(self, step: Step, context: Context[World]) -> Evidence:
         return {}
+
+
+def make_volume(engine: Engine, location: Location) -> None:
+    """Make the volume of ``location`` anew where a prune has taken it."""
+    if engine.volume(location.volume) is None:
+        engine.create_volume(location.volume, labels={ANONYMOUS_LABEL: ""} if location.kind == ANONYMOUS else {})
+
+
+def _held(step: Step) -> Location:
+    transfer = transfer_of(step)
+    return transfer.goal if step.args.get("end") == "goal" else transfer.origin
+
+
+def _holders(step: Step, context: Context[World]) -> list[Container]:
+    labels = {OPERATION_LABEL: context.operation.id, ROLE_LABEL: HOLDER, VOLUME_LABEL: _held(step).volume}
+    return context.world.engine.containers(labels=labels)

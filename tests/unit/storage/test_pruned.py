@@ -1,0 +1,110 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A prune between two runs: what it cannot take, and what is said of what it took."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation import execute
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import DONE, ROLLED_BACK
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.volumes import HOLDER
+from tests.support import fake_store
+from tests.support.dying import KINDS
+from tests.support.storage_lab import TARGET, Lab
+
+ANONYMOUS_RENAME, ANONYMOUS_COPY = KINDS[0], KINDS[2]
+
+
+def test_the_last_copy_is_kept_where_the_original_is_gone(tmp_path: Path) -> None:
+    """Whoever held the volume was removed too, and the service does not come up on the copy."""
+    lab = ANONYMOUS_COPY.lab(tmp_path)
+    volume = lab.container("db").mount_at(TARGET)
+    assert volume is not None
+    operation = lab.begin()
+    lab.burning("journal evidence create the containers", lambda: lab.run(operation))
+    for container in [each for each in lab.engine.held.values() if HOLDER in each.labels.values()]:
+        lab.engine.drop(container.id)
+    lab.engine.prune(keeping=("db", "web"))
+    assert not Path(volume.source).exists()
+    lab.store.never_ready.add(lab.goal("db"))
+
+    with pytest.raises(execute.UndoRefused, match="nothing is undone") as refused:
+        lab.run(operation)
+
+    assert lab.goal("db") in refused.value.state
+    assert fake_store.rows_of(lab.goal("db")) == lab.acknowledged["db"]
+    lab.store.never_ready.clear()
+    assert lab.run(operation) == DONE
+    assert fake_store.rows_of(lab.goal("db")) == lab.acknowledged["db"]
+    (told,) = operation.history().evidence["retain the original of db:/data"]["warnings"]
+    assert "is gone" in told
+
+
+def test_a_half_made_copy_is_kept_where_the_original_is_gone(tmp_path: Path) -> None:
+    lab = ANONYMOUS_COPY.lab(tmp_path)
+    volume = lab.container("db").mount_at(TARGET)
+    assert volume is not None
+    operation = lab.begin()
+    lab.burning("journal intent move db:/data", lambda: lab.run(operation))
+    shutil.rmtree(volume.source)
+
+    with pytest.raises(execute.UndoRefused, match="nothing is undone"):
+        lab.run(operation)
+
+    staged = next(Path(lab.project_dir).glob(".db-data.partial-*"))
+    assert fake_store.rows_of(str(staged)) == lab.acknowledged["db"]
+
+
+def pruned_web(lab: Lab) -> None:
+    for container in lab.world.containers_of("web"):
+        lab.engine.drop(container.id)
+
+
+def test_an_application_that_lost_its_container_is_no_success(tmp_path: Path) -> None:
+    lab = ANONYMOUS_RENAME.lab(tmp_path)
+    operation = lab.begin()
+    lab.burning("journal evidence stop the stores", lambda: lab.run(operation))
+    pruned_web(lab)
+
+    with pytest.raises(execute.ProvedFailure, match="web ran, was stopped for this") as failed:
+        lab.run(operation)
+
+    assert failed.value.next_command.startswith("cd ")
+    assert "up -d --no-deps web; then run the same task again" in failed.value.next_command
+    lab.compose.up(["web"])
+    assert lab.run(operation) == DONE
+    lab.check_served()
+
+
+def test_an_undo_tells_of_an_application_that_lost_its_container(tmp_path: Path) -> None:
+    lab = ANONYMOUS_RENAME.lab(tmp_path)
+    lab.store.never_ready.add(lab.goal("db"))
+    operation = lab.begin()
+    lab.burning("journal evidence stop the stores", lambda: lab.run(operation))
+    pruned_web(lab)
+
+    with pytest.raises(execute.UndoneFailure) as undone:
+        lab.run(operation)
+
+    assert operation.history().state == ROLLED_BACK
+    assert "but these have no container any more: web: cd " in undone.value.state
+    assert execute.told_by_undo(operation, "missing")
+
+
+def test_an_image_without_the_program_holds_its_volume_all_the_same(tmp_path: Path) -> None:
+    lab = ANONYMOUS_COPY.lab(tmp_path)
+    volume = lab.container("db").mount_at(TARGET)
+    assert volume is not None
+    lab.engine.refuses = {("sleep", "infinity")}
+    operation = lab.begin()
+    lab.burning("journal evidence create the containers", lambda: lab.run(operation))
+
+    assert volume.name in lab.engine.volumes_in_use()
+    assert lab.run(operation) == DONE
+    assert not [each for each in lab.engine.held.values() if HOLDER in each.labels.values()]
