@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,15 @@ class FakeCompose:
 
     def typed(self, *words: str) -> str:
         return as_typed(("docker", "compose", *words), self.options.project_src)
+
+    def service_hashes(self, services: Iterable[str] = ()) -> dict[str, str]:
+        merged = self._merged(self.files())
+        return {name: self._digest(merged, name) for name in services or merged["services"]}
+
+    @staticmethod
+    def _digest(merged: Mapping[str, Any], name: str) -> str:
+        told = json.dumps([merged["services"][name], merged["volumes"]], sort_keys=True, default=str)
+        return hashlib.sha256(told.encode()).hexdigest()
 
     def up(
         self,
@@ -100,9 +109,7 @@ class FakeCompose:
         self, name: str, merged: Mapping[str, Any], paths: Sequence[str], *, force_recreate: bool, start: bool
     ) -> None:
         service = merged["services"][name]
-        digest = hashlib.sha256(
-            json.dumps([service, merged["volumes"]], sort_keys=True, default=str).encode()
-        ).hexdigest()
+        digest = self._digest(merged, name)
         image = self.engine.image(service["image"])
         assert image is not None, service["image"]
         labels = {LABEL + "project": self.project, LABEL + "service": name}

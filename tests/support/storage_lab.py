@@ -222,6 +222,7 @@ class Lab:
             rewrite=PlannedRewrite() if self.theirs else PlannedRewrite((str(self.file),), "in place"),
             dependents=(webs,) if webs else (),
             stores=tuple(stopped(self.container(name)) for name in self.services),
+            hashes=self.compose.service_hashes(self.services),
         )
 
     def _move(self, service: str, source: str) -> Move:

@@ -199,6 +199,8 @@ class History:
     intents: tuple[str, ...] = ()
     evidence: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     undone: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
+    """Of what is undone, the steps whose copies stay all the same, because they are what the data came from."""
     removed: tuple[str, ...] = ()
     progress: Progress | None = None
     failure: str = ""
@@ -220,7 +222,7 @@ class History:
             for raw in evidence.get("copies", ()):
                 copy = Copy.from_dict(raw)
                 # A backup outlives the undo of the operation that took it.
-                gone = name in self.undone and copy.role != "backup"
+                gone = name in self.undone and name not in self.kept and copy.role != "backup"
                 if not gone and copy.path not in self.removed:
                     found[(copy.role, copy.path)] = copy
         return list(found.values())
@@ -232,6 +234,7 @@ def fold(records: Sequence[Record], proving: frozenset[str] = frozenset()) -> Hi
     intents: list[str] = []
     evidence: dict[str, Mapping[str, Any]] = {}
     undone: list[str] = []
+    kept: list[str] = []
     removed: list[str] = []
     progress: Progress | None = None
     for record in records:
@@ -255,6 +258,8 @@ def fold(records: Sequence[Record], proving: frozenset[str] = frozenset()) -> Hi
             failure = record.data.get("reason", failure)
         elif record.what == "undone":
             undone.append(record.step)
+            if record.data.get("kept"):
+                kept.append(record.step)
         elif record.what == "failure":
             failure = record.data.get("reason", "")
         elif record.what == "removed":
@@ -270,6 +275,7 @@ def fold(records: Sequence[Record], proving: frozenset[str] = frozenset()) -> Hi
         intents=tuple(intents),
         evidence=evidence,
         undone=tuple(undone),
+        kept=tuple(kept),
         removed=tuple(removed),
         progress=progress,
         failure=failure,

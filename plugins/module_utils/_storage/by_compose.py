@@ -77,11 +77,12 @@ class ByCompose:
             raise TypeError(f"{project.name} is no project of compose")
         services = [change.service]
         targets = {(change.service, target) for target in change.targets}
-        others = neighbours(world, project, services)
+        others, hashes = neighbours(world, project, services), self.compose.service_hashes(services)
         return Findings(
             moves=(),
+            hashes=hashes,
             rewrite=planned_rewrite(self.compose, request, change.images),
-            drift=drift_of(world, project, services, targets, images=change.images),
+            drift=drift_of(world, project, services, targets, hashes, images=change.images),
             blockers=others.blockers,
             warnings=others.warnings,
             compose_v1=self.compose.is_v1,

@@ -285,6 +285,7 @@ class Findings:
     would upgrade the data, in words. ``drift``: what recreating a service would change
     besides its mount, in words. ``stranded_by_up``: the services whose data a
     plain ``up`` would leave behind, because it creates them anew on another place.
+    ``hashes``: by service, compose's hash of what its files say of it now.
     """
 
     moves: tuple[Move, ...]
@@ -303,3 +304,4 @@ class Findings:
     other_anonymous: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     outlying: tuple[Outlying, ...] = ()
     stranded_by_up: frozenset[str] = frozenset()
+    hashes: Mapping[str, str] = field(default_factory=dict)

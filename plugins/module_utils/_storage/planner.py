@@ -102,7 +102,12 @@ def steps_for(
     """Return the steps of a move into bind mounts."""
     everything = {"transfers": [transfer.as_dict() for transfer in transfers]}
     theirs = request.rewrite == "none"
-    context = {**everything, "pins": _pins(findings, transfers), "file_is_theirs": theirs}
+    context = {
+        **everything,
+        "pins": _pins(findings, transfers),
+        "file_is_theirs": theirs,
+        "hashes": dict(findings.hashes),
+    }
     stopped_by = "stop the stores"
     steps = backup_steps(request, findings, transfers, backup_dir)
     if transfers:
@@ -205,9 +210,9 @@ def stop_steps(
     policies = {
         container.id: {"name": container.policy, "maximum_retries": container.maximum_retries} for container in affected
     }
-    everything = {"transfers": context["transfers"]}
+    arranging = {"transfers": context["transfers"], "hashes": context.get("hashes", {})}
     steps = [
-        Step("arrange_stop", "arrange the stop", SWITCH, everything),
+        Step("arrange_stop", "arrange the stop", SWITCH, arranging),
         Step("hold_restarts", "hold restarts", SWITCH, {"containers": policies}),
     ]
     if dependents:

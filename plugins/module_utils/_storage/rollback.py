@@ -83,6 +83,7 @@ def plan_way_back(world: World, operation: Operation, request: Request, new_id: 
     plan_reversal(hunks)  # a file in which our lines were changed since is told of now, and not in the downtime
     findings = Findings(
         moves=moves,
+        hashes=world.compose.service_hashes(services),
         blockers=(*neighbours(world, project, services).blockers, *in_use_by_the_file_alone(operation)),
         dependents=dependents_of(project, services),
         stores=tuple(stopped(c) for name in services for c in project.containers[name]),

@@ -88,7 +88,7 @@ def rollback_steps(
     everything = {"transfers": [transfer.as_dict() for transfer in transfers]}
     # A rewrite that left the files alone made reality match them; going back
     # means that they name another place than the one in use.
-    context = {**everything, "pins": dict(pins), "file_is_theirs": not hunks}
+    context = {**everything, "pins": dict(pins), "file_is_theirs": not hunks, "hashes": dict(findings.hashes)}
     steps = backup_steps(request, findings, transfers, backup_dir)
     steps.append(Step("count_before", "count", PREPARE, everything))
     for transfer in transfers:

@@ -83,7 +83,8 @@ def downtime(strategy: str, data: DataPath) -> float:
 
     Rough on purpose, and on the safe side: two stores restart in one to two
     seconds on two slow cores, and in half of that elsewhere. For ``copy`` it assumes that a twentieth of
-    the data changed since the warm pass and is read and written at 500 MB/s.
+    the data changed since the warm pass and is read and written at 500 MB/s; from a layer, whose files
+    are linked before it goes, all of it is read once more, on both sides.
     """
     restart = 2.0
     if strategy == CLONE:
@@ -91,7 +92,8 @@ def downtime(strategy: str, data: DataPath) -> float:
     if strategy == REPLICA:
         return restart + 0.8
     if strategy == COPY:
-        return restart + 0.5 + data.files * 5e-5 + data.size_bytes * 0.05 / (GIB / 2)
+        again = 2.0 if data.kind == LAYER else 0.05
+        return restart + 0.5 + data.files * 5e-5 + data.size_bytes * again / (GIB / 2)
     return restart
 
 

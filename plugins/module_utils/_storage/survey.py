@@ -75,8 +75,10 @@ def survey(
     floating, images = floating_images(world, project, services)
     changing = {(mount.service, data.target) for mount, data in moving}
     others = neighbours(world, project, services)
+    hashes = world.compose.service_hashes(services)
     return Findings(
         moves=moves,
+        hashes=hashes,
         unstarted=tuple(look_around(world, project, mount, contexts) for mount in never_created),
         rewrite=planned_rewrite(world.compose, request, images if request.pin_images else {}),
         dependents=dependents_of(project, services),
@@ -84,7 +86,7 @@ def survey(
         floating=floating,
         images_to_write=images,
         other_majors=other_majors(world, project, services),
-        drift=drift_of(world, project, services, changing),
+        drift=drift_of(world, project, services, changing, hashes),
         blockers=(*others.blockers, *_unkept(moves, request.retained_dir)),
         warnings=others.warnings,
         backup_place=place(world, request.backup_dir, shared=True),
@@ -328,11 +330,14 @@ def drift_of(
     project: Project,
     services: Sequence[str],
     changing: set[tuple[str, str]],
+    hashes: Mapping[str, str],
     images: Collection[str] = (),
 ) -> dict[str, tuple[str, ...]]:
-    """Return in words what creating ``services`` anew changes beside mounts at ``changing`` and ``images``."""
+    """Return in words what creating ``services`` anew changes beside mounts at ``changing`` and ``images``.
+
+    ``hashes`` are those of ``ComposeCli.service_hashes``.
+    """
     ours = {name: [target for service, target in changing if service == name] for name in services}
-    hashes = world.compose.service_hashes(services)
     found: dict[str, tuple[str, ...]] = {}
     for drift in find_drift(world.engine, project, services, hashes, ignore_targets=ours, ignore_images=images):
         if drift.kind not in (FLOATING, REPLICAS):  # said on their own, each with its way out

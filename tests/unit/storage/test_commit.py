@@ -17,6 +17,7 @@ import pytest
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import EngineMount
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, StatefulError
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation import execute
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import (
     COMMITTED,
     DONE,
@@ -182,3 +183,24 @@ def test_what_was_the_original_is_in_use_again_after_a_roll_back(moved: tuple[La
     history = SimpleNamespace(state=ROLLED_BACK, changed_at=time.time(), copies=lambda: copies)
     ended: Any = SimpleNamespace(id="op", history=lambda: history, plan=operation.plan)
     assert [copy.path for copy in planned(ended).copies] == [str(kept)]
+
+
+@pytest.mark.parametrize("at", ["journal intent move db:/data", ""])
+def test_what_is_kept_of_a_layer_is_known_after_an_undo_or_gone(tmp_path: Path, at: str) -> None:
+    """The links are second names while the container is there; once it was made anew, they are the original."""
+    lab = KINDS[5].lab(tmp_path)
+    lab.store.never_ready.add(lab.goal("db"))
+    operation = lab.begin()
+    if at:
+        lab.burning(at, lambda: lab.run(operation))
+        lab.undo(operation)
+    else:
+        with pytest.raises(execute.UndoneFailure):
+            lab.run(operation)
+    retained = [Path(transfer.retained) for transfer in transfers_of_plan(operation.plan)]
+    named = [Path(copy.path) for copy in operation.history().copies() if copy.role == "original"]
+    assert named == [path for path in retained if path.exists()]
+    assert bool(named) == (not at)
+    carry_out_commit(lab.world, operation, planned(operation))
+    assert not any(path.exists() for path in retained)
+    lab.check_undone()

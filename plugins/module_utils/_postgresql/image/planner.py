@@ -129,7 +129,8 @@ def steps_for(
 ) -> tuple[Step, ...]:
     """Return the steps of the change."""
     strategy, everything = transfer.strategy, {"transfers": [transfer.as_dict()]}
-    context = {**everything, "pins": {}, "file_is_theirs": request.storage.rewrite == "none"}
+    theirs, hashes = request.storage.rewrite == "none", dict(found.findings.hashes)
+    context = {**everything, "pins": {}, "file_is_theirs": theirs, "hashes": hashes}
     steps = backup_steps(request.storage, found.findings, [transfer], backup_dir)
     steps.append(Step("count_before", "count", PREPARE, everything))
     steps += keeping_steps((transfer.service, transfer.image_id), (transfer.service, transfer.goal.image), operation)

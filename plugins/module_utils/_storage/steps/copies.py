@@ -210,10 +210,11 @@ def original(transfer: Transfer, path: str, protected: str) -> Copy:
     )
 
 
-class KeepLayer(NothingToUndo):
+class KeepLayer(SelfProving):
     """Keep the inodes of data in a container's layer alive by hard links, before the container goes.
 
-    args: ``transfer``. Costs no space and no time worth naming, at any size.
+    args: ``transfer``. Costs no space and no time worth naming, at any size; but a link is a change of its file, so
+    that a copy of it which was proved is compared once more.
     """
 
     def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
@@ -237,6 +238,15 @@ class KeepLayer(NothingToUndo):
         links.hardlink_tree(origin, transfer.retained)
         copy = original(transfer, transfer.retained, "hard links to the layer's files")
         return {"copies": [copy.as_dict()], "kept_at": kept_at}
+
+    def undo(self, step: Step, context: Context[World]) -> Evidence:
+        """Remove the second names where the first ones are all there; else they are the original, and stay."""
+        transfer = transfer_of(step)
+        if context.world.engine.container(transfer.containers[0]) is None:
+            return {"kept": True}
+        if os.path.isdir(transfer.retained):
+            shutil.rmtree(transfer.retained)
+        return {}
 
 
 class Vacate(SelfProving):

@@ -96,7 +96,10 @@ class RestoreRestarts(NothingToUndo):
 
 
 class ArrangeStop(SelfProving):
-    """A checkpoint, or save points: what makes the coming stop quick and complete. args: ``transfers``."""
+    """A checkpoint, or save points: what makes the coming stop quick and complete.
+
+    args: ``transfers``, ``hashes``: compose's of what its files said of each service when this was planned.
+    """
 
     def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
         running = [t for t in transfers_of(step) if running_on(context.world, t, t.origin)]
@@ -104,6 +107,8 @@ class ArrangeStop(SelfProving):
 
     def apply(self, step: Step, context: Context[World]) -> Evidence:
         world, arranged = context.world, {}
+        if not self._was_stopped(context):
+            self._refuse_changed_files(step, world)
         for transfer in transfers_of(step):
             for container in running_on(world, transfer, transfer.origin):
                 self._refuse_another(transfer, container, context)
@@ -118,14 +123,33 @@ class ArrangeStop(SelfProving):
 
         Once it was stopped for this operation, an admin who brings it back makes another container of the same.
         """
-        stopped = any(s.kind == "stop_stores" and s.name in context.evidence for s in context.operation.plan.steps)
-        if container.image_id == transfer.image_id and (stopped or container.id in transfer.containers):
+        known = ArrangeStop._was_stopped(context) or container.id in transfer.containers
+        if container.image_id == transfer.image_id and known:
             return
         raise StatefulError(
             f"The service {transfer.service} was recreated since this was planned: {container.name} is another"
             " container than the one that the plan was made for.",
             next_command="run the same task again: it plans anew",
         )
+
+    @staticmethod
+    def _was_stopped(context: Context[World]) -> bool:
+        return any(s.kind == "stop_stores" and s.name in context.evidence for s in context.operation.plan.steps)
+
+    @staticmethod
+    def _refuse_changed_files(step: Step, world: World) -> None:
+        """Raise where the files say something else of a service than what was looked at, and maybe agreed to.
+
+        The new container is made from them, and so is the old one anew, should it come to that.
+        """
+        planned: Mapping[str, str] = step.args.get("hashes", {})
+        now = world.compose.service_hashes(planned) if planned else {}
+        changed = [name for name, value in planned.items() if now.get(name) != value]
+        if changed:
+            raise StatefulError(
+                f"What the compose files say of {', '.join(changed)} was changed since this was planned.",
+                next_command="run the same task again: it plans anew, and says what the change would bring along",
+            )
 
     def undo(self, step: Step, context: Context[World]) -> Evidence:
         world = context.world
