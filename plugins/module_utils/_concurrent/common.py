@@ -79,6 +79,16 @@ def refuse_served(host: Host, context: Context[World]) -> None:
         )
 
 
+def ask_again(host: Host, context: Context[World]) -> None:
+    """Ask once more, on a way back that was broken off, before what runs is put away: somebody may have been let in."""
+    if not (is_aside(context) and host.others()):
+        return
+    if context.operation.history().proved:
+        back.may_begin(host, context)
+    elif not context.world.discard_writes:
+        refuse_served(host, context)
+
+
 class BackUp(NothingToUndo):
     """args: ``folder``, ``database``, ``path``, ``format``. It is kept, also when the operation is undone."""
 
@@ -254,5 +264,9 @@ class Up(SelfProving):
         host = host_of(step, context)
         if history.proved:
             back.may_begin(host, context)
-        host.stop_others()
+        if is_aside(context):
+            # Stopped alone they would come back with the engine, and let people write to what is about to be put away.
+            ensure_down(host, step.args["data"], prove=False)
+        else:
+            host.stop_others()
         return {}

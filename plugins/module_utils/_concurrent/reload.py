@@ -16,6 +16,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._clock import mo
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import back, beside, counting
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import host as hosts
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.common import (
+    ask_again,
     counted_before,
     ensure_down,
     host_of,
@@ -140,7 +141,9 @@ class SetAside(SelfProving):
         args, aside = step.args, step.args["aside"]
         if not os.path.isdir(aside["data"]):
             return {}  # not that far, or back already: the service may run on it, and Redis with it
-        ensure_down(host_of(step, context), args["data"], prove=False)
+        host = host_of(step, context)
+        ask_again(host, context)
+        ensure_down(host, args["data"], prove=False)
         # The data last: as long as it is aside, this is to be gone on with.
         for service, name in ((hosts.REDIS, "redis"), (hosts.DB, "data")):
             if os.path.isdir(aside[name]):
@@ -189,8 +192,9 @@ class Load(SelfProving):
 
     def undo(self, step: Step, context: Context[World]) -> Evidence:
         host, history = host_of(step, context), context.operation.history()
-        if history.proved and context.operation.plan.steps[-1].name not in history.undone:
+        if history.proved and not {context.operation.plan.steps[-1].name, step.name}.intersection(history.undone):
             back.may_begin(host, context)  # killed before everything was started, which somebody may have done since
+        ask_again(host, context)
         ensure_down(host, step.args["data"], prove=not is_aside(context))
         return {}
 
