@@ -9,6 +9,7 @@ from __future__ import annotations
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import counting, said
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import host as hosts
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.common import (
+    ask_again,
     counted_before,
     ensure_down,
     host_of,
@@ -59,7 +60,9 @@ class StartApi(SelfProving):
         return {"tables": len(after.rows), "rows": sum(after.rows.values()), "stream_items": after.stream_items}
 
     def undo(self, step: Step, context: Context[World]) -> Evidence:
-        ensure_down(host_of(step, context), step.args["data"])
+        host = host_of(step, context)
+        ask_again(host, context)
+        ensure_down(host, step.args["data"])
         return {}
 
 

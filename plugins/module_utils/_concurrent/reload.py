@@ -104,7 +104,9 @@ class Dump(SelfProving):
         if step.name not in context.evidence and os.path.isdir(step.args["dump"]):
             # First of all: it may be what has filled the disk, which the stores need to stop.
             shutil.rmtree(step.args["dump"])
-        ensure_down(host_of(step, context), step.args["data"])
+        host = host_of(step, context)
+        ask_again(host, context)
+        ensure_down(host, step.args["data"])
         return {}
 
 

@@ -1,0 +1,153 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The files of a host come to a release and back, and nothing takes the place of what is the admin's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import common
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.release import Follow
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container, EngineMount
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Undecided
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import SWITCH, Goal, Plan, Step
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import OperationStore
+from tests.unit.postgresql.fakes import a_container
+
+# -- what git does not know ---------------------------------------------------
+
+
+class Moving:
+    """A host whose data goes from ``docs`` to ``_docs``; ``runs`` are its containers."""
+
+    def __init__(self, root: Path) -> None:
+        self.old, self.new = root / "docs/data", root / "_docs/data"
+        self.old.mkdir(parents=True)
+        (self.old / "rows").write_text("of people")
+        self.runs: list[Container] = []
+        moves = [(str(self.old), str(self.new))]
+        self.step = Step("concurrent_follow", "follow", SWITCH, {"moves": moves})
+        plan = Plan(Goal("concurrent_version", "p", {}), (self.step,), facts={"moves": moves})
+        world: Any = SimpleNamespace(
+            engine=SimpleNamespace(containers=lambda labels: self.runs),
+            project="p",
+            containers_of=lambda _name: self.runs,
+            compose=SimpleNamespace(
+                options=SimpleNamespace(project_src="", project_name="", files=()),
+                with_options=lambda **_any: SimpleNamespace(typed=lambda *words: f"docker compose {' '.join(words)}"),
+            ),
+        )
+        self.context: Context[Any] = Context(world, OperationStore(str(root / "operations")).begin(plan))
+
+    def starts(self, place: Path) -> None:
+        """Type ``up`` where the data is not: the engine makes a directory, and the server a cluster in it."""
+        place.mkdir(parents=True, exist_ok=True)
+        (place / "rows").write_text("of an empty cluster")
+
+    def runs_on(self, place: Path) -> None:
+        mount = EngineMount("bind", str(place), "/var/lib/postgresql/data", rw=True)
+        self.runs = [a_container(name="db-1", mounts=(mount,))]
+
+    def apply(self) -> None:
+        self.context.evidence[self.step.name] = Follow().apply(self.step, self.context)
+
+    def undo(self) -> None:
+        Follow().undo(self.step, self.context)
+
+    @property
+    def state(self) -> dict[str, str]:
+        root = self.old.parent.parent
+        return {str(path.parent.relative_to(root)): path.read_text() for path in root.rglob("rows")}
+
+
+@pytest.fixture
+def moving(tmp_path: Path) -> Moving:
+    return Moving(tmp_path)
+
+
+def kept_of(moving: Moving) -> str:
+    (copy,) = moving.context.operation.history().copies()
+    return str(Path(copy.path).relative_to(moving.old.parent.parent))
+
+
+def test_what_was_moved_comes_back_also_twice(moving: Moving) -> None:
+    moving.apply()
+    assert moving.state == {"_docs/data": "of people"}
+    moving.undo()
+    moving.undo()
+    assert moving.state == {"docs/data": "of people"}
+
+
+@pytest.mark.parametrize("back", [False, True], ids=["never moved", "back already"])
+def test_what_came_in_its_place_is_not_taken_for_it_and_is_kept(moving: Moving, back: bool) -> None:
+    if back:
+        moving.apply()
+        moving.undo()
+    moving.starts(moving.new)
+    if not back:
+        with pytest.raises(StatefulError, match="exists and is not an empty directory"):
+            moving.apply()
+    moving.undo()
+    assert moving.state == {"docs/data": "of people", kept_of(moving): "of an empty cluster"}
+
+
+def test_what_came_where_it_is_to_be_back_stops_it_with_true_words(moving: Moving) -> None:
+    moving.apply()
+    moving.starts(moving.old)
+    with pytest.raises(StatefulError) as stopped:
+        moving.undo()
+    assert stopped.value.state == f"the data is still in {moving.new}"
+    assert moving.state == {"_docs/data": "of people", "docs/data": "of an empty cluster"}
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_of_what_began_before_it_was_noted_the_evidence_tells(moving: Moving, moved: bool) -> None:
+    if moved:
+        moving.apply()
+        (Path(moving.context.operation.directory) / "moves.json").unlink()
+    moving.starts(moving.old if moved else moving.new)
+    if moved:
+        with pytest.raises(StatefulError, match="docs/data exists"):
+            moving.undo()
+        assert moving.state["_docs/data"] == "of people"
+    else:
+        moving.undo()
+        assert moving.state["docs/data"] == "of people"
+
+
+def test_who_runs_on_what_came_in_its_place_is_asked_about(moving: Moving, monkeypatch: pytest.MonkeyPatch) -> None:
+    moving.starts(moving.new)
+    moving.runs_on(moving.new)
+    with pytest.raises(Undecided, match=r"db-1 was started while .* runs on .*_docs/data"):
+        moving.undo()
+    quiet = Step("concurrent_quiet", "quiet", SWITCH, {"folder": str(moving.new.parent), "data": str(moving.old)})
+    monkeypatch.setattr(common.Host, "stop_others", lambda _self: pytest.fail("nothing may be stopped"))
+    with pytest.raises(Undecided, match=r"runs on .*_docs/data"):
+        common.Quiet().apply(quiet, moving.context)
+    assert moving.state == {"docs/data": "of people", "_docs/data": "of an empty cluster"}
+
+
+@pytest.mark.parametrize("place,refused", [("docs/data", False), ("_docs/data", False), ("else", True)])
+def test_nothing_is_counted_of_another_directory(
+    moving: Moving, monkeypatch: pytest.MonkeyPatch, place: str, refused: bool
+) -> None:
+    """Neither where it was, nor, after a kill, where it was moved."""
+    moving.runs_on(moving.old.parent.parent / place)
+    quiet = Step("concurrent_quiet", "quiet", SWITCH, {"folder": str(moving.old.parent), "data": str(moving.old)})
+    stopped: list[str] = []
+    monkeypatch.setattr(common.Host, "stop_others", lambda _self: stopped.append("all"))
+    monkeypatch.setattr(common.Host, "take_down", lambda _self, _data: "0/1")
+    monkeypatch.setattr(common.counting, "count_all", lambda _host: common.counting.Counts())
+    if refused:
+        with pytest.raises(Undecided, match=f"runs on .*{place}, and the data is in"):
+            common.Quiet().apply(quiet, moving.context)
+    else:
+        common.Quiet().apply(quiet, moving.context)
+    assert bool(stopped) != refused
