@@ -124,6 +124,14 @@ def refuse_own_changes(context: Context[World]) -> None:
             state=UNTOUCHED,
             next_command=shell("git", "-C", checkout.root, "log", "--oneline", f"{known['head'][:12]}..HEAD"),
         )
+    unknown = checkout.in_the_way(released.args["head"])
+    if unknown:
+        raise UndoRefused(
+            f"{', '.join(unknown)} in {checkout.root} is unknown to git, and would be in the way of what was checked"
+            " out before.",
+            state=UNTOUCHED,
+            next_command=shell("ls", "-la", *(os.path.join(checkout.root, name) for name in unknown)),
+        )
     ours = {os.path.relpath(str(each["path"]), checkout.root) for each in read_hunks(context)}
     changed = set(checkout.changed_here()).intersection(checkout.differs(released.args["head"])) - ours
     if changed:

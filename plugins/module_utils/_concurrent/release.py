@@ -7,6 +7,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import beside
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import host as hosts
@@ -46,17 +48,39 @@ class Release(SelfProving):
                 f"The checkout in {args['root']} is not where it was when this was planned ({args['head'][:12]}).",
                 next_command=shell("git", "-C", args["root"], "status"),
             )
+        # Noted first: where a way back finds another commit than it left, this tells whether that is on top of ours.
+        durable.write_json_atomically(_note_path(context), {"from": args["head"]})
         checkout.to_release(args["release"], merge=args["merge"])
         return {"head": checkout.head}
 
     def undo(self, step: Step, context: Context[World]) -> Evidence:
         checkout, args = Checkout(step.args["root"]), step.args
+        known = context.evidence.get(step.name)
+        made = known["head"] if known else self._made(checkout, args)
+        kept = {}
+        if checkout.head not in (args["head"], made):
+            if known is None and not os.path.exists(_note_path(context)):
+                return {}  # what is checked out is somebody else's doing, and was there before it came to ours
+            branch = checkout.keep_as(f"selfhost-stateful/{context.operation.id}")
+            kept = {"told": [f"what was committed in {checkout.root} meanwhile is on the branch {branch}"]}
         broken = checkout.mend(args["head"], args["release"])
         if checkout.head != args["head"]:
             # A way back that was broken off: first it is whole again where it is.
             checkout.mend(checkout.head, args["head"], broken=broken)
-        checkout.back_to(args["head"], args["branch"])
-        return {"head": args["head"]}
+        checkout.back_to(args["head"], args["branch"], made)
+        return {"head": args["head"], **kept}
+
+    @staticmethod
+    def _made(checkout: Checkout, args: Mapping[str, Any]) -> str:
+        """Return what is checked out where it is what ``apply`` makes, and was ended before it could say so."""
+        here, wanted = checkout.head, checkout.commit_of(args["release"])
+        if args["merge"]:
+            return here if checkout.parents_of(here) == [args["head"], wanted] else ""
+        return wanted if not checkout.branch else ""
+
+
+def _note_path(context: Context[World]) -> str:
+    return os.path.join(context.operation.directory, "release.json")
 
 
 class Follow(SelfProving):

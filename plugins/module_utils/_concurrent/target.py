@@ -96,6 +96,15 @@ def target_of(world: World, seen: Seen, version: Version) -> Target:
                     shell("git", "-C", checkout.root, "merge", release),
                 )
             )
+    unknown = sorted(set(checkout.in_the_way(source)) - changed)
+    if unknown:
+        blockers.append(
+            Blocker(
+                f"{', '.join(unknown)} in {checkout.root} is unknown to git, and {release} has a file of its own there:"
+                " nothing of yours is overwritten. Move it away first.",
+                shell("ls", "-la", *(os.path.join(checkout.root, name) for name in unknown)),
+            )
+        )
     here = os.path.relpath(seen.folder, os.path.realpath(checkout.root))
     folder, text = _file_in(checkout, source, here)
     if text is None:

@@ -13,13 +13,83 @@ from typing import Any
 import pytest
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import common
-from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.release import Follow
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.checkout import Checkout
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.release import Follow, Release
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container, EngineMount
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Undecided
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import SWITCH, Goal, Plan, Step
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import OperationStore
+from tests.unit.concurrent.repositories import NEXT, Repository
 from tests.unit.postgresql.fakes import a_container
+
+# -- the checkout -------------------------------------------------------------
+
+
+class Releasing:
+    """A checkout that goes to a release, merged where the admin has a branch with commits of their own."""
+
+    def __init__(self, repository: Repository, directory: Path, *, merge: bool) -> None:
+        self.repository = repository
+        if merge:
+            repository.git("checkout", "-q", "mine")
+        self.head = repository.git("rev-parse", "HEAD")
+        self.branch = "mine" if merge else ""
+        args = {"root": str(repository.root), "release": NEXT, "merge": merge, "head": self.head, "branch": self.branch}
+        self.step = Step("concurrent_release", "release", SWITCH, args)
+        operation = OperationStore(str(directory)).begin(Plan(Goal("concurrent_version", "p", {}), (self.step,)))
+        self.kept = f"selfhost-stateful/{operation.id}"
+        self.context: Context[Any] = Context(None, operation)  # type: ignore[arg-type]
+
+    def apply(self, *, killed: bool = False) -> None:
+        evidence = Release().apply(self.step, self.context)
+        if not killed:
+            self.context.evidence[self.step.name] = evidence
+
+    def undo(self) -> list[str]:
+        found: list[str] = list(Release().undo(self.step, self.context).get("told", ()))
+        return found
+
+    @property
+    def there(self) -> tuple[str, str]:
+        checkout = Checkout(str(self.repository.root))
+        return checkout.head, checkout.branch
+
+
+@pytest.fixture(params=[True, False], ids=["merged", "checked out"])
+def releasing(request: pytest.FixtureRequest, repository: Repository, tmp_path: Path) -> Releasing:
+    return Releasing(repository, tmp_path / "operations", merge=request.param)
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_release_is_taken_back_also_twice(releasing: Releasing, killed: bool) -> None:
+    before = releasing.repository.state
+    releasing.apply(killed=killed)
+    assert (releasing.undo(), releasing.undo()) == ([], [])
+    assert releasing.there == (releasing.head, releasing.branch)
+    assert releasing.repository.state == before
+    assert "selfhost-stateful" not in releasing.repository.git("branch")
+
+
+def test_what_was_committed_before_it_came_to_the_release_is_left_alone(releasing: Releasing) -> None:
+    """While the backup was taken, for hours."""
+    mine = releasing.repository.commit("own.yml", "")
+    with pytest.raises(StatefulError, match="is not where it was when this was planned"):
+        releasing.apply()
+    assert releasing.undo() == []
+    assert releasing.there == (mine, releasing.branch)
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_what_was_committed_on_top_of_the_release_is_kept_on_a_branch(releasing: Releasing, killed: bool) -> None:
+    releasing.apply(killed=killed)
+    mine = releasing.repository.commit("own.yml", "")
+    told = releasing.undo()
+    assert told == [f"what was committed in {releasing.repository.root} meanwhile is on the branch {releasing.kept}"]
+    assert releasing.undo() == []
+    assert releasing.there == (releasing.head, releasing.branch)
+    assert releasing.repository.git("rev-parse", releasing.kept) == mine
+
 
 # -- what git does not know ---------------------------------------------------
 

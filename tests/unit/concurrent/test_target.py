@@ -416,6 +416,14 @@ def test_an_override_of_nothing_overrides_nothing(repository: Repository) -> Non
     assert target(seen_at(repository), NEXT).effective["api"] == f"host:{NEXT}"
 
 
+def test_what_is_ignored_and_comes_with_the_release_is_in_the_way(repository: Repository) -> None:
+    repository.release("v0.3.1", "docs/data", "theirs\n")
+    assert target(seen_at(repository), "v0.3.1").blockers == ()
+    repository.write("docs/data", "mine\n")
+    (blocker,) = target(seen_at(repository), "v0.3.1").blockers
+    assert blocker.text.startswith(f"docs/data in {repository.root} is unknown to git, and v0.3.1 has")
+
+
 # -- what is in the way of a whole change -------------------------------------
 
 NOTHING = Target("", False, (), {}, {}, (), ())
