@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.rewrite import plan_reversal
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.checkout import Checkout
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.counting import stream_items
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.host import Host
@@ -76,6 +77,8 @@ def may_begin(host: Host, context: Context[World]) -> None:
     """Raise where a way back from what was proved would lose something; what writes is stopped before it is told."""
     refuse_later(context.operation)
     refuse_own_changes(context)
+    refuse_own_edits(context)
+    refuse_taken_places(context)
     loaded = context.evidence.get("load")
     if loaded is None:
         return
@@ -141,6 +144,34 @@ def refuse_own_changes(context: Context[World]) -> None:
             state=UNTOUCHED,
             next_command=shell("git", "-C", checkout.root, "diff"),
         )
+
+
+def refuse_own_edits(context: Context[World]) -> None:
+    """Refuse where the lines that we wrote were changed since: that they cannot be taken out is no news for later."""
+    undone = context.operation.history().undone
+    if any(step.kind == "concurrent_files" and step.name in undone for step in context.operation.plan.steps):
+        return  # and the file may be elsewhere by now
+    try:
+        plan_reversal(read_hunks(context))
+    except StatefulError as error:
+        raise UndoRefused(error.msg, state=UNTOUCHED, next_command=error.next_command, **error.facts) from error
+
+
+def refuse_taken_places(context: Context[World]) -> None:
+    """Refuse where something came to a place since that is to be gone back to."""
+    moves = context.operation.plan.facts.get("moves", ())
+    taken = [old for old, new in moves if os.path.lexists(new) and _holds_something(old)]
+    if taken:
+        raise UndoRefused(
+            f"{', '.join(taken)} came there since, and would be in the way of what was moved away from there.",
+            state=UNTOUCHED,
+            next_command=shell("ls", "-la", *taken),
+        )
+
+
+def _holds_something(path: str) -> bool:
+    directory = os.path.isdir(path) and not os.path.islink(path)
+    return bool(os.listdir(path)) if directory else os.path.lexists(path)
 
 
 def refuse_loss(host: Host, loaded: Evidence) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.cli import ComposeCli
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.command_line import DEFAULT_FILES
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_reverse import HunkConflict
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import back, counting, said
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import host as hosts
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.between import refuse_between
@@ -194,7 +195,11 @@ class Files(RewriteFiles):
     def undo(self, step: Step, context: Context[World]) -> Evidence:
         if step.name in context.operation.history().undone:
             return {}  # and the file may be elsewhere by now
-        return super().undo(step, context)
+        try:
+            return super().undo(step, context)
+        except HunkConflict as conflict:
+            conflict.state = f"the data is in {step.args['data']}, whole, and nothing runs on it"
+            raise
 
 
 class Up(SelfProving):
