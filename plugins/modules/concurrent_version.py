@@ -233,6 +233,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._compose.argumen
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.handlers import CONCURRENT_HANDLERS
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.journey import (
     ConcurrentJourney,
+    folder_of,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.model import (
     COLUMNS,
@@ -240,7 +241,6 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.mode
     rung_from,
     version_of,
 )
-from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.survey import find_folder
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput
 from ansible_collections.selfhost.stateful.plugins.module_utils._module import answer
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import (
@@ -277,13 +277,14 @@ def main() -> None:
             raise InvalidInput(f"{params['version']!r} is no version: one is written as v1.3.0.")
         plain = {"at": str(version), "kind": COLUMNS, "notes": f"{RELEASES}/{version}"}
         rung = rung_from(params["rung"] or plain)
-        folder = find_folder(params["project_src"])
         directory = params["operations_dir"] or default_directory()
+        operations = OperationStore(directory)
+        folder = folder_of(params["project_src"], operations)
         backups = os.path.abspath(params["backup_dir"] or beside(directory, "backups"))
         return carry_out(
             Task(
                 connect=lambda: connect_world({**params, "project_src": folder}, {}),
-                operations=OperationStore(directory),
+                operations=operations,
                 handlers=CONCURRENT_HANDLERS,
                 journey=ConcurrentJourney(version, rung, params["backup"], backups, tuple(params["accept_left"])),
                 check_mode=module.check_mode,

@@ -32,6 +32,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.mode
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.survey import (
     FOLDERS,
     Seen,
+    find_folder,
     see,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.target import blockers_of, target_of
@@ -227,3 +228,17 @@ def open_in(folder: str, operations: OperationStore) -> Operation | None:
         if mine and operation.is_open:
             return operation
     return None
+
+
+def folder_of(given: str, operations: OperationStore) -> str:
+    """Return the directory of the compose file as :func:`survey.find_folder` does, or of the run that is open there.
+
+    Between the two folders git has no compose file anywhere for a moment, and may have been killed in it.
+    """
+    try:
+        return find_folder(given)
+    except InvalidInput:
+        unfinished = open_in(given, operations)
+        if unfinished is None:
+            raise
+        return str(unfinished.plan.facts["compose"]["project_src"])

@@ -18,6 +18,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._compose.config 
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import Project
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import images
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.checkout import Checkout
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.journey import folder_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.model import (
     COLUMNS,
     QUERY,
@@ -40,6 +41,8 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.targ
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Image
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import Blocker, InvalidInput
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import DONE, Goal, Plan
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import OperationStore
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import mounts
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World
 from tests.unit.concurrent.repositories import MOVED, NEXT, OLD, OURS, Repository
@@ -581,3 +584,20 @@ def test_the_compose_file_is_found_from_the_checkout_and_from_either_folder(
 def test_a_folder_without_a_compose_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="There is no compose file in"):
         find_folder(str(tmp_path))
+
+
+@pytest.mark.parametrize("given", ["", "docs", "_docs"])
+def test_where_git_was_killed_between_the_folders_the_run_that_is_open_knows_its_own(
+    tmp_path: Path, given: str
+) -> None:
+    root, store = tmp_path / "concurrent", OperationStore(str(tmp_path / "operations"))
+    root.mkdir()
+    folder = str(root / "docs")
+    facts = {"place": str(root), "compose": {"project_src": folder}}
+    operation = store.begin(Plan(Goal("concurrent_version", "p", {}), (), facts=facts))
+    assert folder_of(str(root / given), store) == folder
+    with pytest.raises(InvalidInput, match="There is no compose file in"):
+        folder_of(str(tmp_path / "another"), store)
+    operation.journal.state(DONE)
+    with pytest.raises(InvalidInput, match="There is no compose file in"):
+        folder_of(str(root / given), store)
