@@ -192,23 +192,48 @@ class Checkout:
             os.unlink(lock)
         if self.head != head or self.asks("rev-parse", "-q", "--verify", "MERGE_HEAD"):
             return broken
-        for name in self._names(head, release):
-            path = os.path.join(self.root, name)
-            if self.asks("cat-file", "-e", f"{head}:{name}"):
-                if broken or self._is_of(release, name):
-                    self.git("checkout", "-q", "--force", head, "--", name)
-            elif os.path.isfile(path) and self._has(release, name):
+        for name, is_here in self._to_mend(head, release, broken):
+            if is_here:
+                self.git("checkout", "-q", "--force", head, "--", name)
+            else:
                 self.asks("rm", "-q", "--cached", "--ignore-unmatch", "--", name)
-                os.unlink(path)
+                os.unlink(os.path.join(self.root, name))
         return broken
 
-    def _is_of(self, release: str, name: str) -> bool:
-        """Tell whether a checkout or a merge of ``release`` made a file what it is, or removed it."""
+    def is_whole(self, other: str) -> bool:
+        """Tell whether what is checked out, from ``other``, is on disk: a power cut leaves files empty or gone."""
+        return not self._to_mend(self.head, other, False)
+
+    def _to_mend(self, head: str, release: str, broken: bool) -> list[tuple[str, bool]]:
+        """Return the files that are not as ``head`` has them by what a checkout left; with whether it has them."""
+        found = []
+        for name in self._names(head, release):
+            path = os.path.join(self.root, name)
+            is_here = self.asks("cat-file", "-e", f"{head}:{name}")
+            if is_here and (broken or self._is_of(release, name, head)):
+                found.append((name, True))
+            elif not is_here and os.path.isfile(path) and (self._has(release, name) or self._is_torn(release, name)):
+                found.append((name, False))
+        return found
+
+    def _is_of(self, release: str, name: str, head: str) -> bool:
+        """Tell whether a checkout or a merge of ``release``, or a power cut, made a file what it is, or removed it."""
         if not self.git("status", "--porcelain", "--", name):
             return False
         gone = not os.path.lexists(os.path.join(self.root, name))
         # What is in the index and as it is there: of a merge that was not noted any more.
-        return gone or self.asks("diff", "--quiet", "--", name) or self._has(release, name)
+        ours = gone or self.asks("diff", "--quiet", "--", name) or self._has(release, name)
+        return ours or self._is_torn(head, name) or self._is_torn(release, name)
+
+    def _is_torn(self, reference: str, name: str) -> bool:
+        """Tell whether a file is the beginning of what a commit has, and no more: the rest was never on disk."""
+        path = os.path.join(self.root, name)
+        whole = self.file_at(reference, name)
+        if whole is None or not os.path.isfile(path):
+            return False
+        with open(path, "rb") as file:
+            here = file.read().rstrip(b"\0")
+        return len(here) < len(whole) and whole.encode().startswith(here)
 
     def _has(self, release: str, name: str) -> bool:
         """Tell whether a file that is here is that of ``release``."""

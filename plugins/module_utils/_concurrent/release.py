@@ -33,30 +33,41 @@ class Release(SelfProving):
 
     def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
         checkout, args = Checkout(step.args["root"]), step.args
-        wanted = checkout.commit_of(args["release"])
-        if args["merge"]:
-            there = checkout.branch == args["branch"] and checkout.asks("merge-base", "--is-ancestor", wanted, "HEAD")
-        else:
-            there = checkout.head == wanted
-        return {"head": checkout.head} if there else None
+        if not self._reached(checkout, args) or not checkout.is_whole(args["head"]):
+            return None
+        # Somebody else may have gone there: what they made is not ours to be taken back.
+        theirs = step.name not in context.evidence and checkout.head != self._made(checkout, args)
+        return {"head": checkout.head, **({"theirs": True} if theirs else {})}
 
     def apply(self, step: Step, context: Context[World]) -> Evidence:
         checkout, args = Checkout(step.args["root"]), step.args
         checkout.mend(args["head"], args["release"])
-        if checkout.head != args["head"] or checkout.branch != args["branch"]:
+        if self._reached(checkout, args):
+            checkout.mend(checkout.head, args["head"])
+        elif checkout.head != args["head"] or checkout.branch != args["branch"]:
             raise StatefulError(
                 f"The checkout in {args['root']} is not where it was when this was planned ({args['head'][:12]}).",
                 next_command=shell("git", "-C", args["root"], "status"),
             )
-        # Noted first: where a way back finds another commit than it left, this tells whether that is on top of ours.
-        durable.write_json_atomically(_note_path(context), {"from": args["head"]})
-        checkout.to_release(args["release"], merge=args["merge"])
+        else:
+            # Noted first: where a way back finds another commit, this tells whether that is on top of ours.
+            durable.write_json_atomically(_note_path(context), {"from": args["head"]})
+            checkout.to_release(args["release"], merge=args["merge"])
+        # Git itself syncs neither the files nor its index, and what compose reads next may be empty after a power cut.
+        durable.sync_file_system(checkout.root)
         return {"head": checkout.head}
+
+    @staticmethod
+    def _reached(checkout: Checkout, args: Mapping[str, Any]) -> bool:
+        wanted = checkout.commit_of(args["release"])
+        if args["merge"]:
+            return checkout.branch == args["branch"] and checkout.asks("merge-base", "--is-ancestor", wanted, "HEAD")
+        return checkout.head == wanted
 
     def undo(self, step: Step, context: Context[World]) -> Evidence:
         checkout, args = Checkout(step.args["root"]), step.args
         known = context.evidence.get(step.name)
-        made = known["head"] if known else self._made(checkout, args)
+        made = known["head"] if known and not known.get("theirs") else self._made(checkout, args)
         kept = {}
         if checkout.head not in (args["head"], made):
             if known is None and not os.path.exists(_note_path(context)):
@@ -68,6 +79,7 @@ class Release(SelfProving):
             # A way back that was broken off: first it is whole again where it is.
             checkout.mend(checkout.head, args["head"], broken=broken)
         checkout.back_to(args["head"], args["branch"], made)
+        durable.sync_file_system(checkout.root)
         return {"head": args["head"], **kept}
 
     @staticmethod

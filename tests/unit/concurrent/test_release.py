@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,6 +21,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._errors import S
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Undecided
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import SWITCH, Goal, Plan, Step
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import OperationStore
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import durable
 from tests.unit.concurrent.repositories import NEXT, Repository
 from tests.unit.postgresql.fakes import a_container
 
@@ -89,6 +91,56 @@ def test_what_was_committed_on_top_of_the_release_is_kept_on_a_branch(releasing:
     assert releasing.undo() == []
     assert releasing.there == (releasing.head, releasing.branch)
     assert releasing.repository.git("rev-parse", releasing.kept) == mine
+
+
+def test_a_release_that_its_admin_went_to_meanwhile_is_kept_on_a_branch(releasing: Releasing) -> None:
+    """A pull while the backup was taken: it is gone on with, and its branch is not lost by a way back."""
+    if not releasing.branch:
+        releasing.repository.git("checkout", "-q", "-b", "main")
+        releasing.step = replace(releasing.step, args={**releasing.step.args, "branch": "main"})
+    releasing.repository.commit("own.yml", "")
+    releasing.repository.git("merge", "-q", "-m", "mine", NEXT)
+    if not releasing.branch:
+        releasing.repository.git("reset", "-q", "--hard", NEXT)
+    pulled = releasing.repository.git("rev-parse", "HEAD")
+    found = Release().is_done(releasing.step, releasing.context)
+    assert found == {"head": pulled, "theirs": True}
+    releasing.context.evidence[releasing.step.name] = found
+    assert Release().is_done(releasing.step, releasing.context) == {"head": pulled}
+    (told,) = releasing.undo()
+    assert releasing.kept in told
+    assert releasing.there == (releasing.head, releasing.branch or "main")
+    assert releasing.repository.git("rev-parse", releasing.kept) == pulled
+
+
+@pytest.mark.parametrize("torn", ["", "services:\n  api:", "services:\n\0\0\0\0"], ids=["empty", "short", "blank"])
+def test_what_a_power_cut_has_torn_is_mended_forward_and_back(releasing: Releasing, torn: str) -> None:
+    before = releasing.repository.state
+    releasing.apply()
+    after = releasing.repository.state
+    assert Release().is_done(releasing.step, releasing.context) is not None
+    for mended in (releasing.apply, releasing.undo):
+        releasing.repository.write("docs/compose.yml", torn)
+        assert Release().is_done(releasing.step, releasing.context) is None
+        mended()
+        assert releasing.repository.state == (after if mended == releasing.apply else before)
+    releasing.repository.write("docs/compose.yml", torn)
+    releasing.undo()
+    assert releasing.repository.state == before
+
+
+def test_what_was_written_into_a_file_of_the_release_is_no_harm_of_a_power_cut(releasing: Releasing) -> None:
+    releasing.apply()
+    releasing.repository.write("docs/compose.yml", "services: {}\n")
+    assert Release().is_done(releasing.step, releasing.context) is not None
+
+
+def test_a_release_is_on_disk_before_its_evidence(releasing: Releasing, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[str] = []
+    monkeypatch.setattr(durable, "sync_file_system", lambda _root: synced.append(releasing.there[0]))
+    releasing.apply()
+    releasing.undo()
+    assert synced == [releasing.context.evidence["release"]["head"], releasing.head]
 
 
 # -- what git does not know ---------------------------------------------------
