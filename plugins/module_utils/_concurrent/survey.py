@@ -23,6 +23,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.mode
     names_a_version,
     version_of,
 )
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.naming import refuse_other_name
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import Blocker, InvalidInput, shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import control, session
@@ -158,6 +159,7 @@ def see(world: World, project: Project) -> Seen:
     for name in (hosts.API, hosts.DB, hosts.REDIS):
         found = project.containers.get(name, ())
         if len(found) != 1 or not found[0].pid:
+            refuse_other_name(world, project.name, folder)
             raise InvalidInput(
                 f"The service {name} does not run: this host has to be up before it can be migrated.",
                 next_command=project.compose.typed("up", "-d"),
