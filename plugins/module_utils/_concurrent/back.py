@@ -12,18 +12,23 @@ from dataclasses import replace
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.rewrite import plan_reversal
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import host as hosts
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.checkout import Checkout
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.counting import stream_items
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.host import Host
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.commands import logs_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError, shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Evidence, UndoRefused
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import COMMITTED
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import Operation, OperationStore
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import control
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import NEXT_XID
 from ansible_collections.selfhost.stateful.plugins.module_utils._redis import fingerprint as redis_fingerprint
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.files import read_hunks
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World
 
+LOOKS = 3
+"""So often the stores are stopped for good: the server's own work may take a transaction in between, seldom twice."""
 UNTOUCHED = "everything runs on the new version; nothing was changed"
 ROWS_WRITTEN = """
 SELECT coalesce(sum(n_tup_ins + n_tup_upd + n_tup_del), 0) FROM pg_stat_user_tables
@@ -64,6 +69,26 @@ def refuse_written(before: Mapping[str, int], now: Mapping[str, int]) -> None:
             f"Somebody wrote while everything was dumped ({', '.join(found)}): the dump may lack that. Only the api"
             " ran; who reaches it beside the gateway is to be stopped before.",
         )
+
+
+def down_unwritten(host: Host, data: str, before: Mapping[str, int], tables: Collection[str]) -> str:
+    """Shut the stores down with nothing written since ``before``, and return the location of the last checkpoint.
+
+    Between the last look and the stop somebody may still be in the database, beside the api. The cluster at rest tells
+    that a transaction was taken, and not by whom: where one was, it is started once more and looked at.
+    """
+    for _look in range(LOOKS):
+        now = written_so_far(host, tables)
+        refuse_written(before, now)
+        location = host.take_down(data)
+        if control.read_control(data).next_xid == now["xid"]:
+            return location
+        host.start_stores()
+    raise StatefulError(
+        "Transactions are taken whenever the database is about to stop: who connects to it beside the api is to be"
+        " stopped before.",
+        next_command=logs_of(host.container(hosts.DB).name),
+    )
 
 
 def _in_redis(host: Host) -> redis_fingerprint.Fingerprint:

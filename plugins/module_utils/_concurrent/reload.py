@@ -88,8 +88,7 @@ class Dump(SelfProving):
             counts[kind.name] = found
         # What was counted is what was dumped only if nobody wrote until the last who could was stopped.
         host.stop_others()
-        back.refuse_written(before, back.written_so_far(host, tables))
-        location = host.take_down(step.args["data"])
+        location = back.down_unwritten(host, step.args["data"], before, tables)
         copy = Copy(
             role="backup",
             service=hosts.API,
