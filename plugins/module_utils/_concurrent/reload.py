@@ -195,7 +195,8 @@ class Load(SelfProving):
         host, history = host_of(step, context), context.operation.history()
         if history.proved and not {context.operation.plan.steps[-1].name, step.name}.intersection(history.undone):
             back.may_begin(host, context)  # killed before everything was started, which somebody may have done since
-        ask_again(host, context)
+        else:
+            ask_again(host, context)
         ensure_down(host, step.args["data"], prove=not is_aside(context))
         return {}
 
