@@ -149,13 +149,12 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._compose.argumen
     PROJECT_ARGUMENTS,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import observe_project
-from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.journey import open_in
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.journey import folder_of, open_in
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.model import Version, rung_from
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.route import way_to
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.schema import schema_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.survey import (
     fetch_releases,
-    find_folder,
     known_to_origin,
     see,
 )
@@ -202,8 +201,8 @@ def main() -> None:
                 "plan_text": f"{lacking.msg}\nNot looked at before that: which version runs, and what is on the way.",
             }
         ladder = [rung_from(rung) for rung in params["ladder"]]
-        folder = find_folder(params["project_src"])
         operations = OperationStore(params["operations_dir"] or default_directory())
+        folder = folder_of(params["project_src"], operations)
         unfinished = open_in(folder, operations)
         if unfinished is not None:
             # Its services may be down, and its files on their way: nobody is asked but its journal.

@@ -24,8 +24,12 @@ description:
     old version runs.
 notes:
   - The images of the new version have to be on the engine. The role pulls them before the downtime.
-  - A release is checked out where the tree has no changes of yours in files that it touches, and merged into a
-    branch that has commits of yours. A conflict is found before anything stops.
+  - A release is checked out where the tree has no changes of yours in files that it touches, nor files that git does
+    not know where it has one, and merged into a branch that has commits of yours. A conflict is found before anything
+    stops. What you commit while it runs is kept on a branch C(selfhost-stateful/...), which the result names, where the
+    step is undone.
+  - A migration that ran before runs again only where its C(expect_rows) or C(done_when) says that something is left to
+    do. One that ran in no transaction and was broken off is begun again by nobody unasked.
   - From v1.0 on the compose file is in C(_docs) in place of C(docs). What git does not know in there, the data above
     all, is moved along.
   - The database and Redis stay on the very image that ran. Where the file of the release names another, or one whose
@@ -179,7 +183,7 @@ phases:
 verification:
   description:
     - What was counted. C(before), the rows of each table and the items of streams; C(dumped) and C(loaded), by kind;
-      C(migrations), with the rows of each.
+      C(migrations), with the rows of each, none where it had run before.
   returned: changed
   type: dict
 left:
@@ -233,6 +237,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._compose.argumen
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.handlers import CONCURRENT_HANDLERS
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.journey import (
     ConcurrentJourney,
+    folder_of,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.model import (
     COLUMNS,
@@ -240,7 +245,6 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.mode
     rung_from,
     version_of,
 )
-from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.survey import find_folder
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput
 from ansible_collections.selfhost.stateful.plugins.module_utils._module import answer
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import (
@@ -277,13 +281,14 @@ def main() -> None:
             raise InvalidInput(f"{params['version']!r} is no version: one is written as v1.3.0.")
         plain = {"at": str(version), "kind": COLUMNS, "notes": f"{RELEASES}/{version}"}
         rung = rung_from(params["rung"] or plain)
-        folder = find_folder(params["project_src"])
         directory = params["operations_dir"] or default_directory()
+        operations = OperationStore(directory)
+        folder = folder_of(params["project_src"], operations)
         backups = os.path.abspath(params["backup_dir"] or beside(directory, "backups"))
         return carry_out(
             Task(
                 connect=lambda: connect_world({**params, "project_src": folder}, {}),
-                operations=OperationStore(directory),
+                operations=operations,
                 handlers=CONCURRENT_HANDLERS,
                 journey=ConcurrentJourney(version, rung, params["backup"], backups, tuple(params["accept_left"])),
                 check_mode=module.check_mode,

@@ -11,18 +11,24 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.rewrite import plan_reversal
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import host as hosts
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.checkout import Checkout
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.counting import stream_items
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.host import Host
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.commands import logs_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError, shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Evidence, UndoRefused
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import COMMITTED
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import Operation, OperationStore
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import control
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import NEXT_XID
 from ansible_collections.selfhost.stateful.plugins.module_utils._redis import fingerprint as redis_fingerprint
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.files import read_hunks
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World
 
+LOOKS = 3
+"""So often the stores are stopped for good: the server's own work may take a transaction in between, seldom twice."""
 UNTOUCHED = "everything runs on the new version; nothing was changed"
 ROWS_WRITTEN = """
 SELECT coalesce(sum(n_tup_ins + n_tup_upd + n_tup_del), 0) FROM pg_stat_user_tables
@@ -65,6 +71,26 @@ def refuse_written(before: Mapping[str, int], now: Mapping[str, int]) -> None:
         )
 
 
+def down_unwritten(host: Host, data: str, before: Mapping[str, int], tables: Collection[str]) -> str:
+    """Shut the stores down with nothing written since ``before``, and return the location of the last checkpoint.
+
+    Between the last look and the stop somebody may still be in the database, beside the api. The cluster at rest tells
+    that a transaction was taken, and not by whom: where one was, it is started once more and looked at.
+    """
+    for _look in range(LOOKS):
+        now = written_so_far(host, tables)
+        refuse_written(before, now)
+        location = host.take_down(data)
+        if control.read_control(data).next_xid == now["xid"]:
+            return location
+        host.start_stores()
+    raise StatefulError(
+        "Transactions are taken whenever the database is about to stop: who connects to it beside the api is to be"
+        " stopped before.",
+        next_command=logs_of(host.container(hosts.DB).name),
+    )
+
+
 def _in_redis(host: Host) -> redis_fingerprint.Fingerprint:
     taken = redis_fingerprint.take(host.redis(), one_of=EVERY_KEY)
     # The names of streams would be most of a journal; their items are in the sum and in the digest.
@@ -76,6 +102,8 @@ def may_begin(host: Host, context: Context[World]) -> None:
     """Raise where a way back from what was proved would lose something; what writes is stopped before it is told."""
     refuse_later(context.operation)
     refuse_own_changes(context)
+    refuse_own_edits(context)
+    refuse_taken_places(context)
     loaded = context.evidence.get("load")
     if loaded is None:
         return
@@ -124,6 +152,14 @@ def refuse_own_changes(context: Context[World]) -> None:
             state=UNTOUCHED,
             next_command=shell("git", "-C", checkout.root, "log", "--oneline", f"{known['head'][:12]}..HEAD"),
         )
+    unknown = checkout.in_the_way(released.args["head"])
+    if unknown:
+        raise UndoRefused(
+            f"{', '.join(unknown)} in {checkout.root} is unknown to git, and would be in the way of what was checked"
+            " out before.",
+            state=UNTOUCHED,
+            next_command=shell("ls", "-la", *(os.path.join(checkout.root, name) for name in unknown)),
+        )
     ours = {os.path.relpath(str(each["path"]), checkout.root) for each in read_hunks(context)}
     changed = set(checkout.changed_here()).intersection(checkout.differs(released.args["head"])) - ours
     if changed:
@@ -133,6 +169,34 @@ def refuse_own_changes(context: Context[World]) -> None:
             state=UNTOUCHED,
             next_command=shell("git", "-C", checkout.root, "diff"),
         )
+
+
+def refuse_own_edits(context: Context[World]) -> None:
+    """Refuse where the lines that we wrote were changed since: that they cannot be taken out is no news for later."""
+    undone = context.operation.history().undone
+    if any(step.kind == "concurrent_files" and step.name in undone for step in context.operation.plan.steps):
+        return  # and the file may be elsewhere by now
+    try:
+        plan_reversal(read_hunks(context))
+    except StatefulError as error:
+        raise UndoRefused(error.msg, state=UNTOUCHED, next_command=error.next_command, **error.facts) from error
+
+
+def refuse_taken_places(context: Context[World]) -> None:
+    """Refuse where something came to a place since that is to be gone back to."""
+    moves = context.operation.plan.facts.get("moves", ())
+    taken = [old for old, new in moves if os.path.lexists(new) and _holds_something(old)]
+    if taken:
+        raise UndoRefused(
+            f"{', '.join(taken)} came there since, and would be in the way of what was moved away from there.",
+            state=UNTOUCHED,
+            next_command=shell("ls", "-la", *taken),
+        )
+
+
+def _holds_something(path: str) -> bool:
+    directory = os.path.isdir(path) and not os.path.islink(path)
+    return bool(os.listdir(path)) if directory else os.path.lexists(path)
 
 
 def refuse_loss(host: Host, loaded: Evidence) -> None:

@@ -92,9 +92,38 @@ class Checkout:
         """Return the files in which a commit differs from what is checked out."""
         return self._names("HEAD", reference)
 
-    def _names(self, *commits: str) -> list[str]:
+    def in_the_way(self, reference: str) -> list[str]:
+        """Return what a commit, or a tree, has and git does not know here: what it ignores it would replace unasked."""
+
+        def is_theirs(name: str) -> bool:
+            # A file can be where a directory is to be, too.
+            above = [name[:at] for at in range(len(name)) if name[at] == "/"]
+            there = [each for each in above if self._is_no_directory(each)]
+            there += [name] if os.path.lexists(os.path.join(self.root, name)) else []
+            return any(not self.asks("cat-file", "-e", f"HEAD:{each}") for each in there)
+
+        return [name for name in self._names("--diff-filter=A", "HEAD", reference) if is_theirs(name)]
+
+    def _is_no_directory(self, name: str) -> bool:
+        path = os.path.join(self.root, name)
+        return os.path.lexists(path) and (os.path.islink(path) or not os.path.isdir(path))
+
+    def parents_of(self, commit: str) -> list[str]:
+        return self.git("rev-list", "--parents", "-n1", commit).split()[1:]
+
+    def keep_as(self, branch: str) -> str:
+        """Put a branch on what is checked out, so that nothing of it is lost; returns its name, the first one free."""
+        name, number = branch, 1
+        while self._tip_of(name) not in ("", self.head):
+            number += 1
+            name = f"{branch}-{number}"
+        if not self._tip_of(name):
+            self.git("branch", "--no-track", name, "HEAD")
+        return name
+
+    def _names(self, *words: str) -> list[str]:
         # Of a file that was renamed git would name the new place alone, and the old one is what is here.
-        listed = self.git("diff", "--name-only", "--no-renames", "-z", *commits)
+        listed = self.git("diff", "--name-only", "--no-renames", "-z", *words)
         return [name for name in listed.split("\0") if name]
 
     def has_own_commits(self) -> bool:
@@ -135,11 +164,12 @@ class Checkout:
     def to_release(self, reference: str, *, merge: bool) -> None:
         """Go to a tag, or merge it into the branch; what would be overwritten or in conflict stops it."""
         if not merge:
-            self.git("checkout", "-q", "--detach", reference)
+            self.git("checkout", "-q", "--no-overwrite-ignore", "--detach", reference)
             return
         try:
             who = ("-c", "user.name=selfhost.stateful", "-c", "user.email=selfhost.stateful@localhost")
-            self.git("merge", "--no-edit", "-q", "-m", f"Merge {reference}", reference, settings=who)
+            words = ("--no-edit", "-q", "--no-overwrite-ignore", "-m", f"Merge {reference}")
+            self.git("merge", *words, reference, settings=who)
         except StatefulError:
             if self.asks("rev-parse", "-q", "--verify", "MERGE_HEAD"):
                 self.git("merge", "--abort")
@@ -162,23 +192,48 @@ class Checkout:
             os.unlink(lock)
         if self.head != head or self.asks("rev-parse", "-q", "--verify", "MERGE_HEAD"):
             return broken
-        for name in self._names(head, release):
-            path = os.path.join(self.root, name)
-            if self.asks("cat-file", "-e", f"{head}:{name}"):
-                if broken or self._is_of(release, name):
-                    self.git("checkout", "-q", "--force", head, "--", name)
-            elif os.path.isfile(path) and self._has(release, name):
+        for name, is_here in self._to_mend(head, release, broken):
+            if is_here:
+                self.git("checkout", "-q", "--force", head, "--", name)
+            else:
                 self.asks("rm", "-q", "--cached", "--ignore-unmatch", "--", name)
-                os.unlink(path)
+                os.unlink(os.path.join(self.root, name))
         return broken
 
-    def _is_of(self, release: str, name: str) -> bool:
-        """Tell whether a checkout or a merge of ``release`` made a file what it is, or removed it."""
+    def is_whole(self, other: str) -> bool:
+        """Tell whether what is checked out, from ``other``, is on disk: a power cut leaves files empty or gone."""
+        return not self._to_mend(self.head, other, False)
+
+    def _to_mend(self, head: str, release: str, broken: bool) -> list[tuple[str, bool]]:
+        """Return the files that are not as ``head`` has them by what a checkout left; with whether it has them."""
+        found = []
+        for name in self._names(head, release):
+            path = os.path.join(self.root, name)
+            is_here = self.asks("cat-file", "-e", f"{head}:{name}")
+            if is_here and (broken or self._is_of(release, name, head)):
+                found.append((name, True))
+            elif not is_here and os.path.isfile(path) and (self._has(release, name) or self._is_torn(release, name)):
+                found.append((name, False))
+        return found
+
+    def _is_of(self, release: str, name: str, head: str) -> bool:
+        """Tell whether a checkout or a merge of ``release``, or a power cut, made a file what it is, or removed it."""
         if not self.git("status", "--porcelain", "--", name):
             return False
         gone = not os.path.lexists(os.path.join(self.root, name))
         # What is in the index and as it is there: of a merge that was not noted any more.
-        return gone or self.asks("diff", "--quiet", "--", name) or self._has(release, name)
+        ours = gone or self.asks("diff", "--quiet", "--", name) or self._has(release, name)
+        return ours or self._is_torn(head, name) or self._is_torn(release, name)
+
+    def _is_torn(self, reference: str, name: str) -> bool:
+        """Tell whether a file is the beginning of what a commit has, and no more: the rest was never on disk."""
+        path = os.path.join(self.root, name)
+        whole = self.file_at(reference, name)
+        if whole is None or not os.path.isfile(path):
+            return False
+        with open(path, "rb") as file:
+            here = file.read().rstrip(b"\0")
+        return len(here) < len(whole) and whole.encode().startswith(here)
 
     def _has(self, release: str, name: str) -> bool:
         """Tell whether a file that is here is that of ``release``."""
@@ -187,17 +242,31 @@ class Checkout:
         here = self.git("hash-object", "--", os.path.join(self.root, name))
         return here == self.git("rev-parse", f"{release}:{name}")
 
-    def back_to(self, head: str, branch: str) -> None:
-        """Return to what was checked out; changes that are not committed are kept, or stop it."""
+    def back_to(self, head: str, branch: str, made: str = "") -> None:
+        """Return to what was checked out; changes that are not committed are kept, or stop it.
+
+        A branch that was left goes back from ``made`` alone, which is a merge of ours: what else is on it since stays.
+        """
         if self.asks("rev-parse", "-q", "--verify", "MERGE_HEAD"):
             self.git("merge", "--abort")
-        if branch:
-            if self.branch != branch:
-                self.git("checkout", "-q", branch)
+        theirs = self.in_the_way(head)
+        if theirs:
+            raise StatefulError(
+                f"{', '.join(theirs)} in {self.root} is unknown to git, and in the way of what was checked out before.",
+                state=f"the checkout in {self.root} is at {self.head[:12]}, and nothing of it was changed",
+                next_command=shell("ls", "-la", *(os.path.join(self.root, name) for name in theirs)),
+            )
+        if branch and self.branch != branch and self._tip_of(branch) in (head, made):
+            self.git("checkout", "-q", "--no-overwrite-ignore", branch)
+        if branch and self.branch == branch:
             if self.head != head:
                 self.git("reset", "-q", "--keep", head)
         elif self.head != head or self.branch:
-            self.git("checkout", "-q", "--detach", head)
+            self.git("checkout", "-q", "--no-overwrite-ignore", "--detach", head)
+
+    def _tip_of(self, branch: str) -> str:
+        name = f"refs/heads/{branch}"
+        return self.git("rev-parse", name) if self.asks("rev-parse", "-q", "--verify", name) else ""
 
 
 def run(argv: Sequence[str], limit: float, *, owner: tuple[int, int] | None = None) -> tuple[int, str, str]:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The steps that every rung has: backup, quiet, checkout, files, and up again."""
+"""The steps that every rung has, beside those of :mod:`release`: backup, quiet, files, and up again."""
 
 from __future__ import annotations
 
@@ -13,15 +13,17 @@ from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.cli import ComposeCli
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.command_line import DEFAULT_FILES
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_reverse import HunkConflict
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import back, counting, said
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import host as hosts
-from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.checkout import Checkout
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.between import refuse_between
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.host import Host
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.model import after_moves
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.survey import (
+    directory_of,
     repository_of,
     tag_of,
 )
-from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError, shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import (
     Context,
     Evidence,
@@ -32,7 +34,6 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.backup.taken import backed_up
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.files import RewriteFiles
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import durable
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.rename import rename_directory
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World
 
 
@@ -79,6 +80,17 @@ def refuse_served(host: Host, context: Context[World]) -> None:
         )
 
 
+def ask_again(host: Host, context: Context[World]) -> None:
+    """Ask once more, on a way back that was broken off, before what runs is put away: somebody may have been let in."""
+    refuse_between(host, context)
+    if not (is_aside(context) and host.others()):
+        return
+    if context.operation.history().proved:
+        back.may_begin(host, context)
+    elif not context.world.discard_writes:
+        refuse_served(host, context)
+
+
 class BackUp(NothingToUndo):
     """args: ``folder``, ``database``, ``path``, ``format``. It is kept, also when the operation is undone."""
 
@@ -108,6 +120,8 @@ class Quiet(SelfProving):
     def apply(self, step: Step, context: Context[World]) -> Evidence:
         host = host_of(step, context)
         refuse_served(host, context)
+        refuse_between(host, context)
+        _refuse_elsewhere(host, step.args["data"], context)
         began = (_noted(context) or {}).get("began", 0.0)
         if any(each.running or each.started > began for each in host.others()):
             durable.remove_file(_note_path(context))  # counted before somebody wrote again
@@ -136,6 +150,23 @@ class Quiet(SelfProving):
         host_of(step, context).bring_up()
 
 
+def _refuse_elsewhere(host: Host, data: str, context: Context[World]) -> None:
+    """Raise where the database runs on another directory than was looked at: its rows are not what is to be kept."""
+    moved = after_moves(data, dict(context.operation.plan.facts.get("moves", ())))
+    for container in host.world.containers_of(hosts.DB):
+        place = directory_of(container, hosts.DB)
+        if container.running and place not in (data, moved):
+            raise Undecided(
+                f"{container.name} runs on {place or 'no directory of this host'}, and the data is in {data}.",
+                state=f"the data is in {data}; what runs beside it was not touched",
+                safe_to_rerun=False,
+                next_command=(
+                    f"see whether anything was written to {place or 'what it runs on'} that is to be kept; then"
+                    f" {host.compose.typed('down')}, and run the same task again"
+                ),
+            )
+
+
 def counted_before(context: Context[World]) -> counting.Counts:
     """Return what was there when the last writer was stopped."""
     noted = _noted(context) or {}
@@ -155,72 +186,6 @@ def _noted(context: Context[World]) -> dict[str, Any] | None:
     return noted
 
 
-class Release(SelfProving):
-    """The checkout is at a release. args: ``root``, ``release``, ``merge``, ``head``, ``branch`` (as they were)."""
-
-    def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
-        checkout, args = Checkout(step.args["root"]), step.args
-        wanted = checkout.commit_of(args["release"])
-        if args["merge"]:
-            there = checkout.branch == args["branch"] and checkout.asks("merge-base", "--is-ancestor", wanted, "HEAD")
-        else:
-            there = checkout.head == wanted
-        return {"head": checkout.head} if there else None
-
-    def apply(self, step: Step, context: Context[World]) -> Evidence:
-        checkout, args = Checkout(step.args["root"]), step.args
-        checkout.mend(args["head"], args["release"])
-        if checkout.head != args["head"] or checkout.branch != args["branch"]:
-            raise StatefulError(
-                f"The checkout in {args['root']} is not where it was when this was planned ({args['head'][:12]}).",
-                next_command=shell("git", "-C", args["root"], "status"),
-            )
-        checkout.to_release(args["release"], merge=args["merge"])
-        return {"head": checkout.head}
-
-    def undo(self, step: Step, context: Context[World]) -> Evidence:
-        checkout, args = Checkout(step.args["root"]), step.args
-        broken = checkout.mend(args["head"], args["release"])
-        if checkout.head != args["head"]:
-            # A way back that was broken off: first it is whole again where it is.
-            checkout.mend(checkout.head, args["head"], broken=broken)
-        checkout.back_to(args["head"], args["branch"])
-        return {"head": args["head"]}
-
-
-class Follow(SelfProving):
-    """What git does not know goes where the files went. args: ``moves``: pairs of paths on one file system."""
-
-    def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
-        moved = [(old, new) for old, new in step.args["moves"] if not os.path.lexists(old) and os.path.lexists(new)]
-        return {"moved": [new for _old, new in moved]} if len(moved) == len(step.args["moves"]) else None
-
-    def apply(self, step: Step, context: Context[World]) -> Evidence:
-        for old, new in step.args["moves"]:
-            move(old, new)
-        return {"moved": [new for _old, new in step.args["moves"]]}
-
-    def undo(self, step: Step, context: Context[World]) -> Evidence:
-        for old, new in reversed(step.args["moves"]):
-            move(new, old)
-        return {}
-
-
-def move(source: str, target: str) -> None:
-    """Move one entry, durably; one that is moved already stays. What is in the way is never replaced."""
-    if not os.path.lexists(source):
-        return
-    os.makedirs(os.path.dirname(target), exist_ok=True)
-    if os.path.isdir(source) and not os.path.islink(source):
-        rename_directory(source, target)
-        return
-    if os.path.lexists(target):
-        raise StatefulError(f"{target} is in the way of {source}.", next_command=shell("ls", "-la", source, target))
-    os.rename(source, target)
-    durable.fsync_parent(target)
-    durable.fsync_parent(source)
-
-
 class Files(RewriteFiles):
     """As of storage, in the folder where the files are now. args: ``folder`` and those of ``RewriteFiles``."""
 
@@ -230,7 +195,11 @@ class Files(RewriteFiles):
     def undo(self, step: Step, context: Context[World]) -> Evidence:
         if step.name in context.operation.history().undone:
             return {}  # and the file may be elsewhere by now
-        return super().undo(step, context)
+        try:
+            return super().undo(step, context)
+        except HunkConflict as conflict:
+            conflict.state = f"the data is in {step.args['data']}, whole, and nothing runs on it"
+            raise
 
 
 class Up(SelfProving):
@@ -254,5 +223,9 @@ class Up(SelfProving):
         host = host_of(step, context)
         if history.proved:
             back.may_begin(host, context)
-        host.stop_others()
+        if is_aside(context):
+            # Stopped alone they would come back with the engine, and let people write to what is about to be put away.
+            ensure_down(host, step.args["data"], prove=False)
+        else:
+            host.stop_others()
         return {}

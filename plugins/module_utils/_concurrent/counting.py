@@ -38,8 +38,8 @@ def count_orphans(host: Host, counted: Counted) -> int:
         return 0
     with host.postgresql() as ours, ours.as_application() as there:
         known = {str(name) for (name,) in there.rows(counted.known)}
-    found = redis_fingerprint.take(host.redis()).databases.values()
-    return sum(items for each in found for name, items in each.streams.items() if name not in known)
+    found = redis_fingerprint.streams_of(host.redis())
+    return sum(items for each in found for name, items in each.items() if name not in known)
 
 
 @dataclass(frozen=True)

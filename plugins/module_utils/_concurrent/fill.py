@@ -9,24 +9,30 @@ from __future__ import annotations
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import counting, said
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import host as hosts
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.common import (
+    ask_again,
     counted_before,
     ensure_down,
     host_of,
 )
-from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.migrations import (
+    forbidden,
+    is_settled,
+    migrations_of,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.model import FIRST_SERIES
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError, refusal
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Evidence
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.handlers import SelfProving
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Step
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import session
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations import files, ledger, perform
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations import ledger, perform
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations.model import (
     RECOGNISED,
     Migration,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations.server import Server
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.session import Session
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World
-
-SERIES = "concurrent"
 
 
 class StartApi(SelfProving):
@@ -54,26 +60,36 @@ class StartApi(SelfProving):
         return {"tables": len(after.rows), "rows": sum(after.rows.values()), "stream_items": after.stream_items}
 
     def undo(self, step: Step, context: Context[World]) -> Evidence:
-        ensure_down(host_of(step, context), step.args["data"])
+        host = host_of(step, context)
+        ask_again(host, context)
+        ensure_down(host, step.args["data"])
         return {}
 
 
 class Migrate(SelfProving):
-    """A migration has run. args: ``folder``, ``database``, ``migrations`` as ``postgresql_migrations`` takes them."""
+    """A migration has run.
+
+    args: ``folder``, ``database``, ``migrations`` as ``postgresql_migrations`` takes them, ``series`` in its ledger.
+    """
 
     def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
         return context.evidence.get(step.name)
 
     def apply(self, step: Step, context: Context[World]) -> Evidence:
-        server, ran = server_of(step, context), []
-        with server.at_work(SERIES) as there:
-            known = {row.number: row for row in ledger.read(there, SERIES)}
-            for migration in migrations_of(step):
+        server, series, ran = server_of(step, context), series_of(step), []
+        migrations = migrations_of(step.args["migrations"])
+        with server.at_work(series) as there:
+            known = {row.number: row for row in ledger.read(there, series)}
+            found = forbidden(migrations, known.values(), series)
+            if found:
+                raise refusal(found)
+            for migration in migrations:
                 row = known.get(migration.number)
-                if row is not None and row.complete:
-                    ran.append({"name": migration.name, "rows": row.rows})
+                if row is not None and row.complete and is_settled(there, migration, row):
+                    ours = row.operation == context.operation.id
+                    ran.append({"name": migration.name, "rows": row.rows if ours else 0})
                     continue
-                made = perform.run(server, there, SERIES, migration, context.operation.id)
+                made = _run(server, there, series, migration, context.operation.id)
                 ran.append({"name": migration.name, "rows": made.rows})
         return {"migrations": ran}
 
@@ -81,24 +97,39 @@ class Migrate(SelfProving):
         """Take it back, or at least its note, so that it runs again: what it filled is in nobody's way till then."""
         if step.name in context.operation.history().undone:
             return {}
-        host = host_of(step, context)
+        host, series = host_of(step, context), series_of(step)
         host.start_postgresql()
         server = server_of(step, context)
-        with server.at_work(SERIES) as there:
-            known = {row.number: row for row in ledger.read(there, SERIES)}
-            for migration in reversed(migrations_of(step)):
+        stays: list[str] = []
+        with server.at_work(series) as there:
+            known = {row.number: row for row in ledger.read(there, series)}
+            for migration in reversed(migrations_of(step.args["migrations"])):
                 row = known.get(migration.number)
                 if row is None or row.operation != context.operation.id:
                     continue
-                if migration.undo and row.state != RECOGNISED:
-                    perform.take_back(server, there, SERIES, migration)
+                if not row.complete:
+                    stays.append(migration.name)  # what the ledger says is all that is known of it
+                elif migration.undo and row.state != RECOGNISED:
+                    perform.take_back(server, there, series, migration)
                 else:
-                    ledger.remove(there, SERIES, migration.number)
-        return {}
+                    stays += [migration.name] if row.state != RECOGNISED else []
+                    ledger.remove(there, series, migration.number)
+        return {"stays": stays[::-1]}
 
 
-def migrations_of(step: Step) -> tuple[Migration, ...]:
-    return files.parse(*files.of_list(step.args["migrations"]))
+def _run(server: Server, there: Session, series: str, migration: Migration, operation: str) -> perform.Ran:
+    try:
+        return perform.run(server, there, series, migration, operation)
+    except perform.PartlyDone as error:
+        # What comes next is said by the next run, which looks into the ledger before anything stops.
+        error.msg = f"{error.msg.rstrip('.')}: {error.state}."
+        error.facts.clear()
+        raise
+
+
+def series_of(step: Step) -> str:
+    """Return the series in the ledger; what was planned before there was one for each rung has the first."""
+    return str(step.args.get("series", FIRST_SERIES))
 
 
 def server_of(step: Step, context: Context[World]) -> Server:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 
-from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import beside, common, fill, reload
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import beside, common, fill, release, reload
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import host as hosts
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.survey import repository_of, tag_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError, shell
@@ -121,8 +121,8 @@ CONCURRENT_HANDLERS: Handlers[World] = {
     "concurrent_quiet": common.Quiet(),
     "concurrent_copy_redis": CopyRedis(),
     "concurrent_tag": Tag(),
-    "concurrent_release": common.Release(),
-    "concurrent_follow": common.Follow(),
+    "concurrent_release": release.Release(),
+    "concurrent_follow": release.Follow(),
     "concurrent_files": common.Files(),
     "concurrent_dump": reload.Dump(),
     "concurrent_set_aside": reload.SetAside(),

@@ -21,7 +21,9 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.left
     orphans_of,
     refuse_unaccepted,
 )
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.migrations import forbidden, migrations_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.model import (
+    QUERY,
     RELOAD,
     Rung,
     Target,
@@ -30,16 +32,18 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.mode
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.survey import (
     FOLDERS,
     Seen,
+    find_folder,
     see,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.target import blockers_of, target_of
-from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import Blocker, InvalidInput
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.drive import (
     Planned,
     refuse_other_goal,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Goal, Plan, Step
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import Operation, OperationStore
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations import ledger
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World
 
 MODULE = "concurrent_version"
@@ -100,6 +104,7 @@ class ConcurrentJourney:
             seen, target, self.rung, self.version, self.backup_dir, backed_up=self.backup != planner.NONE
         )
         blockers += refuse_unaccepted(left, self.rung, self.accept_left)
+        blockers += self._forbidden_by_ledger(world, seen)
         backup_path = os.path.join(self.backup_dir, operation)
         dump = os.path.join(self.backup_dir, f"{operation}-dump")
         steps: tuple[Step, ...] = ()
@@ -153,6 +158,14 @@ class ConcurrentJourney:
         with host.postgresql() as there:
             found = left_behind(there, self.rung.kinds)
         return (*found, *orphans_of(host, self.rung.kinds))
+
+    def _forbidden_by_ledger(self, world: World, seen: Seen) -> list[Blocker]:
+        """Return what forbids the rung's migrations, before anything stops for them."""
+        if self.rung.kind != QUERY:
+            return []
+        migrations, series = migrations_of(self.rung.migrations), self.rung.ledger_series
+        with Host(world, seen.folder).postgresql() as there:
+            return forbidden(migrations, ledger.read(there, series), series)
 
     def _text(self, seen: Seen, target: Target, left: Sequence[Left], blockers: Sequence[Any], backup_path: str) -> str:
         how = {
@@ -215,3 +228,17 @@ def open_in(folder: str, operations: OperationStore) -> Operation | None:
         if mine and operation.is_open:
             return operation
     return None
+
+
+def folder_of(given: str, operations: OperationStore) -> str:
+    """Return the directory of the compose file as :func:`survey.find_folder` does, or of the run that is open there.
+
+    Between the two folders git has no compose file anywhere for a moment, and may have been killed in it.
+    """
+    try:
+        return find_folder(given)
+    except InvalidInput:
+        unfinished = open_in(given, operations)
+        if unfinished is None:
+            raise
+        return str(unfinished.plan.facts["compose"]["project_src"])

@@ -15,6 +15,9 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._errors import B
 
 RELOAD, QUERY, COLUMNS = "reload", "query", "columns"
 """Kinds of a rung: everything is dumped and loaded, a migration runs, or the api adds its columns by itself."""
+FIRST_SERIES = "concurrent"
+"""The series in the ledger of migrations that the first rung with any has, on hosts that ran it before others came."""
+_FIRST_KEY = (0, 4, 0)
 _VERSION = re.compile(r"v?(\d+)\.(\d+)\.(\d+)")
 _DESCRIBED = re.compile(r"(v?\d+\.\d+\.\d+)(?:-\d+-g[0-9a-f]+)?")
 _SERIES = re.compile(r"v?(\d+)\.(\d+)")
@@ -111,6 +114,11 @@ class Rung:
     @property
     def key(self) -> tuple[int, int, int]:
         return (*self.series, self.exact.patch if self.exact else 0)
+
+    @property
+    def ledger_series(self) -> str:
+        """The series of its migrations in the ledger: each rung has numbers of its own."""
+        return FIRST_SERIES if self.key == _FIRST_KEY else f"{FIRST_SERIES}-v{self.at.lstrip('v')}"
 
 
 def rung_from(raw: Mapping[str, Any]) -> Rung:

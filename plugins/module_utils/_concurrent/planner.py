@@ -85,7 +85,8 @@ def steps_of(
         filling = rung.kind == QUERY
         steps.append(Step("concurrent_start_api", "start the api alone", SWITCH, starting, proves=not filling))
         if filling:
-            migrating = {**new, "migrations": [dict(each) for each in rung.migrations]}
+            given = [dict(each) for each in rung.migrations]
+            migrating = {**new, "migrations": given, "series": rung.ledger_series}
             steps.append(Step("concurrent_migrate", "migrate", SWITCH, migrating, proves=True))
     ending = {**new, "version": str(version)}
     steps.append(Step("concurrent_up", "start everything", FINISH, ending))

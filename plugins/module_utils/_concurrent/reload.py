@@ -16,6 +16,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._clock import mo
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import back, beside, counting
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import host as hosts
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.common import (
+    ask_again,
     counted_before,
     ensure_down,
     host_of,
@@ -87,8 +88,7 @@ class Dump(SelfProving):
             counts[kind.name] = found
         # What was counted is what was dumped only if nobody wrote until the last who could was stopped.
         host.stop_others()
-        back.refuse_written(before, back.written_so_far(host, tables))
-        location = host.take_down(step.args["data"])
+        location = back.down_unwritten(host, step.args["data"], before, tables)
         copy = Copy(
             role="backup",
             service=hosts.API,
@@ -103,7 +103,9 @@ class Dump(SelfProving):
         if step.name not in context.evidence and os.path.isdir(step.args["dump"]):
             # First of all: it may be what has filled the disk, which the stores need to stop.
             shutil.rmtree(step.args["dump"])
-        ensure_down(host_of(step, context), step.args["data"])
+        host = host_of(step, context)
+        ask_again(host, context)
+        ensure_down(host, step.args["data"])
         return {}
 
 
@@ -140,7 +142,9 @@ class SetAside(SelfProving):
         args, aside = step.args, step.args["aside"]
         if not os.path.isdir(aside["data"]):
             return {}  # not that far, or back already: the service may run on it, and Redis with it
-        ensure_down(host_of(step, context), args["data"], prove=False)
+        host = host_of(step, context)
+        ask_again(host, context)
+        ensure_down(host, args["data"], prove=False)
         # The data last: as long as it is aside, this is to be gone on with.
         for service, name in ((hosts.REDIS, "redis"), (hosts.DB, "data")):
             if os.path.isdir(aside[name]):
@@ -189,8 +193,10 @@ class Load(SelfProving):
 
     def undo(self, step: Step, context: Context[World]) -> Evidence:
         host, history = host_of(step, context), context.operation.history()
-        if history.proved and context.operation.plan.steps[-1].name not in history.undone:
+        if history.proved and not {context.operation.plan.steps[-1].name, step.name}.intersection(history.undone):
             back.may_begin(host, context)  # killed before everything was started, which somebody may have done since
+        else:
+            ask_again(host, context)
         ensure_down(host, step.args["data"], prove=not is_aside(context))
         return {}
 

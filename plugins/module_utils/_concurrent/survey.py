@@ -23,6 +23,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.mode
     names_a_version,
     version_of,
 )
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.naming import refuse_other_name
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import Blocker, InvalidInput, shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import control, session
@@ -158,6 +159,7 @@ def see(world: World, project: Project) -> Seen:
     for name in (hosts.API, hosts.DB, hosts.REDIS):
         found = project.containers.get(name, ())
         if len(found) != 1 or not found[0].pid:
+            refuse_other_name(world, project.name, folder)
             raise InvalidInput(
                 f"The service {name} does not run: this host has to be up before it can be migrated.",
                 next_command=project.compose.typed("up", "-d"),
@@ -200,18 +202,29 @@ def see(world: World, project: Project) -> Seen:
 def _directory(host: hosts.Host, service: str, blockers: list[Blocker]) -> str:
     """Return the directory of this host that a store keeps its data in; a blocker where it is no bind mount."""
     container = host.container(service)
-    place = session.data_directory_of(container) if service == hosts.DB else "/data"
-    mount = container.mount_at(place)
-    if mount is None or mount.type != "bind":
+    place = directory_of(container, service)
+    if not place:
+        mount = container.mount_at(_inside(container, service))
         blockers.append(
             Blocker(
                 f"The data of {service} is in {'no mount' if mount is None else f'a {mount.type}'} and not in a"
                 " directory of this host: move it first, with the playbook selfhost.stateful.persist_compose."
             )
         )
+    return place
+
+
+def directory_of(container: Container, service: str) -> str:
+    """Return the directory of this host that a store's container has its data in; empty where it is no bind mount."""
+    place = _inside(container, service)
+    mount = container.mount_at(place)
+    if mount is None or mount.type != "bind":
         return ""
-    inside = os.path.relpath(place, mount.destination)
-    return os.path.normpath(os.path.join(os.path.realpath(mount.source), inside))
+    return os.path.normpath(os.path.join(os.path.realpath(mount.source), os.path.relpath(place, mount.destination)))
+
+
+def _inside(container: Container, service: str) -> str:
+    return session.data_directory_of(container) if service == hosts.DB else "/data"
 
 
 def _versions(world: World, api: Container, checkout: Checkout | None) -> dict[str, str]:

@@ -33,6 +33,11 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.mode
     described,
     version_of,
 )
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.naming import (
+    against_name,
+    dotenv_in,
+    name_in,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.survey import (
     FOLDERS,
     Seen,
@@ -96,6 +101,15 @@ def target_of(world: World, seen: Seen, version: Version) -> Target:
                     shell("git", "-C", checkout.root, "merge", release),
                 )
             )
+    unknown = sorted(set(checkout.in_the_way(source)) - changed)
+    if unknown:
+        blockers.append(
+            Blocker(
+                f"{', '.join(unknown)} in {checkout.root} is unknown to git, and {release} has a file of its own there:"
+                " nothing of yours is overwritten. Move it away first.",
+                shell("ls", "-la", *(os.path.join(checkout.root, name) for name in unknown)),
+            )
+        )
     here = os.path.relpath(seen.folder, os.path.realpath(checkout.root))
     folder, text = _file_in(checkout, source, here)
     if text is None:
@@ -104,6 +118,10 @@ def target_of(world: World, seen: Seen, version: Version) -> Target:
     goal = os.path.normpath(os.path.join(checkout.root, folder))
     moves = tuple(_moves(checkout, here, folder)) if goal != seen.folder else ()
     services = services_of(text)
+    if goal != seen.folder:
+        cli = seen.project.compose
+        there = name_in(cli, goal, document_of(text), dotenv_in(cli, checkout, source, folder, dict(moves)))
+        blockers += against_name(there, seen.project.name, goal, seen.folder)
     blockers += _in_the_way(checkout, source, dict(moves))
     blockers += _elsewhere(seen, goal, services, dict(moves))
     images = {name: str(body.get("image", "")) for name, body in services.items()}
@@ -216,10 +234,15 @@ def _with_images(
 
 def services_of(text: str) -> dict[str, dict[str, Any]]:
     """Return the services of a compose file by name, as they stand in it."""
+    found: dict[str, dict[str, Any]] = document_of(text).get("services") or {}
+    return {name: body or {} for name, body in found.items()}
+
+
+def document_of(text: str) -> dict[str, Any]:
+    """Return a compose file as it stands, nothing put in."""
     import yaml
 
-    found: dict[str, dict[str, Any]] = (yaml.safe_load(text) or {}).get("services") or {}
-    return {name: body or {} for name, body in found.items()}
+    return yaml.safe_load(text) or {}
 
 
 def _overridden(folder: str) -> dict[str, str]:

@@ -162,9 +162,10 @@ class _Undone:
         # Whoever prepared it hours ago sees another operation now, and wants to know what became of the first.
         history = self.operation.history()
         kept = [copy.path for copy in history.copies() if os.path.lexists(copy.path)]
+        told = "".join(f"; {each}" for each in execute.told_by_undo(self.operation))
         return (
             f"The operation {self.operation.id}, begun by an earlier run, could not go on and was undone"
-            f" ({history.failure.rstrip('.')}); this run looked again, to begin anew."
+            f" ({history.failure.rstrip('.')}){told}; this run looked again, to begin anew."
             + (f" It keeps {', '.join(kept)}." if kept else "")
         )
 

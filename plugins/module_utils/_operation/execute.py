@@ -258,19 +258,20 @@ def as_stateful(error: Exception) -> StatefulError:
     return StatefulError(f"Unexpected {type(error).__name__}: {error}", state="unknown to this step")
 
 
-def told_by_undo(operation: Operation, key: str) -> list[str]:
-    """Return what the undo of any step told in its evidence as ``key``, newest first.
+def _stays(operation: Operation) -> str:
+    """Return what the undo of a step said that it leaves in the data, in its evidence as ``stays``."""
+    left = _said_by_undo(operation, "stays")
+    return f"; what these changed stays in the data, as far as they ran: {', '.join(left)}" if left else ""
 
-    ``stays``: what it leaves in the data. ``missing``: what it could not bring back, with the command that does.
-    """
+
+def told_by_undo(operation: Operation) -> list[str]:
+    """Return what the undo of a step said that has to be known of it, in its evidence as ``told``: half a sentence."""
+    return _said_by_undo(operation, "told")
+
+
+def _said_by_undo(operation: Operation, name: str) -> list[str]:
     undone = [record.data for record in operation.journal.records() if record.what == "undone"]
-    return list(dict.fromkeys(name for data in reversed(undone) for name in data.get(key, ())))
-
-
-def _left(operation: Operation) -> str:
-    stays, missing = told_by_undo(operation, "stays"), told_by_undo(operation, "missing")
-    words = f"; what these changed stays in the data, as far as they ran: {', '.join(stays)}" if stays else ""
-    return f"{words}; but these have no container any more: {'; '.join(missing)}" if missing else words
+    return list(dict.fromkeys(each for data in reversed(undone) for each in data.get(name, ())))
 
 
 def _undone(operation: Operation, step: Step, failure: StatefulError) -> UndoneFailure:
@@ -279,9 +280,10 @@ def _undone(operation: Operation, step: Step, failure: StatefulError) -> UndoneF
     services = "the services run on the old state again" if stopped else "the services were not stopped"
     # What the failure advised was meant for the state before the undo, unless it only looks.
     looking = f"{failure.next_command}; then " if failure.next_command.startswith(ONLY_LOOKING) else ""
+    told = "".join(f"; {each}" for each in told_by_undo(operation))
     return UndoneFailure(
         f"{failure.msg} (step '{step.name}')",
-        state=f"everything was undone: {services}, and the data is where it was{_left(operation)}",
+        state=f"everything was undone: {services}, and the data is where it was{_stays(operation)}{told}",
         copies=[copy.as_dict() for copy in history.copies()],
         safe_to_rerun=True,
         next_command=f"{looking}remove the cause that is named here, and run the same task again",

@@ -21,6 +21,8 @@ KEYS_A_CALL = 10_000
 SAMPLED = 1000
 """About so many keys of each database have their content digested."""
 STREAMS_NAMED = 10_000
+NO_SAMPLE = 1 << 32
+"""One of so many keys is none, for all that a look at contents may cost."""
 
 # KEYS are none: it looks at all of a database. ARGV: the database, where to go on, how many keys to look at, and of how
 # many one is sampled. A key with a time to live may end at any time, and is no part of the sample. What a key holds is
@@ -137,6 +139,15 @@ def take(session: Session, *, one_of: Mapping[str, int] | None = None) -> Finger
         modulus = (one_of or {}).get(number, max(1, count.keys // SAMPLED))
         found[number] = _database(session, number, count.keys, modulus)
     return Fingerprint(version, found)
+
+
+def streams_of(session: Session) -> list[dict[str, int]]:
+    """Return the length of every stream by its name, for each database; however many there are, unlike :func:`take`."""
+    databases = parse_keyspace(str(command(session, "INFO", "keyspace")))
+    return [
+        {name: int(length) for part in _parts(session, number, NO_SAMPLE) for name, length in part["streams"]}
+        for number in databases
+    ]
 
 
 def _database(session: Session, number: str, keys: int, modulus: int) -> Database:

@@ -189,9 +189,17 @@ def _undo(ending: StorageEnding, operation: Operation) -> dict[str, Any]:
             return {}
 
         run_detached(work, result_path=operation.result_path, log_path=operation.worker_log)
-    copies = [copy.as_dict() for copy in operation.history().copies()]
-    missing = [f"No container any more has {words}" for words in execute.told_by_undo(operation, "missing")]
-    return {"changed": True, "operation": operation.id, "plan_text": text, "copies": copies, "warnings": missing}
+    return _taken_back(operation, text)
+
+
+def _taken_back(operation: Operation, text: str) -> dict[str, Any]:
+    return {
+        "changed": True,
+        "operation": operation.id,
+        "plan_text": text,
+        "copies": [copy.as_dict() for copy in operation.history().copies()],
+        "warnings": [f"{each[:1].upper()}{each[1:]}." for each in execute.told_by_undo(operation)],
+    }
 
 
 def _carry_back(ending: StorageEnding, operation: Operation, carrying: Operation | None) -> dict[str, Any]:
@@ -260,8 +268,7 @@ def _undo_steps(ending: StorageEnding, operation: Operation) -> dict[str, Any]:
             return {}
 
         run_detached(work, result_path=operation.result_path, log_path=operation.worker_log)
-    copies = [copy.as_dict() for copy in operation.history().copies()]
-    return {"changed": True, "operation": operation.id, "plan_text": text, "copies": copies}
+    return _taken_back(operation, text)
 
 
 def _run(ending: StorageEnding, carrying: Operation, reverted: Operation) -> dict[str, Any]:

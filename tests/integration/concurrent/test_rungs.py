@@ -313,6 +313,23 @@ def test_the_folder_of_the_files_changes_and_the_data_goes_along(engine: Engine,
 
 
 @pytest.mark.faults
+def test_killed_while_no_folder_has_a_compose_file_the_next_run_ends_it(engine: Engine, tmp_path: Path) -> None:
+    with laid_out(tmp_path, engine, version="v0.4.0", **LAYOUT) as lab:
+        lab.project.git("fetch", "-q", "--tags")
+        before = lab.rows()
+        process = lab.start("concurrent_version", version="v1.2.0")
+        kill_worker(process, lab.directory / "operations", "check the release out")
+        for folder in ("docs", "_docs"):
+            (lab.project.checkout / folder / "compose.yml").unlink(missing_ok=True)
+
+        ended = lab.to("v1.2.0")
+
+        assert ended["changed"], json.dumps(ended, indent=1)
+        assert lab.rows() == before
+        assert lab.version() == "v1.2.0"
+
+
+@pytest.mark.faults
 def test_a_tag_that_floats_means_again_what_it_meant(engine: Engine, tmp_path: Path) -> None:
     rung, words = TRAPS["a load that loses"]
     with laid_out(tmp_path, engine, floating=True, **LAYOUT) as lab:

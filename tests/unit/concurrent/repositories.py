@@ -47,6 +47,16 @@ class Repository:
         self.git("commit", "-q", "-m", f"Change {name}")
         return self.git("rev-parse", "HEAD")
 
+    def release(self, version: str, name: str, content: str) -> None:
+        """Have a release that adds a file, also one that is ignored here; what is checked out stays."""
+        head = self.git("rev-parse", "--abbrev-ref", "HEAD").replace("HEAD", self.git("rev-parse", "HEAD"))
+        self.git("checkout", "-q", "--detach", NEXT)
+        self.write(name, content)
+        self.git("add", "-f", "--", name)
+        self.git("commit", "-q", "-m", f"Add {name}")
+        self.git("tag", version)
+        self.git("checkout", "-q", head)
+
     @property
     def state(self) -> tuple[str, bool, dict[str, str]]:
         """Return where it is and what is changed in it, whether a merge is open, and every file."""

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,11 +17,16 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import back
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.override import override_text
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import back, common, reload
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.handlers import CONCURRENT_HANDLERS
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.host import unsaved
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
-from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, UndoRefused
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import (
+    Context,
+    Undecided,
+    UndoRefused,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import (
     COMMITTED,
     DONE,
@@ -35,6 +41,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import Operation, OperationStore
 from ansible_collections.selfhost.stateful.plugins.module_utils._redis import fingerprint
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.ending import StorageEnding
+from tests.unit.concurrent.repositories import NEXT, Repository
 
 USER_SETTINGS = fingerprint.Database(2, {"string": 2}, {"string": 2}, True, 0, {}, 1, 2, "00000000000a")
 AS_LOADED = fingerprint.Fingerprint("7.4", {"0": USER_SETTINGS})
@@ -49,7 +56,18 @@ class Host:
     xid: int = 900
     redis_holds: fingerprint.Fingerprint = AS_LOADED
     comes_up: bool = True
+    others_there: tuple[str, ...] = ()
+    compose: Any = field(default_factory=lambda: SimpleNamespace(typed=lambda *words: " ".join(words)))
     calls: list[str] = field(default_factory=list)
+
+    def others(self) -> list[Any]:
+        return [SimpleNamespace(name=name) for name in self.others_there]
+
+    def running(self) -> list[Any]:
+        return self.others()
+
+    def take_down(self, _data: str, *, prove: bool = True) -> None:
+        self.calls.append("down, proved" if prove else "down")
 
     def stop_others(self) -> None:
         self.calls.append("stop")
@@ -180,6 +198,128 @@ def test_a_proof_is_asked_as_well_where_the_end_was_never_reached(
     world: Any = SimpleNamespace(engine=SimpleNamespace(containers=lambda labels: []), project="p")
     CONCURRENT_HANDLERS[step.kind].undo(step, Context(world, operation, {"load": {}}))
     assert asked == ["asked"]
+
+
+def released(store: OperationStore, repository: Repository) -> tuple[Operation, dict[str, Any]]:
+    """Return an operation that has come to another release, and the evidence of that."""
+    head = repository.git("rev-parse", "HEAD")
+    args = {"root": str(repository.root), "release": NEXT, "merge": False, "head": head, "branch": ""}
+    step = Step("concurrent_release", "release", SWITCH, args)
+    moves = [(str(repository.root / "docs/data"), str(repository.root / "_docs/data"))]
+    operation = store.begin(Plan(Goal("concurrent_version", "p", {}), (step,), facts={"moves": moves}))
+    repository.git("checkout", "-q", NEXT)
+    (repository.root / "_docs/data").mkdir(parents=True)
+    return operation, {"release": {"head": repository.git("rev-parse", "HEAD")}}
+
+
+def named_in_override(operation: Operation, path: Path) -> None:
+    """Write an image into the override file, as the step does."""
+    made = override_text(None, (), {"api": "host:v1.3.0"})
+    path.write_text(made.text)
+    hunks = [{"path": str(path), "created": True, "hunks": [hunk.as_dict() for hunk in made.hunks]}]
+    (Path(operation.directory) / "hunks.json").write_text(json.dumps(hunks))
+
+
+OWN = {
+    "nothing": ("", ""),
+    "a commit": ("commit own.yml", "its own commits since"),
+    "a change": ("write README.md", r"README\.md in .* was changed here and is not committed"),
+    "the line that we wrote": ("write docs/compose.override.yml", "have been changed since"),
+    "a place to go back to": ("write docs/data/rows", "docs/data came there since, and would be in the way"),
+    "an empty one": ("mkdir docs/data", ""),
+}
+
+
+@pytest.mark.parametrize("own", OWN)
+def test_what_is_the_admins_own_is_found_before_anything_stops(
+    store: OperationStore, repository: Repository, own: str
+) -> None:
+    operation, evidence = released(store, repository)
+    named_in_override(operation, repository.root / "docs/compose.override.yml")
+    (how, _blank, name), words = OWN[own][0].partition(" "), OWN[own][1]
+    if how == "mkdir":
+        (repository.root / name).mkdir()
+    elif how:
+        getattr(repository, how)(name, "services:\n  api:\n    image: host:hotfix\n")
+    host, world = Host(), SimpleNamespace(discard_writes=True)
+    if words:
+        with pytest.raises(UndoRefused, match=words) as refused:
+            back.may_begin(host, Context(world, operation, evidence))  # type: ignore[arg-type]
+        assert refused.value.state == back.UNTOUCHED
+    else:
+        back.may_begin(host, Context(world, operation, evidence))  # type: ignore[arg-type]
+    assert host.calls == []
+
+
+def test_what_was_there_before_and_is_ignored_since_is_in_the_way_too(
+    store: OperationStore, repository: Repository
+) -> None:
+    repository.release("v0.3.1", "docs/data", "theirs\n")
+    repository.git("checkout", "-q", "v0.3.1")
+    operation, evidence = released(store, repository)
+    repository.write("docs/data", "mine\n")
+    with pytest.raises(UndoRefused, match=r"docs/data in .* is unknown to git, and would be in the way"):
+        back.may_begin(Host(), Context(SimpleNamespace(discard_writes=True), operation, evidence))  # type: ignore[arg-type]
+
+
+def undone(host: Host, operation: Operation, place: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Undo a step, as a run does that goes on with a roll back."""
+    step = operation.plan.steps[place]
+    args = {"folder": "", "data": "", "redis": "", "aside": operation.plan.facts["aside"]}
+    for module in (common, reload):
+        monkeypatch.setattr(module, "host_of", lambda *_any: host)
+    world: Any = SimpleNamespace(discard_writes=False)
+    evidence = {"load": loaded_on(Host())} if operation.history().proved else {}
+    CONCURRENT_HANDLERS[step.kind].undo(replace(step, args=args), Context(world, operation, evidence))
+
+
+@pytest.mark.parametrize("xid,refused", [(900, False), (907, True)])
+def test_who_was_let_in_after_a_way_back_was_broken_off_is_asked_about_again(
+    reloaded: Operation, monkeypatch: pytest.MonkeyPatch, xid: int, refused: bool
+) -> None:
+    """What was stopped has come back with the engine, and people have posted for hours."""
+    reloaded.journal.undoing("It was rolled back on request.")
+    reloaded.journal.undone("start everything", {})
+    host = Host(xid=xid, others_there=("gateway",))
+    if refused:
+        with pytest.raises(UndoRefused, match="about 7 transactions"):
+            undone(host, reloaded, 0, monkeypatch)
+        assert host.calls == ["stop", "stores", "up"]
+        return
+    undone(host, reloaded, 0, monkeypatch)
+    assert host.calls == ["stop", "stores", "down"]
+
+
+@pytest.mark.parametrize("kind", ["concurrent_load", "concurrent_set_aside"])
+def test_who_was_let_in_to_what_is_half_loaded_is_not_put_away(
+    store: OperationStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    (tmp_path / "db.aside").mkdir()
+    aside = {"data": str(tmp_path / "db.aside"), "redis": str(tmp_path / "redis.aside")}
+    plan = Plan(Goal("concurrent_version", "p", {}), (Step(kind, "load", SWITCH),), facts={"aside": aside})
+    host = Host(others_there=("gateway",))
+    with pytest.raises(Undecided, match="gateway was started while the old data was set aside"):
+        undone(host, store.begin(plan), 0, monkeypatch)
+    assert host.calls == []
+
+
+def test_what_is_stopped_for_a_way_back_does_not_come_back_with_the_engine(
+    reloaded: Operation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = Host(others_there=("gateway",))
+    undone(host, reloaded, 1, monkeypatch)
+    assert host.calls == ["stop", "stores", "down"]
+
+
+def test_once_the_old_data_is_back_nothing_is_asked_any_more(
+    store: OperationStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed after the proof, taken back as far as the data, killed again."""
+    operation = began(store, tmp_path, state=RUNNING)
+    operation.journal.undone("load", {})
+    host = Host(xid=907, others_there=("gateway",))
+    undone(host, operation, 0, monkeypatch)
+    assert host.calls == ["down, proved"]
 
 
 def test_a_change_that_is_proved_and_cannot_be_finished_is_taken_back(store: OperationStore, tmp_path: Path) -> None:

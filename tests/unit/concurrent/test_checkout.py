@@ -191,6 +191,63 @@ def test_what_a_release_would_overwrite_stops_it(repository: Repository, there: 
     assert repository.read(name) == "mine\n"
 
 
+IGNORED = "v0.3.1"
+
+
+def test_what_is_ignored_here_and_comes_with_a_release_is_found(repository: Repository, there: Checkout) -> None:
+    repository.release(IGNORED, "docs/data/seed", "theirs\n")
+    assert there.in_the_way(IGNORED) == []
+    repository.write("docs/data/seed", "mine\n")
+    assert there.in_the_way(IGNORED) == ["docs/data/seed"]
+    assert there.in_the_way(there.git("rev-parse", f"{IGNORED}^{{tree}}")) == ["docs/data/seed"]
+    (repository.root / "docs/data/seed").unlink()
+    (repository.root / "docs/data").rmdir()
+    repository.write("docs/data", "a file of mine\n")
+    assert there.in_the_way(IGNORED) == ["docs/data/seed"], "where a directory is to be"
+    repository.write("_docs", "a file of mine\n")
+    assert there.in_the_way(MOVED) == ["_docs/compose.yml", "_docs/config.yaml"]
+    assert there.in_the_way(NEXT) == [], "what both have is known"
+
+
+def test_what_is_ignored_is_not_overwritten(repository: Repository, there: Checkout) -> None:
+    repository.release(IGNORED, "docs/data", "theirs\n")
+    repository.write("docs/data", "mine\n")
+    before = repository.state
+    with pytest.raises(StatefulError, match="git checkout failed"):
+        there.to_release(IGNORED, merge=False)
+    assert repository.state == before
+
+
+def test_nor_is_it_on_the_way_back(repository: Repository, there: Checkout) -> None:
+    repository.release(IGNORED, "docs/data", "theirs\n")
+    repository.git("checkout", "-q", IGNORED)
+    was = there.head
+    there.to_release(OLD, merge=False)
+    repository.write("docs/data", "mine\n")
+    before = repository.state
+    with pytest.raises(StatefulError, match=r"docs/data in .* is unknown to git, and in the way"):
+        there.back_to(was, "")
+    assert repository.state == before
+
+
+def test_what_was_committed_to_a_branch_that_was_left_stays_on_it(repository: Repository, there: Checkout) -> None:
+    repository.git("checkout", "-q", "-b", "ours")
+    head = there.head
+    there.to_release(NEXT, merge=False)
+    repository.git("checkout", "-q", "ours")
+    mine = repository.commit("mine", "")
+    repository.git("checkout", "-q", "--detach", NEXT)
+    there.back_to(head, "ours")
+    assert (there.head, there.branch, repository.git("rev-parse", "ours")) == (head, "", mine)
+
+
+def test_a_branch_for_what_is_there_takes_no_other_ones_place(repository: Repository, there: Checkout) -> None:
+    assert [there.keep_as("kept"), there.keep_as("kept")] == ["kept", "kept"]
+    mine = repository.commit("mine", "")
+    assert there.keep_as("kept") == "kept-2"
+    assert repository.git("rev-parse", "kept-2") == mine != repository.git("rev-parse", "kept")
+
+
 def test_a_release_is_merged_into_what_is_ones_own(repository: Repository, there: Checkout, own: str) -> None:
     there.to_release(NEXT, merge=True)
     assert there.branch == "mine"

@@ -28,6 +28,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model
     Step,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import Operation, OperationStore
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import control
 from ansible_collections.selfhost.stateful.plugins.module_utils._stream import run as streams
 from tests.unit.postgresql.fakes import a_container
 
@@ -50,6 +51,36 @@ def test_what_the_server_does_by_itself_is_no_write(now: Mapping[str, int]) -> N
 def test_what_was_written_while_it_was_dumped_is_not_lost_unseen(now: Mapping[str, int], words: str) -> None:
     with pytest.raises(StatefulError, match=words):
         back.refuse_written(BEFORE, now)
+
+
+@pytest.mark.parametrize(
+    "at_rest,looks,words,stops",
+    [
+        ([900], [BEFORE], "", 1),
+        ([903, 903], [BEFORE, {**BEFORE, "xid": 903}], "", 2),
+        ([903], [BEFORE, {**BEFORE, "xid": 903, "rows": 51}], r"\(3 transactions in the database\)", 1),
+        ([901, 902, 903], [{**BEFORE, "xid": xid} for xid in (900, 901, 902)], "whenever the database is about", 3),
+    ],
+    ids=["nobody", "the server itself", "somebody by psql", "somebody who goes on"],
+)
+def test_what_was_written_between_the_last_look_and_the_stop_is_seen_by_the_cluster_at_rest(
+    monkeypatch: pytest.MonkeyPatch, at_rest: list[int], looks: list[Mapping[str, int]], words: str, stops: int
+) -> None:
+    stopped: list[str] = []
+    host: Any = SimpleNamespace(
+        take_down=lambda data: stopped.append(data) or f"0/{len(stopped)}",
+        start_stores=lambda: None,
+        container=lambda _name: a_container(),
+    )
+    xids, seen = iter(at_rest), iter(looks)
+    monkeypatch.setattr(back, "written_so_far", lambda *_any: next(seen))
+    monkeypatch.setattr(control, "read_control", lambda _data: SimpleNamespace(next_xid=next(xids)))
+    if words:
+        with pytest.raises(StatefulError, match=words):
+            back.down_unwritten(host, "/db", BEFORE, ())
+    else:
+        assert back.down_unwritten(host, "/db", BEFORE, ()) == f"0/{stops}"
+    assert stopped == ["/db"] * stops
 
 
 KIND = Kind("entities", ("ccadmin", "{word}", "all"), (), (), ("entity", "entities"), ("ccadmin", "--help"))
@@ -95,6 +126,7 @@ def test_a_dump_that_was_not_finished_is_gone_before_anything_else_needs_the_roo
     dump.mkdir()
     monkeypatch.setattr(reload, "ensure_down", lambda *_any: there.append(dump.exists()))
     monkeypatch.setattr(reload, "host_of", lambda *_any: None)
+    monkeypatch.setattr(reload, "ask_again", lambda *_any: None)
     context: Any = SimpleNamespace(evidence={"dump": {}} if finished else {})
     reload.Dump().undo(Step("concurrent_dump", "dump", SWITCH, {"dump": str(dump), "data": ""}), context)
     assert there == [finished]

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import host
-from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.common import move
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.counting import Counts, lost
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.model import Counted, Kind
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.release import move
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.reload import LOADED, check
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.said import identity_of, version_said
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -15,6 +16,7 @@ import pytest
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import counting, left
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.model import Counted, Kind
+from ansible_collections.selfhost.stateful.plugins.module_utils._redis.fingerprint import STREAMS_NAMED
 from tests.unit.concurrent.test_versions import SHIPPED
 
 (RELOADING,) = (each for each in SHIPPED if each.kinds)
@@ -123,6 +125,14 @@ def test_items_of_a_stream_that_is_no_more_are_named(monkeypatch: pytest.MonkeyP
     there = Cluster(answers={items.known: [("known",), ("empty",)]})
     there.as_application = lambda: there  # type: ignore[attr-defined]
     host: Any = SimpleNamespace(postgresql=lambda: there, redis=lambda: None)
-    database = SimpleNamespace(streams={"known": 9, "left over": 5, "other": 2}, stream_items=16)
-    monkeypatch.setattr(counting.redis_fingerprint, "take", lambda _session: SimpleNamespace(databases={"0": database}))
-    assert counting.count_orphans(host, items) == 7
+    parts = [
+        {"cursor": "7", "streams": [["known", 9], ["left over", 5]]},
+        {"cursor": "0", "streams": [["other", 2], *([f"many {number}", 1] for number in range(STREAMS_NAMED))]},
+    ]
+    answers = iter(parts)
+
+    def command(_session: object, *words: str) -> str:
+        return "db0:keys=4,expires=0" if words[0] == "INFO" else json.dumps(next(answers))
+
+    monkeypatch.setattr(counting.redis_fingerprint, "command", command)
+    assert counting.count_orphans(host, items) == 7 + STREAMS_NAMED

@@ -205,3 +205,4 @@ def test_a_query_gets_its_columns_and_its_migrations() -> None:
     steps, _aside = planned(RUNGS[QUERY])
     assert steps["start_api"].args["awaits"] == ["a.b"]
     assert steps["migrate"].args["migrations"] == [MIGRATION]
+    assert steps["migrate"].args["series"] == "concurrent"

@@ -10,14 +10,17 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.command_line import ProjectOptions
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.config import parse_config
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import Project
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import images
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.checkout import Checkout
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.journey import folder_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.model import (
     COLUMNS,
     QUERY,
@@ -27,6 +30,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.mode
     rung_from,
     version_of,
 )
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.naming import refuse_other_name
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.survey import (
     VERSION_LABEL,
     Seen,
@@ -38,8 +42,10 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.targ
     blockers_of,
     target_of,
 )
-from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Image
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import EngineMount, Image
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import Blocker, InvalidInput
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import DONE, Goal, Plan
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import OperationStore
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import mounts
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World
 from tests.unit.concurrent.repositories import MOVED, NEXT, OLD, OURS, Repository
@@ -73,7 +79,9 @@ def seen_in(folder: Path, images: Mapping[str, str] | None = None, **changes: An
     """Return what a look at a host of the oldest release finds that runs from ``folder``."""
     services = {name: {"image": image} for name, image in (images or IMAGES).items()}
     config = parse_config({"name": "concurrent", "services": services})
-    project = Project("concurrent", str(folder), (), config, None, {})  # type: ignore[arg-type]
+    options = ProjectOptions(str(folder), project_name="concurrent")
+    cli: Any = SimpleNamespace(options=options, environment={}, is_v1=False)
+    project = Project("concurrent", str(folder), (), config, cli, {})
     known = Seen(
         project=project,
         folder=str(folder),
@@ -416,6 +424,54 @@ def test_an_override_of_nothing_overrides_nothing(repository: Repository) -> Non
     assert target(seen_at(repository), NEXT).effective["api"] == f"host:{NEXT}"
 
 
+def test_what_is_ignored_and_comes_with_the_release_is_in_the_way(repository: Repository) -> None:
+    repository.release("v0.3.1", "docs/data", "theirs\n")
+    assert target(seen_at(repository), "v0.3.1").blockers == ()
+    repository.write("docs/data", "mine\n")
+    (blocker,) = target(seen_at(repository), "v0.3.1").blockers
+    assert blocker.text.startswith(f"docs/data in {repository.root} is unknown to git, and v0.3.1 has")
+
+
+@pytest.mark.parametrize(
+    "project,v1,env,dotenv,there",
+    [
+        ("docs", False, {}, None, ""),
+        ("docs", True, {}, None, "_docs"),
+        ("docs", True, {"COMPOSE_PROJECT_NAME": "docs"}, None, ""),
+        ("docs", True, {}, "COMPOSE_PROJECT_NAME=docs\n", ""),
+        ("mine", False, {}, "COMPOSE_PROJECT_NAME=mine\n", ""),
+        ("mine", False, {}, None, "docs"),
+        ("mine", False, {}, "A=b\n", "docs"),
+    ],
+)
+def test_a_folder_that_gives_the_project_another_name_is_in_the_way(
+    repository: Repository, project: str, v1: bool, env: dict[str, str], dotenv: str | None, there: str
+) -> None:
+    if dotenv is not None:
+        repository.write("docs/.env", dotenv)
+    seen = seen_at(repository)
+    cli: Any = SimpleNamespace(options=ProjectOptions(seen.folder), environment=env, is_v1=v1)
+    found = target(replace(seen, project=replace(seen.project, name=project, compose=cli)), MOVED).blockers
+    assert bool(found) == bool(there)
+    if there:
+        (blocker,) = found
+        assert f"compose would call the project {there}, and it is called {project}" in blocker.text
+        assert blocker.command == f"echo COMPOSE_PROJECT_NAME={project} >> {seen.folder}/.env"
+
+
+@pytest.mark.parametrize("project,refused", [("docs", True), ("_docs", False)])
+def test_data_that_another_project_serves_gets_no_second_one(tmp_path: Path, project: str, refused: bool) -> None:
+    labels = {"com.docker.compose.project": project, "com.docker.compose.service": "db"}
+    mount = EngineMount("bind", str(tmp_path / "_composeData/db"), "/var/lib/postgresql/data", rw=True)
+    serving = a_container(name="docs_db_1", labels=labels, mounts=(mount,))
+    world: Any = SimpleNamespace(engine=SimpleNamespace(containers=lambda labels: [serving]))
+    if refused:
+        with pytest.raises(InvalidInput, match=r"docs_db_1 serves the data in .* as part of the project docs"):
+            refuse_other_name(world, "_docs", str(tmp_path))
+    refuse_other_name(world, project, str(tmp_path))
+    refuse_other_name(world, "_docs", str(tmp_path / "else"))
+
+
 # -- what is in the way of a whole change -------------------------------------
 
 NOTHING = Target("", False, (), {}, {}, (), ())
@@ -573,3 +629,20 @@ def test_the_compose_file_is_found_from_the_checkout_and_from_either_folder(
 def test_a_folder_without_a_compose_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="There is no compose file in"):
         find_folder(str(tmp_path))
+
+
+@pytest.mark.parametrize("given", ["", "docs", "_docs"])
+def test_where_git_was_killed_between_the_folders_the_run_that_is_open_knows_its_own(
+    tmp_path: Path, given: str
+) -> None:
+    root, store = tmp_path / "concurrent", OperationStore(str(tmp_path / "operations"))
+    root.mkdir()
+    folder = str(root / "docs")
+    facts = {"place": str(root), "compose": {"project_src": folder}}
+    operation = store.begin(Plan(Goal("concurrent_version", "p", {}), (), facts=facts))
+    assert folder_of(str(root / given), store) == folder
+    with pytest.raises(InvalidInput, match="There is no compose file in"):
+        folder_of(str(tmp_path / "another"), store)
+    operation.journal.state(DONE)
+    with pytest.raises(InvalidInput, match="There is no compose file in"):
+        folder_of(str(root / given), store)

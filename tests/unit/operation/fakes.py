@@ -45,6 +45,8 @@ class Switches:
     calls: list[str] = field(default_factory=list)
     fails: Mapping[str, Exception] = field(default_factory=dict)
     """By ``apply move``, ``verify move``, ``undo move``: what is raised there."""
+    says: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """By the name of a step, what its undo says beside."""
 
     def is_on(self, name: str) -> bool:
         return (self.directory / name).exists()
@@ -86,7 +88,7 @@ class Switch:
         context.world.call("undo", step.name)
         for name in (step.name, f"{step.name}.half"):
             (context.world.directory / name).unlink(missing_ok=True)
-        return {"turned_off": step.name}
+        return {"turned_off": step.name, **context.world.says.get(step.name, {})}
 
     others_bring_about = False
 

@@ -220,6 +220,19 @@ def test_what_was_found_done_is_undone_too(tmp_path: Path) -> None:
     assert world.on() == []
 
 
+def test_what_an_undo_says_is_told(tmp_path: Path) -> None:
+    operation, world = begun(tmp_path)
+    world.fails = {"apply prove": StatefulError("It broke.")}
+    move = {"stays": ["04-b.sql", "05-c.sql"], "told": ["a branch is kept"]}
+    world.says = {"move": move, "stop": {"stays": ["03-a.sql"]}}
+    with pytest.raises(execute.UndoneFailure) as caught:
+        run(operation, world)
+    assert caught.value.state.endswith(
+        "; what these changed stays in the data, as far as they ran: 03-a.sql, 04-b.sql, 05-c.sql; a branch is kept"
+    )
+    assert execute.told_by_undo(again(operation)) == ["a branch is kept"]
+
+
 def test_an_error_that_nobody_foresaw_is_undone_too_and_said(tmp_path: Path) -> None:
     operation, world = begun(tmp_path)
     world.fails = {"apply move": OSError(28, "No space left on device")}

@@ -93,8 +93,8 @@ def test_an_undo_tells_of_an_application_that_lost_its_container(tmp_path: Path)
         lab.run(operation)
 
     assert operation.history().state == ROLLED_BACK
-    assert "but these have no container any more: web: cd " in undone.value.state
-    assert execute.told_by_undo(operation, "missing")
+    assert "; web has no container any more: cd " in undone.value.state
+    assert execute.told_by_undo(operation)
 
 
 def test_an_image_without_the_program_holds_its_volume_all_the_same(tmp_path: Path) -> None:

@@ -44,7 +44,8 @@ class StopDependents(SelfProving):
     def undo(self, step: Step, context: Context[World]) -> Evidence:
         started = start_in_order(context.world, reversed(step.args["order"]))
         missing = without_container(step, context.world)
-        return {**started, "missing": [f"{', '.join(missing)}: {made_anew(context.world, missing)}"] if missing else []}
+        told = f"{', '.join(missing)} has no container any more: {made_anew(context.world, missing)}" if missing else ""
+        return {**started, "told": [told] if told else []}
 
     def let_go(self, step: Step, context: Context[World]) -> None:
         self.undo(step, context)

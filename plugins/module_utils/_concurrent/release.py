@@ -1,0 +1,136 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The steps that bring the files of a host to a release: git's, and those that git does not know."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import beside
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import host as hosts
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.between import (
+    in_place_of,
+    note_moves,
+    refuse_between,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.checkout import Checkout
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.host import Host
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError, shell
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Evidence
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.handlers import SelfProving
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Step
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import durable
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.rename import rename_directory
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World
+
+
+class Release(SelfProving):
+    """The checkout is at a release. args: ``root``, ``release``, ``merge``, ``head``, ``branch`` (as they were)."""
+
+    def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
+        checkout, args = Checkout(step.args["root"]), step.args
+        if not self._reached(checkout, args) or not checkout.is_whole(args["head"]):
+            return None
+        # Somebody else may have gone there: what they made is not ours to be taken back.
+        theirs = step.name not in context.evidence and checkout.head != self._made(checkout, args)
+        return {"head": checkout.head, **({"theirs": True} if theirs else {})}
+
+    def apply(self, step: Step, context: Context[World]) -> Evidence:
+        checkout, args = Checkout(step.args["root"]), step.args
+        checkout.mend(args["head"], args["release"])
+        if self._reached(checkout, args):
+            checkout.mend(checkout.head, args["head"])
+        elif checkout.head != args["head"] or checkout.branch != args["branch"]:
+            raise StatefulError(
+                f"The checkout in {args['root']} is not where it was when this was planned ({args['head'][:12]}).",
+                next_command=shell("git", "-C", args["root"], "status"),
+            )
+        else:
+            # Noted first: where a way back finds another commit, this tells whether that is on top of ours.
+            durable.write_json_atomically(_note_path(context), {"from": args["head"]})
+            checkout.to_release(args["release"], merge=args["merge"])
+        # Git itself syncs neither the files nor its index, and what compose reads next may be empty after a power cut.
+        durable.sync_file_system(checkout.root)
+        return {"head": checkout.head}
+
+    @staticmethod
+    def _reached(checkout: Checkout, args: Mapping[str, Any]) -> bool:
+        wanted = checkout.commit_of(args["release"])
+        if args["merge"]:
+            return checkout.branch == args["branch"] and checkout.asks("merge-base", "--is-ancestor", wanted, "HEAD")
+        return checkout.head == wanted
+
+    def undo(self, step: Step, context: Context[World]) -> Evidence:
+        checkout, args = Checkout(step.args["root"]), step.args
+        known = context.evidence.get(step.name)
+        made = known["head"] if known and not known.get("theirs") else self._made(checkout, args)
+        kept = {}
+        if checkout.head not in (args["head"], made):
+            if known is None and not os.path.exists(_note_path(context)):
+                return {}  # what is checked out is somebody else's doing, and was there before it came to ours
+            branch = checkout.keep_as(f"selfhost-stateful/{context.operation.id}")
+            kept = {"told": [f"what was committed in {checkout.root} meanwhile is on the branch {branch}"]}
+        broken = checkout.mend(args["head"], args["release"])
+        if checkout.head != args["head"]:
+            # A way back that was broken off: first it is whole again where it is.
+            checkout.mend(checkout.head, args["head"], broken=broken)
+        checkout.back_to(args["head"], args["branch"], made)
+        durable.sync_file_system(checkout.root)
+        return {"head": args["head"], **kept}
+
+    @staticmethod
+    def _made(checkout: Checkout, args: Mapping[str, Any]) -> str:
+        """Return what is checked out where it is what ``apply`` makes, and was ended before it could say so."""
+        here, wanted = checkout.head, checkout.commit_of(args["release"])
+        if args["merge"]:
+            return here if checkout.parents_of(here) == [args["head"], wanted] else ""
+        return wanted if not checkout.branch else ""
+
+
+def _note_path(context: Context[World]) -> str:
+    return os.path.join(context.operation.directory, "release.json")
+
+
+class Follow(SelfProving):
+    """What git does not know goes where the files went. args: ``moves``: pairs of paths on one file system."""
+
+    def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
+        moved = [(old, new) for old, new in step.args["moves"] if not os.path.lexists(old) and os.path.lexists(new)]
+        return {"moved": [new for _old, new in moved]} if len(moved) == len(step.args["moves"]) else None
+
+    def apply(self, step: Step, context: Context[World]) -> Evidence:
+        note_moves(context, step.args["moves"])
+        for old, new in step.args["moves"]:
+            move(old, new)
+        return {"moved": [new for _old, new in step.args["moves"]]}
+
+    def undo(self, step: Step, context: Context[World]) -> Evidence:
+        others = in_place_of(context)
+        if others:
+            refuse_between(Host(context.world, os.path.dirname(others[0])), context)
+        for old, new in reversed(step.args["moves"]):
+            if new not in others:
+                move(new, old)
+                continue
+            # It was never moved, or is back already, and what came in its place is not what it would be taken for.
+            beside.out_of_the_way(new, hosts.DB, context)
+        return {}
+
+
+def move(source: str, target: str) -> None:
+    """Move one entry, durably; one that is moved already stays. What is in the way is never replaced."""
+    if not os.path.lexists(source):
+        return
+    os.makedirs(os.path.dirname(target), exist_ok=True)
+    if os.path.isdir(source) and not os.path.islink(source):
+        rename_directory(source, target)
+        return
+    if os.path.lexists(target):
+        raise StatefulError(f"{target} is in the way of {source}.", next_command=shell("ls", "-la", source, target))
+    os.rename(source, target)
+    durable.fsync_parent(target)
+    durable.fsync_parent(source)
