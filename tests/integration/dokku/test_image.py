@@ -303,6 +303,23 @@ def test_what_an_admin_let_write_before_we_did_is_not_thrown_away(dokku: Install
 
 
 @pytest.mark.faults
+def test_what_was_written_to_the_old_service_after_its_files_went_is_taken_along_by_the_next_run(
+    dokku: Installation, tmp_path: Path
+) -> None:
+    app = swapping.of(dokku, tmp_path, "woken")
+    app.killed("link and promote the new service", "evidence", strategy="physical")
+    dokku.engine.docker("start", app.old.container)
+    ready = ("exec", app.old.container, "pg_isready", "-U", "postgres")
+    wait_for(lambda: "accepting" in dokku.engine.docker(*ready, check=False), "the old server answers")
+    dokku.sql(app.old, "CREATE TABLE since AS SELECT 1 AS one")
+    swapped = app.swap(strategy="physical")
+    assert swapped.get("operation_state") == "done", swapped.get("msg")
+    assert "was started after its data was taken" in json.dumps(swapped["warnings"])
+    assert dokku.count(app.new, "since") == 1
+    app.check_swapped()
+
+
+@pytest.mark.faults
 def test_an_app_that_was_moved_on_does_not_go_back_and_its_swap_can_be_committed(
     dokku: Installation, tmp_path: Path
 ) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,6 +27,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image imp
     plan_physical,
     planner,
     prepare,
+    standstill,
     vacate,
     way_back,
     writes,
@@ -40,7 +42,11 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.wor
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation import execute
-from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Undecided
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import (
+    Context,
+    Undecided,
+    UndoRefused,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import (
     FINISH,
     PREPARE,
@@ -70,6 +76,7 @@ class Here:
     links: Mapping[str, str] = field(default_factory=dict)
     containers_of_app: list[Any] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)
+    old: Any = None
 
     def __post_init__(self) -> None:
         for name in ("old", "new"):
@@ -104,6 +111,8 @@ class Here:
     # -- the engine ----------------------------------------------------------
 
     def container(self, name: str) -> Any:
+        if name in ("dokku.postgres.old", "old"):
+            return self.old
         return self.new if name in ("dokku.postgres.new", "new") else None
 
     def containers(self, labels: Mapping[str, str] | None = None) -> list[Any]:
@@ -151,6 +160,7 @@ def context_of(here: Here, operation: Operation) -> Context[World]:
 
 
 LET_IN = Step("dokku_let_in", planner.LET_IN, SWITCH, {**BOTH, "answer_path": "", "dump": "/dump"}, proves=True)
+RETIRE = Step("dokku_retire", planner.RETIRE, FINISH, BOTH)
 EXPORTED = Step("dokku_export", planner.EXPORT, SWITCH, {**BOTH, "path": "/dump"})
 BROUGHT = {"system_identifier": SINCE, "next_xid": 10, "stamp": "s"}
 """As what the data came to the new service."""
@@ -218,6 +228,174 @@ def test_an_old_server_that_we_never_stopped_is_not_brought_back(here: Here, tmp
     running.running = False
     physical.StopOld(inner).undo(stop, Context(world, operation, evidence={}))
     assert undone[-1:] == ["undone"]
+
+
+TAKEN = {"next_xid": 10}
+"""As what the old service stood still when its files were taken."""
+
+
+@dataclass
+class Standing:
+    """The old service as it is since: of its files and its server only the next transaction is known."""
+
+    here: Here
+    monkeypatch: pytest.MonkeyPatch
+    next_xid: int = 10
+    started: float = 1.0
+
+    def __post_init__(self) -> None:
+        control = self.here.directory / "old" / "data" / "global" / "pg_control"
+        control.parent.mkdir()
+        control.touch()
+        self.here.old = SimpleNamespace(id="old", name="dokku.postgres.old", running=False, started=self.started)
+        store = SimpleNamespace(
+            identity=lambda _path: {"next_xid": self.next_xid},
+            took_writes=lambda _path, since: "written" if self.next_xid > since["next_xid"] else "",
+        )
+        session = SimpleNamespace(scalar=lambda *_args: self.next_xid)
+        patched = self.monkeypatch.setattr
+        patched(standstill, "world_of_moves", lambda *_args: SimpleNamespace(store=lambda _transfer: store))
+        patched(World, "session", lambda *_args: nullcontext(session))
+
+    def operation(self, tmp_path: Path, *, done: Mapping[str, Any] | None = None) -> Operation:
+        transfer = transfer_in(self.here.directory)
+        steps = (
+            *of_files(self.here.directory)[:1],
+            Step("stop_stores", "stop the stores", SWITCH, {"transfers": [transfer.as_dict()]}),
+            Step("dokku_adopt", plan_physical.ADOPT, SWITCH, {**BOTH, "brought_by": "copy"}),
+            LET_IN,
+            RETIRE,
+        )
+        known = {
+            "stop the stores": {"identities": {transfer.name: TAKEN}},
+            "copy": {"settled_at": 2.0},
+            plan_physical.ADOPT: BROUGHT,
+            planner.REPOINT: {},
+            RAN: {"running": True},
+        }
+        return operation_of(tmp_path, steps, {**known, **(done or {})})
+
+
+@pytest.mark.parametrize("when", ["before the app starts", "while a deploy of before runs"])
+@pytest.mark.parametrize(
+    "since", [{}, {"running": True}, {"started": 3.0}, {"next_xid": 11}, {"running": True, "next_xid": 11}]
+)
+def test_an_app_is_not_let_in_where_the_old_service_ran_since_its_files_were_taken(
+    here: Here, tmp_path: Path, since: dict[str, Any], when: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    standing = Standing(here, monkeypatch)
+    operation = standing.operation(tmp_path)
+
+    def happens() -> None:
+        standing.next_xid = since.get("next_xid", 10)
+        here.old.running, here.old.started = since.get("running", False), since.get("started", 1.0)
+
+    def started(_world: World, _app: str) -> None:
+        here.calls.append("start the app")
+        happens()
+
+    monkeypatch.setattr(let_in, "start_app", started)
+    if when == "before the app starts":
+        happens()
+    if since:
+        with pytest.raises(StatefulError, match="old was started after its data was taken"):
+            let_in.LetIn().apply(LET_IN, context_of(here, operation))
+        assert here.calls == ([] if when == "before the app starts" else ["start the app"])
+    else:
+        let_in.LetIn().apply(LET_IN, context_of(here, operation))
+        # Once it was proved, the app works, and is let work again: what the old service has, the last step tells.
+        here.old.running = True
+        operation.journal.evidence(planner.LET_IN, {}, durable=True)
+        let_in.LetIn().apply(LET_IN, context_of(here, operation))
+
+
+@pytest.mark.parametrize("wrote", [True, False])
+def test_what_was_written_to_the_old_service_after_the_proof_is_told_and_destroyed_by_no_commit(
+    here: Here, tmp_path: Path, wrote: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    standing = Standing(here, monkeypatch)
+    operation = standing.operation(tmp_path)
+    removed: list[str] = []
+    old = SimpleNamespace(name="old", database="x", data=str(here.directory / "old" / "data"), root="/none")
+    monkeypatch.setattr(World, "service", lambda _self, _name: old)
+    monkeypatch.setattr(finish.links, "unlink", lambda *_args: None)
+    monkeypatch.setattr(finish, "size_of", lambda _service: 1)
+    if wrote:
+        standing.next_xid = 12
+    evidence = finish.Retire().apply(RETIRE, context_of(here, operation))
+    assert [("was written to" in each) for each in evidence["warnings"]] == [True] * wrote
+    operation.journal.evidence(planner.RETIRE, evidence)
+    at = SimpleNamespace(name="new")
+    left = SimpleNamespace(**vars(old), status="exited", exposed="")
+    monkeypatch.setattr(ending, "service_at", lambda *_args: at)
+    monkeypatch.setattr(ending.survey, "services", lambda *_args: [])
+    monkeypatch.setattr(ending.survey, "service", lambda *_args: left)
+    monkeypatch.setattr(ending.services, "users_of", lambda *_args: [])
+    monkeypatch.setattr(ending.services, "remove", lambda _reached, name: removed.append(name))
+    if wrote:
+        with pytest.raises(StatefulError, match="was written to after its data was taken"):
+            ending._destroy(here.world, operation)
+    else:
+        ending._destroy(here.world, operation)
+    assert removed == ([] if wrote else ["old"])
+
+
+def test_what_the_old_service_does_while_we_ask_it_is_no_write(
+    here: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own statistics count as transactions; a way back that is refused leaves it as it found it."""
+    standing = Standing(here, monkeypatch)
+    operation = standing.operation(tmp_path)
+
+    def asked(_world: World, name: str) -> str:
+        standing.next_xid += 1
+        return name
+
+    def set_running(name: str, running: bool) -> None:
+        here.calls.append(f"{'start' if running else 'stop'} {name}")
+        here.old.running, here.old.started = running, here.old.started + 5 * running
+
+    monkeypatch.setattr(Here, "start", lambda _self, name: set_running(name, True))
+    monkeypatch.setattr(Here, "stop", lambda _self, name, **_options: set_running(name, False))
+    monkeypatch.setattr(way_back.services, "wait", lambda *_args: None)
+    monkeypatch.setattr(way_back, "cluster_of", asked)
+    monkeypatch.setattr(way_back, "beyond", lambda *_args: (["blog"], []))
+    monkeypatch.setattr(World, "service", lambda _self, name: SimpleNamespace(name=name, database=name))
+    assert way_back.lost(here.world, operation, "old", "new") is not None
+    assert here.calls == ["start old", "policy old no", "stop old"]
+    standstill.refuse_if_it_ran(here.world, operation)
+    assert standstill.written(here.world, operation) == ""
+    standing.next_xid += 1
+    assert standstill.written(here.world, operation)
+    # What others wrote is none of ours because we ask once more, nor where the comparison breaks off.
+    monkeypatch.setattr(way_back, "beyond", lambda *_args: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        way_back.lost(here.world, operation, "old", "new")
+    assert not here.old.running
+    assert standstill.written(here.world, operation)
+
+
+def going_back(monkeypatch: pytest.MonkeyPatch, here: Here) -> None:
+    """Let a way back ask and shut nobody; what is done with the app is among the calls."""
+    for name in ("stop_app", "start_app"):
+        monkeypatch.setattr(let_in, name, lambda _world, _app, _name=name: here.calls.append(_name))
+    monkeypatch.setattr(let_in, "writes_since", lambda *_args: 3)
+    monkeypatch.setattr(way_back, "others", lambda *_args: [])
+    monkeypatch.setattr(way_back, "shut", lambda *_args: 1)
+    monkeypatch.setattr(way_back, "reopen", lambda *_args: here.calls.append("reopen"))
+    monkeypatch.setattr(way_back, "lost", lambda *_args: way_back.Lost(("new",), ()))
+
+
+@pytest.mark.parametrize("both", [True, False])
+def test_a_refused_way_back_says_where_both_services_have_what_the_other_lacks(
+    here: Here, tmp_path: Path, both: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    standing = Standing(here, monkeypatch, next_xid=11 if both else 10)
+    going_back(monkeypatch, here)
+    with pytest.raises(UndoRefused, match="would lose them") as raised:
+        let_in.LetIn().undo(LET_IN, context_of(here, standing.operation(tmp_path)))
+    assert ("each of the two has what the other lacks" in raised.value.state) is both
+    assert ("discard_writes" in raised.value.next_command) is both
 
 
 def written(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
@@ -297,9 +475,8 @@ def test_the_service_that_the_app_uses_is_neither_unlinked_nor_stopped(
 ) -> None:
     here.primary = "old"
     monkeypatch.setattr(World, "service", lambda _self, name: SimpleNamespace(name=name, database="x"))
-    step = Step("dokku_retire", planner.RETIRE, FINISH, BOTH)
     with pytest.raises(StatefulError, match="neither unlinked nor stopped"):
-        finish.Retire().apply(step, context_of(here, brought_to(tmp_path)))
+        finish.Retire().apply(RETIRE, context_of(here, brought_to(tmp_path)))
     assert here.calls == []
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku import services, survey
-from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image import again, planner, writes
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image import again, planner, standstill, writes
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.journey import HANDLERS
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.let_in import DISCARDED
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.world import World, calls_of, has_gone_over
@@ -141,6 +141,14 @@ def _destroy(world: World, operation: Operation) -> None:
         raise StatefulError(
             f"{args['old']} is in use, and is not destroyed: {'; '.join(users)}.",
             next_command=world.dokku.typed("postgres:links", args["old"]),
+        )
+    wrote = standstill.written(world, operation)
+    if wrote:
+        raise StatefulError(
+            f"{args['old']} was written to after its data was taken for {args['new']} ({wrote}), which {args['new']}"
+            " lacks, and is not destroyed. Start it and carry over what is needed; once nobody needs it, destroy it by"
+            f" hand ({world.dokku.typed('postgres:destroy', args['old'], '--force')}) and commit again.",
+            next_command=world.dokku.typed("postgres:start", args["old"]),
         )
     services.remove(world.reached, args["old"])
 

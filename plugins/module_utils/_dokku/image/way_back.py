@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._clock import moment
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku import archive, services
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image import standstill
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.content import at_once, beyond, cluster_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.exports import (
     SCRIPT_ENDS,
@@ -29,6 +30,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.wor
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.model import container_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Copy
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import Operation
 
 LIKE_US = ("-U", "postgres", "-w")
 OTHERS = """
@@ -91,23 +93,29 @@ def _there(world: World, service: str, names: Sequence[str]) -> list[str]:
     return [name for name in names if name in found]
 
 
-def lost(world: World, old: str, new: str) -> Lost | None:
+def lost(world: World, operation: Operation, old: str, new: str) -> Lost | None:
     """Return what the old of two services lacks, every database compared row by row; None where it has all.
 
     Where the files went, the old one stands still. It is started to be asked, and stays so only if the app can go back.
     """
     found = world.engine.container(container_of(old))
-    stood_still = found is not None and not found.running
-    if found is not None and stood_still:
+    ours = found is not None and (not found.running or standstill.is_asked(operation))
+    if found is not None and not found.running:
+        standstill.begin_asking(world, operation)
         world.engine.start(found.id)
-        services.wait(world.reached, old, world.ready_timeout)
-    before, after = at_once(lambda: cluster_of(world, old), lambda: cluster_of(world, new))
-    names, roles = beyond(before, after, {world.service(old).database: world.service(new).database})
-    if not names and not roles:
-        return None
-    if stood_still:
-        stop_server(world, world.container(old))
-    return Lost(tuple(names), tuple(roles))
+    goes_back = False
+    try:
+        if ours:
+            services.wait(world.reached, old, world.ready_timeout)
+        before, after = at_once(lambda: cluster_of(world, old), lambda: cluster_of(world, new))
+        names, roles = beyond(before, after, {world.service(old).database: world.service(new).database})
+        goes_back = not names and not roles
+    finally:
+        there = world.engine.container(container_of(old))
+        if ours and there is not None and not goes_back:
+            stop_server(world, there)
+            standstill.end_asking(world, operation)
+    return None if goes_back else Lost(tuple(names), tuple(roles))
 
 
 def kept(world: World, new: str, path: str, given_up: Lost) -> list[Copy]:
