@@ -39,8 +39,10 @@ notes:
     words for as long as it runs, as they are of the calls that the plugin itself makes. The same is true of the login
     for backups, which C(postgres:backup-auth) takes in no other way.
   - It refuses an old service that others use or that is exposed on ports of the host, one whose backups are encrypted
-    or whose schedule cannot be read, an address of the app with a password in its query, and an app of which some
-    processes run and others do not.
+    or whose schedule cannot be read, an address of the app with a password in its query or by another login than the
+    service's own, and an app of which some processes run and others do not. By a dump also one of another database.
+  - Every variable that names the old service keeps its scheme, its query and, where that is another one than the
+    service's own, its database.
   - Who uses the old service, by which variables, and which image that runs is asked once more before anything stops,
     since days may lie between O(stop_before=switch) and that. Where it is not as it was, what was prepared is undone
     and planned anew, and a warning says so.

@@ -219,12 +219,15 @@ def test_the_whole_cluster_comes_along_where_its_files_go(dokku: Installation, t
     for statement in ("CREATE ROLE reader", "GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader",
                       "CREATE DATABASE beside", "ALTER SYSTEM SET work_mem = '9MB'"):  # fmt: skip
         dokku.sql(app.old, statement)
+    beside = f"{app.old.dsn().rpartition('/')[0]}/beside"
+    dokku.dokku("config:set", "--no-restart", app.app, f"QUEUE_URL={beside}?pool=5")
     assert "reader" in app.swap(strategy="dump")["msg"]
     swapped = app.swap(strategy="physical")
     assert swapped.get("operation_state") == "done", swapped.get("msg")
     app.check_swapped()
     assert dokku.sql(app.new, "SELECT count(*) FROM pg_roles WHERE rolname = 'reader'") == "1"
     assert dokku.sql(app.new, "SELECT count(*) FROM pg_database WHERE datname = 'beside'") == "1"
+    assert dokku.config(app.app)["QUEUE_URL"] == f"{app.new.dsn().rpartition('/')[0]}/beside?pool=5"
     assert dokku.sql(app.new, "SHOW work_mem") == "9MB"
     assert dokku.sql(app.new, "SHOW ssl") == "on"
     for name in ("server.crt", "server.key"):
@@ -236,6 +239,7 @@ def test_the_whole_cluster_comes_along_where_its_files_go(dokku: Installation, t
     dokku.sql(app.new, "CREATE TABLE later AS SELECT 'written beside' AS what", database="beside")
     back = app.end("rolled_back", discard_writes=True)
     assert back.get("changed"), back["msg"]
+    assert dokku.config(app.app)["QUEUE_URL"] == f"{beside}?pool=5"
     (beside,) = [copy["path"] for copy in back["copies"] if copy["path"].endswith(".discarded.beside")]
     assert Path(beside).stat().st_mode & 0o777 == 0o600
     told = ("run", "--rm", "-v", f"{beside}:/archive:ro", "--entrypoint", "pg_restore", "selfhost-sandbox/postgres:17")

@@ -63,6 +63,11 @@ def test_nothing_stands_in_the_way_of_what_is_usual() -> None:
             {"app": App("blog", parsing.addresses({"DATABASE_URL": f"{ADDRESS}?pool=5&sslpassword=x"}), "")},
             "a password in its query",
         ),
+        ({"strangers": ("READER_URL",)}, "READER_URL of blog names old by another login"),
+        (
+            {"app": App("blog", parsing.addresses({"DATABASE_URL": ADDRESS, "QUEUE_URL": f"{ADDRESS}_queue"}), "")},
+            "name another one: QUEUE_URL (old_queue)",
+        ),
         ({"mixed": True}, "some run and others do not"),
         ({"others": ("the app shop is linked to it",)}, "the app shop is linked to it"),
         ({"lacks": (Blocker("The image lacks postgis."),)}, "lacks postgis"),
@@ -108,11 +113,20 @@ def test_both_images_are_held_before_anything_is_made(way: str) -> None:
     assert len({step.args["name"] for step in steps[:2]}) == 2
 
 
-def test_query_and_scheme_of_each_variable_are_kept_and_colours_are_told_apart() -> None:
+def test_query_scheme_and_database_of_each_variable_are_kept_and_colours_are_told_apart() -> None:
     steps = {step.name: step for step in planner.steps_of(REQUEST, FOUND, dump="/d", operation="op")}
     moving = steps[planner.REPOINT].args
-    assert moving["addresses"] == {"DATABASE_URL": {"scheme": "postgres", "query": "pool=5"}}
-    assert moving["colours"] == {"DOKKU_POSTGRES_RED_URL": {"scheme": "postgres", "query": ""}}
+    assert moving["addresses"] == {"DATABASE_URL": {"scheme": "postgres", "database": "old", "query": "pool=5"}}
+    assert moving["colours"] == {"DOKKU_POSTGRES_RED_URL": {"scheme": "postgres", "database": "old", "query": ""}}
+
+
+def test_where_the_files_go_every_database_does() -> None:
+    app = App("blog", parsing.addresses({"DATABASE_URL": ADDRESS, "QUEUE_URL": f"{ADDRESS}_queue"}), "")
+    room = Room("/", 1, 1 << 40)
+    assert texts(app=app, files=UPWARDS, data_room=room, backup_room=room) == ""
+    steps = planner.steps_of(REQUEST, replace(FOUND, app=app, files=UPWARDS), dump="/d", operation="op")
+    (asking,) = [step.args for step in steps if step.name == planner.QUIET]
+    assert asking["databases"] == {"DATABASE_URL": "old", "QUEUE_URL": "old_queue"}
 
 
 @pytest.mark.parametrize("maintained, wanted, page", [(False, True, True), (True, True, False), (False, False, False)])

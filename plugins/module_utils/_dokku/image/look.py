@@ -93,6 +93,7 @@ def find(world: World, request: Request, app: App, old: Service, image: Image) -
         name=name,
         name_taken=survey.exists(world.dokku, name),
         others=tuple(services.others_of(world.reached, old, app.name)),
+        strangers=services.strangers_of(world.reached, app, old),
         major=0,
         new_major=major,
         database_bytes=0,

@@ -119,6 +119,8 @@ class Found:
     """None where the old service does not run, and so tells nothing."""
     mixed: bool = False
     """Whether some processes of the app run, and others that are to do not."""
+    strangers: tuple[str, ...] = ()
+    """The app's variables that name the old service by another login than its own."""
 
 
 def default_name(app: str, repository: str, version: str, built: str) -> str:

@@ -23,6 +23,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.model imp
     COLOUR,
     NETWORKS,
     RUNNING,
+    Dsn,
     host_of,
     is_legal,
     points_at,
@@ -164,9 +165,18 @@ def _of_the_old(found: Found) -> list[Blocker]:
             f"{name} of {found.app.name} has a password in its query, which the journal would keep: take it away.",
             shell("dokku", "config:keys", found.app.name),
         )
-        for name, dsn in sorted(found.app.addresses.items())
-        if points_at(dsn, old) and SECRET.search(dsn.query)
+        for name, dsn in _named(found).items()
+        if SECRET.search(dsn.query)
     ]
+    if found.strangers:
+        refused.append(
+            Blocker(
+                f"{', '.join(found.strangers)} of {found.app.name} names {old.name} by another login than the service's"
+                " own, would stay behind, and name a service that is stopped: let it name that by its own login, or"
+                " take it away.",
+                shell("dokku", "config:keys", found.app.name),
+            )
+        )
     if found.mixed:
         refused.append(
             Blocker(
@@ -197,6 +207,16 @@ def _of_the_image(request: Request, found: Found, way: Choice) -> list[Blocker]:
                 f"{_why_not_physical(way)}"
             )
         )
+    elsewhere = {name: dsn.database for name, dsn in _named(found).items() if dsn.database != found.old.database}
+    if elsewhere and way.strategy == DUMP:
+        told = ", ".join(f"{name} ({database or 'none'})" for name, database in elsewhere.items())
+        refused.append(
+            Blocker(
+                f"The plugin exports one database, {found.old.database}, and these variables of {found.app.name} name"
+                f" another one: {told}.{_why_not_physical(way)}",
+                shell("dokku", "config:keys", found.app.name),
+            )
+        )
     if request.maintenance and found.maintained is None:
         refused.append(
             Blocker(
@@ -213,6 +233,11 @@ def _of_the_image(request: Request, found: Found, way: Choice) -> list[Blocker]:
             )
         )
     return refused
+
+
+def _named(found: Found) -> dict[str, Dsn]:
+    """Return the app's variables that name the old service, by their names."""
+    return {name: dsn for name, dsn in sorted(found.app.addresses.items()) if points_at(dsn, found.old)}
 
 
 def _why_not_physical(way: Choice) -> str:
@@ -263,9 +288,8 @@ def steps_of(request: Request, found: Found, *, dump: str, operation: str) -> tu
     shown = request.maintenance and found.maintained is False
     quiet = {**both, "page": shown}
     addresses = {
-        name: {"scheme": dsn.scheme, "query": dsn.query}
-        for name, dsn in sorted(found.app.addresses.items())
-        if points_at(dsn, found.old)
+        name: {"scheme": dsn.scheme, "database": dsn.database, "query": dsn.query}
+        for name, dsn in _named(found).items()
     }
     moving = {
         **both,
@@ -283,7 +307,8 @@ def steps_of(request: Request, found: Found, *, dump: str, operation: str) -> tu
     if place:
         steps.append(Step("dokku_back_up", LAST_BACKUP, PREPARE, {"service": old, **place}))
     # Where the files go, whoever writes until the server stops has written to what goes.
-    asking = {"variables": sorted(addresses), "image_id": found.old.image_id}
+    databases = {name: parts["database"] for name, parts in addresses.items()}
+    asking = {"variables": sorted(addresses), "databases": databases, "image_id": found.old.image_id}
     shut = Step("dokku_quiet", QUIET, SWITCH, {**quiet, **asking, "read_only": files is None})
     if files is None:
         steps += [

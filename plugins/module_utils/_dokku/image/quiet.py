@@ -38,8 +38,9 @@ class Quiet(SelfProving):
     """The app does not run, its page is shown, nobody has a session with its database, and a new one could not write.
 
     args: ``app``, ``old``, ``new``, ``page``: whether the page is ours to show, ``variables``: those of the app that
-    name the old service, ``image_id``: of what that runs, ``read_only``: whether a new session may not write; where
-    what it writes is taken along, it may. Whether the app runs is journaled before it is stopped.
+    name the old service, ``databases``: which of its databases each of them names, ``image_id``: of what that runs,
+    ``read_only``: whether a new session may not write; where what it writes is taken along, it may. Whether the app
+    runs is journaled before it is stopped.
     """
 
     def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
@@ -111,13 +112,21 @@ class Quiet(SelfProving):
         """Raise where what was planned with does not hold any more: days may lie between the plan and this."""
         app, old = args["app"], survey.with_schedule(world.dokku, world.service(args["old"]))
         others = services.others_of(world.reached, old, app)
-        held = survey.app(world.dokku, app).pointing_at(old)
+        seen = survey.app(world.dokku, app)
+        held = seen.pointing_at(old)
+        strangers = services.strangers_of(world.reached, seen, old)
+        databases = {name: seen.addresses[name].database for name in held}
         if not is_primary(world, app, old.name):
             changed = f"DATABASE_URL of {app} does not point at {old.name} any more"
         elif others:
             changed = f"others would go on writing to {old.name}: {'; '.join(others)}"
         elif sorted(held) != sorted(args["variables"]):
             changed = f"{', '.join(held)} of {app} point at {old.name}, and {', '.join(args['variables'])} did"
+        elif strangers:
+            changed = f"{', '.join(strangers)} of {app} names {old.name} by another login than the service's own"
+        elif databases != args.get("databases", databases):
+            told = ", ".join(f"{name} names {database or 'none'}" for name, database in databases.items())
+            changed = f"of the databases of {old.name} {told} now"
         elif old.image_id != args["image_id"]:
             # The copy of its files, and what that is upgraded by, are of the image that it ran.
             changed = f"{old.name} runs {old.image} ({old.image_id[7:19]}), and ran {args['image_id'][7:19]}"
