@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku import parsing
-from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image import planner
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image import files_way, planner
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.model import (
     BackupPlace,
     FilesWay,
@@ -170,6 +170,22 @@ def test_the_files_go_where_nothing_is_against_it_and_else_a_dump_does() -> None
     assert (way.strategy, way.reason) == ("dump", "physical: the cluster has tablespaces")
     assert "not by     physical: the cluster has tablespaces" in planner.text_of(REQUEST, hindered, [], dump="/d")
     assert planner.way_of(replace(REQUEST, strategy="dump"), replace(FOUND, files=UPWARDS)).strategy == "dump"
+
+
+@pytest.mark.parametrize(
+    "former, new, words",
+    [
+        ("blog", "blog-17", ""),
+        ("blog", "blog", ""),
+        ("blog", "postgres", "a database postgres beside blog"),
+        ("blog", "blog-new", "a database blog_new beside blog"),
+        ("postgres", "blog-17", "the database is called postgres"),
+    ],
+)
+def test_files_do_not_go_where_the_new_services_name_is_another_databases(former: str, new: str, words: str) -> None:
+    against = " ".join(files_way.against_names(former, new, ["blog", "blog_new", "postgres", "template1"]))
+    assert words in against
+    assert bool(against) is bool(words)
 
 
 def test_what_was_asked_for_by_name_and_cannot_be_is_no_other_way() -> None:

@@ -533,6 +533,43 @@ def test_what_was_taken_along_is_no_difference(here: Here, tmp_path: Path, found
         assert compared()["tables"] == 1
 
 
+@pytest.mark.parametrize(
+    "databases, asked",
+    [
+        (["blog", "postgres"], 'ALTER DATABASE "blog" RENAME TO "new"'),
+        (["new", "postgres"], ""),  # killed after it had its new name
+        (["blog", "new", "postgres"], None),
+    ],
+)
+def test_no_other_database_is_taken_for_the_apps(
+    here: Here, tmp_path: Path, databases: list[str], asked: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here.primary = "old"
+    ran: list[str] = []
+    session = SimpleNamespace(
+        rows=lambda _query: [(name,) for name in databases], run=ran.append, scalar=lambda *_args: 7
+    )
+    session.sibling = lambda **_settings: nullcontext(session)
+    monkeypatch.setattr(World, "session", lambda *_args: nullcontext(session))
+    dsn = SimpleNamespace(database="new", user="postgres", password="b")
+    names = {"old": "blog", "new": "new"}
+    monkeypatch.setattr(World, "service", lambda _self, name: SimpleNamespace(database=names[name], dsn=dsn))
+    monkeypatch.setattr(physical, "counted", lambda _session: counted(**dict.fromkeys(databases, 1)))
+    monkeypatch.setattr(physical, "end_sessions", lambda *_args: 0)
+    monkeypatch.setattr(physical, "system_identifier", lambda _session: SINCE)
+    step = Step("dokku_adopt", plan_physical.ADOPT, SWITCH, {**BOTH, "counted_by": "count", "brought_by": "copy"})
+    operation = operation_of(tmp_path, [step], {"copy": {"settled_at": 2.0}})
+    if asked is None:
+        with pytest.raises(StatefulError, match="a database new beside blog"):
+            physical.Adopt().apply(step, context_of(here, operation))
+        assert ran == []
+    else:
+        physical.Adopt().apply(step, context_of(here, operation))
+        assert [each for each in ran if "RENAME" in each] == (
+            ['ALTER DATABASE "blog" RENAME TO "new"'] if asked else []
+        )
+
+
 def process(kind: str, *, running: Callable[[], bool]) -> Any:
     class Process(SimpleNamespace):
         @property

@@ -266,9 +266,16 @@ class Adopt(NothingToUndo):
         if is_primary(world, step.args["app"], new):
             raise StatefulError(f"{step.args['app']} has its data in {new} already, and its names are not changed.")
         with world.session(new) as there, there.sibling(settings=UNHEARD) as unheard:
+            names = {str(name) for (name,) in there.rows("SELECT datname FROM pg_database")}
+            if former != dsn.database and {former, dsn.database} <= names:
+                # Only a run that was killed after it had given the name would find it, and would find that alone.
+                raise StatefulError(
+                    f"The data has a database {dsn.database} beside {former}, which was to be called so, and is not"
+                    " the app's.",
+                    next_command="give the new service another name with name",
+                )
             held = self._compared(step, context, counted(there), {former: dsn.database})
             unheard.run(f"ALTER ROLE {sql.identifier(dsn.user)} PASSWORD {sql.literal(dsn.password)}")
-            names = {str(name) for (name,) in there.rows("SELECT datname FROM pg_database")}
             if dsn.database not in names:
                 end_sessions(world, new, former)
                 there.run(f"ALTER DATABASE {sql.identifier(former)} RENAME TO {sql.identifier(dsn.database)}")
