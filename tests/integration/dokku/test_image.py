@@ -171,8 +171,8 @@ OF_A_DUMP = (MADE, "export", "import", *OF_EVERY_WAY, "carry the backups over", 
 COPY = "copy dokku.postgres.{0}:/var/lib/postgresql/data"
 OF_FILES = (
     MADE, "export, to keep", "set the new service's own cluster aside", "make the new cluster of dokku.postgres.{0}",
-    "prepare the copy of dokku.postgres.{0}:/var/lib/postgresql/data", "hold restarts", "stop the stores", COPY,
-    "upgrade dokku.postgres.{0}:/var/lib/postgresql/data", "serve the data by the new service",
+    "prepare the copy of dokku.postgres.{0}:/var/lib/postgresql/data", "look again", "hold restarts", "stop the stores",
+    COPY, "upgrade dokku.postgres.{0}:/var/lib/postgresql/data", "serve the data by the new service",
     "compare dokku.postgres.{0}", "give the data the new service's names", *OF_EVERY_WAY,
     "discard the copy of dokku.postgres.{0}:/var/lib/postgresql/data", LAST,
 )  # fmt: skip
@@ -370,7 +370,19 @@ def test_another_image_of_the_old_service_since_it_was_prepared_is_found_before_
         swapped = app.swap()
         assert swapped.get("operation_state") == "done", swapped.get("msg")
         told = [said for warning in swapped["warnings"] if prepared["operation"] in (said := json.dumps(warning))]
-        assert "not as it was when this was planned" in told[0]
+        assert "is not what this was planned for any more" in told[0]
         assert reference in told[0]
         assert swapped["plan"]["from"]["image"] == reference
         app.check_swapped()
+
+
+@pytest.mark.faults
+def test_what_the_cluster_has_since_it_was_prepared_comes_along(dokku: Installation, tmp_path: Path) -> None:
+    """A standby has unlogged tables, and has them empty."""
+    app = swapping.of(dokku, tmp_path, "unlogged")
+    app.swap(stop_before="switch", strategy="physical")
+    dokku.sql(app.old, "CREATE UNLOGGED TABLE fleeting AS SELECT generate_series(1, 10)")
+    swapped = app.swap(strategy="physical")
+    assert swapped.get("operation_state") == "done", swapped.get("msg")
+    assert dokku.count(app.new, "fleeting") == 10
+    app.check_swapped()

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku import parsing
-from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image import files_way, planner
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image import files_way, journey, planner
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.model import (
     BackupPlace,
     FilesWay,
@@ -221,7 +221,7 @@ def test_the_files_are_copied_before_the_downtime_and_go_after_the_old_server_ha
     assert kinds(UPWARDS) == [
         "keep_image", "keep_image", "dokku_make", "dokku_keep_dump", "dokku_vacate", "make_upgradable_cluster",
         "make_standby_to_rebuild",
-        "arrange_stop", "hold_restarts", "dokku_quiet", "dokku_count", "remember_service", "stop_stores",
+        "look_again", "arrange_stop", "hold_restarts", "dokku_quiet", "dokku_count", "remember_service", "stop_stores",
         "promote_standby_to_rebuild", "upgrade", "dokku_serve", "compare_service", "dokku_adopt",
         "dokku_repoint", "dokku_let_in",
         "dokku_show", "dokku_carry_backups", "remove_helpers", "discard", "analyze", "dokku_tidy", "dokku_retire",
@@ -231,10 +231,20 @@ def test_the_files_are_copied_before_the_downtime_and_go_after_the_old_server_ha
 def test_within_a_major_version_the_copy_itself_is_served() -> None:
     assert kinds(SIDEWAYS) == [
         "keep_image", "keep_image", "dokku_make", "dokku_keep_dump", "dokku_vacate", "make_standby",
-        "arrange_stop", "hold_restarts", "dokku_quiet", "dokku_count", "remember_service", "stop_stores",
+        "look_again", "arrange_stop", "hold_restarts", "dokku_quiet", "dokku_count", "remember_service", "stop_stores",
         "promote_standby", "dokku_serve", "compare_service", "dokku_adopt", "dokku_repoint", "dokku_let_in",
         "dokku_show", "dokku_carry_backups", "remove_helpers", "dokku_tidy", "dokku_retire",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "way, asked", [(UPWARDS, ("pg_upgrade", "replica")), (SIDEWAYS, ("swap", "replica"))], ids=["upwards", "sideways"]
+)
+def test_before_anything_stops_the_cluster_is_asked_again(way: FilesWay, asked: tuple[str, str]) -> None:
+    steps = planner.steps_of(REQUEST, replace(FOUND, files=way), dump="/d", operation="op")
+    (look,) = [step for step in steps if step.kind == "look_again"]
+    assert (look.args["strategy"], look.args["copied_by"]) == asked
+    assert {step.kind for step in steps} <= journey.HANDLERS.keys()
 
 
 def test_where_the_old_server_stops_nobody_is_kept_from_writing_before_it() -> None:

@@ -570,6 +570,25 @@ def test_no_other_database_is_taken_for_the_apps(
         )
 
 
+@pytest.mark.parametrize("databases, words", [(["blog"], ""), (["blog", "new"], "a database new beside blog")])
+def test_a_database_that_was_made_since_is_found_before_anything_stops(
+    here: Here, tmp_path: Path, databases: list[str], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inner = SimpleNamespace(
+        others_bring_about=False,
+        apply=lambda *_args: {"cluster": {"databases": [{"name": name} for name in databases]}},
+    )
+    monkeypatch.setattr(World, "service", lambda _self, _name: SimpleNamespace(database="blog"))
+    look = physical.LookAgain(cast(Any, inner))
+    step, steps = Step("look_again", "look again", SWITCH, {}), of_files(here.directory)
+    context = context_of(here, operation_of(tmp_path, (*steps[:1], step, *steps[1:]), {}))
+    if words:
+        with pytest.raises(StatefulError, match=words):
+            look.apply(step, context)
+    else:
+        assert look.apply(step, context)
+
+
 def process(kind: str, *, running: Callable[[], bool]) -> Any:
     class Process(SimpleNamespace):
         @property

@@ -14,6 +14,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._clock import mo
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku import services
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image import vacate
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.exports import exported
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.files_way import against_names
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.pair import world_of_moves
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.plan_physical import VACATE
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.planner import REPOINT
@@ -32,7 +33,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model im
     Bind,
     Helper,
 )
-from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import AGAIN, StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import (
     Context,
     Evidence,
@@ -124,6 +125,21 @@ class Inside(SelfProving):
 
     def let_go(self, step: Step, context: Context[World]) -> None:
         self._inner.let_go(step, _inside(context))
+
+
+class LookAgain(Inside):
+    """As in every change of an image; and no database came that is called as the new service's is to be."""
+
+    def apply(self, step: Step, context: Context[World]) -> Evidence:
+        names, evidence = _names(context), super().apply(step, context)
+        former = context.world.service(names["old"]).database
+        databases = [each["name"] for each in evidence["cluster"]["databases"]]
+        against = list(against_names(former, names["new"], databases))
+        if against:
+            raise StatefulError(
+                f"{names['old']} is not what it was when this was planned: {'; '.join(against)}.", next_command=AGAIN
+            )
+        return evidence
 
 
 class BeforeTheApp(Inside):
@@ -336,6 +352,7 @@ KINDS = (
 )
 PHYSICAL_HANDLERS: dict[str, Handler[World]] = {
     "dokku_keep_dump": KeepDump(),
+    "look_again": LookAgain(IMAGE_HANDLERS["look_again"]),
     "dokku_vacate": vacate.Vacate(),
     "dokku_count": CountRows(),
     "dokku_serve": Serve(),
