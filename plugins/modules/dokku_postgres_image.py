@@ -43,8 +43,9 @@ notes:
     service's own, and an app of which some processes run and others do not. By a dump also one of another database.
   - Every variable that names the old service keeps its scheme, its query and, where that is another one than the
     service's own, its database.
-  - Who uses the old service, by which variables, and which image that runs is asked once more before anything stops,
-    since days may lie between O(stop_before=switch) and that. Where it is not as it was, what was prepared is undone
+  - Who uses the old service, by which variables, which image that runs, and what its cluster holds that a dump would
+    leave behind, or the new image lacks, is asked once more before anything stops, since days may lie between
+    O(stop_before=switch) and that. Where it is not as it was, what was prepared is undone
     and planned anew, and a warning says so.
   - Where the files go, the old service stands still from then on. Where somebody starts it before the app answers on
     the new one, everything is undone, since the new one lacks what was written to it. Later that is a warning, and no

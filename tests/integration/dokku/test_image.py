@@ -386,3 +386,16 @@ def test_what_the_cluster_has_since_it_was_prepared_comes_along(dokku: Installat
     assert swapped.get("operation_state") == "done", swapped.get("msg")
     assert dokku.count(app.new, "fleeting") == 10
     app.check_swapped()
+
+
+@pytest.mark.faults
+def test_what_a_dump_would_leave_behind_since_it_was_prepared_is_found_before_anything_stops(
+    dokku: Installation, tmp_path: Path
+) -> None:
+    app = swapping.of(dokku, tmp_path, "left")
+    app.swap(stop_before="switch", strategy="dump")
+    dokku.sql(app.old, "CREATE DATABASE beside")
+    refused = app.swap(strategy="dump")
+    assert "leave behind what it has since: the databases beside" in refused["msg"]
+    assert "set accept_losses" in refused["msg"]
+    app.check_as_before()

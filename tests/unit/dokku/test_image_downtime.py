@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -21,6 +22,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._dokku import pa
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.arguments import Reached
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.cli import Answer, Call, Dokku
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image import (
+    beside,
     content,
     downtime,
     finish,
@@ -42,7 +44,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.wor
     ran,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.model import App, Service, dsn_of
-from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import Blocker, StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Undecided
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import SWITCH, Goal, Plan, Step
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import OperationStore
@@ -126,6 +128,7 @@ SHUT = Step("dokku_quiet", planner.QUIET, SWITCH, {
             "READER_URL of blog names old by another login",
         ),
         ({}, (), variables("old").replace("5432/x", "5432/y"), "DATABASE_URL names y now"),
+        ({}, (), variables("old"), "the roles later"),
     ],
 )
 def test_what_has_changed_since_it_was_planned_is_found_before_anything_stops(
@@ -136,6 +139,8 @@ def test_what_has_changed_since_it_was_planned_is_found_before_anything_stops(
     monkeypatch.setattr(quiet.survey, "with_schedule", lambda _dokku, found: replace(found, **since))
     monkeypatch.setattr(quiet.services, "others_of", lambda *_args: list(others))
     monkeypatch.setattr(quiet.survey, "services", lambda *_args: [OLD])
+    left = "the roles later" if words == "the roles later" else ""
+    monkeypatch.setattr(quiet.Quiet, "_not_exported", lambda *_args: left)
     monkeypatch.setattr(quiet.maintenance, "set_enabled", lambda *_args: touched.append("page"))
     for name in ("stop_app", "set_read_only", "end_sessions"):
         monkeypatch.setattr(quiet, name, lambda *_args, _name=name, **_options: touched.append(_name))
@@ -148,6 +153,35 @@ def test_what_has_changed_since_it_was_planned_is_found_before_anything_stops(
     else:
         quiet.Quiet().apply(SHUT, context)
         assert touched == ["page", "stop_app", "set_read_only", "end_sessions"]
+
+
+@pytest.mark.parametrize(
+    "names, lacks, words",
+    [
+        (["beside"], (), ""),
+        ([], (), ""),
+        (["beside", "later"], (), "leave behind what it has since: the databases later"),
+        (["beside"], (Blocker("The image lacks postgis."),), "The image lacks postgis"),
+    ],
+)
+def test_what_a_dump_would_leave_behind_is_asked_again(
+    names: list[str], lacks: tuple[Blocker, ...], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody made another database between prepare and switch."""
+    asked: list[tuple[str, Any]] = []
+
+    def rows(query: str, params: Any = ()) -> list[tuple[Any, ...]]:
+        asked.append((query, params))
+        return [(name,) for name in names] if query == beside.OTHER_DATABASES else []
+
+    monkeypatch.setattr(World, "service", lambda _self, _name: OLD)
+    monkeypatch.setattr(World, "session", lambda *_args: nullcontext(SimpleNamespace(rows=rows)))
+    monkeypatch.setattr(beside, "lacks_of", lambda *_args: lacks)
+    planned = {"beside": {"the databases": ["beside"]}, "to": "sha256:17"}
+    assert words in quiet.Quiet._not_exported(world_of(), "old", planned)
+    assert bool(quiet.Quiet._not_exported(world_of(), "old", planned)) is bool(words)
+    assert (beside.OTHER_DATABASES, ("x",)) in asked
+    assert quiet.Quiet._not_exported(world_of(), "old", None) == ""
 
 
 def test_each_variable_keeps_its_database_there_and_back(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,7 +35,7 @@ REQUEST = Request("blog", "postgres", "17.2")
 FOUND = Found(
     app=APP, old=OLD, settings=Settings(custom_env={"TOKEN": "hush"}), running=True, maintained=False,
     image_id="sha256:17", built="2026-01-02T03:04:05Z", name="blog-postgres-17_2-20260102", name_taken=False, others=(),
-    major=15, new_major=17, database_bytes=1_000_000, lacks=(), left_behind=(),
+    major=15, new_major=17, database_bytes=1_000_000, lacks=(), beside={},
     backup_room=Room("/", 1, 10**9), data_room=Room("/", 1, 10**9),
 )  # fmt: skip
 
@@ -72,7 +72,7 @@ def test_nothing_stands_in_the_way_of_what_is_usual() -> None:
         ({"others": ("the app shop is linked to it",)}, "the app shop is linked to it"),
         ({"lacks": (Blocker("The image lacks postgis."),)}, "lacks postgis"),
         ({"new_major": 14}, "no way down"),
-        ({"left_behind": ("the roles reader",)}, "the roles reader"),
+        ({"beside": {"the roles": ["reader"]}}, "the roles reader"),
         ({"maintained": None}, "no plugin maintenance"),
         ({"data_room": Room("/srv", 2, 10)}, "/srv has 10 bytes free"),
         # On one file system the dump and the new service need their space at the same time.
@@ -84,7 +84,7 @@ def test_what_forbids_it_is_said(changes: dict[str, Any], words: str) -> None:
 
 
 def test_what_is_accepted_or_not_wanted_forbids_nothing() -> None:
-    assert texts(replace(REQUEST, accept_losses=True), left_behind=("the roles reader",)) == ""
+    assert texts(replace(REQUEST, accept_losses=True), beside={"the roles": ["reader"]}) == ""
     assert texts(replace(REQUEST, maintenance=False), maintained=None) == ""
     older = replace(OLD, networks_known=False)
     assert texts(old=older) == ""
@@ -195,7 +195,7 @@ def test_what_was_asked_for_by_name_and_cannot_be_is_no_other_way() -> None:
 
 def test_what_a_dump_would_leave_behind_is_nothing_where_the_files_go() -> None:
     changes: dict[str, Any] = {
-        "left_behind": ("the roles reader",),
+        "beside": {"the roles": ["reader"]},
         "lacks": (Blocker("The image lacks postgis."),),
         "data_room": Room("/", 1, 1 << 40),
         "backup_room": Room("/", 1, 1 << 40),
@@ -255,6 +255,16 @@ def test_where_the_old_server_stops_nobody_is_kept_from_writing_before_it() -> N
     assert planner.steps_of(REQUEST, FOUND, dump="/d", operation="op")[3].args["image_id"] == OLD.image_id
     assert read_only(None) is True
     assert read_only(UPWARDS) is False
+
+
+def test_what_a_dump_leaves_behind_is_noted_to_be_asked_for_again_and_told_in_part() -> None:
+    beside = {"the databases": [f"d{number}" for number in range(7)]}
+    steps = planner.steps_of(REQUEST, replace(FOUND, beside=beside), dump="/d", operation="op")
+    (asking,) = [step.args for step in steps if step.name == planner.QUIET]
+    assert asking["exported"] == {"beside": beside, "to": FOUND.image_id}
+    assert "the databases d0, d1, d2, d3, d4 and 2 more" in texts(beside=beside)
+    steps = planner.steps_of(REQUEST, replace(FOUND, beside=beside, files=UPWARDS), dump="/d", operation="op")
+    assert not [step for step in steps if "exported" in step.args]
 
 
 def test_our_own_statistics_are_no_writes_of_others() -> None:

@@ -18,6 +18,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.mod
     PHYSICAL,
     Found,
     Request,
+    in_words,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.model import (
     COLOUR,
@@ -199,11 +200,11 @@ def _of_the_image(request: Request, found: Found, way: Choice) -> list[Blocker]:
                 " down."
             )
         )
-    if found.left_behind and way.strategy == DUMP and not request.accept_losses:
+    if found.beside and way.strategy == DUMP and not request.accept_losses:
         refused.append(
             Blocker(
                 f"The plugin exports one database, without roles and grants. {found.old.name} has more, which would be"
-                f" left behind: {'; '.join(found.left_behind)}. Where nobody needs that, set accept_losses."
+                f" left behind: {'; '.join(in_words(found.beside))}. Where nobody needs that, set accept_losses."
                 f"{_why_not_physical(way)}"
             )
         )
@@ -308,7 +309,12 @@ def steps_of(request: Request, found: Found, *, dump: str, operation: str) -> tu
         steps.append(Step("dokku_back_up", LAST_BACKUP, PREPARE, {"service": old, **place}))
     # Where the files go, whoever writes until the server stops has written to what goes.
     databases = {name: parts["database"] for name, parts in addresses.items()}
-    asking = {"variables": sorted(addresses), "databases": databases, "image_id": found.old.image_id}
+    asking: dict[str, Any] = {"variables": sorted(addresses), "databases": databases, "image_id": found.old.image_id}
+    if files is None:
+        asking["exported"] = {
+            "beside": {what: list(names) for what, names in found.beside.items()},
+            "to": found.image_id,
+        }
     shut = Step("dokku_quiet", QUIET, SWITCH, {**quiet, **asking, "read_only": files is None})
     if files is None:
         steps += [
@@ -363,7 +369,7 @@ def text_of(request: Request, found: Found, blockers: list[Blocker], *, dump: st
         f"  afterwards {found.old.name} is unlinked and stopped, and stays until the operation is committed",
     ]
     if way.strategy == DUMP:
-        lines += [f"  left       {what}" for what in found.left_behind]
+        lines += [f"  left       {what}" for what in in_words(found.beside)]
         lines += [f"  not by     {name}: {why}" for name, why in way.against.items()]
     lines += [f"  BLOCKER: {blocker.text}" for blocker in blockers]
     return "\n".join(lines)

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku import links, maintenance, services, survey
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image import beside
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.model import in_words
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.processes import (
     processes,
     start_app,
@@ -39,8 +41,9 @@ class Quiet(SelfProving):
 
     args: ``app``, ``old``, ``new``, ``page``: whether the page is ours to show, ``variables``: those of the app that
     name the old service, ``databases``: which of its databases each of them names, ``image_id``: of what that runs,
-    ``read_only``: whether a new session may not write; where what it writes is taken along, it may. Whether the app
-    runs is journaled before it is stopped.
+    ``read_only``: whether a new session may not write; where what it writes is taken along, it may, ``exported``: of a
+    dump what it was planned to leave behind (``beside``), and the image that it goes ``to``. Whether the app runs is
+    journaled before it is stopped.
     """
 
     def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
@@ -108,7 +111,17 @@ class Quiet(SelfProving):
                 maintenance.set_enabled(world.dokku, app, False)
 
     @staticmethod
-    def _ask_again(world: World, args: Mapping[str, Any]) -> None:
+    def _not_exported(world: World, old: str, planned: Mapping[str, Any] | None) -> str:
+        """Say what the old service has since, which its export will not hold, or the new image cannot take."""
+        if planned is None:
+            return ""  # its files go whole, or an earlier version noted nothing
+        new = beside.since(world, old, planned["beside"])
+        if new:
+            return f"an export of {old} would leave behind what it has since: {'; '.join(in_words(new))}"
+        return " ".join(blocker.text for blocker in beside.lacks_of(world, old, planned["to"])).rstrip(".")
+
+    @classmethod
+    def _ask_again(cls, world: World, args: Mapping[str, Any]) -> None:
         """Raise where what was planned with does not hold any more: days may lie between the plan and this."""
         app, old = args["app"], survey.with_schedule(world.dokku, world.service(args["old"]))
         others = services.others_of(world.reached, old, app)
@@ -137,6 +150,8 @@ class Quiet(SelfProving):
         elif old.schedule_unread:
             changed = f"{old.name} is backed up by a schedule that cannot be read"
         else:
+            changed = cls._not_exported(world, old.name, args.get("exported"))
+        if not changed:
             return
         raise StatefulError(
             f"It is not as it was when this was planned: {changed}.",
