@@ -50,6 +50,7 @@ notes:
   - Where the files go, the old service stands still from then on. Where somebody starts it before the app answers on
     the new one, everything is undone, since the new one lacks what was written to it. Later that is a warning, and no
     commit destroys what was written to.
+  - Where others use the new service by then, there is no way back that would take it from them.
   - An app that was moved on to a third service since is not taken back. The operation can be committed then.
   - Both images have a name of this collection's too, C(selfhost-stateful/kept), until the operation is committed. A way
     back starts the old service on the very image that it ran, also where C(postgres:stop) has removed its container and

@@ -399,3 +399,16 @@ def test_what_a_dump_would_leave_behind_since_it_was_prepared_is_found_before_an
     assert "leave behind what it has since: the databases beside" in refused["msg"]
     assert "set accept_losses" in refused["msg"]
     app.check_as_before()
+
+
+@pytest.mark.faults
+def test_a_service_that_another_app_uses_by_now_is_taken_from_nobody(dokku: Installation, tmp_path: Path) -> None:
+    app = swapping.of(dokku, tmp_path, "shared")
+    swapped = app.swap(strategy="physical")
+    assert swapped.get("operation_state") == "done", swapped.get("msg")
+    other = dokku.create_app("guest", worker=0, link=app.new)
+    refused = app.end("rolled_back", discard_writes=True)
+    assert f"the app {other} is linked to it" in refused["msg"]
+    dokku.wait_writing(app.app)
+    assert dokku.missing(app.app, app.new) == set()
+    assert dokku.web_status(other) == 200

@@ -19,6 +19,7 @@ import pytest
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.arguments import Reached
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.cli import Answer, Call, Dokku
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image import (
+    again,
     ending,
     finish,
     journey,
@@ -380,10 +381,30 @@ def going_back(monkeypatch: pytest.MonkeyPatch, here: Here) -> None:
     for name in ("stop_app", "start_app"):
         monkeypatch.setattr(let_in, name, lambda _world, _app, _name=name: here.calls.append(_name))
     monkeypatch.setattr(let_in, "writes_since", lambda *_args: 3)
+    monkeypatch.setattr(way_back.survey, "service", lambda *_args: None)
     monkeypatch.setattr(way_back, "others", lambda *_args: [])
     monkeypatch.setattr(way_back, "shut", lambda *_args: 1)
     monkeypatch.setattr(way_back, "reopen", lambda *_args: here.calls.append("reopen"))
     monkeypatch.setattr(way_back, "lost", lambda *_args: way_back.Lost(("new",), ()))
+
+
+@pytest.mark.parametrize("primary", ["new", "old"])
+def test_a_service_that_others_use_by_now_is_taken_from_nobody(
+    here: Here, tmp_path: Path, primary: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here.primary = primary
+    going_back(monkeypatch, here)
+    monkeypatch.setattr(way_back.survey, "service", lambda *_args: SimpleNamespace(name="new"))
+    monkeypatch.setattr(way_back.services, "others_of", lambda *_args: ["the app shop is linked to it"])
+    operation = brought_to(tmp_path, planner.LET_IN)
+    world = World(here.world.reached, discard_writes=True)
+    context = Context(world, operation, evidence=dict(operation.history().evidence))
+    monkeypatch.setattr(again, "refuse_without_image", lambda *_args: None)
+    with pytest.raises(InvalidInput, match="the app shop is linked to it"):
+        ending._check_back(world, operation)
+    with pytest.raises(UndoRefused if primary == "new" else StatefulError, match="the app shop is linked to it"):
+        let_in.LetIn().undo(LET_IN, context)
+    assert here.calls == []
 
 
 @pytest.mark.parametrize("both", [True, False])
@@ -438,6 +459,7 @@ def test_a_roll_back_of_what_was_put_back_by_hand_gives_nothing_up_unasked(
     here.primary = "old"
     operation = brought_to(tmp_path, planner.LET_IN)
     written(monkeypatch, 3)
+    monkeypatch.setattr(way_back, "refuse_others", lambda *_args: None)
     with pytest.raises(InvalidInput, match="would destroy it"):
         ending._refuse_loss(here.world, operation)
     with pytest.raises(StatefulError, match="it would be destroyed"):

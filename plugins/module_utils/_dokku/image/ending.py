@@ -11,7 +11,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku import services, survey
-from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image import again, planner, standstill, writes
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image import (
+    again,
+    planner,
+    standstill,
+    way_back,
+    writes,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.journey import HANDLERS
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.let_in import DISCARDED
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.world import World, calls_of, has_gone_over
@@ -62,8 +68,10 @@ def _way_back(operation: Operation) -> str:
 
 
 def _check_back(world: World, operation: Operation) -> None:
-    again.refuse_without_image(world, operation, writes.sides_of(operation)["old"])
+    sides = writes.sides_of(operation)
+    again.refuse_without_image(world, operation, sides["old"])
     _refuse_loss(world, operation)
+    way_back.refuse_others(world, sides, InvalidInput)
 
 
 def _refuse_loss(world: World, operation: Operation) -> None:

@@ -122,6 +122,7 @@ class LetIn(SelfProving):
     def _undo(self, step: Step, context: Context[World]) -> Evidence:
         world, args = context.world, step.args
         app, new = args["app"], args["new"]
+        way_back.refuse_others(world, args, UndoRefused)
         both = standstill.written(world, context.operation)
         stop_app(world, app)
         names = sorted({*way_back.others(world, new), *self._shut(context)})
@@ -153,6 +154,7 @@ class LetIn(SelfProving):
         world, args = context.world, step.args
         if step.name in context.operation.history().undone or DISCARDED in context.operation.history().evidence:
             return {}
+        way_back.refuse_others(world, args, StatefulError)
         given_up = newer(world, context.operation)
         if given_up is None:
             return {}

@@ -7,12 +7,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import quote
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._clock import moment
-from ansible_collections.selfhost.stateful.plugins.module_utils._dokku import archive, services
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku import archive, services, survey
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image import standstill
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.content import at_once, beyond, cluster_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.exports import (
@@ -29,6 +30,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.wor
     stop_server,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.model import container_of
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Copy
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import Operation
 
@@ -54,6 +56,20 @@ class Lost:
         """Return it in words."""
         what = (("database", self.databases), ("role", self.roles))
         return "; ".join(f"{kind}{'s' * (len(names) > 1)} {', '.join(names)}" for kind, names in what if names)
+
+
+def refuse_others(world: World, sides: Mapping[str, Any], error: type[StatefulError]) -> None:
+    """Raise where others than the ``app`` use the ``new`` service, whose data a way back removes."""
+    app, new = sides["app"], sides["new"]
+    there = survey.service(world.dokku, world.engine, new)
+    users = services.others_of(world.reached, there, app) if there is not None else []
+    if users:
+        raise error(
+            f"Others than {app} use {new}, and going back to {sides['old']} would take it from them:"
+            f" {'; '.join(users)}. Give them a service of their own first.",
+            state=f"{new} is as it is, with what {app} and these have in it",
+            next_command=world.dokku.typed("postgres:links", new),
+        )
 
 
 def others(world: World, service: str) -> list[str]:
