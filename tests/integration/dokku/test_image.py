@@ -412,3 +412,18 @@ def test_a_service_that_another_app_uses_by_now_is_taken_from_nobody(dokku: Inst
     dokku.wait_writing(app.app)
     assert dokku.missing(app.app, app.new) == set()
     assert dokku.web_status(other) == 200
+
+
+@pytest.mark.faults
+def test_an_app_that_was_stopped_at_the_swap_and_started_since_runs_once_it_is_back(
+    dokku: Installation, tmp_path: Path
+) -> None:
+    app = swapping.of(dokku, tmp_path, "idle")
+    dokku.dokku("ps:stop", app.app)
+    swapped = app.swap()
+    assert swapped.get("operation_state") == "done", swapped.get("msg")
+    dokku.dokku("ps:start", app.app)
+    dokku.wait_writing(app.app)
+    assert app.end("rolled_back", discard_writes=True)["changed"]
+    dokku.wait_writing(app.app)
+    assert dokku.acknowledged(app.app)[-1].host == app.old.hostname

@@ -28,6 +28,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image imp
     plan_physical,
     planner,
     prepare,
+    quiet,
     standstill,
     vacate,
     way_back,
@@ -39,6 +40,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.pro
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.world import (
     ALWAYS,
     RAN,
+    RAN_SINCE,
     World,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, StatefulError
@@ -386,6 +388,44 @@ def going_back(monkeypatch: pytest.MonkeyPatch, here: Here) -> None:
     monkeypatch.setattr(way_back, "shut", lambda *_args: 1)
     monkeypatch.setattr(way_back, "reopen", lambda *_args: here.calls.append("reopen"))
     monkeypatch.setattr(way_back, "lost", lambda *_args: way_back.Lost(("new",), ()))
+
+
+@pytest.mark.parametrize("killed", [True, False])
+@pytest.mark.parametrize("refused", [True, False])
+@pytest.mark.parametrize("at_the_swap, since, runs", [
+    (False, "true", True), (False, "mixed", True), (False, "false", False), (True, "false", True)
+])  # fmt: skip
+def test_an_app_that_was_started_since_the_swap_runs_when_it_is_back_and_where_it_may_not_go_back(
+    here: Here, tmp_path: Path, at_the_swap: bool, since: str, runs: bool, refused: bool, killed: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    going_back(monkeypatch, here)
+    shut = Step("dokku_quiet", planner.QUIET, SWITCH, {**BOTH, "page": False, "read_only": False})
+    known = {planner.QUIET: {}, RAN: {"running": at_the_swap}, planner.IMPORT: BROUGHT, planner.REPOINT: {}}
+    operation = operation_of(tmp_path, [shut, LET_IN], {**known, planner.LET_IN: {}})
+    handlers = {shut.kind: quiet.Quiet(), LET_IN.kind: let_in.LetIn()}
+    monkeypatch.setattr(quiet, "start_app", lambda _world, app: here.calls.append("start_app"))
+    monkeypatch.setattr(World, "service", lambda _self, name: SimpleNamespace(name=name, database=name))
+    monkeypatch.setattr(World, "session", lambda *_args: nullcontext(SimpleNamespace(scalar=lambda *_args: 0)))
+    if not refused:
+        monkeypatch.setattr(let_in, "writes_since", lambda *_args: 0)
+    here.running = since
+
+    def stop(_world: World, _app: str) -> None:
+        here.running = "false"
+        if killed and "killed" not in here.calls:
+            here.calls.append("killed")
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(let_in, "stop_app", stop)
+    for _attempt in range(1 + killed):
+        with (
+            pytest.raises((UndoRefused, KeyboardInterrupt)) if refused or (not here.calls and killed) else nullcontext()
+        ):
+            execute.undo(operation, handlers, here.world, reason="asked for")
+    assert ("start_app" in here.calls) is runs
+    # The next way back asks anew.
+    assert not operation.history().evidence.get(RAN_SINCE)
 
 
 @pytest.mark.parametrize("primary", ["new", "old"])

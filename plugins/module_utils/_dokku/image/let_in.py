@@ -19,14 +19,17 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.pro
     with_another_address,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.world import (
+    RAN_SINCE,
     World,
     has_gone_over,
+    has_to_run,
     intended,
     is_primary,
     now,
     ran,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.writes import newer, writes_since
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.links import UP
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import (
     Context,
@@ -124,6 +127,7 @@ class LetIn(SelfProving):
         app, new = args["app"], args["new"]
         way_back.refuse_others(world, args, UndoRefused)
         both = standstill.written(world, context.operation)
+        self._note_running(context, app)
         stop_app(world, app)
         names = sorted({*way_back.others(world, new), *self._shut(context)})
         self._note_shut(context, names)
@@ -135,17 +139,18 @@ class LetIn(SelfProving):
             return {}
         if not world.discard_writes:
             self._reopen(step, context)
+            left, command = f"{args['old']} is as it was before", world.dokku.typed("logs", app)
+            if both:
+                left = f"{args['old']} was written to as well ({both}), and each of the two has what the other lacks"
+                command = (
+                    f"{rolling_back(context.operation)} -e operation_discard_writes=true, which exports what {new} has,"
+                    f" and goes back to {args['old']} with what that has"
+                )
             raise UndoRefused(
                 f"About {written} transactions were made on {new} since the data was brought there, and going back to"
                 f" {args['old']} would lose them ({given_up.told()}).",
-                state=f"the app {app} runs on {new}; {args['old']} was written to as well ({both}), and each of the two"
-                " has what the other lacks"
-                if both
-                else f"the app {app} runs on {new}, which has all data; {args['old']} is as it was before",
-                next_command=f"{rolling_back(context.operation)} -e operation_discard_writes=true, which exports what"
-                f" {new} has, and goes back to {args['old']} with what that has"
-                if both
-                else world.dokku.typed("logs", app),
+                state=f"the app {app} has its data in {new}; {left}",
+                next_command=command,
             )
         return self._keep(step, context, given_up, written)
 
@@ -178,8 +183,16 @@ class LetIn(SelfProving):
         try:
             self._reopen(step, context)
         finally:
-            if ran(context):
+            if has_to_run(context):
                 start_app(context.world, step.args["app"])
+
+    @staticmethod
+    def _note_running(context: Context[World], app: str) -> None:
+        """Note it once: where this was killed after the app had stopped, that was our doing."""
+        if not context.evidence.get(RAN_SINCE):
+            noted = {"running": survey.is_running(context.world.dokku, app) in UP}
+            context.operation.journal.evidence(RAN_SINCE, noted, durable=True)
+            context.evidence[RAN_SINCE] = noted
 
     @classmethod
     def _reopen(cls, step: Step, context: Context[World]) -> None:

@@ -20,12 +20,13 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.pro
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.world import (
     END,
     RAN,
+    RAN_SINCE,
     World,
     end_sessions,
+    has_to_run,
     is_primary,
     is_read_only,
     now,
-    ran,
     sessions_with,
     set_read_only,
 )
@@ -99,8 +100,11 @@ class Quiet(SelfProving):
     def let_go(self, step: Step, context: Context[World]) -> None:
         world, app = context.world, step.args["app"]
         try:
-            if ran(context):
+            if has_to_run(context):
                 start_app(world, app)
+            if context.evidence.get(RAN_SINCE):
+                # The next way back asks anew.
+                context.operation.journal.evidence(RAN_SINCE, {}, durable=True)
         except StatefulError as error:
             # What the page says, that it is back soon, is true no longer.
             if step.args["page"]:
