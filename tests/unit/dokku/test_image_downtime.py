@@ -25,7 +25,6 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image imp
     beside,
     content,
     downtime,
-    finish,
     let_in,
     planner,
     quiet,
@@ -258,14 +257,6 @@ def test_a_variable_by_another_login_uses_the_service_too(
     monkeypatch.setattr(services.survey, "app", lambda *_args: app)
     uses = strange or "postgres:a@" in login or "@" not in login
     assert services.users_of(reached, one) == ["READER_URL of the app shop points at it"] * uses
-
-
-@pytest.mark.parametrize("step", [finish.CarryBackups(), finish.Retire()])
-def test_a_refused_way_back_does_again_what_was_undone(step: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    done: list[str] = []
-    monkeypatch.setattr(type(step), "apply", lambda _self, _step, _context: done.append("applied") or {})
-    step.let_go(Step("kind", "name", SWITCH, {}), Context(world_of(), cast(Any, None)))
-    assert done == ["applied"]
 
 
 class Redirecting(BaseHTTPRequestHandler):

@@ -390,6 +390,25 @@ def going_back(monkeypatch: pytest.MonkeyPatch, here: Here) -> None:
     monkeypatch.setattr(way_back, "lost", lambda *_args: way_back.Lost(("new",), ()))
 
 
+@pytest.mark.parametrize("handler", [finish.CarryBackups(), finish.Retire()], ids=["backups", "old service"])
+def test_a_refused_way_back_does_again_what_was_undone_and_it_counts_again(
+    here: Here, tmp_path: Path, handler: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A commit knows the old service by what the last step noted of it."""
+    left = here.directory / "old" / "data"
+    copy = Copy("original", "old", str(left), "now", 1, device=left.stat().st_dev, inode=left.stat().st_ino)
+    going_back(monkeypatch, here)
+    monkeypatch.setattr(type(handler), "undo", lambda *_args: {})
+    monkeypatch.setattr(type(handler), "apply", lambda *_args: {"copies": [copy.as_dict()]})
+    known = {planner.IMPORT: BROUGHT, planner.REPOINT: {}, planner.LET_IN: {}}
+    operation = operation_of(tmp_path, [LET_IN, RETIRE], {**known, planner.RETIRE: {"copies": [copy.as_dict()]}})
+    with pytest.raises(UndoRefused):
+        execute.undo(operation, {LET_IN.kind: let_in.LetIn(), RETIRE.kind: handler}, here.world, reason="asked for")
+    assert planner.RETIRE not in operation.history().undone
+    assert operation.history().copies() == [copy]
+    assert ending._is_the_one(operation, cast(Any, SimpleNamespace(name="old", data=str(left))))
+
+
 @pytest.mark.parametrize("killed", [True, False])
 @pytest.mark.parametrize("refused", [True, False])
 @pytest.mark.parametrize("at_the_swap, since, runs", [

@@ -69,7 +69,7 @@ class CarryBackups(SelfProving):
 
     def let_go(self, step: Step, context: Context[World]) -> None:
         # A way back that was refused after this was undone: the app stays on the new service, and so do its backups.
-        self.apply(step, context)
+        _done_again(step, context, self.apply(step, context))
 
     @staticmethod
     def _seen(world: World, name: str) -> Service:
@@ -163,4 +163,9 @@ class Retire(SelfProving):
 
     def let_go(self, step: Step, context: Context[World]) -> None:
         # As with the backups: nobody goes back to the old service.
-        self.apply(step, context)
+        _done_again(step, context, self.apply(step, context))
+
+
+def _done_again(step: Step, context: Context[World], evidence: Evidence) -> None:
+    """Note what was done once more: of a step that is undone nothing counts, nor does any copy that it named."""
+    context.operation.journal.evidence(step.name, evidence, durable=True)
