@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -215,6 +216,36 @@ def test_only_the_cluster_that_was_made_is_set_aside_or_removed(
         kind.apply(step, context_of(here, operation))
     assert here.calls == []
     assert (here.directory / "new" / "data").is_dir()
+
+
+def test_killed_while_the_empty_cluster_is_removed_the_next_run_removes_the_rest(
+    here: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aside = here.directory / "new" / "data.empty"
+    (aside / "global").mkdir(parents=True)
+    (aside / "global" / "pg_control").touch()
+    (aside / "base").mkdir()
+    step, tidy = of_files(here.directory)[2], vacate.Tidy()
+    context = context_of(here, operation_of(tmp_path, [step], {planner.MAKE: {"system_identifier": MADE}}))
+
+    def read(path: str) -> Any:
+        if not Path(path, "global", "pg_control").exists():
+            raise StatefulError("no pg_control")
+        return SimpleNamespace(system_identifier=int(MADE))
+
+    def killed(path: str) -> None:
+        shutil.rmtree(Path(path) / "global")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(vacate.control, "read_control", read)
+    with monkeypatch.context() as patched:
+        patched.setattr(vacate, "shutil", SimpleNamespace(rmtree=killed))
+        with pytest.raises(KeyboardInterrupt):
+            tidy.apply(step, context)
+    assert tidy.is_done(step, context) is None
+    tidy.apply(step, context)
+    assert tidy.is_done(step, context) == {}
+    assert [path.name for path in (here.directory / "new").iterdir()] == ["data"]
 
 
 @pytest.mark.parametrize("begun", [True, False])
