@@ -39,11 +39,18 @@ notes:
     words for as long as it runs, as they are of the calls that the plugin itself makes. The same is true of the login
     for backups, which C(postgres:backup-auth) takes in no other way.
   - It refuses an old service that others use or that is exposed on ports of the host, one whose backups are encrypted
-    or whose schedule cannot be read, an address of the app with a password in its query, and an app of which some
-    processes run and others do not.
-  - Who uses the old service, by which variables, and which image that runs is asked once more before anything stops,
-    since days may lie between O(stop_before=switch) and that. Where it is not as it was, what was prepared is undone
+    or whose schedule cannot be read, an address of the app with a password in its query or by another login than the
+    service's own, and an app of which some processes run and others do not. By a dump also one of another database.
+  - Every variable that names the old service keeps its scheme, its query and, where that is another one than the
+    service's own, its database.
+  - Who uses the old service, by which variables, which image that runs, and what its cluster holds that a dump would
+    leave behind, or the new image lacks, is asked once more before anything stops, since days may lie between
+    O(stop_before=switch) and that. Where it is not as it was, what was prepared is undone
     and planned anew, and a warning says so.
+  - Where the files go, the old service stands still from then on. Where somebody starts it before the app answers on
+    the new one, everything is undone, since the new one lacks what was written to it. Later that is a warning, and no
+    commit destroys what was written to.
+  - Where others use the new service by then, there is no way back that would take it from them.
   - An app that was moved on to a third service since is not taken back. The operation can be committed then.
   - Both images have a name of this collection's too, C(selfhost-stateful/kept), until the operation is committed. A way
     back starts the old service on the very image that it ran, also where C(postgres:stop) has removed its container and

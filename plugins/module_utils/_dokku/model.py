@@ -66,6 +66,11 @@ def host_of(service: str) -> str:
     return HOST_PREFIX + re.sub(r"[._]", "-", service)
 
 
+def databases_named_for(service: str) -> frozenset[str]:
+    """Return the names of which the plugin gives one to the database of a service; which, its version decides."""
+    return frozenset((service, re.sub(r"[.-]", "_", service)))
+
+
 def container_of(service: str) -> str:
     return f"dokku.postgres.{service}"
 

@@ -19,9 +19,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.model imp
     PRIMARY,
     SCHEME,
     App,
-    Dsn,
     Service,
-    points_at,
     service_at,
 )
 
@@ -143,12 +141,3 @@ def free_colour(app: App) -> str:
     """Return the first variable of a colour that the app does not have."""
     names = (f"DOKKU_POSTGRES_{colour}_URL" for colour in COLOURS)
     return next(name for name in names if name not in app.addresses)
-
-
-def moved(app: App, old: Service, new_dsn: Dsn) -> dict[str, str]:
-    """Return the variables that name ``old``, but for colours, as they name the new service: scheme and query stay."""
-    return {
-        name: replace(new_dsn, scheme=dsn.scheme, query=dsn.query).text()
-        for name, dsn in app.addresses.items()
-        if points_at(dsn, old) and not COLOUR.fullmatch(name)
-    }

@@ -17,11 +17,14 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.arguments
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.model import (
     NETWORKS,
     RUNNING,
+    App,
     Service,
     Settings,
     container_of,
     differing,
     is_legal,
+    points_at,
+    service_at,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, StatefulError, shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.readiness import wait_ready
@@ -169,10 +172,26 @@ def users_of(reached: Reached, there: Service) -> list[str]:
     for name in survey.names_of_apps(reached.dokku):
         if name in there.links:
             continue
-        held = survey.app(reached.dokku, name).pointing_at(there)
+        app = survey.app(reached.dokku, name)
+        held = sorted({*app.pointing_at(there), *strangers_of(reached, app, there)})
         if held:
             users.add(f"{', '.join(held)} of the app {name} points at it")
     return sorted(users)
+
+
+def strangers_of(reached: Reached, app: App, there: Service) -> tuple[str, ...]:
+    """Return the variables of an app that name a service by another login than its own."""
+    own = there.dsn.user if there.dsn else ""
+    found = {
+        name: dsn
+        for name, dsn in app.addresses.items()
+        if dsn.host == there.host and not (points_at(dsn, there) and dsn.user in ("", own))
+    }
+    if not found:
+        return ()
+    # Two services may have one host name.
+    others = [each for each in survey.services(reached.dokku, reached.engine) if each.name != there.name]
+    return tuple(sorted(name for name, dsn in found.items() if service_at(dsn, others) is None))
 
 
 def others_of(reached: Reached, there: Service, app: str) -> list[str]:

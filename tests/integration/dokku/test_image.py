@@ -171,8 +171,8 @@ OF_A_DUMP = (MADE, "export", "import", *OF_EVERY_WAY, "carry the backups over", 
 COPY = "copy dokku.postgres.{0}:/var/lib/postgresql/data"
 OF_FILES = (
     MADE, "export, to keep", "set the new service's own cluster aside", "make the new cluster of dokku.postgres.{0}",
-    "prepare the copy of dokku.postgres.{0}:/var/lib/postgresql/data", "hold restarts", "stop the stores", COPY,
-    "upgrade dokku.postgres.{0}:/var/lib/postgresql/data", "serve the data by the new service",
+    "prepare the copy of dokku.postgres.{0}:/var/lib/postgresql/data", "look again", "hold restarts", "stop the stores",
+    COPY, "upgrade dokku.postgres.{0}:/var/lib/postgresql/data", "serve the data by the new service",
     "compare dokku.postgres.{0}", "give the data the new service's names", *OF_EVERY_WAY,
     "discard the copy of dokku.postgres.{0}:/var/lib/postgresql/data", LAST,
 )  # fmt: skip
@@ -219,12 +219,15 @@ def test_the_whole_cluster_comes_along_where_its_files_go(dokku: Installation, t
     for statement in ("CREATE ROLE reader", "GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader",
                       "CREATE DATABASE beside", "ALTER SYSTEM SET work_mem = '9MB'"):  # fmt: skip
         dokku.sql(app.old, statement)
+    beside = f"{app.old.dsn().rpartition('/')[0]}/beside"
+    dokku.dokku("config:set", "--no-restart", app.app, f"QUEUE_URL={beside}?pool=5")
     assert "reader" in app.swap(strategy="dump")["msg"]
     swapped = app.swap(strategy="physical")
     assert swapped.get("operation_state") == "done", swapped.get("msg")
     app.check_swapped()
     assert dokku.sql(app.new, "SELECT count(*) FROM pg_roles WHERE rolname = 'reader'") == "1"
     assert dokku.sql(app.new, "SELECT count(*) FROM pg_database WHERE datname = 'beside'") == "1"
+    assert dokku.config(app.app)["QUEUE_URL"] == f"{app.new.dsn().rpartition('/')[0]}/beside?pool=5"
     assert dokku.sql(app.new, "SHOW work_mem") == "9MB"
     assert dokku.sql(app.new, "SHOW ssl") == "on"
     for name in ("server.crt", "server.key"):
@@ -236,6 +239,7 @@ def test_the_whole_cluster_comes_along_where_its_files_go(dokku: Installation, t
     dokku.sql(app.new, "CREATE TABLE later AS SELECT 'written beside' AS what", database="beside")
     back = app.end("rolled_back", discard_writes=True)
     assert back.get("changed"), back["msg"]
+    assert dokku.config(app.app)["QUEUE_URL"] == f"{beside}?pool=5"
     (beside,) = [copy["path"] for copy in back["copies"] if copy["path"].endswith(".discarded.beside")]
     assert Path(beside).stat().st_mode & 0o777 == 0o600
     told = ("run", "--rm", "-v", f"{beside}:/archive:ro", "--entrypoint", "pg_restore", "selfhost-sandbox/postgres:17")
@@ -303,6 +307,23 @@ def test_what_an_admin_let_write_before_we_did_is_not_thrown_away(dokku: Install
 
 
 @pytest.mark.faults
+def test_what_was_written_to_the_old_service_after_its_files_went_is_taken_along_by_the_next_run(
+    dokku: Installation, tmp_path: Path
+) -> None:
+    app = swapping.of(dokku, tmp_path, "woken")
+    app.killed("link and promote the new service", "evidence", strategy="physical")
+    dokku.engine.docker("start", app.old.container)
+    ready = ("exec", app.old.container, "pg_isready", "-U", "postgres")
+    wait_for(lambda: "accepting" in dokku.engine.docker(*ready, check=False), "the old server answers")
+    dokku.sql(app.old, "CREATE TABLE since AS SELECT 1 AS one")
+    swapped = app.swap(strategy="physical")
+    assert swapped.get("operation_state") == "done", swapped.get("msg")
+    assert "was started after its data was taken" in json.dumps(swapped["warnings"])
+    assert dokku.count(app.new, "since") == 1
+    app.check_swapped()
+
+
+@pytest.mark.faults
 def test_an_app_that_was_moved_on_does_not_go_back_and_its_swap_can_be_committed(
     dokku: Installation, tmp_path: Path
 ) -> None:
@@ -349,7 +370,60 @@ def test_another_image_of_the_old_service_since_it_was_prepared_is_found_before_
         swapped = app.swap()
         assert swapped.get("operation_state") == "done", swapped.get("msg")
         told = [said for warning in swapped["warnings"] if prepared["operation"] in (said := json.dumps(warning))]
-        assert "not as it was when this was planned" in told[0]
+        assert "is not what this was planned for any more" in told[0]
         assert reference in told[0]
         assert swapped["plan"]["from"]["image"] == reference
         app.check_swapped()
+
+
+@pytest.mark.faults
+def test_what_the_cluster_has_since_it_was_prepared_comes_along(dokku: Installation, tmp_path: Path) -> None:
+    """A standby has unlogged tables, and has them empty."""
+    app = swapping.of(dokku, tmp_path, "unlogged")
+    app.swap(stop_before="switch", strategy="physical")
+    dokku.sql(app.old, "CREATE UNLOGGED TABLE fleeting AS SELECT generate_series(1, 10)")
+    swapped = app.swap(strategy="physical")
+    assert swapped.get("operation_state") == "done", swapped.get("msg")
+    assert dokku.count(app.new, "fleeting") == 10
+    app.check_swapped()
+
+
+@pytest.mark.faults
+def test_what_a_dump_would_leave_behind_since_it_was_prepared_is_found_before_anything_stops(
+    dokku: Installation, tmp_path: Path
+) -> None:
+    app = swapping.of(dokku, tmp_path, "left")
+    app.swap(stop_before="switch", strategy="dump")
+    dokku.sql(app.old, "CREATE DATABASE beside")
+    refused = app.swap(strategy="dump")
+    assert "leave behind what it has since: the databases beside" in refused["msg"]
+    assert "set accept_losses" in refused["msg"]
+    app.check_as_before()
+
+
+@pytest.mark.faults
+def test_a_service_that_another_app_uses_by_now_is_taken_from_nobody(dokku: Installation, tmp_path: Path) -> None:
+    app = swapping.of(dokku, tmp_path, "shared")
+    swapped = app.swap(strategy="physical")
+    assert swapped.get("operation_state") == "done", swapped.get("msg")
+    other = dokku.create_app("guest", worker=0, link=app.new)
+    refused = app.end("rolled_back", discard_writes=True)
+    assert f"the app {other} is linked to it" in refused["msg"]
+    dokku.wait_writing(app.app)
+    assert dokku.missing(app.app, app.new) == set()
+    assert dokku.web_status(other) == 200
+
+
+@pytest.mark.faults
+def test_an_app_that_was_stopped_at_the_swap_and_started_since_runs_once_it_is_back(
+    dokku: Installation, tmp_path: Path
+) -> None:
+    app = swapping.of(dokku, tmp_path, "idle")
+    dokku.dokku("ps:stop", app.app)
+    swapped = app.swap()
+    assert swapped.get("operation_state") == "done", swapped.get("msg")
+    dokku.dokku("ps:start", app.app)
+    dokku.wait_writing(app.app)
+    assert app.end("rolled_back", discard_writes=True)["changed"]
+    dokku.wait_writing(app.app)
+    assert dokku.acknowledged(app.app)[-1].host == app.old.hostname

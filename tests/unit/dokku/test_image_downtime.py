@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -17,11 +18,13 @@ from typing import Any, cast
 
 import pytest
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku import parsing, services
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.arguments import Reached
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.cli import Answer, Call, Dokku
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image import (
+    beside,
     content,
-    finish,
+    downtime,
     let_in,
     planner,
     quiet,
@@ -39,8 +42,8 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.wor
     has_gone_over,
     ran,
 )
-from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.model import Service, dsn_of
-from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.model import App, Service, dsn_of
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import Blocker, StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Undecided
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import SWITCH, Goal, Plan, Step
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import OperationStore
@@ -96,8 +99,8 @@ OLD = Service(
     dsn=dsn_of("postgres://postgres:a@dokku-postgres-old:5432/x"),
 )  # fmt: skip
 SHUT = Step("dokku_quiet", planner.QUIET, SWITCH, {
-    "app": "blog", "old": "old", "new": "new", "page": True, "variables": ["DATABASE_URL"], "image_id": OLD.image_id,
-    "read_only": True,
+    "app": "blog", "old": "old", "new": "new", "page": True, "variables": ["DATABASE_URL"],
+    "databases": {"DATABASE_URL": "x"}, "image_id": OLD.image_id, "read_only": True,
 })  # fmt: skip
 
 
@@ -117,6 +120,14 @@ SHUT = Step("dokku_quiet", planner.QUIET, SWITCH, {
             variables("old").replace("{", '{"REPORTS_URL": "postgres://x:a@dokku-postgres-old/x", '),
             "REPORTS_URL",
         ),
+        (
+            {},
+            (),
+            variables("old").replace("{", '{"READER_URL": "postgres://reader:b@dokku-postgres-old/x", '),
+            "READER_URL of blog names old by another login",
+        ),
+        ({}, (), variables("old").replace("5432/x", "5432/y"), "DATABASE_URL names y now"),
+        ({}, (), variables("old"), "the roles later"),
     ],
 )
 def test_what_has_changed_since_it_was_planned_is_found_before_anything_stops(
@@ -126,6 +137,9 @@ def test_what_has_changed_since_it_was_planned_is_found_before_anything_stops(
     monkeypatch.setattr(World, "service", lambda _self, _name: OLD)
     monkeypatch.setattr(quiet.survey, "with_schedule", lambda _dokku, found: replace(found, **since))
     monkeypatch.setattr(quiet.services, "others_of", lambda *_args: list(others))
+    monkeypatch.setattr(quiet.survey, "services", lambda *_args: [OLD])
+    left = "the roles later" if words == "the roles later" else ""
+    monkeypatch.setattr(quiet.Quiet, "_not_exported", lambda *_args: left)
     monkeypatch.setattr(quiet.maintenance, "set_enabled", lambda *_args: touched.append("page"))
     for name in ("stop_app", "set_read_only", "end_sessions"):
         monkeypatch.setattr(quiet, name, lambda *_args, _name=name, **_options: touched.append(_name))
@@ -140,12 +154,109 @@ def test_what_has_changed_since_it_was_planned_is_found_before_anything_stops(
         assert touched == ["page", "stop_app", "set_read_only", "end_sessions"]
 
 
-@pytest.mark.parametrize("step", [finish.CarryBackups(), finish.Retire()])
-def test_a_refused_way_back_does_again_what_was_undone(step: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    done: list[str] = []
-    monkeypatch.setattr(type(step), "apply", lambda _self, _step, _context: done.append("applied") or {})
-    step.let_go(Step("kind", "name", SWITCH, {}), Context(world_of(), cast(Any, None)))
-    assert done == ["applied"]
+@pytest.mark.parametrize(
+    "names, lacks, words",
+    [
+        (["beside"], (), ""),
+        ([], (), ""),
+        (["beside", "later"], (), "leave behind what it has since: the databases later"),
+        (["beside"], (Blocker("The image lacks postgis."),), "The image lacks postgis"),
+    ],
+)
+def test_what_a_dump_would_leave_behind_is_asked_again(
+    names: list[str], lacks: tuple[Blocker, ...], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody made another database between prepare and switch."""
+    asked: list[tuple[str, Any]] = []
+
+    def rows(query: str, params: Any = ()) -> list[tuple[Any, ...]]:
+        asked.append((query, params))
+        return [(name,) for name in names] if query == beside.OTHER_DATABASES else []
+
+    monkeypatch.setattr(World, "service", lambda _self, _name: OLD)
+    monkeypatch.setattr(World, "session", lambda *_args: nullcontext(SimpleNamespace(rows=rows)))
+    monkeypatch.setattr(beside, "lacks_of", lambda *_args: lacks)
+    planned = {"beside": {"the databases": ["beside"]}, "to": "sha256:17"}
+    assert words in quiet.Quiet._not_exported(world_of(), "old", planned)
+    assert bool(quiet.Quiet._not_exported(world_of(), "old", planned)) is bool(words)
+    assert (beside.OTHER_DATABASES, ("x",)) in asked
+    assert quiet.Quiet._not_exported(world_of(), "old", None) == ""
+
+
+def test_each_variable_keeps_its_database_there_and_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The queue has a database of its own beside the service's."""
+    dsns = {
+        "old": "postgres://postgres:a@dokku-postgres-old:5432/blog",
+        "new": "postgres://postgres:b@dokku-postgres-new:5432/blog2",
+    }
+    links: dict[str, tuple[str, ...]] = {"old": ("blog",), "new": ()}
+    there = {"DATABASE_URL": f"{dsns['old']}?pool=5", "QUEUE_URL": f"{dsns['old']}_queue"}
+    before = dict(there)
+
+    def of(name: str) -> Service:
+        return replace(OLD, name=name, dsn=dsn_of(dsns[name]), links=links[name])
+
+    def seen() -> App:
+        return App("blog", parsing.addresses(there), "")
+
+    def unlink(_dokku: Any, app: App, service: Service) -> None:
+        links[service.name] = ()
+        for name in app.pointing_at(service):
+            del there[name]
+
+    monkeypatch.setattr(World, "service", lambda _self, name: of(name))
+    monkeypatch.setattr(downtime.survey, "app", lambda *_args: seen())
+    monkeypatch.setattr(downtime.survey, "links", lambda _dokku, name: links[name])
+    monkeypatch.setattr(downtime.survey, "exists", lambda *_args: True)
+    monkeypatch.setattr(downtime.links, "set_values", lambda _dokku, _app, values: there.update(values))
+    monkeypatch.setattr(downtime.links, "unlink", unlink)
+    monkeypatch.setattr(downtime.links, "carry_out", lambda *_args: None)
+
+    def run(call: Call) -> Answer:
+        if call.argv[1] == "postgres:link":
+            links[call.argv[2]] = ("blog",)
+        return Answer(0, "", "")
+
+    world = World(Reached(Dokku(runner=run), cast(Any, None)))
+    names = {name: {"scheme": "postgres", "database": dsn.database, "query": dsn.query}
+             for name, dsn in seen().addresses.items()}  # fmt: skip
+    args = {"app": "blog", "old": "old", "new": "new", "addresses": names, "colours": {}, "scheme": None,
+            "former_scheme": ""}  # fmt: skip
+    step, context = Step("dokku_repoint", planner.REPOINT, SWITCH, args), Context(world, cast(Any, None))
+    downtime.Repoint().apply(step, context)
+    assert there == {
+        "DATABASE_URL": f"{dsns['new']}?pool=5",
+        "QUEUE_URL": "postgres://postgres:b@dokku-postgres-new:5432/blog_queue",
+    }
+    downtime.Repoint().undo(step, context)
+    assert there == before
+
+
+@pytest.mark.parametrize(
+    "login, strange",
+    [
+        ("postgres:a@dokku-postgres-a-b:5432/other", False),
+        ("dokku-postgres-a-b/x", False),
+        ("reader:a@dokku-postgres-a-b/x", True),
+        ("postgres:b@dokku-postgres-a-b/x", True),
+        # Of another service, whose host name is the same.
+        ("postgres:c@dokku-postgres-a-b/x", False),
+        ("reader:b@dokku-postgres-third/x", False),
+    ],
+)
+def test_a_variable_by_another_login_uses_the_service_too(
+    login: str, strange: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = replace(OLD, name="a-b", dsn=dsn_of("postgres://postgres:a@dokku-postgres-a-b:5432/x"), links=())
+    other = replace(one, name="a_b", dsn=dsn_of("postgres://postgres:c@dokku-postgres-a-b:5432/x"))
+    monkeypatch.setattr(services.survey, "services", lambda *_args: [one, other])
+    app = App("shop", parsing.addresses({"READER_URL": f"postgres://{login}"}), "")
+    reached = world_of().reached
+    assert services.strangers_of(reached, app, one) == ("READER_URL",) * strange
+    monkeypatch.setattr(services.survey, "names_of_apps", lambda _dokku: ["shop"])
+    monkeypatch.setattr(services.survey, "app", lambda *_args: app)
+    uses = strange or "postgres:a@" in login or "@" not in login
+    assert services.users_of(reached, one) == ["READER_URL of the app shop points at it"] * uses
 
 
 class Redirecting(BaseHTTPRequestHandler):

@@ -7,7 +7,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,6 +20,7 @@ import pytest
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.arguments import Reached
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.cli import Answer, Call, Dokku
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image import (
+    again,
     ending,
     finish,
     journey,
@@ -26,6 +29,8 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image imp
     plan_physical,
     planner,
     prepare,
+    quiet,
+    standstill,
     vacate,
     way_back,
     writes,
@@ -36,11 +41,16 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.pro
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.world import (
     ALWAYS,
     RAN,
+    RAN_SINCE,
     World,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation import execute
-from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Undecided
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import (
+    Context,
+    Undecided,
+    UndoRefused,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import (
     FINISH,
     PREPARE,
@@ -70,6 +80,7 @@ class Here:
     links: Mapping[str, str] = field(default_factory=dict)
     containers_of_app: list[Any] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)
+    old: Any = None
 
     def __post_init__(self) -> None:
         for name in ("old", "new"):
@@ -104,6 +115,8 @@ class Here:
     # -- the engine ----------------------------------------------------------
 
     def container(self, name: str) -> Any:
+        if name in ("dokku.postgres.old", "old"):
+            return self.old
         return self.new if name in ("dokku.postgres.new", "new") else None
 
     def containers(self, labels: Mapping[str, str] | None = None) -> list[Any]:
@@ -151,6 +164,7 @@ def context_of(here: Here, operation: Operation) -> Context[World]:
 
 
 LET_IN = Step("dokku_let_in", planner.LET_IN, SWITCH, {**BOTH, "answer_path": "", "dump": "/dump"}, proves=True)
+RETIRE = Step("dokku_retire", planner.RETIRE, FINISH, BOTH)
 EXPORTED = Step("dokku_export", planner.EXPORT, SWITCH, {**BOTH, "path": "/dump"})
 BROUGHT = {"system_identifier": SINCE, "next_xid": 10, "stamp": "s"}
 """As what the data came to the new service."""
@@ -204,6 +218,36 @@ def test_only_the_cluster_that_was_made_is_set_aside_or_removed(
     assert (here.directory / "new" / "data").is_dir()
 
 
+def test_killed_while_the_empty_cluster_is_removed_the_next_run_removes_the_rest(
+    here: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aside = here.directory / "new" / "data.empty"
+    (aside / "global").mkdir(parents=True)
+    (aside / "global" / "pg_control").touch()
+    (aside / "base").mkdir()
+    step, tidy = of_files(here.directory)[2], vacate.Tidy()
+    context = context_of(here, operation_of(tmp_path, [step], {planner.MAKE: {"system_identifier": MADE}}))
+
+    def read(path: str) -> Any:
+        if not Path(path, "global", "pg_control").exists():
+            raise StatefulError("no pg_control")
+        return SimpleNamespace(system_identifier=int(MADE))
+
+    def killed(path: str) -> None:
+        shutil.rmtree(Path(path) / "global")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(vacate.control, "read_control", read)
+    with monkeypatch.context() as patched:
+        patched.setattr(vacate, "shutil", SimpleNamespace(rmtree=killed))
+        with pytest.raises(KeyboardInterrupt):
+            tidy.apply(step, context)
+    assert tidy.is_done(step, context) is None
+    tidy.apply(step, context)
+    assert tidy.is_done(step, context) == {}
+    assert [path.name for path in (here.directory / "new").iterdir()] == ["data"]
+
+
 @pytest.mark.parametrize("begun", [True, False])
 def test_an_old_server_that_we_never_stopped_is_not_brought_back(here: Here, tmp_path: Path, begun: bool) -> None:
     """Somebody has given it another image since this was prepared; to make it as it was is not what is asked for."""
@@ -218,6 +262,251 @@ def test_an_old_server_that_we_never_stopped_is_not_brought_back(here: Here, tmp
     running.running = False
     physical.StopOld(inner).undo(stop, Context(world, operation, evidence={}))
     assert undone[-1:] == ["undone"]
+
+
+TAKEN = {"next_xid": 10}
+"""As what the old service stood still when its files were taken."""
+
+
+@dataclass
+class Standing:
+    """The old service as it is since: of its files and its server only the next transaction is known."""
+
+    here: Here
+    monkeypatch: pytest.MonkeyPatch
+    next_xid: int = 10
+    started: float = 1.0
+
+    def __post_init__(self) -> None:
+        control = self.here.directory / "old" / "data" / "global" / "pg_control"
+        control.parent.mkdir()
+        control.touch()
+        self.here.old = SimpleNamespace(id="old", name="dokku.postgres.old", running=False, started=self.started)
+        store = SimpleNamespace(
+            identity=lambda _path: {"next_xid": self.next_xid},
+            took_writes=lambda _path, since: "written" if self.next_xid > since["next_xid"] else "",
+        )
+        session = SimpleNamespace(scalar=lambda *_args: self.next_xid)
+        patched = self.monkeypatch.setattr
+        patched(standstill, "world_of_moves", lambda *_args: SimpleNamespace(store=lambda _transfer: store))
+        patched(World, "session", lambda *_args: nullcontext(session))
+
+    def operation(self, tmp_path: Path, *, done: Mapping[str, Any] | None = None) -> Operation:
+        transfer = transfer_in(self.here.directory)
+        steps = (
+            *of_files(self.here.directory)[:1],
+            Step("stop_stores", "stop the stores", SWITCH, {"transfers": [transfer.as_dict()]}),
+            Step("dokku_adopt", plan_physical.ADOPT, SWITCH, {**BOTH, "brought_by": "copy"}),
+            LET_IN,
+            RETIRE,
+        )
+        known = {
+            "stop the stores": {"identities": {transfer.name: TAKEN}},
+            "copy": {"settled_at": 2.0},
+            plan_physical.ADOPT: BROUGHT,
+            planner.REPOINT: {},
+            RAN: {"running": True},
+        }
+        return operation_of(tmp_path, steps, {**known, **(done or {})})
+
+
+@pytest.mark.parametrize("when", ["before the app starts", "while a deploy of before runs"])
+@pytest.mark.parametrize(
+    "since", [{}, {"running": True}, {"started": 3.0}, {"next_xid": 11}, {"running": True, "next_xid": 11}]
+)
+def test_an_app_is_not_let_in_where_the_old_service_ran_since_its_files_were_taken(
+    here: Here, tmp_path: Path, since: dict[str, Any], when: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    standing = Standing(here, monkeypatch)
+    operation = standing.operation(tmp_path)
+
+    def happens() -> None:
+        standing.next_xid = since.get("next_xid", 10)
+        here.old.running, here.old.started = since.get("running", False), since.get("started", 1.0)
+
+    def started(_world: World, _app: str) -> None:
+        here.calls.append("start the app")
+        happens()
+
+    monkeypatch.setattr(let_in, "start_app", started)
+    if when == "before the app starts":
+        happens()
+    if since:
+        with pytest.raises(StatefulError, match="old was started after its data was taken"):
+            let_in.LetIn().apply(LET_IN, context_of(here, operation))
+        assert here.calls == ([] if when == "before the app starts" else ["start the app"])
+    else:
+        let_in.LetIn().apply(LET_IN, context_of(here, operation))
+        # Once it was proved, the app works, and is let work again: what the old service has, the last step tells.
+        here.old.running = True
+        operation.journal.evidence(planner.LET_IN, {}, durable=True)
+        let_in.LetIn().apply(LET_IN, context_of(here, operation))
+
+
+@pytest.mark.parametrize("wrote", [True, False])
+def test_what_was_written_to_the_old_service_after_the_proof_is_told_and_destroyed_by_no_commit(
+    here: Here, tmp_path: Path, wrote: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    standing = Standing(here, monkeypatch)
+    operation = standing.operation(tmp_path)
+    removed: list[str] = []
+    old = SimpleNamespace(name="old", database="x", data=str(here.directory / "old" / "data"), root="/none")
+    monkeypatch.setattr(World, "service", lambda _self, _name: old)
+    monkeypatch.setattr(finish.links, "unlink", lambda *_args: None)
+    monkeypatch.setattr(finish, "size_of", lambda _service: 1)
+    if wrote:
+        standing.next_xid = 12
+    evidence = finish.Retire().apply(RETIRE, context_of(here, operation))
+    assert [("was written to" in each) for each in evidence["warnings"]] == [True] * wrote
+    operation.journal.evidence(planner.RETIRE, evidence)
+    at = SimpleNamespace(name="new")
+    left = SimpleNamespace(**vars(old), status="exited", exposed="")
+    monkeypatch.setattr(ending, "service_at", lambda *_args: at)
+    monkeypatch.setattr(ending.survey, "services", lambda *_args: [])
+    monkeypatch.setattr(ending.survey, "service", lambda *_args: left)
+    monkeypatch.setattr(ending.services, "users_of", lambda *_args: [])
+    monkeypatch.setattr(ending.services, "remove", lambda _reached, name: removed.append(name))
+    if wrote:
+        with pytest.raises(StatefulError, match="was written to after its data was taken"):
+            ending._destroy(here.world, operation)
+    else:
+        ending._destroy(here.world, operation)
+    assert removed == ([] if wrote else ["old"])
+
+
+def test_what_the_old_service_does_while_we_ask_it_is_no_write(
+    here: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own statistics count as transactions; a way back that is refused leaves it as it found it."""
+    standing = Standing(here, monkeypatch)
+    operation = standing.operation(tmp_path)
+
+    def asked(_world: World, name: str) -> str:
+        standing.next_xid += 1
+        return name
+
+    def set_running(name: str, running: bool) -> None:
+        here.calls.append(f"{'start' if running else 'stop'} {name}")
+        here.old.running, here.old.started = running, here.old.started + 5 * running
+
+    monkeypatch.setattr(Here, "start", lambda _self, name: set_running(name, True))
+    monkeypatch.setattr(Here, "stop", lambda _self, name, **_options: set_running(name, False))
+    monkeypatch.setattr(way_back.services, "wait", lambda *_args: None)
+    monkeypatch.setattr(way_back, "cluster_of", asked)
+    monkeypatch.setattr(way_back, "beyond", lambda *_args: (["blog"], []))
+    monkeypatch.setattr(World, "service", lambda _self, name: SimpleNamespace(name=name, database=name))
+    assert way_back.lost(here.world, operation, "old", "new") is not None
+    assert here.calls == ["start old", "policy old no", "stop old"]
+    standstill.refuse_if_it_ran(here.world, operation)
+    assert standstill.written(here.world, operation) == ""
+    standing.next_xid += 1
+    assert standstill.written(here.world, operation)
+    # What others wrote is none of ours because we ask once more, nor where the comparison breaks off.
+    monkeypatch.setattr(way_back, "beyond", lambda *_args: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        way_back.lost(here.world, operation, "old", "new")
+    assert not here.old.running
+    assert standstill.written(here.world, operation)
+
+
+def going_back(monkeypatch: pytest.MonkeyPatch, here: Here) -> None:
+    """Let a way back ask and shut nobody; what is done with the app is among the calls."""
+    for name in ("stop_app", "start_app"):
+        monkeypatch.setattr(let_in, name, lambda _world, _app, _name=name: here.calls.append(_name))
+    monkeypatch.setattr(let_in, "writes_since", lambda *_args: 3)
+    monkeypatch.setattr(way_back.survey, "service", lambda *_args: None)
+    monkeypatch.setattr(way_back, "others", lambda *_args: [])
+    monkeypatch.setattr(way_back, "shut", lambda *_args: 1)
+    monkeypatch.setattr(way_back, "reopen", lambda *_args: here.calls.append("reopen"))
+    monkeypatch.setattr(way_back, "lost", lambda *_args: way_back.Lost(("new",), ()))
+
+
+@pytest.mark.parametrize("handler", [finish.CarryBackups(), finish.Retire()], ids=["backups", "old service"])
+def test_a_refused_way_back_does_again_what_was_undone_and_it_counts_again(
+    here: Here, tmp_path: Path, handler: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A commit knows the old service by what the last step noted of it."""
+    left = here.directory / "old" / "data"
+    copy = Copy("original", "old", str(left), "now", 1, device=left.stat().st_dev, inode=left.stat().st_ino)
+    going_back(monkeypatch, here)
+    monkeypatch.setattr(type(handler), "undo", lambda *_args: {})
+    monkeypatch.setattr(type(handler), "apply", lambda *_args: {"copies": [copy.as_dict()]})
+    known = {planner.IMPORT: BROUGHT, planner.REPOINT: {}, planner.LET_IN: {}}
+    operation = operation_of(tmp_path, [LET_IN, RETIRE], {**known, planner.RETIRE: {"copies": [copy.as_dict()]}})
+    with pytest.raises(UndoRefused):
+        execute.undo(operation, {LET_IN.kind: let_in.LetIn(), RETIRE.kind: handler}, here.world, reason="asked for")
+    assert planner.RETIRE not in operation.history().undone
+    assert operation.history().copies() == [copy]
+    assert ending._is_the_one(operation, cast(Any, SimpleNamespace(name="old", data=str(left))))
+
+
+@pytest.mark.parametrize("killed", [True, False])
+@pytest.mark.parametrize("refused", [True, False])
+@pytest.mark.parametrize("at_the_swap, since, runs", [
+    (False, "true", True), (False, "mixed", True), (False, "false", False), (True, "false", True)
+])  # fmt: skip
+def test_an_app_that_was_started_since_the_swap_runs_when_it_is_back_and_where_it_may_not_go_back(
+    here: Here, tmp_path: Path, at_the_swap: bool, since: str, runs: bool, refused: bool, killed: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    going_back(monkeypatch, here)
+    shut = Step("dokku_quiet", planner.QUIET, SWITCH, {**BOTH, "page": False, "read_only": False})
+    known = {planner.QUIET: {}, RAN: {"running": at_the_swap}, planner.IMPORT: BROUGHT, planner.REPOINT: {}}
+    operation = operation_of(tmp_path, [shut, LET_IN], {**known, planner.LET_IN: {}})
+    handlers = {shut.kind: quiet.Quiet(), LET_IN.kind: let_in.LetIn()}
+    monkeypatch.setattr(quiet, "start_app", lambda _world, app: here.calls.append("start_app"))
+    monkeypatch.setattr(World, "service", lambda _self, name: SimpleNamespace(name=name, database=name))
+    monkeypatch.setattr(World, "session", lambda *_args: nullcontext(SimpleNamespace(scalar=lambda *_args: 0)))
+    if not refused:
+        monkeypatch.setattr(let_in, "writes_since", lambda *_args: 0)
+    here.running = since
+
+    def stop(_world: World, _app: str) -> None:
+        here.running = "false"
+        if killed and "killed" not in here.calls:
+            here.calls.append("killed")
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(let_in, "stop_app", stop)
+    for _attempt in range(1 + killed):
+        with (
+            pytest.raises((UndoRefused, KeyboardInterrupt)) if refused or (not here.calls and killed) else nullcontext()
+        ):
+            execute.undo(operation, handlers, here.world, reason="asked for")
+    assert ("start_app" in here.calls) is runs
+    # The next way back asks anew.
+    assert not operation.history().evidence.get(RAN_SINCE)
+
+
+@pytest.mark.parametrize("primary", ["new", "old"])
+def test_a_service_that_others_use_by_now_is_taken_from_nobody(
+    here: Here, tmp_path: Path, primary: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here.primary = primary
+    going_back(monkeypatch, here)
+    monkeypatch.setattr(way_back.survey, "service", lambda *_args: SimpleNamespace(name="new"))
+    monkeypatch.setattr(way_back.services, "others_of", lambda *_args: ["the app shop is linked to it"])
+    operation = brought_to(tmp_path, planner.LET_IN)
+    world = World(here.world.reached, discard_writes=True)
+    context = Context(world, operation, evidence=dict(operation.history().evidence))
+    monkeypatch.setattr(again, "refuse_without_image", lambda *_args: None)
+    with pytest.raises(InvalidInput, match="the app shop is linked to it"):
+        ending._check_back(world, operation)
+    with pytest.raises(UndoRefused if primary == "new" else StatefulError, match="the app shop is linked to it"):
+        let_in.LetIn().undo(LET_IN, context)
+    assert here.calls == []
+
+
+@pytest.mark.parametrize("both", [True, False])
+def test_a_refused_way_back_says_where_both_services_have_what_the_other_lacks(
+    here: Here, tmp_path: Path, both: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    standing = Standing(here, monkeypatch, next_xid=11 if both else 10)
+    going_back(monkeypatch, here)
+    with pytest.raises(UndoRefused, match="would lose them") as raised:
+        let_in.LetIn().undo(LET_IN, context_of(here, standing.operation(tmp_path)))
+    assert ("each of the two has what the other lacks" in raised.value.state) is both
+    assert ("discard_writes" in raised.value.next_command) is both
 
 
 def written(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
@@ -260,6 +549,7 @@ def test_a_roll_back_of_what_was_put_back_by_hand_gives_nothing_up_unasked(
     here.primary = "old"
     operation = brought_to(tmp_path, planner.LET_IN)
     written(monkeypatch, 3)
+    monkeypatch.setattr(way_back, "refuse_others", lambda *_args: None)
     with pytest.raises(InvalidInput, match="would destroy it"):
         ending._refuse_loss(here.world, operation)
     with pytest.raises(StatefulError, match="it would be destroyed"):
@@ -297,9 +587,8 @@ def test_the_service_that_the_app_uses_is_neither_unlinked_nor_stopped(
 ) -> None:
     here.primary = "old"
     monkeypatch.setattr(World, "service", lambda _self, name: SimpleNamespace(name=name, database="x"))
-    step = Step("dokku_retire", planner.RETIRE, FINISH, BOTH)
     with pytest.raises(StatefulError, match="neither unlinked nor stopped"):
-        finish.Retire().apply(step, context_of(here, brought_to(tmp_path)))
+        finish.Retire().apply(RETIRE, context_of(here, brought_to(tmp_path)))
     assert here.calls == []
 
 
@@ -354,6 +643,62 @@ def test_what_was_taken_along_is_no_difference(here: Here, tmp_path: Path, found
             compared()
     else:
         assert compared()["tables"] == 1
+
+
+@pytest.mark.parametrize(
+    "databases, asked",
+    [
+        (["blog", "postgres"], 'ALTER DATABASE "blog" RENAME TO "new"'),
+        (["new", "postgres"], ""),  # killed after it had its new name
+        (["blog", "new", "postgres"], None),
+    ],
+)
+def test_no_other_database_is_taken_for_the_apps(
+    here: Here, tmp_path: Path, databases: list[str], asked: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here.primary = "old"
+    ran: list[str] = []
+    session = SimpleNamespace(
+        rows=lambda _query: [(name,) for name in databases], run=ran.append, scalar=lambda *_args: 7
+    )
+    session.sibling = lambda **_settings: nullcontext(session)
+    monkeypatch.setattr(World, "session", lambda *_args: nullcontext(session))
+    dsn = SimpleNamespace(database="new", user="postgres", password="b")
+    names = {"old": "blog", "new": "new"}
+    monkeypatch.setattr(World, "service", lambda _self, name: SimpleNamespace(database=names[name], dsn=dsn))
+    monkeypatch.setattr(physical, "counted", lambda _session: counted(**dict.fromkeys(databases, 1)))
+    monkeypatch.setattr(physical, "end_sessions", lambda *_args: 0)
+    monkeypatch.setattr(physical, "system_identifier", lambda _session: SINCE)
+    step = Step("dokku_adopt", plan_physical.ADOPT, SWITCH, {**BOTH, "counted_by": "count", "brought_by": "copy"})
+    operation = operation_of(tmp_path, [step], {"copy": {"settled_at": 2.0}})
+    if asked is None:
+        with pytest.raises(StatefulError, match="a database new beside blog"):
+            physical.Adopt().apply(step, context_of(here, operation))
+        assert ran == []
+    else:
+        physical.Adopt().apply(step, context_of(here, operation))
+        assert [each for each in ran if "RENAME" in each] == (
+            ['ALTER DATABASE "blog" RENAME TO "new"'] if asked else []
+        )
+
+
+@pytest.mark.parametrize("databases, words", [(["blog"], ""), (["blog", "new"], "a database new beside blog")])
+def test_a_database_that_was_made_since_is_found_before_anything_stops(
+    here: Here, tmp_path: Path, databases: list[str], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inner = SimpleNamespace(
+        others_bring_about=False,
+        apply=lambda *_args: {"cluster": {"databases": [{"name": name} for name in databases]}},
+    )
+    monkeypatch.setattr(World, "service", lambda _self, _name: SimpleNamespace(database="blog"))
+    look = physical.LookAgain(cast(Any, inner))
+    step, steps = Step("look_again", "look again", SWITCH, {}), of_files(here.directory)
+    context = context_of(here, operation_of(tmp_path, (*steps[:1], step, *steps[1:]), {}))
+    if words:
+        with pytest.raises(StatefulError, match=words):
+            look.apply(step, context)
+    else:
+        assert look.apply(step, context)
 
 
 def process(kind: str, *, running: Callable[[], bool]) -> Any:

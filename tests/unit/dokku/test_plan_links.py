@@ -15,7 +15,6 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.plan_link
     after_linking,
     before_linking,
     for_unlinking,
-    moved,
 )
 
 
@@ -108,9 +107,3 @@ def test_what_is_told_of_changes_holds_no_address() -> None:
     changes = after_linking(there, NEW, [OLD, NEW], Wish(primary=True))
     assert changes.told() == ["set DATABASE_URL", "set DOKKU_POSTGRES_BLACK_URL"]
     assert "of-old" not in repr(changes)
-
-
-def test_scheme_and_query_stay_where_addresses_move() -> None:
-    there = app(DATABASE_URL=at("old", "postgis", "pool=5"), DOKKU_POSTGRES_AQUA_URL=at("old"), OTHER_URL=at("new"))
-    assert NEW.dsn is not None
-    assert moved(there, OLD, NEW.dsn) == {"DATABASE_URL": at("new", "postgis", "pool=5")}

@@ -173,6 +173,14 @@ def test_an_unlogged_table_is_no_matter_where_files_are_copied(prepared: Prepare
     assert prepared.look(copied_by="copy")
 
 
+def test_tablespaces_are_in_no_copy_that_is_served(prepared: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(look_again, "examine", lambda *_args, **_options: replace(IMAGE, id="sha256:rebuilt"))
+    prepared.subject = replace(SUBJECT, cluster=replace(CLUSTER, tablespaces=(Tablespace(1, "fast", "/ssd"),)))
+    assert prepared.look(strategy="swap", copied_by="")
+    with pytest.raises(StatefulError, match="has tablespaces now"):
+        prepared.look(strategy="swap", copied_by="replica")
+
+
 def test_extensions_and_an_order_that_were_not_planned_are_told(prepared: Prepared) -> None:
     planned = {"order_changed": "", "updates": [asdict(Extension("app", "hstore", "1.4"))]}
     with pytest.raises(StatefulError, match="to be updated are others: none"):

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._clock import moment
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku import (
@@ -132,8 +131,8 @@ class Repoint(SelfProving):
     A link to the old one would have dokku start that with the app, and would keep the app's containers from starting
     once it is stopped.
 
-    args: ``app``, ``old``, ``new``, ``addresses`` and ``colours``: scheme and query of each variable that named the old
-    one, ``scheme``: the app's that is asked for, or None, ``former_scheme``.
+    args: ``app``, ``old``, ``new``, ``addresses`` and ``colours``: scheme, database and query of each variable that
+    named the old one, ``scheme``: the app's that is asked for, or None, ``former_scheme``.
     """
 
     def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
@@ -153,7 +152,8 @@ class Repoint(SelfProving):
         first = plan_links.before_linking(app, new, Wish(scheme=args["scheme"]))
         links.carry_out(world.dokku, app.name, new, first)
         answer = world.dokku.tried(*words.link(new.name, app.name)) if first.link else None
-        links.set_values(world.dokku, app.name, self._values(args, new, scheme=args["scheme"]))
+        former = world.service(args["old"]).database
+        links.set_values(world.dokku, app.name, self._values(args["addresses"], new, former, scheme=args["scheme"]))
         new, seen = world.service(args["new"]), survey.app(world.dokku, app.name)
         if app.name not in new.links and answer is not None:
             raise world.dokku.failed(words.link(new.name, app.name), answer)
@@ -172,7 +172,7 @@ class Repoint(SelfProving):
             if args["app"] not in survey.links(world.dokku, old.name):
                 raise world.dokku.failed(words.link(old.name, args["app"]), answer)
         names = {**args["addresses"], **args["colours"]}
-        values = self._values({"addresses": names}, old, scheme=None)
+        values = self._values(names, old, old.database, scheme=None)
         if app.scheme != args["former_scheme"] and args["former_scheme"]:
             values[SCHEME] = args["former_scheme"]
         links.set_values(world.dokku, app.name, values)
@@ -190,17 +190,26 @@ class Repoint(SelfProving):
         return {"variables": sorted(names)}
 
     @staticmethod
-    def _values(args: Mapping[str, Any], service: Service, *, scheme: str | None) -> dict[str, str]:
-        """Return the variables as they name a service; each keeps its query, and where none is given its scheme."""
+    def _values(
+        names: Mapping[str, Mapping[str, str]], service: Service, former: str, *, scheme: str | None
+    ) -> dict[str, str]:
+        """Return the variables as they name a service; each keeps its query, and where none is given its scheme.
+
+        ``former``: the database that is the service's own one now; each other keeps its name.
+        """
         if service.dsn is None:
             raise StatefulError(f"The service {service.name} says no address.")
+        own = service.dsn.database
+        # An earlier version noted no database.
+        databases = {name: parts.get("database", former) for name, parts in names.items()}
         return {
             name: replace(
                 service.dsn,
                 scheme=parts["scheme"] if scheme is None else scheme or DEFAULT_SCHEME,
+                database=own if databases[name] == former else databases[name],
                 query=parts["query"],
             ).text()
-            for name, parts in args["addresses"].items()
+            for name, parts in names.items()
         }
 
 

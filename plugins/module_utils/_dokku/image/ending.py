@@ -11,7 +11,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku import services, survey
-from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image import again, planner, writes
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image import (
+    again,
+    planner,
+    standstill,
+    way_back,
+    writes,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.journey import HANDLERS
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.let_in import DISCARDED
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.world import World, calls_of, has_gone_over
@@ -62,8 +68,10 @@ def _way_back(operation: Operation) -> str:
 
 
 def _check_back(world: World, operation: Operation) -> None:
-    again.refuse_without_image(world, operation, writes.sides_of(operation)["old"])
+    sides = writes.sides_of(operation)
+    again.refuse_without_image(world, operation, sides["old"])
     _refuse_loss(world, operation)
+    way_back.refuse_others(world, sides, InvalidInput)
 
 
 def _refuse_loss(world: World, operation: Operation) -> None:
@@ -141,6 +149,14 @@ def _destroy(world: World, operation: Operation) -> None:
         raise StatefulError(
             f"{args['old']} is in use, and is not destroyed: {'; '.join(users)}.",
             next_command=world.dokku.typed("postgres:links", args["old"]),
+        )
+    wrote = standstill.written(world, operation)
+    if wrote:
+        raise StatefulError(
+            f"{args['old']} was written to after its data was taken for {args['new']} ({wrote}), which {args['new']}"
+            " lacks, and is not destroyed. Start it and carry over what is needed; once nobody needs it, destroy it by"
+            f" hand ({world.dokku.typed('postgres:destroy', args['old'], '--force')}) and commit again.",
+            next_command=world.dokku.typed("postgres:start", args["old"]),
         )
     services.remove(world.reached, args["old"])
 

@@ -7,13 +7,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.model import FilesWay, Request
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.pair import world_of_moves
-from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.world import World
-from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.model import Service
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.world import MAINTENANCE_DATABASE, World
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.model import Service, databases_named_for
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image import preflight
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.model import (
     DUMP,
@@ -43,7 +43,17 @@ def files_way(world: World, request: Request, old: Service, name: str) -> FilesW
     )
     asked, found = survey(moving, project, asked, *data_of(moving, project, old.container))
     way = FilesWay(asked, found)
-    return replace(way, against=tuple(_against(way)))
+    databases = [database.name for database in found.subject.cluster.databases]
+    return replace(way, against=(*against_names(old.database, name, databases), *_against(way)))
+
+
+def against_names(former: str, new: str, databases: Sequence[str]) -> Iterator[str]:
+    """Say why the old service's database cannot be called as the address of the service ``new`` will say."""
+    taken = sorted(databases_named_for(new) & set(databases) - {former})
+    if taken:
+        yield f"the cluster has a database {', '.join(taken)} beside {former}, and the new service's would be called so"
+    if former == MAINTENANCE_DATABASE:
+        yield f"the database is called {former}, which every cluster has to have, and would be called otherwise"
 
 
 def _against(way: FilesWay) -> Iterator[str]:

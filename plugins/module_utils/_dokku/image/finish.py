@@ -18,7 +18,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._dokku import (
     words,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.backups import auth_of
-from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image import again
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image import again, standstill
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.world import (
     ALWAYS,
     World,
@@ -69,7 +69,7 @@ class CarryBackups(SelfProving):
 
     def let_go(self, step: Step, context: Context[World]) -> None:
         # A way back that was refused after this was undone: the app stays on the new service, and so do its backups.
-        self.apply(step, context)
+        _done_again(step, context, self.apply(step, context))
 
     @staticmethod
     def _seen(world: World, name: str) -> Service:
@@ -120,6 +120,8 @@ class Retire(SelfProving):
                 end_sessions(world, name, old.database)
             # An engine that restarts would bring it up again.
             stop_server(world, container)
+        wrote = standstill.written(world, context.operation)
+        standstill.end_asking(world, context.operation)
         status = os.stat(old.data)
         copy = Copy(
             role="original",
@@ -131,11 +133,22 @@ class Retire(SelfProving):
             device=status.st_dev,
             inode=status.st_ino,
         )
-        return {"copies": [copy.as_dict()]}
+        return {"copies": [copy.as_dict()], "warnings": self._told(step, wrote)}
+
+    @staticmethod
+    def _told(step: Step, wrote: str) -> list[str]:
+        if not wrote:
+            return []
+        old, new = step.args["old"], step.args["new"]
+        return [
+            f"{old} was started after its data was taken for {new}, and was written to ({wrote}), which {new} lacks. It"
+            " stands still now with all of that, and no commit destroys it: carry over by hand what is needed."
+        ]
 
     def undo(self, step: Step, context: Context[World]) -> Evidence:
         world, name = context.world, step.args["old"]
         again.give_back(world.engine, context.operation)
+        standstill.begin_asking(world, context.operation)
         container = world.engine.container(container_of(name))
         if container is not None:
             world.engine.set_restart_policy(container.id, ALWAYS)
@@ -150,4 +163,9 @@ class Retire(SelfProving):
 
     def let_go(self, step: Step, context: Context[World]) -> None:
         # As with the backups: nobody goes back to the old service.
-        self.apply(step, context)
+        _done_again(step, context, self.apply(step, context))
+
+
+def _done_again(step: Step, context: Context[World], evidence: Evidence) -> None:
+    """Note what was done once more: of a step that is undone nothing counts, nor does any copy that it named."""
+    context.operation.journal.evidence(step.name, evidence, durable=True)

@@ -35,6 +35,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._operation.drive
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Handlers
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Goal, Plan, Step
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import Operation, OperationStore
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.report import fewer_warnings
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.images import KeepImage
 
 HANDLERS: Handlers[World] = {
@@ -87,6 +88,7 @@ class Swap:
                 run=self._run,
                 unchanged=self._unchanged,
                 result=self._outcome,
+                warnings=fewer_warnings,
                 check_mode=self.check_mode,
             )
         )

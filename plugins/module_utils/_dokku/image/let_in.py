@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku import survey
-from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image import way_back
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image import standstill, way_back
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.planner import REPOINT, brought
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.processes import (
     start_app,
@@ -19,14 +19,17 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.pro
     with_another_address,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.world import (
+    RAN_SINCE,
     World,
     has_gone_over,
+    has_to_run,
     intended,
     is_primary,
     now,
     ran,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.writes import newer, writes_since
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.links import UP
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import (
     Context,
@@ -73,6 +76,7 @@ class LetIn(SelfProving):
                 f" task again, to stay on {args['new']}; or {rolling_back(context.operation)}, which says what would be"
                 " lost",
             )
+        self._refuse_late(context)
         if not ran(context):
             return {"answers": {}, "ended": now()}
         start_app(world, args["app"])
@@ -86,8 +90,16 @@ class LetIn(SelfProving):
                 f"Processes of {args['app']} were not started with the address of {args['new']}: {', '.join(left)}.",
                 next_command=world.dokku.typed("ps:report", args["app"]),
             )
+        # What was begun with the old address may have had dokku start the old service, and have written there.
+        self._refuse_late(context)
         path = args["answer_path"] if world.answer_path is None else world.answer_path
         return {"answers": wait_answer(world, args["app"], path), "ended": now()}
+
+    @staticmethod
+    def _refuse_late(context: Context[World]) -> None:
+        """Raise where the old service was written to after its data was taken, as long as that can be undone."""
+        if not context.operation.history().proved:
+            standstill.refuse_if_it_ran(context.world, context.operation)
 
     def undo(self, step: Step, context: Context[World]) -> Evidence:
         world, args = context.world, step.args
@@ -106,29 +118,39 @@ class LetIn(SelfProving):
             # Nothing is decided yet: everything stays on the new service, and the app with it.
             raise UndoRefused(
                 f"It could not be found out what going back from {new} to {args['old']} would lose: {error.msg}",
-                state=f"the app {app} runs on {new}, which has all data; {args['old']} is as it was before",
+                state=f"the app {app} has its data in {new}; {args['old']} was not changed",
                 next_command=error.next_command or world.dokku.typed("logs", app),
             ) from error
 
     def _undo(self, step: Step, context: Context[World]) -> Evidence:
         world, args = context.world, step.args
         app, new = args["app"], args["new"]
+        way_back.refuse_others(world, args, UndoRefused)
+        both = standstill.written(world, context.operation)
+        self._note_running(context, app)
         stop_app(world, app)
         names = sorted({*way_back.others(world, new), *self._shut(context)})
         self._note_shut(context, names)
         own = way_back.shut(world, new, names)
         # To shut them were some, and the server's own work counts, too; nobody is kept from going back by that.
         written = max(0, writes_since(world, new, self._brought(context)) - own)
-        given_up = way_back.lost(world, args["old"], new) if written else None
+        given_up = way_back.lost(world, context.operation, args["old"], new) if written else None
         if given_up is None:
             return {}
         if not world.discard_writes:
             self._reopen(step, context)
+            left, command = f"{args['old']} is as it was before", world.dokku.typed("logs", app)
+            if both:
+                left = f"{args['old']} was written to as well ({both}), and each of the two has what the other lacks"
+                command = (
+                    f"{rolling_back(context.operation)} -e operation_discard_writes=true, which exports what {new} has,"
+                    f" and goes back to {args['old']} with what that has"
+                )
             raise UndoRefused(
                 f"About {written} transactions were made on {new} since the data was brought there, and going back to"
                 f" {args['old']} would lose them ({given_up.told()}).",
-                state=f"the app {app} runs on {new}, which has all data; {args['old']} is as it was before",
-                next_command=world.dokku.typed("logs", app),
+                state=f"the app {app} has its data in {new}; {left}",
+                next_command=command,
             )
         return self._keep(step, context, given_up, written)
 
@@ -137,6 +159,7 @@ class LetIn(SelfProving):
         world, args = context.world, step.args
         if step.name in context.operation.history().undone or DISCARDED in context.operation.history().evidence:
             return {}
+        way_back.refuse_others(world, args, StatefulError)
         given_up = newer(world, context.operation)
         if given_up is None:
             return {}
@@ -160,8 +183,16 @@ class LetIn(SelfProving):
         try:
             self._reopen(step, context)
         finally:
-            if ran(context):
+            if has_to_run(context):
                 start_app(context.world, step.args["app"])
+
+    @staticmethod
+    def _note_running(context: Context[World], app: str) -> None:
+        """Note it once: where this was killed after the app had stopped, that was our doing."""
+        if not context.evidence.get(RAN_SINCE):
+            noted = {"running": survey.is_running(context.world.dokku, app) in UP}
+            context.operation.journal.evidence(RAN_SINCE, noted, durable=True)
+            context.evidence[RAN_SINCE] = noted
 
     @classmethod
     def _reopen(cls, step: Step, context: Context[World]) -> None:

@@ -10,9 +10,9 @@ import os
 from dataclasses import replace
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku import maintenance, services, survey
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image import beside
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.files_way import files_way
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.model import (
-    DUMP,
     Found,
     Request,
     Room,
@@ -22,23 +22,9 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.wor
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.links import MIXED, UP
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.model import RUNNING, App, Service, service_at
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Image
-from ansible_collections.selfhost.stateful.plugins.module_utils._errors import Blocker, InvalidInput, shell
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint.grants import memberships
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image import needs
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.candidate import examine
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.session import Session
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import mounts
-
-OTHER_ROLES = "SELECT rolname FROM pg_roles WHERE rolname !~ '^pg_' AND rolname <> current_user ORDER BY 1"
-OTHER_DATABASES = (
-    "SELECT datname FROM pg_database WHERE NOT datistemplate AND datname NOT IN (%s, 'postgres') ORDER BY 1"
-)
-SETTINGS = (
-    "SELECT coalesce(d.datname, r.rolname, 'all') FROM pg_db_role_setting s LEFT JOIN pg_database d"
-    " ON d.oid = s.setdatabase LEFT JOIN pg_roles r ON r.oid = s.setrole ORDER BY 1"
-)
-TABLES = "SELECT count(*) FROM pg_class WHERE relkind IN ('r', 'p') AND relnamespace = 'public'::regnamespace"
-SHOWN = 5
 
 
 def app_and_service(world: World, request: Request) -> tuple[App, Service]:
@@ -93,11 +79,12 @@ def find(world: World, request: Request, app: App, old: Service, image: Image) -
         name=name,
         name_taken=survey.exists(world.dokku, name),
         others=tuple(services.others_of(world.reached, old, app.name)),
+        strangers=services.strangers_of(world.reached, app, old),
         major=0,
         new_major=major,
         database_bytes=0,
         lacks=(),
-        left_behind=(),
+        beside={},
         backup_room=_room(request.backup_dir),
         data_room=_room(old.root),
         files=files,
@@ -106,33 +93,13 @@ def find(world: World, request: Request, app: App, old: Service, image: Image) -
         return facts
     subject = files.found.subject
     with world.session(old.name, old.database) as there:
-        # Of the ways that another image is reached by, this is the dump.
-        lacks = [lack for lack in needs.lacks(subject, candidate, old.container) if DUMP in lack.ways]
         return replace(
             facts,
             major=int(subject.cluster.major.partition(".")[0]),
             database_bytes=int(there.scalar("SELECT pg_database_size(current_database())")),
-            lacks=tuple(Blocker(lack.text, lack.command) for lack in lacks),
-            left_behind=tuple(_left_behind(there, old.database)),
+            lacks=beside.lacks(subject, candidate, old.container),
+            beside=beside.beside(there, old.database),
         )
-
-
-def _left_behind(there: Session, database: str) -> list[str]:
-    """Return in words what an export of one database does not hold."""
-    found = []
-    questions = (
-        ("the roles", OTHER_ROLES, ()),
-        ("the databases", OTHER_DATABASES, (database,)),
-        ("settings of", SETTINGS, ()),
-    )
-    for what, query, params in questions:
-        names = [str(name) for (name,) in there.rows(query, params)]
-        if names:
-            more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-            found.append(f"{what} {', '.join(names[:SHOWN])}{more}")
-    if memberships(there):
-        found.append("memberships in roles")
-    return found
 
 
 def _room(path: str) -> Room:

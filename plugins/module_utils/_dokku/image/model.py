@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +25,7 @@ AUTO, PHYSICAL, DUMP = "auto", "physical", "dump"
 LONGEST_NAME = 48
 """The container's host name is ``dokku.postgres.`` and the service's name, and Linux takes 63 characters."""
 NEW_CLUSTER_BYTES = 64 * 1024 * 1024
+SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -110,8 +111,8 @@ class Found:
     new_major: int
     database_bytes: int
     lacks: tuple[Blocker, ...]
-    left_behind: tuple[str, ...]
-    """What a dump of one database does not hold, in words."""
+    beside: Mapping[str, Sequence[str]]
+    """What a dump of one database does not hold: names, by what they are of in words."""
     backup_room: Room
     data_room: Room
     schedule: Schedule | None = None
@@ -119,6 +120,16 @@ class Found:
     """None where the old service does not run, and so tells nothing."""
     mixed: bool = False
     """Whether some processes of the app run, and others that are to do not."""
+    strangers: tuple[str, ...] = ()
+    """The app's variables that name the old service by another login than its own."""
+
+
+def in_words(beside: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return in words what a dump of one database does not hold."""
+    return [
+        f"{what} {', '.join(names[:SHOWN])}{f' and {len(names) - SHOWN} more' if len(names) > SHOWN else ''}"
+        for what, names in beside.items()
+    ]
 
 
 def default_name(app: str, repository: str, version: str, built: str) -> str:

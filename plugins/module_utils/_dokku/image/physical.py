@@ -14,6 +14,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._clock import mo
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku import services
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image import vacate
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.exports import exported
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.files_way import against_names
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.pair import world_of_moves
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.plan_physical import VACATE
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.planner import REPOINT
@@ -32,7 +33,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model im
     Bind,
     Helper,
 )
-from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import AGAIN, StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import (
     Context,
     Evidence,
@@ -124,6 +125,21 @@ class Inside(SelfProving):
 
     def let_go(self, step: Step, context: Context[World]) -> None:
         self._inner.let_go(step, _inside(context))
+
+
+class LookAgain(Inside):
+    """As in every change of an image; and no database came that is called as the new service's is to be."""
+
+    def apply(self, step: Step, context: Context[World]) -> Evidence:
+        names, evidence = _names(context), super().apply(step, context)
+        former = context.world.service(names["old"]).database
+        databases = [each["name"] for each in evidence["cluster"]["databases"]]
+        against = list(against_names(former, names["new"], databases))
+        if against:
+            raise StatefulError(
+                f"{names['old']} is not what it was when this was planned: {'; '.join(against)}.", next_command=AGAIN
+            )
+        return evidence
 
 
 class BeforeTheApp(Inside):
@@ -266,9 +282,16 @@ class Adopt(NothingToUndo):
         if is_primary(world, step.args["app"], new):
             raise StatefulError(f"{step.args['app']} has its data in {new} already, and its names are not changed.")
         with world.session(new) as there, there.sibling(settings=UNHEARD) as unheard:
+            names = {str(name) for (name,) in there.rows("SELECT datname FROM pg_database")}
+            if former != dsn.database and {former, dsn.database} <= names:
+                # Only a run that was killed after it had given the name would find it, and would find that alone.
+                raise StatefulError(
+                    f"The data has a database {dsn.database} beside {former}, which was to be called so, and is not"
+                    " the app's.",
+                    next_command="give the new service another name with name",
+                )
             held = self._compared(step, context, counted(there), {former: dsn.database})
             unheard.run(f"ALTER ROLE {sql.identifier(dsn.user)} PASSWORD {sql.literal(dsn.password)}")
-            names = {str(name) for (name,) in there.rows("SELECT datname FROM pg_database")}
             if dsn.database not in names:
                 end_sessions(world, new, former)
                 there.run(f"ALTER DATABASE {sql.identifier(former)} RENAME TO {sql.identifier(dsn.database)}")
@@ -329,6 +352,7 @@ KINDS = (
 )
 PHYSICAL_HANDLERS: dict[str, Handler[World]] = {
     "dokku_keep_dump": KeepDump(),
+    "look_again": LookAgain(IMAGE_HANDLERS["look_again"]),
     "dokku_vacate": vacate.Vacate(),
     "dokku_count": CountRows(),
     "dokku_serve": Serve(),

@@ -53,6 +53,10 @@ def steps_of(way: FilesWay, both: Mapping[str, Any], *, dump: str, operation: st
     brought_by = moving[-1].name
     identified_by = stop.name if way.copied else brought_by
     count = Step("dokku_count", "count the rows", SWITCH, dict(both))
+    look = planner.looking_step(way.found, transfer)
+    # Within a major version, too, the copy is what is served.
+    asked = {"strategy": way.found.way.strategy, "copied_by": way.found.copying.strategy}
+    look = replace(look, args={**look.args, **asked})
     remember, compare = planner.comparing_steps(way.found, transfer, identified_by)
     served = {
         **both,
@@ -69,7 +73,7 @@ def steps_of(way: FilesWay, both: Mapping[str, Any], *, dump: str, operation: st
             Step("dokku_vacate", VACATE, PREPARE, {**both, **one, "made_by": made_by}),
             *making,
         ),
-        before_quiet=(arrange, hold),
+        before_quiet=(look, arrange, hold),
         after_quiet=(
             count,
             remember,

@@ -18,11 +18,13 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.mod
     PHYSICAL,
     Found,
     Request,
+    in_words,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.model import (
     COLOUR,
     NETWORKS,
     RUNNING,
+    Dsn,
     host_of,
     is_legal,
     points_at,
@@ -164,9 +166,18 @@ def _of_the_old(found: Found) -> list[Blocker]:
             f"{name} of {found.app.name} has a password in its query, which the journal would keep: take it away.",
             shell("dokku", "config:keys", found.app.name),
         )
-        for name, dsn in sorted(found.app.addresses.items())
-        if points_at(dsn, old) and SECRET.search(dsn.query)
+        for name, dsn in _named(found).items()
+        if SECRET.search(dsn.query)
     ]
+    if found.strangers:
+        refused.append(
+            Blocker(
+                f"{', '.join(found.strangers)} of {found.app.name} names {old.name} by another login than the service's"
+                " own, would stay behind, and name a service that is stopped: let it name that by its own login, or"
+                " take it away.",
+                shell("dokku", "config:keys", found.app.name),
+            )
+        )
     if found.mixed:
         refused.append(
             Blocker(
@@ -189,12 +200,22 @@ def _of_the_image(request: Request, found: Found, way: Choice) -> list[Blocker]:
                 " down."
             )
         )
-    if found.left_behind and way.strategy == DUMP and not request.accept_losses:
+    if found.beside and way.strategy == DUMP and not request.accept_losses:
         refused.append(
             Blocker(
                 f"The plugin exports one database, without roles and grants. {found.old.name} has more, which would be"
-                f" left behind: {'; '.join(found.left_behind)}. Where nobody needs that, set accept_losses."
+                f" left behind: {'; '.join(in_words(found.beside))}. Where nobody needs that, set accept_losses."
                 f"{_why_not_physical(way)}"
+            )
+        )
+    elsewhere = {name: dsn.database for name, dsn in _named(found).items() if dsn.database != found.old.database}
+    if elsewhere and way.strategy == DUMP:
+        told = ", ".join(f"{name} ({database or 'none'})" for name, database in elsewhere.items())
+        refused.append(
+            Blocker(
+                f"The plugin exports one database, {found.old.database}, and these variables of {found.app.name} name"
+                f" another one: {told}.{_why_not_physical(way)}",
+                shell("dokku", "config:keys", found.app.name),
             )
         )
     if request.maintenance and found.maintained is None:
@@ -213,6 +234,11 @@ def _of_the_image(request: Request, found: Found, way: Choice) -> list[Blocker]:
             )
         )
     return refused
+
+
+def _named(found: Found) -> dict[str, Dsn]:
+    """Return the app's variables that name the old service, by their names."""
+    return {name: dsn for name, dsn in sorted(found.app.addresses.items()) if points_at(dsn, found.old)}
 
 
 def _why_not_physical(way: Choice) -> str:
@@ -263,9 +289,8 @@ def steps_of(request: Request, found: Found, *, dump: str, operation: str) -> tu
     shown = request.maintenance and found.maintained is False
     quiet = {**both, "page": shown}
     addresses = {
-        name: {"scheme": dsn.scheme, "query": dsn.query}
-        for name, dsn in sorted(found.app.addresses.items())
-        if points_at(dsn, found.old)
+        name: {"scheme": dsn.scheme, "database": dsn.database, "query": dsn.query}
+        for name, dsn in _named(found).items()
     }
     moving = {
         **both,
@@ -283,7 +308,13 @@ def steps_of(request: Request, found: Found, *, dump: str, operation: str) -> tu
     if place:
         steps.append(Step("dokku_back_up", LAST_BACKUP, PREPARE, {"service": old, **place}))
     # Where the files go, whoever writes until the server stops has written to what goes.
-    asking = {"variables": sorted(addresses), "image_id": found.old.image_id}
+    databases = {name: parts["database"] for name, parts in addresses.items()}
+    asking: dict[str, Any] = {"variables": sorted(addresses), "databases": databases, "image_id": found.old.image_id}
+    if files is None:
+        asking["exported"] = {
+            "beside": {what: list(names) for what, names in found.beside.items()},
+            "to": found.image_id,
+        }
     shut = Step("dokku_quiet", QUIET, SWITCH, {**quiet, **asking, "read_only": files is None})
     if files is None:
         steps += [
@@ -338,7 +369,7 @@ def text_of(request: Request, found: Found, blockers: list[Blocker], *, dump: st
         f"  afterwards {found.old.name} is unlinked and stopped, and stays until the operation is committed",
     ]
     if way.strategy == DUMP:
-        lines += [f"  left       {what}" for what in found.left_behind]
+        lines += [f"  left       {what}" for what in in_words(found.beside)]
         lines += [f"  not by     {name}: {why}" for name, why in way.against.items()]
     lines += [f"  BLOCKER: {blocker.text}" for blocker in blockers]
     return "\n".join(lines)

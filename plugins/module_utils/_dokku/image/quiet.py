@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku import links, maintenance, services, survey
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image import beside
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.model import in_words
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.processes import (
     processes,
     start_app,
@@ -18,12 +20,13 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.pro
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.world import (
     END,
     RAN,
+    RAN_SINCE,
     World,
     end_sessions,
+    has_to_run,
     is_primary,
     is_read_only,
     now,
-    ran,
     sessions_with,
     set_read_only,
 )
@@ -38,8 +41,10 @@ class Quiet(SelfProving):
     """The app does not run, its page is shown, nobody has a session with its database, and a new one could not write.
 
     args: ``app``, ``old``, ``new``, ``page``: whether the page is ours to show, ``variables``: those of the app that
-    name the old service, ``image_id``: of what that runs, ``read_only``: whether a new session may not write; where
-    what it writes is taken along, it may. Whether the app runs is journaled before it is stopped.
+    name the old service, ``databases``: which of its databases each of them names, ``image_id``: of what that runs,
+    ``read_only``: whether a new session may not write; where what it writes is taken along, it may, ``exported``: of a
+    dump what it was planned to leave behind (``beside``), and the image that it goes ``to``. Whether the app runs is
+    journaled before it is stopped.
     """
 
     def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
@@ -95,8 +100,11 @@ class Quiet(SelfProving):
     def let_go(self, step: Step, context: Context[World]) -> None:
         world, app = context.world, step.args["app"]
         try:
-            if ran(context):
+            if has_to_run(context):
                 start_app(world, app)
+            if context.evidence.get(RAN_SINCE):
+                # The next way back asks anew.
+                context.operation.journal.evidence(RAN_SINCE, {}, durable=True)
         except StatefulError as error:
             # What the page says, that it is back soon, is true no longer.
             if step.args["page"]:
@@ -107,17 +115,35 @@ class Quiet(SelfProving):
                 maintenance.set_enabled(world.dokku, app, False)
 
     @staticmethod
-    def _ask_again(world: World, args: Mapping[str, Any]) -> None:
+    def _not_exported(world: World, old: str, planned: Mapping[str, Any] | None) -> str:
+        """Say what the old service has since, which its export will not hold, or the new image cannot take."""
+        if planned is None:
+            return ""  # its files go whole, or an earlier version noted nothing
+        new = beside.since(world, old, planned["beside"])
+        if new:
+            return f"an export of {old} would leave behind what it has since: {'; '.join(in_words(new))}"
+        return " ".join(blocker.text for blocker in beside.lacks_of(world, old, planned["to"])).rstrip(".")
+
+    @classmethod
+    def _ask_again(cls, world: World, args: Mapping[str, Any]) -> None:
         """Raise where what was planned with does not hold any more: days may lie between the plan and this."""
         app, old = args["app"], survey.with_schedule(world.dokku, world.service(args["old"]))
         others = services.others_of(world.reached, old, app)
-        held = survey.app(world.dokku, app).pointing_at(old)
+        seen = survey.app(world.dokku, app)
+        held = seen.pointing_at(old)
+        strangers = services.strangers_of(world.reached, seen, old)
+        databases = {name: seen.addresses[name].database for name in held}
         if not is_primary(world, app, old.name):
             changed = f"DATABASE_URL of {app} does not point at {old.name} any more"
         elif others:
             changed = f"others would go on writing to {old.name}: {'; '.join(others)}"
         elif sorted(held) != sorted(args["variables"]):
             changed = f"{', '.join(held)} of {app} point at {old.name}, and {', '.join(args['variables'])} did"
+        elif strangers:
+            changed = f"{', '.join(strangers)} of {app} names {old.name} by another login than the service's own"
+        elif databases != args.get("databases", databases):
+            told = ", ".join(f"{name} names {database or 'none'}" for name, database in databases.items())
+            changed = f"of the databases of {old.name} {told} now"
         elif old.image_id != args["image_id"]:
             # The copy of its files, and what that is upgraded by, are of the image that it ran.
             changed = f"{old.name} runs {old.image} ({old.image_id[7:19]}), and ran {args['image_id'][7:19]}"
@@ -128,6 +154,8 @@ class Quiet(SelfProving):
         elif old.schedule_unread:
             changed = f"{old.name} is backed up by a schedule that cannot be read"
         else:
+            changed = cls._not_exported(world, old.name, args.get("exported"))
+        if not changed:
             return
         raise StatefulError(
             f"It is not as it was when this was planned: {changed}.",

@@ -21,7 +21,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.barrier
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import durable
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import transfer_of
 
-ASIDE = ".empty"
+ASIDE, REMOVING = ".empty", ".empty.removing"
 
 
 class Vacate(SelfProving):
@@ -84,16 +84,25 @@ def _refuse_another(data: str, step: Step, context: Context[World]) -> None:
 
 
 class Tidy(NothingToUndo):
-    """The empty cluster that the new service was made with is gone. args: ``transfer``, ``new``, ``made_by``."""
+    """The empty cluster that the new service was made with is gone. args: ``transfer``, ``new``, ``made_by``.
+
+    It is given a name of its own before it is removed: half removed, it does not say any more which one it is.
+    """
 
     def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
-        return None if os.path.isdir(transfer_of(step).goal.path + ASIDE) else {}
+        path = transfer_of(step).goal.path
+        return None if any(os.path.isdir(path + name) for name in (ASIDE, REMOVING)) else {}
 
     def apply(self, step: Step, context: Context[World]) -> Evidence:
         transfer = transfer_of(step)
-        aside = transfer.goal.path + ASIDE
-        _refuse_another(transfer.data_at(transfer.goal, aside), step, context)
-        shutil.rmtree(aside)
+        aside, removing = (transfer.goal.path + name for name in (ASIDE, REMOVING))
+        if os.path.isdir(removing):
+            shutil.rmtree(removing)
+        if os.path.isdir(aside):
+            _refuse_another(transfer.data_at(transfer.goal, aside), step, context)
+            os.rename(aside, removing)
+            durable.fsync_parent(removing)
+            shutil.rmtree(removing)
         return {}
 
 

@@ -7,12 +7,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import quote
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._clock import moment
-from ansible_collections.selfhost.stateful.plugins.module_utils._dokku import archive, services
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku import archive, services, survey
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image import standstill
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.content import at_once, beyond, cluster_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.exports import (
     SCRIPT_ENDS,
@@ -28,7 +30,9 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.wor
     stop_server,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.model import container_of
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Copy
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import Operation
 
 LIKE_US = ("-U", "postgres", "-w")
 OTHERS = """
@@ -52,6 +56,20 @@ class Lost:
         """Return it in words."""
         what = (("database", self.databases), ("role", self.roles))
         return "; ".join(f"{kind}{'s' * (len(names) > 1)} {', '.join(names)}" for kind, names in what if names)
+
+
+def refuse_others(world: World, sides: Mapping[str, Any], error: type[StatefulError]) -> None:
+    """Raise where others than the ``app`` use the ``new`` service, whose data a way back removes."""
+    app, new = sides["app"], sides["new"]
+    there = survey.service(world.dokku, world.engine, new)
+    users = services.others_of(world.reached, there, app) if there is not None else []
+    if users:
+        raise error(
+            f"Others than {app} use {new}, and going back to {sides['old']} would take it from them:"
+            f" {'; '.join(users)}. Give them a service of their own first.",
+            state=f"{new} is as it is, with what {app} and these have in it",
+            next_command=world.dokku.typed("postgres:links", new),
+        )
 
 
 def others(world: World, service: str) -> list[str]:
@@ -91,23 +109,29 @@ def _there(world: World, service: str, names: Sequence[str]) -> list[str]:
     return [name for name in names if name in found]
 
 
-def lost(world: World, old: str, new: str) -> Lost | None:
+def lost(world: World, operation: Operation, old: str, new: str) -> Lost | None:
     """Return what the old of two services lacks, every database compared row by row; None where it has all.
 
     Where the files went, the old one stands still. It is started to be asked, and stays so only if the app can go back.
     """
     found = world.engine.container(container_of(old))
-    stood_still = found is not None and not found.running
-    if found is not None and stood_still:
+    ours = found is not None and (not found.running or standstill.is_asked(operation))
+    if found is not None and not found.running:
+        standstill.begin_asking(world, operation)
         world.engine.start(found.id)
-        services.wait(world.reached, old, world.ready_timeout)
-    before, after = at_once(lambda: cluster_of(world, old), lambda: cluster_of(world, new))
-    names, roles = beyond(before, after, {world.service(old).database: world.service(new).database})
-    if not names and not roles:
-        return None
-    if stood_still:
-        stop_server(world, world.container(old))
-    return Lost(tuple(names), tuple(roles))
+    goes_back = False
+    try:
+        if ours:
+            services.wait(world.reached, old, world.ready_timeout)
+        before, after = at_once(lambda: cluster_of(world, old), lambda: cluster_of(world, new))
+        names, roles = beyond(before, after, {world.service(old).database: world.service(new).database})
+        goes_back = not names and not roles
+    finally:
+        there = world.engine.container(container_of(old))
+        if ours and there is not None and not goes_back:
+            stop_server(world, there)
+            standstill.end_asking(world, operation)
+    return None if goes_back else Lost(tuple(names), tuple(roles))
 
 
 def kept(world: World, new: str, path: str, given_up: Lost) -> list[Copy]:

@@ -37,6 +37,8 @@ MAINTENANCE_DATABASE = "postgres"
 """Where statements about a service's own database are made: there, a session of ours counts for nobody's."""
 RAN = "whether the app ran"
 """What the journal has of it from before the app was stopped."""
+RAN_SINCE = "whether the app ran when it was to go back"
+"""The same from before a way back stopped it: one that was stopped at the swap may have been started since."""
 CALLS = "calls.lock"
 LEFTOVER_LIMIT = 600.0
 """Seconds that calls get which a killed run has left behind."""
@@ -210,3 +212,8 @@ def intended(context: Context[World], name: str) -> bool:
 def ran(context: Context[World]) -> bool:
     """Tell whether the app ran before it was stopped; where it was not stopped, there is nothing to start."""
     return bool(context.evidence.get(RAN, {}).get("running", False))
+
+
+def has_to_run(context: Context[World]) -> bool:
+    """Tell whether the app is to be started where a way back ends: it ran at the swap, or when it was to go back."""
+    return ran(context) or bool(context.evidence.get(RAN_SINCE, {}).get("running", False))

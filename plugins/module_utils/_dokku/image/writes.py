@@ -71,7 +71,7 @@ def newer(world: World, operation: Operation) -> way_back.Lost | None:
         return None
     if not writes_since(world, args["new"], known):
         return None
-    return way_back.lost(world, args["old"], args["new"])
+    return way_back.lost(world, operation, args["old"], args["new"])
 
 
 def refuse_newer(world: World, operation: Operation) -> None:

@@ -55,10 +55,10 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world i
 class LookAgain(NothingToUndo):
     """What was planned still holds, as far as it can be seen while the service serves; else nothing is stopped.
 
-    args: ``transfer``, ``sides``, ``strategy``, ``copied_by``: the strategy of the copy, empty without one,
-    ``refresh``: as for the step refresh_service, ``applications``: ids of the containers that are to be stopped,
-    ``superuser``: the bootstrap superuser's name. Its evidence has the ``cluster``, its ``foreign_options`` and the
-    ``named_files`` as they are now.
+    args: ``transfer``, ``sides``, ``strategy``, ``copied_by``: the strategy of the copy that is upgraded, or is served
+    itself, empty without one, ``refresh``: as for the step refresh_service, ``applications``: ids of the containers
+    that are to be stopped, ``superuser``: the bootstrap superuser's name. Its evidence has the ``cluster``, its
+    ``foreign_options`` and the ``named_files`` as they are now.
     """
 
     def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
@@ -126,6 +126,8 @@ def _otherwise(planned: Mapping[str, Any], subject: Subject, comparison: Compari
         found.append(f"Its bootstrap superuser is {cluster.superuser} now.")
     if planned["copied_by"] == REPLICA and cluster.unlogged_tables:
         found.append(f"It has {cluster.unlogged_tables} unlogged tables now, which a standby has empty.")
+    if strategy == SWAP and planned["copied_by"] and cluster.tablespaces:
+        found.append("It has tablespaces now, which are in no copy of its files.")
     if bool(comparison.reindex) != bool(planned["refresh"]["order_changed"]):
         found.append(f"The order of its text {'changes' if comparison.reindex else 'does not change any more'}.")
     updates = [asdict(extension) for extension in comparison.updates]
