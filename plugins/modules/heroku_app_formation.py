@@ -81,6 +81,9 @@ options:
   note:
     description:
       - With V(stopped) and V(noted), facts to keep in the journal, for whoever goes on after a crash. No secrets.
+      - Where it names a C(database) with its C(name), or a C(plan), V(stopped) refuses an app that is stopped for
+        anything else already, because whoever did that may start it at any moment. One that names neither takes any
+        stop for good.
     type: dict
     default: {}
   wait_timeout:
@@ -156,6 +159,10 @@ msg:
 state:
   description: What is known of the app and of the database now.
   returned: failure
+  type: str
+holder:
+  description: The id of the operation that keeps the app stopped for something else than O(note) names.
+  returned: failure, when that is so
   type: str
 safe_to_rerun:
   description: Whether the same task may be run again.

@@ -84,6 +84,24 @@ def is_open_again(former: Former, begun: Collection[str], now: Former) -> bool:
     return bool(stopped) and all(name in up for name in stopped)
 
 
+def is_shut(now: Former) -> bool:
+    """Tell whether nobody is let in, or nothing is there to answer."""
+    return now.maintenance or not running(now.formation)
+
+
+def named_in(note: Mapping[str, Any]) -> dict[str, str]:
+    """Return the ``database`` and the ``plan`` that a note names; empty where it is about no change of a plan."""
+    database = note.get("database")
+    named = {"database": database.get("name") if isinstance(database, Mapping) else "", "plan": note.get("plan")}
+    return {key: str(value) for key, value in named.items() if value}
+
+
+def is_of_another(noted: Mapping[str, Any], note: Mapping[str, Any]) -> bool:
+    """Tell whether an app was stopped for something else than the change that ``note`` names; if it names one."""
+    theirs = named_in(noted)
+    return any(theirs.get(key) != value for key, value in named_in(note).items())
+
+
 def closing(app: str, former: Former, *, maintenance: bool, note: Mapping[str, Any]) -> Plan:
     """Return the plan that closes an app; its undo opens it again, as it was."""
     steps = []

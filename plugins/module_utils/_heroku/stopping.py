@@ -77,20 +77,26 @@ def stop(
     check: bool,
     keep: Callable[[], None],
 ) -> dict[str, Any]:
-    """Stop all dynos; ``keep`` raises where the journal would be forgotten. The caller holds the app."""
+    """Stop all dynos; ``keep`` raises where the journal would be forgotten. The caller holds the app.
+
+    What was stopped for another change than ``note`` names is left to whoever did that: they may open it at any moment.
+    """
     live = settle(world, operations, app, check=check)
     known = live[-1] if live else None
     now = _seen(world, app)
+    others = known is not None and planner.is_of_another(known.plan.summary["note"], note)
+    if known is not None and others and _keeps_closed(live, now):
+        raise _of_another(app, known, note)
     former = planner.remembered(former_of(known) if known else None, begun_in(live), now)
     ended = known is not None and known.history().state == DONE and not known.history().undoing
     stopped = known is not None and ended and _holds(world, known)
-    plan = planner.closing(app, former, maintenance=maintenance, note=_note(note, known, stopped))
+    plan = planner.closing(app, former, maintenance=maintenance, note=_note(note, None if others else known, stopped))
     if known is not None and stopped and _closes(known.plan) >= maintenance:
         return {**_told(world, app, former, known), "changed": False, "plan_text": known.plan.text}
     keep()
     if check:
         return {**_told(world, app, former, known), "changed": True, "plan_text": plan.text}
-    if known is None or former.as_dict() != former_of(known).as_dict() or _closes(known.plan) < maintenance:
+    if known is None or others or former.as_dict() != former_of(known).as_dict() or _closes(known.plan) < maintenance:
         known = operations.begin(plan)
     _take_up(operations, app, known)
     try:
@@ -218,6 +224,29 @@ def _holds(world: World, operation: Operation) -> bool:
 
 def _closes(plan: Plan) -> bool:
     return any(step.kind == planner.CLOSE for step in plan.steps)
+
+
+def _keeps_closed(live: list[Operation], now: Former) -> bool:
+    """Tell whether an app is closed by what was begun. One that is open by now is settled before."""
+    begun = begun_in(live)
+    return planner.EMPTIED in begun or (bool(begun) and planner.is_shut(now))
+
+
+def _of_another(app: str, known: Operation, note: Mapping[str, Any]) -> StatefulError:
+    theirs = planner.named_in(known.plan.summary["note"])
+    return StatefulError(
+        f"{app} is closed, and not for {_told_change(planner.named_in(note))}: the operation {known.id} stopped it"
+        f" {f'for {_told_change(theirs)}' if theirs else 'on its own, by somebody'}.",
+        state=f"{app} is as that operation left it, and may be opened by it at any moment",
+        next_command="run what stopped it once more, which ends it, or, once the app may be open again,"
+        " selfhost.stateful.heroku_app_formation with state: restored",
+        operation=known.id,
+        holder=known.id,
+    )
+
+
+def _told_change(named: Mapping[str, str]) -> str:
+    return f"{named.get('database', 'a database')} to {named.get('plan', 'a plan')}"
 
 
 def _note(note: Mapping[str, Any], known: Operation | None, stopped: bool) -> dict[str, Any]:

@@ -6,12 +6,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, StatefulError
-from ansible_collections.selfhost.stateful.plugins.module_utils._heroku import stopping
+from ansible_collections.selfhost.stateful.plugins.module_utils._heroku import planner, stopping
 from ansible_collections.selfhost.stateful.plugins.module_utils._heroku.kept import forgotten, require_kept
-from ansible_collections.selfhost.stateful.plugins.module_utils._heroku.model import Process
+from ansible_collections.selfhost.stateful.plugins.module_utils._heroku.model import Process, formation_of
+from ansible_collections.selfhost.stateful.plugins.module_utils._heroku.planner import CLOSED, Former
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation import execute
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.mounts import FileSystem
 from tests.support.heroku_lab import APP, FORMATION, NOTHING, Lab
@@ -145,6 +148,54 @@ def test_a_restore_is_an_order_to_bring_everything_back(lab: Lab) -> None:
     assert lab.restore()["changed"]
     assert lab.quantities() == {**FORMATION, "web": 1}
     assert states(lab) == ["rolled_back"]
+
+
+CHANGE = {"database": {"name": "postgresql-leader-1"}, "plan": "standard-2"}
+OTHERS = [
+    {},
+    {"ticket": 4711},
+    {**CHANGE, "plan": "standard-4"},
+    {**CHANGE, "database": {"name": "postgresql-reports-1"}},
+]
+
+
+@pytest.mark.parametrize("noted", OTHERS)
+@pytest.mark.parametrize("maintenance", [True, False])
+def test_what_is_stopped_for_something_else_is_left_to_it(lab: Lab, noted: dict[str, Any], maintenance: bool) -> None:
+    first = lab.stop(note=noted, maintenance=maintenance)
+    asked = len(lab.stand_in.changes())
+    for check in (True, False):
+        with pytest.raises(StatefulError, match="is closed, and not for postgresql-leader-1 to standard-2") as caught:
+            lab.stop(note=CHANGE, maintenance=maintenance, check=check)
+        assert caught.value.facts["holder"] == first["operation"]
+        assert ("on its own, by somebody" in caught.value.msg) is ("plan" not in noted)
+    assert (states(lab), len(lab.stand_in.changes())) == (["done"], asked)
+    assert lab.restore()["note"] == noted
+    assert lab.stop(note=CHANGE)["note"] == CHANGE
+
+
+def test_what_is_stopped_for_the_same_change_is_gone_on_with(lab: Lab) -> None:
+    lab.stop(note={**CHANGE, "backups": ["b001"]})
+    for given in ({**CHANGE, "backups": []}, {"plan": "standard-2"}, {"ticket": 4711}, {}):
+        again = lab.stop(note=given)
+        assert (again["changed"], again["note"]["backups"]) == (False, ["b001"])
+
+
+@pytest.mark.parametrize("begun, refused", [((), False), ((CLOSED,), True)])
+def test_what_only_began_to_stop_is_judged_by_what_it_did(lab: Lab, begun: tuple[str, ...], refused: bool) -> None:
+    plan = planner.closing(APP, Former(formation_of({}), False), maintenance=True, note=OTHERS[2])
+    operation = lab.operations.begin(plan)
+    for step in begun:
+        operation.journal.intent(step)
+        lab.app.maintenance = True
+    if refused:
+        with pytest.raises(StatefulError, match="for postgresql-leader-1 to standard-4"):
+            lab.stop(note=CHANGE)
+        assert lab.quantities() == FORMATION
+        return
+    assert lab.stop(note=CHANGE)["note"] == CHANGE
+    lab.check_stopped()
+    assert states(lab) == ["committed", "done"]
 
 
 @pytest.mark.parametrize("maintenance", [True, False])
