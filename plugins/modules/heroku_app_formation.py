@@ -21,7 +21,8 @@ description:
     opened once that is off and any process type runs dynos; any other, once all process types do that did before.
   - With V(restored) what ran before is scaled back from that journal, and nothing is done where nothing was stopped; if
     the app is closed all the same, the result warns of it. A process type that somebody scaled up meanwhile stays as it
-    is, which the result warns of.
+    is, which the result warns of, as of an app that was in maintenance mode or ran nothing before it was stopped, and
+    is so again.
   - With V(present) the formation is set.
   - With V(noted) nothing is changed at Heroku. O(note) is added to the journal of what was stopped last, which may have
     been started since.
@@ -131,6 +132,10 @@ formation:
   description: Quantity and size by process type, as read back.
   returned: success
   type: dict
+maintenance:
+  description: Whether maintenance mode is on, as read back.
+  returned: when O(state) is V(restored)
+  type: bool
 former:
   description: What was before, C(formation) and C(maintenance). Empty where nothing is noted.
   returned: success

@@ -144,6 +144,7 @@ def restore(world: World, operations: OperationStore, app: str, *, check: bool) 
             "changed": False,
             "operation": "",
             "formation": formation_as_dict(seen.formation),
+            "maintenance": seen.maintenance,
             "former": {},
             "note": {},
             "one_off_dynos": one_off_dynos(world, app),
@@ -152,11 +153,18 @@ def restore(world: World, operations: OperationStore, app: str, *, check: bool) 
         }
     former = former_of(known)
     text = f"The app {app}: back to what ran before {known.id}"
-    if check:
-        return {**_told(world, app, former, known), "changed": True, "plan_text": text}
-    _take_up(operations, app, known)
-    execute.undo(known, HANDLERS, world, reason=f"{app} was to be started again.")
-    return {**_told(world, app, former, known), "changed": True, "plan_text": text}
+    if not check:
+        _take_up(operations, app, known)
+        execute.undo(known, HANDLERS, world, reason=f"{app} was to be started again.")
+    seen = _seen(world, app)
+    if not check and planner.is_shut(seen):
+        command = "maintenance:off" if seen.maintenance else "ps:scale web=1"
+        world.warnings.append(
+            f"{app} is as it was before it was stopped, and that is not open: {_how_shut(seen)}. Once it may be open:"
+            f" heroku {command} --app {app}"
+        )
+    result = _told(world, app, former, known)
+    return {**result, "changed": True, "maintenance": seen.maintenance, "plan_text": text}
 
 
 def note(world: World, operations: OperationStore, app: str, more: Mapping[str, Any], *, check: bool) -> dict[str, Any]:
@@ -208,13 +216,17 @@ def _seen(world: World, app: str) -> Former:
 
 
 def _closed_by_others(operations: OperationStore, app: str, seen: Former) -> list[str]:
-    if not seen.maintenance and running(seen.formation):
+    if not planner.is_shut(seen):
         return []
-    how = "maintenance mode is on" if seen.maintenance else "no process type runs dynos"
     return [
-        f"{app} is closed ({how}), and {operations.directory} holds no journal of what it ran: nothing was started. It"
-        " may be in the operations directory of another controller, of another user, or of another operations_dir."
+        f"{app} is closed ({_how_shut(seen)}), and {operations.directory} holds no journal of what it ran: nothing was"
+        " started. It may be in the operations directory of another controller, of another user, or of another"
+        " operations_dir."
     ]
+
+
+def _how_shut(seen: Former) -> str:
+    return "maintenance mode is on" if seen.maintenance else "no process type runs dynos"
 
 
 def _holds(world: World, operation: Operation) -> bool:

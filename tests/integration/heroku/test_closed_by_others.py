@@ -120,6 +120,24 @@ def test_what_nobody_knows_of_is_warned_of_and_stays_so(admin: Admin) -> None:
 
 
 @pytest.mark.faults
+def test_what_was_in_maintenance_mode_before_is_never_called_open(admin: Admin) -> None:
+    # On since the app was looked at: nothing that was seen then says so.
+    admin.watch("plan", AFTER, lambda: setattr(admin.app, "maintenance", True))
+    admin.world.backup_fails = True
+    failed = admin.play().failed().said()
+    assert "is AS IT WAS FOUND, and NOT open: cron=0 web=2 worker=1 (maintenance mode is on)" in failed
+    assert "heroku maintenance:off --app shop" in failed
+    assert "OPEN again" not in failed
+    admin.world.backup_fails = False
+    assert admin.killed_at("run", AFTER).code == -9
+    done = admin.play().ok().said()
+    assert "WARNING: shop is as it was before it was stopped, and that is not open: maintenance mode is on" in done
+    assert "heroku maintenance:off --app shop" in done
+    assert admin.app.maintenance
+    assert admin.quantities() == FORMATION
+
+
+@pytest.mark.faults
 def test_a_run_that_was_killed_and_opened_by_hand_is_over(admin: Admin) -> None:
     assert admin.killed_at("stop", AFTER).code == -9
     by_hand = {"web": 3, "worker": 2, "cron": 0}

@@ -53,8 +53,22 @@ def test_what_is_noted_later_stands_after_the_start(lab: Lab) -> None:
 def test_maintenance_mode_that_was_on_before_stays_on(lab: Lab) -> None:
     lab.app.maintenance = True
     lab.stop()
-    lab.restore()
+    assert lab.restore(check=True)["warnings"] == []
+    back = lab.restore()
     lab.check_as_before(maintenance=True)
+    assert back["maintenance"] is True
+    (warning,) = back["warnings"]
+    assert "is not open: maintenance mode is on" in warning
+    assert "heroku maintenance:off --app shop" in warning
+
+
+def test_an_app_that_ran_nothing_runs_nothing_again_and_that_is_told(lab: Lab) -> None:
+    lab.world.scale(lab.app, [{"type": kind, "quantity": 0} for kind in FORMATION])
+    lab.stop()
+    back = lab.restore()
+    assert (lab.quantities(), lab.app.maintenance, back["maintenance"]) == (NOTHING, False, False)
+    (warning,) = back["warnings"]
+    assert "is not open: no process type runs dynos" in warning
 
 
 def test_check_mode_changes_nothing(lab: Lab) -> None:
