@@ -88,7 +88,8 @@ def stop(
     if known is not None and others and _keeps_closed(live, now):
         raise _of_another(app, known, note)
     former = planner.remembered(former_of(known) if known else None, begun_in(live), now)
-    ended = known is not None and known.history().state == DONE and not known.history().undoing
+    undoing = known is not None and known.history().undoing
+    ended = known is not None and known.history().state == DONE and not undoing
     stopped = known is not None and ended and _holds(world, known)
     plan = planner.closing(app, former, maintenance=maintenance, note=_note(note, None if others else known, stopped))
     if known is not None and stopped and _closes(known.plan) >= maintenance:
@@ -96,7 +97,8 @@ def stop(
     keep()
     if check:
         return {**_told(world, app, former, known), "changed": True, "plan_text": plan.text}
-    if known is None or others or former.as_dict() != former_of(known).as_dict() or _closes(known.plan) < maintenance:
+    anew = others or undoing
+    if known is None or anew or former.as_dict() != former_of(known).as_dict() or _closes(known.plan) < maintenance:
         known = operations.begin(plan)
     _take_up(operations, app, known)
     try:
@@ -113,7 +115,8 @@ def settle(world: World, operations: OperationStore, app: str, *, check: bool) -
     """Return the operations that still say what an app ran, and end those that do not. The caller holds the app.
 
     Somebody may have opened the app by hand, and changed it on purpose since: what was noted before is not what runs
-    then. A start that was broken off while the app is closed is brought to its end: half of it may have been made.
+    then. A start that was broken off while the app is closed is not brought to its end, which would let people in now:
+    nobody here knows whether the database serves.
     """
     live = live_of(operations, app)
     if not live:
@@ -127,9 +130,6 @@ def settle(world: World, operations: OperationStore, app: str, *, check: bool) -
         )
         for each in live if not check else ():
             each.journal.state(ROLLED_BACK if each.history().undoing else COMMITTED)
-        return []
-    if undoing and not check:
-        restore(world, operations, app, check=False)
         return []
     return live
 
@@ -262,10 +262,14 @@ def _told_change(named: Mapping[str, str]) -> str:
 
 
 def _note(note: Mapping[str, Any], known: Operation | None, stopped: bool) -> dict[str, Any]:
-    """Return what was noted first: of a run that is gone on with, that is from before anything had changed."""
-    if known is not None and known.plan.summary["note"] and (stopped or known.is_open):
-        return dict(known.plan.summary["note"])
-    return dict(note)
+    """Return what was noted first: of a run that is gone on with, that is from before anything had changed.
+
+    Not of one whose start was broken off: dynos may have run since, and what is noted now is from before they stop.
+    """
+    noted = dict(known.plan.summary["note"]) if known is not None else {}
+    if known is not None and known.history().undoing:
+        return dict(note) or noted
+    return noted if known is not None and noted and (stopped or known.is_open) else dict(note)
 
 
 def _take_up(operations: OperationStore, app: str, newest: Operation) -> None:

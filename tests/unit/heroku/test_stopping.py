@@ -229,15 +229,29 @@ def test_a_start_that_was_broken_off_is_not_gone_on_with_where_the_app_is_open(l
     assert lab.quantities() == {"web": 3, "worker": 0 if maintenance else 1, "cron": 0}
 
 
-def test_a_start_that_was_broken_off_while_the_app_is_closed_is_gone_on_with(lab: Lab) -> None:
-    lab.stop()
+@pytest.mark.parametrize("scaled", [False, True])
+def test_an_app_whose_start_was_broken_off_is_closed_anew_without_letting_anybody_in(lab: Lab, scaled: bool) -> None:
+    first = lab.stop(note={"plan": "standard-2", "backups": ["b001"]})
     (operation,) = lab.operations.all()
-    operation.journal.undoing("killed before anything was scaled")
+    operation.journal.undoing("killed before maintenance mode was ended")
+    if scaled:
+        lab.world.scale(lab.app, [{"type": kind, "quantity": n} for kind, n in FORMATION.items()])
     assert lab.stop(check=True)["changed"]
     assert lab.operations.all()[0].history().undoing, "check mode ends nothing"
-    lab.stop()
+    asked = len(lab.stand_in.changes())
+    second = lab.stop(note={"plan": "standard-2", "backups": ["b001", "b002"]})
     lab.check_stopped()
-    assert states(lab) == ["rolled_back", "done"]
+    let_in = [each.body for each in lab.stand_in.changes()[asked:] if each.body == {"maintenance": False}]
+    started = [
+        each
+        for request in lab.stand_in.changes()[asked:]
+        for each in request.body.get("updates", ())
+        if each["quantity"] > 0
+    ]
+    assert (let_in, started) == ([], [])
+    # What dynos wrote meanwhile is in no backup that was there before.
+    assert second["note"]["backups"] == ["b001", "b002"]
+    assert (second["former"], states(lab)) == (first["former"], ["committed", "done"])
     lab.restore()
     lab.check_as_before()
 
