@@ -25,7 +25,7 @@ description:
     is so again.
   - With V(present) the formation is set.
   - With V(noted) nothing is changed at Heroku. O(note) is added to the journal of what was stopped last, which may have
-    been started since.
+    been started since. A journal of an app that somebody opened by hand is ended, as by V(stopped).
 notes:
   - The journal is on the machine that the module runs on. In a container whose operations directory is no mount,
     V(stopped)

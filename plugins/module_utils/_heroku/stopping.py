@@ -122,16 +122,20 @@ def settle(world: World, operations: OperationStore, app: str, *, check: bool) -
     if not live:
         return []
     former, undoing = former_of(live[-1]), live[-1].history().undoing
-    if planner.is_open_again(former, begun_in(live), _seen(world, app)):
+    begun, now = begun_in(live), _seen(world, app)
+    opened = planner.is_open_again(former, begun, now)
+    if opened:
         world.warnings.append(
             f"The operation {live[-1].id} noted that {app} ran {told(running(former.formation))}, and {app} was opened"
             f" since{', by a start that was broken off or by hand' if undoing else ' by hand'}. The operation is ended,"
             " and what runs now is what is remembered."
         )
-        for each in live if not check else ():
-            each.journal.state(ROLLED_BACK if each.history().undoing else COMMITTED)
-        return []
-    return live
+    # Killed before anything was scaled, and open: there is nothing to bring back, and who closes it later is another.
+    if not opened and (planner.EMPTIED in begun or planner.is_shut(now)):
+        return live
+    for each in live if not check else ():
+        each.journal.state(ROLLED_BACK if each.history().undoing else COMMITTED)
+    return []
 
 
 def restore(world: World, operations: OperationStore, app: str, *, check: bool) -> dict[str, Any]:
@@ -168,19 +172,25 @@ def restore(world: World, operations: OperationStore, app: str, *, check: bool) 
 
 
 def note(world: World, operations: OperationStore, app: str, more: Mapping[str, Any], *, check: bool) -> dict[str, Any]:
-    """Add to what is noted of the newest operation, whatever became of it. The caller holds the app."""
+    """Add to what is noted of the newest operation, whatever became of it. The caller holds the app.
+
+    One that still says what an app ran that is open by now is ended by the way: nobody may ever stop it again.
+    """
+    was_live = bool(live_of(operations, app))
+    ended = was_live and not settle(world, operations, app, check=check)
     newest = next(reversed(operations.of_project(planner.project_of(app))), None)
     noted = dict(newest.history().evidence.get(NOTE, {})) if newest else {}
     changed = newest is not None and {**noted, **more} != noted
     if newest is not None and changed and not check:
         newest.journal.evidence(NOTE, {**noted, **more}, durable=True)
     return {
-        "changed": changed,
+        "changed": changed or ended,
         "operation": newest.id if newest else "",
         "formation": formation_as_dict(world.heroku.formation(app)),
         "former": former_of(newest).as_dict() if newest else {},
         "note": {**newest.plan.summary["note"], **noted, **more} if newest else {},
         "plan_text": f"The app {app}: {'a note' if newest else 'nothing is noted that was stopped.'}",
+        "warnings": list(world.warnings),
     }
 
 

@@ -154,3 +154,15 @@ def test_a_run_that_was_killed_and_opened_by_hand_is_over(admin: Admin) -> None:
     assert admin.quantities() == by_hand
     assert not admin.app.maintenance
     assert admin.leader.serving == "standard-2"
+
+
+@pytest.mark.faults
+def test_what_is_closed_after_a_run_that_was_killed_at_its_end_is_not_opened_by_its_journal(admin: Admin) -> None:
+    assert admin.killed_at("open", AFTER).code == -9
+    said = admin.play().ok().said()
+    assert "noted that shop ran web=2 worker=1, and shop was opened since" in said
+    admin.app.maintenance = True
+    said = admin.play().ok().said()
+    assert "UNFINISHED" not in said
+    assert "WARNING: THE APP IS IN MAINTENANCE MODE" in said
+    assert admin.app.maintenance

@@ -146,6 +146,40 @@ def test_what_was_noted_before_somebody_opened_the_app_by_hand_is_of_the_past(la
     assert not lab.app.maintenance
 
 
+@pytest.mark.parametrize("broken_off", [False, True])
+def test_the_journal_of_an_app_that_is_open_by_now_is_ended_without_another_stop(lab: Lab, broken_off: bool) -> None:
+    first = lab.stop()
+    if broken_off:
+        lab.operations.all()[0].journal.undoing("killed before it was noted that this was over")
+    noted = stopping.note(lab.steps(), lab.operations, APP, {}, check=False)
+    assert (noted["changed"], noted["warnings"], states(lab)) == (False, [], ["done"])
+    opened_by_hand(lab, web=1)
+    asked = len(lab.stand_in.changes())
+    for check in (True, False):
+        noted = stopping.note(lab.steps(), lab.operations, APP, {}, check=check)
+        (warning,) = noted["warnings"]
+        assert noted["changed"]
+        assert first["operation"] in warning
+        assert "web=2 worker=1" in warning
+        assert (states(lab) == ["done"]) is check
+    assert len(lab.stand_in.changes()) == asked
+    # Closed on purpose since: nothing of this is ours.
+    lab.app.maintenance = True
+    assert lab.restore()["changed"] is False
+    assert lab.app.maintenance
+    assert lab.quantities() == {**NOTHING, "web": 1}
+
+
+@pytest.mark.parametrize("begun", [(), (CLOSED,)])
+def test_a_journal_by_which_nothing_was_closed_is_ended_in_silence(lab: Lab, begun: tuple[str, ...]) -> None:
+    plan = planner.closing(APP, Former(formation_of({}), False), maintenance=True, note={})
+    operation = lab.operations.begin(plan)
+    for step in begun:
+        operation.journal.intent(step)
+    noted = stopping.note(lab.steps(), lab.operations, APP, {}, check=False)
+    assert (noted["changed"], noted["warnings"], states(lab)) == (True, [], ["committed"])
+
+
 def test_one_type_that_was_scaled_up_is_no_open_app_where_maintenance_mode_does_not_tell(lab: Lab) -> None:
     lab.app.maintenance = True
     lab.stop()
