@@ -119,6 +119,27 @@ def test_requested_is_enough_where_nothing_more_is_wanted(lab: Lab) -> None:
     assert lab.leader.maintenance.status == "pending"
 
 
+@pytest.mark.parametrize("past", ["none", "completed"])
+def test_a_change_is_asked_for_once_its_maintenance_shows(lab: Lab, past: str) -> None:
+    ended = lab.world.now - timedelta(days=30)
+    lab.leader.maintenance = Running(status=past, started_at=ended, completed_at=ended)
+    lab.world.timing.recorded = 20
+    result = change(lab, wait_for="requested")
+    assert (result["reached"], result["database"]["maintenance"]["status"]) == ("requested", "pending")
+    assert [each["status"] for each in result["progress"]] == [past, "pending"]
+
+
+def test_a_change_whose_maintenance_does_not_show_is_asked_for_all_the_same(lab: Lab) -> None:
+    ended = lab.world.now - timedelta(days=30)
+    lab.leader.maintenance = Running(status="completed", started_at=ended, completed_at=ended)
+    lab.world.timing.recorded = 600
+    before = lab.clock()
+    result = change(lab, wait_for="requested")
+    assert (result["changed"], result["reached"]) == (True, "requested")
+    assert lab.clock() - before < 60
+    assert change(lab)["reached"] == "ready"
+
+
 def test_completed_is_waited_for_until_the_window(lab: Lab) -> None:
     result = change(lab, wait_for="completed", limit=6 * 86400)
     assert (result["reached"], result["plan"]) == ("completed", "standard-2")
