@@ -108,6 +108,17 @@ def test_a_staging_app_goes_first(admin: Admin) -> None:
 
 
 @pytest.mark.faults
+def test_a_staging_app_on_the_database_of_the_other_is_refused(admin: Admin) -> None:
+    admin.world.add_app("shop-staging", web=1)
+    given = {"heroku_postgres_plan_staging_app": "shop-staging", "heroku_postgres_plan_database": LEADER}
+    assert "is no database of the app shop-staging" in admin.play(**given).failed().said()
+    admin.world.attach(admin.leader, "shop-staging", "SHOP_DATABASE")
+    refused = admin.play(**given).failed().said()
+    assert f"{LEADER} is attached to shop, shop-staging: the app shop-staging, which goes first" in refused
+    assert admin.changes() == []
+
+
+@pytest.mark.faults
 def test_left_to_the_window_the_app_is_not_closed_and_both_are_compared(admin: Admin) -> None:
     admin.world.add_database(FOLLOWER, APP, "HEROKU_POSTGRESQL_GRAY", "standard-0", leader=LEADER)
     given = {

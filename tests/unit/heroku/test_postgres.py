@@ -51,6 +51,14 @@ def test_a_database_that_is_not_there_is_told_with_those_that_are(lab: Lab) -> N
         look.databases_of(lab.heroku, APP, "NO_SUCH")
 
 
+def test_a_database_of_another_app_is_none_of_this_one(lab: Lab) -> None:
+    lab.world.add_app("staging", web=1)
+    with pytest.raises(InvalidInput, match=f"{LEADER} is no database of the app staging; it has: none"):
+        look.databases_of(lab.heroku, "staging", LEADER)
+    lab.world.attach(lab.leader, "staging", "SHOP_DATABASE")
+    assert look.database_of(lab.heroku, "staging", LEADER).apps == ("shop", "staging")
+
+
 def test_an_app_that_is_not_there_is_told(lab: Lab) -> None:
     with pytest.raises(Refused, match="knows nothing by that name"):
         look.databases_of(lab.heroku, "no-such-app")
