@@ -19,6 +19,7 @@ description:
   - Where an earlier V(stopped) was never followed by V(restored), because somebody opened the app by hand, V(stopped)
     ends that journal with a warning, and remembers what runs now. An app that was put into maintenance mode counts as
     opened once that is off and any process type runs dynos; any other, once all process types do that did before.
+    Where a process type alone was scaled up since, V(stopped) stops it, remembers it as it was scaled, and warns of it.
   - With V(restored) what ran before is scaled back from that journal, and nothing is done where nothing was stopped; if
     the app is closed all the same, the result warns of it. A process type that somebody scaled up meanwhile stays as it
     is, which the result warns of, as of an app that was in maintenance mode or ran nothing before it was stopped, and

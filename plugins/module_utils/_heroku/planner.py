@@ -69,6 +69,20 @@ def remembered(noted: Former | None, begun: Collection[str], now: Former) -> For
     return Former(formation, noted.maintenance if CLOSED in begun else now.maintenance)
 
 
+def scaled_since(app: str, noted: Formation, former: Formation) -> list[str]:
+    """Say where what is to be remembered of a stopped app is not what it ran when it was stopped."""
+
+    def quantity(formation: Formation, name: str) -> int:
+        return formation[name].quantity if name in formation else 0
+
+    return [
+        f"{name} of {app} was {f'scaled to {quantity(former, name)} by somebody' if name in former else 'taken away'}"
+        f" since it was stopped, which is what is remembered now; it ran {quantity(noted, name)} dynos before."
+        for name in sorted({*noted, *former})
+        if quantity(noted, name) != quantity(former, name)
+    ]
+
+
 def is_open_again(former: Former, begun: Collection[str], now: Former) -> bool:
     """Tell whether an app that was stopped is seen open: what was noted of it is of the past then.
 

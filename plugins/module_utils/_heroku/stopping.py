@@ -88,6 +88,8 @@ def stop(
     if known is not None and others and _keeps_closed(live, now):
         raise _of_another(app, known, note)
     former = planner.remembered(former_of(known) if known else None, begun_in(live), now)
+    if known is not None and planner.EMPTIED in begun_in(live):
+        world.warnings.extend(planner.scaled_since(app, former_of(known).formation, former.formation))
     undoing = known is not None and known.history().undoing
     ended = known is not None and known.history().state == DONE and not undoing
     stopped = known is not None and ended and _holds(world, known)

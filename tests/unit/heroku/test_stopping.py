@@ -112,7 +112,10 @@ def test_what_somebody_scaled_up_meanwhile_stays(lab: Lab) -> None:
 def test_stopped_again_after_somebody_scaled_up_it_remembers_both(lab: Lab) -> None:
     lab.stop()
     lab.world.scale(lab.app, [{"type": "web", "quantity": 7}])
-    lab.stop()
+    (warning,) = lab.stop()["warnings"]
+    assert "web of shop was scaled to 7 by somebody since it was stopped" in warning
+    assert "it ran 2 dynos before" in warning
+    assert lab.stop()["warnings"] == []
     lab.check_stopped()
     lab.restore()
     assert lab.quantities() == {**FORMATION, "web": 7}
@@ -184,7 +187,7 @@ def test_one_type_that_was_scaled_up_is_no_open_app_where_maintenance_mode_does_
     lab.app.maintenance = True
     lab.stop()
     lab.world.scale(lab.app, [{"type": "web", "quantity": 7}])
-    assert lab.stop()["warnings"] == []
+    assert not any("was opened since" in line for line in lab.stop()["warnings"])
     lab.restore()
     as_scaled = {**FORMATION, "web": 7}
     assert (lab.quantities(), lab.app.maintenance) == (as_scaled, True)
