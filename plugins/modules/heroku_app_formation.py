@@ -19,12 +19,14 @@ description:
   - Where an earlier V(stopped) was never followed by V(restored), because somebody opened the app by hand, V(stopped)
     ends that journal with a warning, and remembers what runs now. An app that was put into maintenance mode counts as
     opened once that is off and any process type runs dynos; any other, once all process types do that did before.
+    Where a process type alone was scaled up since, V(stopped) stops it, remembers it as it was scaled, and warns of it.
   - With V(restored) what ran before is scaled back from that journal, and nothing is done where nothing was stopped; if
     the app is closed all the same, the result warns of it. A process type that somebody scaled up meanwhile stays as it
-    is, which the result warns of.
+    is, which the result warns of, as of an app that was in maintenance mode or ran nothing before it was stopped, and
+    is so again.
   - With V(present) the formation is set.
   - With V(noted) nothing is changed at Heroku. O(note) is added to the journal of what was stopped last, which may have
-    been started since.
+    been started since. A journal of an app that somebody opened by hand is ended, as by V(stopped).
 notes:
   - The journal is on the machine that the module runs on. In a container whose operations directory is no mount,
     V(stopped)
@@ -81,6 +83,9 @@ options:
   note:
     description:
       - With V(stopped) and V(noted), facts to keep in the journal, for whoever goes on after a crash. No secrets.
+      - Where it names a C(database) with its C(name), or a C(plan), V(stopped) refuses an app that is stopped for
+        anything else already, because whoever did that may start it at any moment. One that names neither takes any
+        stop for good.
     type: dict
     default: {}
   wait_timeout:
@@ -128,6 +133,10 @@ formation:
   description: Quantity and size by process type, as read back.
   returned: success
   type: dict
+maintenance:
+  description: Whether maintenance mode is on, as read back.
+  returned: when O(state) is V(restored)
+  type: bool
 former:
   description: What was before, C(formation) and C(maintenance). Empty where nothing is noted.
   returned: success
@@ -156,6 +165,10 @@ msg:
 state:
   description: What is known of the app and of the database now.
   returned: failure
+  type: str
+holder:
+  description: The id of the operation that keeps the app stopped for something else than O(note) names.
+  returned: failure, when that is so
   type: str
 safe_to_rerun:
   description: Whether the same task may be run again.

@@ -326,11 +326,14 @@ def _resolve_attachment(world: World, body: Any) -> Any:
 
 
 def _resolve_addon(world: World, body: Any) -> Any:
-    name = body["addon"]
-    by_attachment = [each[0] for each in world.resolve_attachment(name, body.get("app"))]
+    name, app = body["addon"], body.get("app")
+    by_attachment = [each[0] for each in world.resolve_attachment(name, app)]
     if name == SERVICE:
-        return [addon_as_json(each) for each in world.databases.values() if each.app == body.get("app")]
-    return [addon_as_json(by_attachment[0] if by_attachment else world.database(name))]
+        return [addon_as_json(each) for each in world.databases.values() if each.app == app]
+    found = by_attachment[0] if by_attachment else world.database(name)
+    if app and world.app(app).name not in (found.app, *(owner for owner, _attachment in found.attachments)):
+        raise NotFound("add_on")
+    return [addon_as_json(found)]
 
 
 def _plans(world: World, body: Any, service: str) -> Any:

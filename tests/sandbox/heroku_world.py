@@ -90,6 +90,8 @@ class Database:
     behind: int = 0
     attachments: list[tuple[str, str]] = field(default_factory=list)
     maintenance: Running = field(default_factory=Running)
+    coming: Running | None = None
+    """The maintenance of a change that was taken down, and is not shown yet."""
     window: str = "Sundays 14:30 to 18:30 UTC"
     forkable_at: datetime | None = None
     generation: int = 1
@@ -109,6 +111,8 @@ class Database:
 class Timing:
     """How long things take, in seconds."""
 
+    recorded: float = 0
+    """After a change of plan was taken down, until a maintenance of it is shown."""
     accepted: float = 60
     preparing: float = 3600
     running: float = 70
@@ -152,7 +156,10 @@ class World:
 
     def _pass(self, database: Database) -> None:
         """Let a maintenance go where time takes it."""
-        one, timing = database.maintenance, self.timing
+        coming, timing = database.coming, self.timing
+        if coming is not None and self._after(coming.since, timing.recorded):
+            database.maintenance, database.coming = coming, None
+        one = database.maintenance
         if one.status == "pending" and one.plan and self._after(one.since, timing.accepted):
             one.status, one.since = "preparing", self.now
         elif one.status == "preparing" and self._after(one.since, timing.preparing):
@@ -230,7 +237,7 @@ class World:
         if database.maintenance.status in ("preparing", "ready", "running"):
             raise Invalid("A maintenance of this database is in progress.")
         database.plan = name
-        database.maintenance = Running(
+        database.coming = Running(
             status="pending",
             scheduled_for=self.now + timedelta(days=5),
             required_by=self.now + timedelta(days=19),
@@ -239,6 +246,7 @@ class World:
             plan=name,
             since=self.now,
         )
+        self._pass(database)
 
     def run_maintenance(self, database: Database) -> None:
         if database.maintenance.status not in ("ready", "pending"):

@@ -70,7 +70,10 @@ def change_plan(heroku: Heroku, change: Change, *, check: bool) -> dict[str, Any
     old = before.maintenance if decided.request else None
     if decided.request:
         before = _request(heroku, before, change)
-    after = before if change.wait_for == REQUESTED else _watch(heroku, change, before, old)
+    if change.wait_for == REQUESTED:
+        after = _recorded(heroku, change, before, old) if old is not None else before
+    else:
+        after = _watch(heroku, change, before, old)
     return _result(change, after, decided, seen.warnings)
 
 
@@ -108,6 +111,18 @@ def is_new(maintenance: Maintenance, old: Maintenance | None) -> bool:
         old.started_at,
         old.status,
     )
+
+
+def _recorded(heroku: Heroku, change: Change, before: Database, old: Maintenance) -> Database:
+    """Wait for the maintenance of a change to be seen, so that nobody takes one of the past for it; not for long.
+
+    The plan is the Platform API's, the maintenance the Data API's: the change is taken down, whether it shows or not.
+    """
+    seen, _is_new = change.patience.short(SETTLES).until(
+        heroku, lambda: look.again(heroku, before), lambda seen: is_new(seen.maintenance, old)
+    )
+    change.note(seen)
+    return seen
 
 
 def _watch(heroku: Heroku, change: Change, before: Database, old: Maintenance | None) -> Database:

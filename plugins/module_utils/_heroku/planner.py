@@ -69,6 +69,20 @@ def remembered(noted: Former | None, begun: Collection[str], now: Former) -> For
     return Former(formation, noted.maintenance if CLOSED in begun else now.maintenance)
 
 
+def scaled_since(app: str, noted: Formation, former: Formation) -> list[str]:
+    """Say where what is to be remembered of a stopped app is not what it ran when it was stopped."""
+
+    def quantity(formation: Formation, name: str) -> int:
+        return formation[name].quantity if name in formation else 0
+
+    return [
+        f"{name} of {app} was {f'scaled to {quantity(former, name)} by somebody' if name in former else 'taken away'}"
+        f" since it was stopped, which is what is remembered now; it ran {quantity(noted, name)} dynos before."
+        for name in sorted({*noted, *former})
+        if quantity(noted, name) != quantity(former, name)
+    ]
+
+
 def is_open_again(former: Former, begun: Collection[str], now: Former) -> bool:
     """Tell whether an app that was stopped is seen open: what was noted of it is of the past then.
 
@@ -82,6 +96,24 @@ def is_open_again(former: Former, begun: Collection[str], now: Former) -> bool:
         return not now.maintenance and bool(up)
     stopped = [name for name in running(former.formation) if name in now.formation]
     return bool(stopped) and all(name in up for name in stopped)
+
+
+def is_shut(now: Former) -> bool:
+    """Tell whether nobody is let in, or nothing is there to answer."""
+    return now.maintenance or not running(now.formation)
+
+
+def named_in(note: Mapping[str, Any]) -> dict[str, str]:
+    """Return the ``database`` and the ``plan`` that a note names; empty where it is about no change of a plan."""
+    database = note.get("database")
+    named = {"database": database.get("name") if isinstance(database, Mapping) else "", "plan": note.get("plan")}
+    return {key: str(value) for key, value in named.items() if value}
+
+
+def is_of_another(noted: Mapping[str, Any], note: Mapping[str, Any]) -> bool:
+    """Tell whether an app was stopped for something else than the change that ``note`` names; if it names one."""
+    theirs = named_in(noted)
+    return any(theirs.get(key) != value for key, value in named_in(note).items())
 
 
 def closing(app: str, former: Former, *, maintenance: bool, note: Mapping[str, Any]) -> Plan:

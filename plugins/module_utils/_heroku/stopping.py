@@ -77,20 +77,30 @@ def stop(
     check: bool,
     keep: Callable[[], None],
 ) -> dict[str, Any]:
-    """Stop all dynos; ``keep`` raises where the journal would be forgotten. The caller holds the app."""
+    """Stop all dynos; ``keep`` raises where the journal would be forgotten. The caller holds the app.
+
+    What was stopped for another change than ``note`` names is left to whoever did that: they may open it at any moment.
+    """
     live = settle(world, operations, app, check=check)
     known = live[-1] if live else None
     now = _seen(world, app)
+    others = known is not None and planner.is_of_another(known.plan.summary["note"], note)
+    if known is not None and others and _keeps_closed(live, now):
+        raise _of_another(app, known, note)
     former = planner.remembered(former_of(known) if known else None, begun_in(live), now)
-    ended = known is not None and known.history().state == DONE and not known.history().undoing
+    if known is not None and planner.EMPTIED in begun_in(live):
+        world.warnings.extend(planner.scaled_since(app, former_of(known).formation, former.formation))
+    undoing = known is not None and known.history().undoing
+    ended = known is not None and known.history().state == DONE and not undoing
     stopped = known is not None and ended and _holds(world, known)
-    plan = planner.closing(app, former, maintenance=maintenance, note=_note(note, known, stopped))
+    plan = planner.closing(app, former, maintenance=maintenance, note=_note(note, None if others else known, stopped))
     if known is not None and stopped and _closes(known.plan) >= maintenance:
         return {**_told(world, app, former, known), "changed": False, "plan_text": known.plan.text}
     keep()
     if check:
         return {**_told(world, app, former, known), "changed": True, "plan_text": plan.text}
-    if known is None or former.as_dict() != former_of(known).as_dict() or _closes(known.plan) < maintenance:
+    anew = others or undoing
+    if known is None or anew or former.as_dict() != former_of(known).as_dict() or _closes(known.plan) < maintenance:
         known = operations.begin(plan)
     _take_up(operations, app, known)
     try:
@@ -107,25 +117,27 @@ def settle(world: World, operations: OperationStore, app: str, *, check: bool) -
     """Return the operations that still say what an app ran, and end those that do not. The caller holds the app.
 
     Somebody may have opened the app by hand, and changed it on purpose since: what was noted before is not what runs
-    then. A start that was broken off while the app is closed is brought to its end: half of it may have been made.
+    then. A start that was broken off while the app is closed is not brought to its end, which would let people in now:
+    nobody here knows whether the database serves.
     """
     live = live_of(operations, app)
     if not live:
         return []
     former, undoing = former_of(live[-1]), live[-1].history().undoing
-    if planner.is_open_again(former, begun_in(live), _seen(world, app)):
+    begun, now = begun_in(live), _seen(world, app)
+    opened = planner.is_open_again(former, begun, now)
+    if opened:
         world.warnings.append(
             f"The operation {live[-1].id} noted that {app} ran {told(running(former.formation))}, and {app} was opened"
             f" since{', by a start that was broken off or by hand' if undoing else ' by hand'}. The operation is ended,"
             " and what runs now is what is remembered."
         )
-        for each in live if not check else ():
-            each.journal.state(ROLLED_BACK if each.history().undoing else COMMITTED)
-        return []
-    if undoing and not check:
-        restore(world, operations, app, check=False)
-        return []
-    return live
+    # Killed before anything was scaled, and open: there is nothing to bring back, and who closes it later is another.
+    if not opened and (planner.EMPTIED in begun or planner.is_shut(now)):
+        return live
+    for each in live if not check else ():
+        each.journal.state(ROLLED_BACK if each.history().undoing else COMMITTED)
+    return []
 
 
 def restore(world: World, operations: OperationStore, app: str, *, check: bool) -> dict[str, Any]:
@@ -138,6 +150,7 @@ def restore(world: World, operations: OperationStore, app: str, *, check: bool) 
             "changed": False,
             "operation": "",
             "formation": formation_as_dict(seen.formation),
+            "maintenance": seen.maintenance,
             "former": {},
             "note": {},
             "one_off_dynos": one_off_dynos(world, app),
@@ -146,27 +159,40 @@ def restore(world: World, operations: OperationStore, app: str, *, check: bool) 
         }
     former = former_of(known)
     text = f"The app {app}: back to what ran before {known.id}"
-    if check:
-        return {**_told(world, app, former, known), "changed": True, "plan_text": text}
-    _take_up(operations, app, known)
-    execute.undo(known, HANDLERS, world, reason=f"{app} was to be started again.")
-    return {**_told(world, app, former, known), "changed": True, "plan_text": text}
+    if not check:
+        _take_up(operations, app, known)
+        execute.undo(known, HANDLERS, world, reason=f"{app} was to be started again.")
+    seen = _seen(world, app)
+    if not check and planner.is_shut(seen):
+        command = "maintenance:off" if seen.maintenance else "ps:scale web=1"
+        world.warnings.append(
+            f"{app} is as it was before it was stopped, and that is not open: {_how_shut(seen)}. Once it may be open:"
+            f" heroku {command} --app {app}"
+        )
+    result = _told(world, app, former, known)
+    return {**result, "changed": True, "maintenance": seen.maintenance, "plan_text": text}
 
 
 def note(world: World, operations: OperationStore, app: str, more: Mapping[str, Any], *, check: bool) -> dict[str, Any]:
-    """Add to what is noted of the newest operation, whatever became of it. The caller holds the app."""
+    """Add to what is noted of the newest operation, whatever became of it. The caller holds the app.
+
+    One that still says what an app ran that is open by now is ended by the way: nobody may ever stop it again.
+    """
+    was_live = bool(live_of(operations, app))
+    ended = was_live and not settle(world, operations, app, check=check)
     newest = next(reversed(operations.of_project(planner.project_of(app))), None)
     noted = dict(newest.history().evidence.get(NOTE, {})) if newest else {}
     changed = newest is not None and {**noted, **more} != noted
     if newest is not None and changed and not check:
         newest.journal.evidence(NOTE, {**noted, **more}, durable=True)
     return {
-        "changed": changed,
+        "changed": changed or ended,
         "operation": newest.id if newest else "",
         "formation": formation_as_dict(world.heroku.formation(app)),
         "former": former_of(newest).as_dict() if newest else {},
         "note": {**newest.plan.summary["note"], **noted, **more} if newest else {},
         "plan_text": f"The app {app}: {'a note' if newest else 'nothing is noted that was stopped.'}",
+        "warnings": list(world.warnings),
     }
 
 
@@ -202,13 +228,17 @@ def _seen(world: World, app: str) -> Former:
 
 
 def _closed_by_others(operations: OperationStore, app: str, seen: Former) -> list[str]:
-    if not seen.maintenance and running(seen.formation):
+    if not planner.is_shut(seen):
         return []
-    how = "maintenance mode is on" if seen.maintenance else "no process type runs dynos"
     return [
-        f"{app} is closed ({how}), and {operations.directory} holds no journal of what it ran: nothing was started. It"
-        " may be in the operations directory of another controller, of another user, or of another operations_dir."
+        f"{app} is closed ({_how_shut(seen)}), and {operations.directory} holds no journal of what it ran: nothing was"
+        " started. It may be in the operations directory of another controller, of another user, or of another"
+        " operations_dir."
     ]
+
+
+def _how_shut(seen: Former) -> str:
+    return "maintenance mode is on" if seen.maintenance else "no process type runs dynos"
 
 
 def _holds(world: World, operation: Operation) -> bool:
@@ -220,11 +250,38 @@ def _closes(plan: Plan) -> bool:
     return any(step.kind == planner.CLOSE for step in plan.steps)
 
 
+def _keeps_closed(live: list[Operation], now: Former) -> bool:
+    """Tell whether an app is closed by what was begun. One that is open by now is settled before."""
+    begun = begun_in(live)
+    return planner.EMPTIED in begun or (bool(begun) and planner.is_shut(now))
+
+
+def _of_another(app: str, known: Operation, note: Mapping[str, Any]) -> StatefulError:
+    theirs = planner.named_in(known.plan.summary["note"])
+    return StatefulError(
+        f"{app} is closed, and not for {_told_change(planner.named_in(note))}: the operation {known.id} stopped it"
+        f" {f'for {_told_change(theirs)}' if theirs else 'on its own, by somebody'}.",
+        state=f"{app} is as that operation left it, and may be opened by it at any moment",
+        next_command="run what stopped it once more, which ends it, or, once the app may be open again,"
+        " selfhost.stateful.heroku_app_formation with state: restored",
+        operation=known.id,
+        holder=known.id,
+    )
+
+
+def _told_change(named: Mapping[str, str]) -> str:
+    return f"{named.get('database', 'a database')} to {named.get('plan', 'a plan')}"
+
+
 def _note(note: Mapping[str, Any], known: Operation | None, stopped: bool) -> dict[str, Any]:
-    """Return what was noted first: of a run that is gone on with, that is from before anything had changed."""
-    if known is not None and known.plan.summary["note"] and (stopped or known.is_open):
-        return dict(known.plan.summary["note"])
-    return dict(note)
+    """Return what was noted first: of a run that is gone on with, that is from before anything had changed.
+
+    Not of one whose start was broken off: dynos may have run since, and what is noted now is from before they stop.
+    """
+    noted = dict(known.plan.summary["note"]) if known is not None else {}
+    if known is not None and known.history().undoing:
+        return dict(note) or noted
+    return noted if known is not None and noted and (stopped or known.is_open) else dict(note)
 
 
 def _take_up(operations: OperationStore, app: str, newest: Operation) -> None:

@@ -142,6 +142,20 @@ def test_a_key_that_expires_on_the_way_leaves_everything_as_it_is(admin: Admin) 
 
 
 @pytest.mark.faults
+def test_a_heroku_that_is_silent_is_asked_for_the_time_that_is_given(admin: Admin) -> None:
+    silent = Fault("^/(apps|client|data|addons|actions)", status=503, times=1_000_000)
+    admin.watch("backup", AFTER, lambda: admin.stand_in.faults.append(silent))
+    failed = admin.play(heroku_postgres_plan_retry_timeout=8, heroku_postgres_plan_maintenance_timeout=5).failed()
+    # By their number it would be six, of eight seconds each.
+    assert [each["attempts"] for each in failed.ran("heroku_postgres_info") if each.get("attempts")] == [1]
+    assert "Heroku did not say whether the database serves" in failed.said()
+    assert "shop is opened again once postgresql-leader-1 is seen Available" in failed.said()
+    admin.stand_in.faults.clear()
+    admin.paste(failed)
+    assert admin.quantities() == FORMATION
+
+
+@pytest.mark.faults
 def test_an_app_that_cannot_be_opened_is_told_from_a_database_that_is_away(admin: Admin) -> None:
     refused = Fault("/formation$", method="PATCH", status=422, body='{"message": "Not enough dynos."}', times=1_000_000)
     admin.watch("run", AFTER, lambda: admin.stand_in.faults.append(refused))

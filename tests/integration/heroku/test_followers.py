@@ -6,9 +6,12 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
-from tests.sandbox.heroku import AFTER, Request
+from tests.sandbox.heroku import AFTER, BEFORE, Request
+from tests.sandbox.heroku_world import Running
 
 from .admin import APP, FOLLOWER, LEADER, Admin, is_change
 
@@ -34,6 +37,60 @@ def test_one_after_the_other_once_the_leader_can_be_followed(admin: Admin) -> No
     assert asked == [(LEADER, False, "standard-0"), (FOLLOWER, True, "standard-0"), (OTHER, True, "standard-2")]
     assert second.serving == "standard-2"
     admin.check_open("standard-2")
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("destroyed", [True, False])
+def test_one_that_is_gone_or_follows_no_more_is_not_waited_for(admin: Admin, destroyed: bool) -> None:
+    admin.on_plan()
+    follower = admin.world.add_database(
+        FOLLOWER, APP, "HEROKU_POSTGRESQL_GRAY", "standard-0", leader=LEADER, behind=150_000
+    )
+    asked = [time.monotonic()]
+
+    def watch(moment: str, _request: Request) -> None:
+        # Between the first look of the wait and the second.
+        waited = time.monotonic() - asked[-1] > 20
+        asked.append(time.monotonic())
+        if waited and moment == BEFORE:
+            with admin.stand_in.lock:
+                if destroyed:
+                    admin.world.databases.pop(FOLLOWER, None)
+                else:
+                    follower.leader = ""
+
+    admin.stand_in.watch = watch
+    # Two looks of half a minute each, in place of hours.
+    failed = admin.play(heroku_postgres_plan_poll_interval=30).failed().said()
+    told = "does not show postgresql-follower-1 any more" if destroyed else "follows postgresql-leader-1 no more"
+    assert told in failed
+    assert "unknown failure" not in failed
+    assert f"database={FOLLOWER}" not in failed
+    assert "it goes on with the followers that there are" in failed
+    assert (admin.changes(), follower.serving) == ([], "standard-0")
+
+
+@pytest.mark.faults
+def test_one_whose_maintenance_was_withdrawn_is_not_done(admin: Admin) -> None:
+    admin.on_plan()
+    follower = admin.world.add_database(FOLLOWER, APP, "HEROKU_POSTGRESQL_GRAY", "standard-0", leader=LEADER)
+    seen: list[str] = []
+
+    def watch(moment: str, request: Request) -> None:
+        if moment == BEFORE and follower.maintenance.status == "ready" and request.method == "POST":
+            # The first question of the task that changes over: which database it is.
+            follower.plan, follower.maintenance = "standard-0", Running()
+            seen.append(request.path)
+
+    admin.stand_in.watch = watch
+    failed = admin.play(heroku_postgres_plan_maintenance_timeout=2).failed().said()
+    assert len(seen) == 1
+    assert "It is on the plan" in failed
+    assert "Followers that are done in this run: none" in failed
+    assert follower.serving == "standard-0"
+    admin.stand_in.watch = None
+    admin.play().ok()
+    assert follower.serving == "standard-2"
 
 
 @pytest.mark.faults

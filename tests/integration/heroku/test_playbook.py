@@ -6,12 +6,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from tests.sandbox.heroku import AFTER
-from tests.sandbox.heroku_world import GB, MB
+from tests.sandbox.heroku_world import GB, MB, Running
 
 from .admin import APP, FOLLOWER, FORMATION, LEADER, Admin
 
@@ -107,6 +108,17 @@ def test_a_staging_app_goes_first(admin: Admin) -> None:
 
 
 @pytest.mark.faults
+def test_a_staging_app_on_the_database_of_the_other_is_refused(admin: Admin) -> None:
+    admin.world.add_app("shop-staging", web=1)
+    given = {"heroku_postgres_plan_staging_app": "shop-staging", "heroku_postgres_plan_database": LEADER}
+    assert "is no database of the app shop-staging" in admin.play(**given).failed().said()
+    admin.world.attach(admin.leader, "shop-staging", "SHOP_DATABASE")
+    refused = admin.play(**given).failed().said()
+    assert f"{LEADER} is attached to shop, shop-staging: the app shop-staging, which goes first" in refused
+    assert admin.changes() == []
+
+
+@pytest.mark.faults
 def test_left_to_the_window_the_app_is_not_closed_and_both_are_compared(admin: Admin) -> None:
     admin.world.add_database(FOLLOWER, APP, "HEROKU_POSTGRESQL_GRAY", "standard-0", leader=LEADER)
     given = {
@@ -130,6 +142,17 @@ def test_left_to_the_window_the_app_is_not_closed_and_both_are_compared(admin: A
     assert admin.world.databases[FOLLOWER].serving == "standard-2"
     assert admin.notes() == []
     assert not [each for each in admin.changes() if each.endswith(("/formation", "/apps/shop"))]
+
+
+@pytest.mark.faults
+def test_a_maintenance_of_the_past_is_not_told_as_the_change(admin: Admin) -> None:
+    ended = admin.world.now - timedelta(days=30)
+    admin.leader.maintenance = Running(status="completed", scheduled_for=ended, started_at=ended, completed_at=ended)
+    admin.world.timing.recorded = 86400
+    said = admin.play(heroku_postgres_plan_switch="window", heroku_postgres_plan_prepare_timeout=2).ok().said()
+    assert f"The change of {LEADER} is asked for, and Heroku shows no maintenance of it yet." in said
+    assert "Heroku runs it once it is prepared" in said
+    assert str(ended.date()) not in said.partition("The change of")[2]
 
 
 @pytest.mark.faults

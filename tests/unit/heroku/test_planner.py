@@ -156,6 +156,13 @@ def test_a_crash_never_forgets_what_ran(
     assert {name: each.quantity for name, each in found.items()} == wanted
 
 
+def test_what_is_remembered_otherwise_than_it_was_noted_is_told() -> None:
+    assert planner.scaled_since("shop", BEFORE.formation, BEFORE.formation) == []
+    web, worker = planner.scaled_since("shop", BEFORE.formation, formation(web=1, cron=0))
+    assert "web of shop was scaled to 1 by somebody" in web
+    assert "worker of shop was taken away" in worker
+
+
 @pytest.mark.parametrize(
     "begun, now, wanted", [([], True, True), ([CLOSED], True, False), ([CLOSED], False, False), ([], False, False)]
 )

@@ -51,6 +51,14 @@ def test_a_database_that_is_not_there_is_told_with_those_that_are(lab: Lab) -> N
         look.databases_of(lab.heroku, APP, "NO_SUCH")
 
 
+def test_a_database_of_another_app_is_none_of_this_one(lab: Lab) -> None:
+    lab.world.add_app("staging", web=1)
+    with pytest.raises(InvalidInput, match=f"{LEADER} is no database of the app staging; it has: none"):
+        look.databases_of(lab.heroku, "staging", LEADER)
+    lab.world.attach(lab.leader, "staging", "SHOP_DATABASE")
+    assert look.database_of(lab.heroku, "staging", LEADER).apps == ("shop", "staging")
+
+
 def test_an_app_that_is_not_there_is_told(lab: Lab) -> None:
     with pytest.raises(Refused, match="knows nothing by that name"):
         look.databases_of(lab.heroku, "no-such-app")
@@ -117,6 +125,27 @@ def test_check_mode_asks_for_nothing(lab: Lab) -> None:
 def test_requested_is_enough_where_nothing_more_is_wanted(lab: Lab) -> None:
     assert change(lab, wait_for="requested")["reached"] == "requested"
     assert lab.leader.maintenance.status == "pending"
+
+
+@pytest.mark.parametrize("past", ["none", "completed"])
+def test_a_change_is_asked_for_once_its_maintenance_shows(lab: Lab, past: str) -> None:
+    ended = lab.world.now - timedelta(days=30)
+    lab.leader.maintenance = Running(status=past, started_at=ended, completed_at=ended)
+    lab.world.timing.recorded = 20
+    result = change(lab, wait_for="requested")
+    assert (result["reached"], result["database"]["maintenance"]["status"]) == ("requested", "pending")
+    assert [each["status"] for each in result["progress"]] == [past, "pending"]
+
+
+def test_a_change_whose_maintenance_does_not_show_is_asked_for_all_the_same(lab: Lab) -> None:
+    ended = lab.world.now - timedelta(days=30)
+    lab.leader.maintenance = Running(status="completed", started_at=ended, completed_at=ended)
+    lab.world.timing.recorded = 600
+    before = lab.clock()
+    result = change(lab, wait_for="requested")
+    assert (result["changed"], result["reached"]) == (True, "requested")
+    assert lab.clock() - before < 60
+    assert change(lab)["reached"] == "ready"
 
 
 def test_completed_is_waited_for_until_the_window(lab: Lab) -> None:

@@ -6,12 +6,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, StatefulError
-from ansible_collections.selfhost.stateful.plugins.module_utils._heroku import stopping
+from ansible_collections.selfhost.stateful.plugins.module_utils._heroku import planner, stopping
 from ansible_collections.selfhost.stateful.plugins.module_utils._heroku.kept import forgotten, require_kept
-from ansible_collections.selfhost.stateful.plugins.module_utils._heroku.model import Process
+from ansible_collections.selfhost.stateful.plugins.module_utils._heroku.model import Process, formation_of
+from ansible_collections.selfhost.stateful.plugins.module_utils._heroku.planner import CLOSED, Former
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation import execute
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.mounts import FileSystem
 from tests.support.heroku_lab import APP, FORMATION, NOTHING, Lab
@@ -50,8 +53,22 @@ def test_what_is_noted_later_stands_after_the_start(lab: Lab) -> None:
 def test_maintenance_mode_that_was_on_before_stays_on(lab: Lab) -> None:
     lab.app.maintenance = True
     lab.stop()
-    lab.restore()
+    assert lab.restore(check=True)["warnings"] == []
+    back = lab.restore()
     lab.check_as_before(maintenance=True)
+    assert back["maintenance"] is True
+    (warning,) = back["warnings"]
+    assert "is not open: maintenance mode is on" in warning
+    assert "heroku maintenance:off --app shop" in warning
+
+
+def test_an_app_that_ran_nothing_runs_nothing_again_and_that_is_told(lab: Lab) -> None:
+    lab.world.scale(lab.app, [{"type": kind, "quantity": 0} for kind in FORMATION])
+    lab.stop()
+    back = lab.restore()
+    assert (lab.quantities(), lab.app.maintenance, back["maintenance"]) == (NOTHING, False, False)
+    (warning,) = back["warnings"]
+    assert "is not open: no process type runs dynos" in warning
 
 
 def test_check_mode_changes_nothing(lab: Lab) -> None:
@@ -95,7 +112,10 @@ def test_what_somebody_scaled_up_meanwhile_stays(lab: Lab) -> None:
 def test_stopped_again_after_somebody_scaled_up_it_remembers_both(lab: Lab) -> None:
     lab.stop()
     lab.world.scale(lab.app, [{"type": "web", "quantity": 7}])
-    lab.stop()
+    (warning,) = lab.stop()["warnings"]
+    assert "web of shop was scaled to 7 by somebody since it was stopped" in warning
+    assert "it ran 2 dynos before" in warning
+    assert lab.stop()["warnings"] == []
     lab.check_stopped()
     lab.restore()
     assert lab.quantities() == {**FORMATION, "web": 7}
@@ -129,11 +149,45 @@ def test_what_was_noted_before_somebody_opened_the_app_by_hand_is_of_the_past(la
     assert not lab.app.maintenance
 
 
+@pytest.mark.parametrize("broken_off", [False, True])
+def test_the_journal_of_an_app_that_is_open_by_now_is_ended_without_another_stop(lab: Lab, broken_off: bool) -> None:
+    first = lab.stop()
+    if broken_off:
+        lab.operations.all()[0].journal.undoing("killed before it was noted that this was over")
+    noted = stopping.note(lab.steps(), lab.operations, APP, {}, check=False)
+    assert (noted["changed"], noted["warnings"], states(lab)) == (False, [], ["done"])
+    opened_by_hand(lab, web=1)
+    asked = len(lab.stand_in.changes())
+    for check in (True, False):
+        noted = stopping.note(lab.steps(), lab.operations, APP, {}, check=check)
+        (warning,) = noted["warnings"]
+        assert noted["changed"]
+        assert first["operation"] in warning
+        assert "web=2 worker=1" in warning
+        assert (states(lab) == ["done"]) is check
+    assert len(lab.stand_in.changes()) == asked
+    # Closed on purpose since: nothing of this is ours.
+    lab.app.maintenance = True
+    assert lab.restore()["changed"] is False
+    assert lab.app.maintenance
+    assert lab.quantities() == {**NOTHING, "web": 1}
+
+
+@pytest.mark.parametrize("begun", [(), (CLOSED,)])
+def test_a_journal_by_which_nothing_was_closed_is_ended_in_silence(lab: Lab, begun: tuple[str, ...]) -> None:
+    plan = planner.closing(APP, Former(formation_of({}), False), maintenance=True, note={})
+    operation = lab.operations.begin(plan)
+    for step in begun:
+        operation.journal.intent(step)
+    noted = stopping.note(lab.steps(), lab.operations, APP, {}, check=False)
+    assert (noted["changed"], noted["warnings"], states(lab)) == (True, [], ["committed"])
+
+
 def test_one_type_that_was_scaled_up_is_no_open_app_where_maintenance_mode_does_not_tell(lab: Lab) -> None:
     lab.app.maintenance = True
     lab.stop()
     lab.world.scale(lab.app, [{"type": "web", "quantity": 7}])
-    assert lab.stop()["warnings"] == []
+    assert not any("was opened since" in line for line in lab.stop()["warnings"])
     lab.restore()
     as_scaled = {**FORMATION, "web": 7}
     assert (lab.quantities(), lab.app.maintenance) == (as_scaled, True)
@@ -145,6 +199,54 @@ def test_a_restore_is_an_order_to_bring_everything_back(lab: Lab) -> None:
     assert lab.restore()["changed"]
     assert lab.quantities() == {**FORMATION, "web": 1}
     assert states(lab) == ["rolled_back"]
+
+
+CHANGE = {"database": {"name": "postgresql-leader-1"}, "plan": "standard-2"}
+OTHERS = [
+    {},
+    {"ticket": 4711},
+    {**CHANGE, "plan": "standard-4"},
+    {**CHANGE, "database": {"name": "postgresql-reports-1"}},
+]
+
+
+@pytest.mark.parametrize("noted", OTHERS)
+@pytest.mark.parametrize("maintenance", [True, False])
+def test_what_is_stopped_for_something_else_is_left_to_it(lab: Lab, noted: dict[str, Any], maintenance: bool) -> None:
+    first = lab.stop(note=noted, maintenance=maintenance)
+    asked = len(lab.stand_in.changes())
+    for check in (True, False):
+        with pytest.raises(StatefulError, match="is closed, and not for postgresql-leader-1 to standard-2") as caught:
+            lab.stop(note=CHANGE, maintenance=maintenance, check=check)
+        assert caught.value.facts["holder"] == first["operation"]
+        assert ("on its own, by somebody" in caught.value.msg) is ("plan" not in noted)
+    assert (states(lab), len(lab.stand_in.changes())) == (["done"], asked)
+    assert lab.restore()["note"] == noted
+    assert lab.stop(note=CHANGE)["note"] == CHANGE
+
+
+def test_what_is_stopped_for_the_same_change_is_gone_on_with(lab: Lab) -> None:
+    lab.stop(note={**CHANGE, "backups": ["b001"]})
+    for given in ({**CHANGE, "backups": []}, {"plan": "standard-2"}, {"ticket": 4711}, {}):
+        again = lab.stop(note=given)
+        assert (again["changed"], again["note"]["backups"]) == (False, ["b001"])
+
+
+@pytest.mark.parametrize("begun, refused", [((), False), ((CLOSED,), True)])
+def test_what_only_began_to_stop_is_judged_by_what_it_did(lab: Lab, begun: tuple[str, ...], refused: bool) -> None:
+    plan = planner.closing(APP, Former(formation_of({}), False), maintenance=True, note=OTHERS[2])
+    operation = lab.operations.begin(plan)
+    for step in begun:
+        operation.journal.intent(step)
+        lab.app.maintenance = True
+    if refused:
+        with pytest.raises(StatefulError, match="for postgresql-leader-1 to standard-4"):
+            lab.stop(note=CHANGE)
+        assert lab.quantities() == FORMATION
+        return
+    assert lab.stop(note=CHANGE)["note"] == CHANGE
+    lab.check_stopped()
+    assert states(lab) == ["committed", "done"]
 
 
 @pytest.mark.parametrize("maintenance", [True, False])
@@ -164,15 +266,29 @@ def test_a_start_that_was_broken_off_is_not_gone_on_with_where_the_app_is_open(l
     assert lab.quantities() == {"web": 3, "worker": 0 if maintenance else 1, "cron": 0}
 
 
-def test_a_start_that_was_broken_off_while_the_app_is_closed_is_gone_on_with(lab: Lab) -> None:
-    lab.stop()
+@pytest.mark.parametrize("scaled", [False, True])
+def test_an_app_whose_start_was_broken_off_is_closed_anew_without_letting_anybody_in(lab: Lab, scaled: bool) -> None:
+    first = lab.stop(note={"plan": "standard-2", "backups": ["b001"]})
     (operation,) = lab.operations.all()
-    operation.journal.undoing("killed before anything was scaled")
+    operation.journal.undoing("killed before maintenance mode was ended")
+    if scaled:
+        lab.world.scale(lab.app, [{"type": kind, "quantity": n} for kind, n in FORMATION.items()])
     assert lab.stop(check=True)["changed"]
     assert lab.operations.all()[0].history().undoing, "check mode ends nothing"
-    lab.stop()
+    asked = len(lab.stand_in.changes())
+    second = lab.stop(note={"plan": "standard-2", "backups": ["b001", "b002"]})
     lab.check_stopped()
-    assert states(lab) == ["rolled_back", "done"]
+    let_in = [each.body for each in lab.stand_in.changes()[asked:] if each.body == {"maintenance": False}]
+    started = [
+        each
+        for request in lab.stand_in.changes()[asked:]
+        for each in request.body.get("updates", ())
+        if each["quantity"] > 0
+    ]
+    assert (let_in, started) == ([], [])
+    # What dynos wrote meanwhile is in no backup that was there before.
+    assert second["note"]["backups"] == ["b001", "b002"]
+    assert (second["former"], states(lab)) == (first["former"], ["committed", "done"])
     lab.restore()
     lab.check_as_before()
 

@@ -72,6 +72,9 @@ def every_kill(tmp_path: Path, fused: Callable[[Fuse], None], work: str, then: C
             elif work == "stop again":
                 lab.stop()
                 scaled_by_somebody(lab)
+            elif work == "stop after a start that was broken off":
+                lab.stop()
+                lab.operations.all()[0].journal.undoing("killed before anything was scaled")
             elif work == "stop once more":
                 lab.stop()
                 opened_by_somebody(lab)
@@ -122,6 +125,8 @@ def stop_and_start_as_opened(lab: Lab) -> None:
         ("restore", stop_and_start, 10),
         ("stop again", start_both, 15),
         ("stop again", stop_and_start_both, 15),
+        ("stop after a start that was broken off", stop_and_start, 10),
+        ("stop after a start that was broken off", start, 10),
         ("stop once more", stop_and_start_as_opened, 15),
     ],
 )
