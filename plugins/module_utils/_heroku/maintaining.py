@@ -120,7 +120,8 @@ def _run(heroku: Heroku, addon: Addon, before: Stand, patience: Patience) -> Non
     seen, begun = waiting.until(
         heroku,
         lambda: _stand(heroku, addon),
-        lambda seen: seen.maintenance.status == RUNNING or seen.is_after(before),
+        # One that began and fell back between two looks is as little ready any more as one that runs.
+        lambda seen: seen.maintenance.status != READY or seen.is_after(before),
     )
     if begun:
         return
