@@ -122,6 +122,7 @@ def test_a_full_disk_leaves_nothing_and_a_second_try_works(lab: Lab) -> None:
     assert take(lab, container, lab.directory / "backup")["kind"] == "physical"
 
 
+@pytest.mark.faults
 def test_with_passwords_only_the_password_is_used_and_without_replication_the_reason_is_told(lab: Lab) -> None:
     container = lab.start(USUAL, options=("-e", "POSTGRES_PASSWORD=s3 cr'et"), trust=False)
     _hba(lab, container, "local all all scram-sha-256", "host all all all scram-sha-256")

@@ -162,6 +162,7 @@ def test_what_is_the_admins_own_stops_it_before_anything(host: Lab) -> None:
     assert host.state() == before
 
 
+@pytest.mark.faults
 def test_what_is_not_dumped_is_left_behind_only_where_that_was_accepted(host: Lab) -> None:
     sql = host.project.sql
     sql("CREATE TABLE acks (id int); INSERT INTO acks VALUES (1), (2)")

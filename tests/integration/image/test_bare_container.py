@@ -109,6 +109,7 @@ def test_upgrade_to_the_layout_of_18_and_its_two_ends(tmp_path: Path, place: str
             assert lab.inspect()["Id"] == after["Id"]
 
 
+@pytest.mark.faults
 def test_what_could_not_be_taken_back_is_refused(tmp_path: Path) -> None:
     """Nothing is touched; each reason comes with its way out."""
     with bare(tmp_path / "lab", "17", "", told=("--rm", "-e", f"POSTGRES_PASSWORD={SECRET}")) as lab:

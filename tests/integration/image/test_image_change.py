@@ -267,6 +267,7 @@ def test_a_dump_takes_what_was_written_since_down_again(tmp_path: Path) -> None:
         assert_words(lab)
 
 
+@pytest.mark.faults
 def test_what_cannot_be(tmp_path: Path) -> None:
     """Each is said in a sentence, and nothing is changed."""
     with service(tmp_path, "17", "17") as lab:

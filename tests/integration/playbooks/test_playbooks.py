@@ -281,6 +281,7 @@ def test_compose_1_makes_room_and_loses_no_volume(tmp_path: Path, shared_engine:
         remove(admin.project)
 
 
+@pytest.mark.faults
 def test_a_web_service_that_does_not_run_is_a_failure(tmp_path: Path, shared_engine: Engine) -> None:
     admin = finishing(tmp_path, shared_engine)
     try:

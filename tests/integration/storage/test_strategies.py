@@ -317,6 +317,7 @@ def test_override_file(tmp_path: Path) -> None:
         assert lab.run().ok()["changed"] is False
 
 
+@pytest.mark.faults
 def test_file_that_is_made_by_somebody_else(tmp_path: Path) -> None:
     """``rewrite: none``: the file names the mount already, and reality is made to match it."""
     with laid_out(tmp_path, services=["redis"], options={"rewrite": "none"}) as lab, lab.prober() as probe:
@@ -363,6 +364,7 @@ def test_tag_that_means_another_image_by_now(tmp_path: Path, pin: bool) -> None:
             lab.engine.docker("rmi", tag, check=False)
 
 
+@pytest.mark.faults
 def test_tag_that_moves_between_plan_and_switch(tmp_path: Path) -> None:
     """A pull in between must neither start another image nor leave the service down."""
     tag = f"sfs-moving:{secrets.token_hex(4)}"
