@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from tests.sandbox.heroku import AFTER, BEFORE, Request
@@ -101,7 +103,10 @@ def test_at_a_follower(admin: Admin, name: str, moment: str) -> None:
 
 def test_between_the_after_hook_and_its_note(admin: Admin) -> None:
     told = admin.directory / "told"
-    hooks = {"heroku_postgres_plan_after_hook": ["sh", "-c", f"echo >>{told}"], "heroku_postgres_plan_backup": False}
+    # Its own request is the moment: the note comes before the next one of the play.
+    ask = f"{sys.executable} -c 'import urllib.request; urllib.request.urlopen(\"{admin.stand_in.url}/hook\")'"
+    hook = ["sh", "-c", f"echo >>{told}; {ask} || true"]
+    hooks = {"heroku_postgres_plan_after_hook": hook, "heroku_postgres_plan_backup": False}
     assert admin.killed(lambda seen, request: told.exists(), **hooks).code == -9
     admin.play(**hooks).ok()
     # It ran, and nobody knew that: once more, and then never again.
