@@ -22,6 +22,8 @@ description:
   - Every step is journaled before it is made. Killed anywhere, the next run goes on or rolls back by itself. A failure
     before the proof is undone, and the services run on the old storage again. What is proved is never undone because
     something later failed.
+  - While an operation is open, a container of the service's own image that does nothing but sleep holds each volume
+    concerned, read-only, so that a prune takes none of them. It goes with the operation's end.
   - Where all is in place already, nothing changes. Volumes without a container that hold data of the same kind are
     named in a warning, because a service that was started on its mount before its data was moved began with an empty
     one.
