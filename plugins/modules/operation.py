@@ -17,7 +17,7 @@ description:
   - Rolling a storage move back carries the data as it is now back to where it came from, by the same strategies as
     the move, with a backup before and the same proofs. Nothing that was written since is lost. Our own lines are taken
     out of the compose file as it is now; a conflict is shown and nothing is changed. A mount that was only written into
-    the file, and has data by now, is not taken out of it: that data came later, and would be left behind.
+    the file, and has data by now, is not taken out of it, because that data came later and would be left behind.
   - Rolling a swap on dokku back returns to the old service as it was. Committing one destroys that.
   - Rolling back an operation that is still open, for example one that was halted before its downtime, undoes it.
   - Only the newest operation of a project can be rolled back.
