@@ -127,21 +127,6 @@ class Inside(SelfProving):
         self._inner.let_go(step, _inside(context))
 
 
-class LookAgain(Inside):
-    """As in every change of an image; and no database came that is called as the new service's is to be."""
-
-    def apply(self, step: Step, context: Context[World]) -> Evidence:
-        names, evidence = _names(context), super().apply(step, context)
-        former = context.world.service(names["old"]).database
-        databases = [each["name"] for each in evidence["cluster"]["databases"]]
-        against = list(against_names(former, names["new"], databases))
-        if against:
-            raise StatefulError(
-                f"{names['old']} is not what it was when this was planned: {'; '.join(against)}.", next_command=AGAIN
-            )
-        return evidence
-
-
 class BeforeTheApp(Inside):
     """One that is not done once more where the app has its data in the new service: what is there is the app's."""
 
@@ -158,6 +143,21 @@ class BeforeTheApp(Inside):
             raise StatefulError(
                 f"{names['old']} was started after its data was taken, and may have taken writes. ({error.msg})"
             ) from error
+
+
+class LookAgain(BeforeTheApp):
+    """As in every change of an image; and no database came that is called as the new service's is to be."""
+
+    def apply(self, step: Step, context: Context[World]) -> Evidence:
+        names, evidence = _names(context), super().apply(step, context)
+        former = context.world.service(names["old"]).database
+        databases = [each["name"] for each in evidence["cluster"]["databases"]]
+        against = list(against_names(former, names["new"], databases))
+        if against:
+            raise StatefulError(
+                f"{names['old']} is not what it was when this was planned: {'; '.join(against)}.", next_command=AGAIN
+            )
+        return evidence
 
 
 class Bring(BeforeTheApp):
