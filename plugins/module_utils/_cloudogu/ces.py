@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -31,7 +30,10 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model im
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, StatefulError, shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import paths, postmaster, session
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.session import Session
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.durable import write_atomically
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.durable import (
+    read_json,
+    write_json_atomically,
+)
 
 LISTING = 120.0
 ABSENT = "empty"
@@ -276,7 +278,7 @@ NOTE = "cesapp.json"
 
 def _note(directory: str, pid: int, words: Sequence[str]) -> None:
     note = {"pid": pid, "started": _started(pid) if pid else "", "words": list(words)}
-    write_atomically(os.path.join(directory, NOTE), json.dumps(note).encode())
+    write_json_atomically(os.path.join(directory, NOTE), note)
 
 
 def said(directory: str) -> str:
@@ -291,12 +293,8 @@ def said(directory: str) -> str:
 
 def noted(directory: str) -> Mapping[str, Any] | None:
     """Return which ``cesapp`` was begun last in this operation, also by a run that was killed."""
-    try:
-        with open(os.path.join(directory, NOTE), encoding="utf-8") as file:
-            found: dict[str, Any] = json.load(file)
-            return found
-    except FileNotFoundError:
-        return None
+    found: Mapping[str, Any] | None = read_json(os.path.join(directory, NOTE))
+    return found
 
 
 def has_begun(directory: str) -> bool:

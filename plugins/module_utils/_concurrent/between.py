@@ -10,7 +10,6 @@ a new cluster in them. By its path alone that would be taken for what was moved.
 
 from __future__ import annotations
 
-import json
 import os
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.host import Host
@@ -65,9 +64,5 @@ def _path(context: Context[World]) -> str:
 
 
 def _noted(context: Context[World]) -> dict[str, int]:
-    try:
-        with open(_path(context), encoding="utf-8") as handle:
-            noted: dict[str, int] = json.load(handle)
-    except FileNotFoundError:
-        return {}
+    noted: dict[str, int] = durable.read_json(_path(context)) or {}
     return noted

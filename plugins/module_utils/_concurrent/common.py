@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from typing import Any
@@ -178,11 +177,7 @@ def _note_path(context: Context[World]) -> str:
 
 
 def _noted(context: Context[World]) -> dict[str, Any] | None:
-    try:
-        with open(_note_path(context), encoding="utf-8") as handle:
-            noted: dict[str, Any] = json.load(handle)
-    except FileNotFoundError:
-        return None
+    noted: dict[str, Any] | None = durable.read_json(_note_path(context))
     return noted
 
 

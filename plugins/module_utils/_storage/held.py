@@ -12,7 +12,6 @@ noted, taken off, and given back at the end.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
@@ -123,11 +122,7 @@ def half_made(container: Container) -> bool:
 
 
 def _read(directory: str, name: str) -> dict[str, Any]:
-    try:
-        with open(os.path.join(directory, name), encoding="utf-8") as handle:
-            found: dict[str, Any] = json.load(handle)
-    except FileNotFoundError:
-        return {}
+    found: dict[str, Any] = durable.read_json(os.path.join(directory, name)) or {}
     return found
 
 

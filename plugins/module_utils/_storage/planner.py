@@ -140,24 +140,14 @@ def steps_for(
 
 def holding_steps(transfer: Transfer) -> list[Step]:
     """Return what keeps the volume that data comes from, or goes to, from every prune while it is on its way."""
-    return [
-        Step("hold_volume", f"hold the volume of {transfer.name}", PREPARE, {**_one(transfer), "end": end})
-        for end in _volume_ends(transfer)
-    ]
+    hold = Step("hold_volume", f"hold the volume of {transfer.name}", PREPARE, _one(transfer))
+    return [hold] if transfer.volume_end else []
 
 
 def releasing_steps(transfer: Transfer) -> list[Step]:
     """Return the end of :func:`holding_steps`."""
-    return [
-        Step("release_volume", f"release the volume of {transfer.name}", FINISH, {**_one(transfer), "end": end})
-        for end in _volume_ends(transfer)
-    ]
-
-
-def _volume_ends(transfer: Transfer) -> list[str]:
-    ends = {"origin": transfer.origin, "goal": transfer.goal}
-    volumes = {location.volume: end for end, location in reversed(ends.items()) if location.is_volume}
-    return list(volumes.values())
+    release = Step("release_volume", f"release the volume of {transfer.name}", FINISH, _one(transfer))
+    return [release] if transfer.volume_end else []
 
 
 def backup_steps(request: Request, findings: Findings, transfers: Sequence[Transfer], backup_dir: str) -> list[Step]:

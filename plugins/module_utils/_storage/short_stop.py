@@ -9,7 +9,6 @@ A run that is killed leaves the note, and :func:`start_again` of the next one do
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -61,10 +60,8 @@ def stopped(world: World, directory: str, containers: Sequence[Container]) -> It
 def start_again(world: World, directory: str) -> list[str]:
     """Start what the note says was stopped, give back the restart policies, and return the names; none without one."""
     path = os.path.join(directory, STOPPED)
-    try:
-        with open(path, encoding="utf-8") as handle:
-            noted = json.load(handle)
-    except FileNotFoundError:
+    noted = durable.read_json(path)
+    if noted is None:
         return []
     started = [name for name in (_start(world, container_id) for container_id in noted["stopping"]) if name]
     held.release(world, directory)

@@ -154,6 +154,11 @@ class Transfer:
         return self.data_at(self.goal, self.staging)
 
     @property
+    def volume_end(self) -> Location | None:
+        """Return the end that is a volume, of which no transfer has two different ones; None where neither is."""
+        return next((location for location in (self.origin, self.goal) if location.is_volume), None)
+
+    @property
     def store_facts(self) -> StoreFacts:
         return facts_from_dict(self.facts)
 

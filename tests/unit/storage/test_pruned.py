@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import EngineMount
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation import execute
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import DONE, ROLLED_BACK
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.volumes import HOLDER
@@ -21,11 +22,17 @@ from tests.support.storage_lab import TARGET, Lab
 ANONYMOUS_RENAME, ANONYMOUS_COPY = KINDS[0], KINDS[2]
 
 
+def volume_of(lab: Lab) -> EngineMount:
+    """Return the volume that the database has its data in before anything is moved."""
+    volume = lab.container("db").mount_at(TARGET)
+    assert volume is not None
+    return volume
+
+
 def test_the_last_copy_is_kept_where_the_original_is_gone(tmp_path: Path) -> None:
     """Whoever held the volume was removed too, and the service does not come up on the copy."""
     lab = ANONYMOUS_COPY.lab(tmp_path)
-    volume = lab.container("db").mount_at(TARGET)
-    assert volume is not None
+    volume = volume_of(lab)
     operation = lab.begin()
     lab.burning("journal evidence create the containers", lambda: lab.run(operation))
     for container in [each for each in lab.engine.held.values() if HOLDER in each.labels.values()]:
@@ -48,8 +55,7 @@ def test_the_last_copy_is_kept_where_the_original_is_gone(tmp_path: Path) -> Non
 
 def test_a_half_made_copy_is_kept_where_the_original_is_gone(tmp_path: Path) -> None:
     lab = ANONYMOUS_COPY.lab(tmp_path)
-    volume = lab.container("db").mount_at(TARGET)
-    assert volume is not None
+    volume = volume_of(lab)
     operation = lab.begin()
     lab.burning("journal intent move db:/data", lambda: lab.run(operation))
     shutil.rmtree(volume.source)
@@ -99,8 +105,7 @@ def test_an_undo_tells_of_an_application_that_lost_its_container(tmp_path: Path)
 
 def test_an_image_without_the_program_holds_its_volume_all_the_same(tmp_path: Path) -> None:
     lab = ANONYMOUS_COPY.lab(tmp_path)
-    volume = lab.container("db").mount_at(TARGET)
-    assert volume is not None
+    volume = volume_of(lab)
     lab.engine.refuses = {("sleep", "infinity")}
     operation = lab.begin()
     lab.burning("journal evidence create the containers", lambda: lab.run(operation))

@@ -22,6 +22,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._errors import S
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import History, Step
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import Operation
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import NEXT_XID
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.originals import stopped_as
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import transfer_of
 
 OURS = "that the old service was started by us"
@@ -92,8 +93,7 @@ def _stood_with(operation: Operation) -> Mapping[str, Any] | None:
     vacate, history = _step(operation, VACATE), operation.history()
     if vacate is None:
         return None
-    stop = next((step.name for step in operation.plan.steps if step.kind == "stop_stores"), "")
-    stopped = history.evidence.get(stop, {}).get("identities", {}).get(transfer_of(vacate).name)
+    stopped = stopped_as(transfer_of(vacate), operation.plan, history.evidence)
     found: Mapping[str, Any] | None = _ours(history).get("identity", stopped)
     return found
 

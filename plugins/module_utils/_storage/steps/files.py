@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from typing import Any
 
@@ -85,11 +84,7 @@ class ReverseFiles(NothingToUndo):
 
 def read_hunks(context: Context[World]) -> list[dict[str, Any]]:
     """Return what the rewrite of this operation changed; empty where it did not come to that."""
-    try:
-        with open(_hunks_path(context), encoding="utf-8") as handle:
-            journaled: list[dict[str, Any]] = json.load(handle)
-    except FileNotFoundError:
-        return []
+    journaled: list[dict[str, Any]] = durable.read_json(_hunks_path(context)) or []
     return journaled
 
 

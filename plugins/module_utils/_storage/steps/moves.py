@@ -11,11 +11,9 @@ anything but the whole data.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import time
-from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError, shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import (
@@ -245,10 +243,8 @@ def _mark_path(context: Context[World], transfer: Transfer) -> str:
 
 def published(transfer: Transfer, context: Context[World]) -> Evidence | None:
     """Return the evidence of a staged move if what lies at the goal is the very directory that it put there."""
-    try:
-        with open(_mark_path(context, transfer), encoding="utf-8") as handle:
-            mark: dict[str, Any] = json.load(handle)
-    except FileNotFoundError:
+    mark = durable.read_json(_mark_path(context, transfer))
+    if mark is None:
         return None
     same = is_directory(transfer.goal.path, mark["inode"], mark["device"], context.operation)
     return dict(mark["evidence"]) if same else None
@@ -333,7 +329,7 @@ def written_at_goal(transfer: Transfer, context: Context[World]) -> str:
 
 def written_at_origin(transfer: Transfer, context: Context[World]) -> str:
     """Return in words what the origin took since the stop; empty for nothing, and where it is retained elsewhere."""
-    since = stopped_as(transfer, context)
+    since = stopped_as(transfer, context.operation.plan, context.evidence)
     # The files of a layer are marked by the links that keep them, and those are made anew after any start.
     if since is None or transfer.origin.kind == LAYER or not os.path.isdir(transfer.origin.path):
         return ""

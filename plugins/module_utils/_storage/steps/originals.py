@@ -7,9 +7,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError, shell
-from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, UndoRefused
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Evidence, UndoRefused
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Plan
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.layer import layer_path
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import LAYER
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.store import Identity
@@ -34,7 +36,7 @@ def refuse_without_original(transfer: Transfer, copy: str, context: Context[Worl
 
 def what_is_lacking(transfer: Transfer, context: Context[World]) -> str:
     """Return in words why nothing can return to the original; empty where it can, and where it was never stopped."""
-    known = stopped_as(transfer, context)
+    known = stopped_as(transfer, context.operation.plan, context.evidence)
     # What a volume's options point to shows only while it is mounted, and no prune takes it.
     if known is None or transfer.options:
         return ""
@@ -46,12 +48,10 @@ def what_is_lacking(transfer: Transfer, context: Context[World]) -> str:
     return "; ".join(store.differences(known, found))
 
 
-def stopped_as(transfer: Transfer, context: Context[World]) -> Identity | None:
+def stopped_as(transfer: Transfer, plan: Plan, evidence: Mapping[str, Evidence]) -> Identity | None:
     """Return the identity that the original was stopped with; None where it was not stopped yet."""
-    stops = [step.name for step in context.operation.plan.steps if step.kind == "stop_stores"]
-    known: Identity | None = (
-        context.evidence.get(stops[0], {}).get("identities", {}).get(transfer.name) if stops else None
-    )
+    stop = next((step.name for step in plan.steps if step.kind == "stop_stores"), "")
+    known: Identity | None = evidence.get(stop, {}).get("identities", {}).get(transfer.name)
     return known
 
 

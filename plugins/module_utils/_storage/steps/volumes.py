@@ -37,7 +37,7 @@ class HoldVolume(SelfProving):
     engine only while a container uses it: without one its directory on the host is empty, and settling against that
     would empty the copy.
 
-    args: ``transfer``, ``end``: ``origin`` (where it is left out) or ``goal``, the end whose volume is held.
+    args: ``transfer``, whose one end that is a volume is held.
     """
 
     def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
@@ -50,8 +50,8 @@ class HoldVolume(SelfProving):
 
     def apply(self, step: Step, context: Context[World]) -> Evidence:
         engine, location = context.world.engine, _held(step)
-        self._remove(step, context)
-        arriving = step.args.get("end") == "goal"
+        _let_go(step, context)
+        arriving = location != transfer_of(step).origin
         if not arriving and engine.volume(location.volume) is None:
             return {"running": False}  # held, it would be made anew, and look like the one that is gone
         made = arriving and self._make_place(engine, location)
@@ -66,7 +66,7 @@ class HoldVolume(SelfProving):
         try:
             engine.set_restart_policy(engine.create_helper(helper), RestartPolicy("unless-stopped"))
         except StatefulError:
-            self._remove(step, context)
+            _let_go(step, context)
             if transfer_of(step).options:
                 raise  # stopped, it would not have the engine mount what the options point to
             engine.create_helper(helper, start=False)
@@ -74,7 +74,7 @@ class HoldVolume(SelfProving):
         return {"running": True, "made": made}
 
     def undo(self, step: Step, context: Context[World]) -> Evidence:
-        self._remove(step, context)
+        _let_go(step, context)
         made, path = context.evidence.get(step.name, {}).get("made"), _held(step).path
         if made and os.path.isdir(path) and not os.listdir(path):
             os.rmdir(path)  # the engine refuses to start a service on the volume then, as it did before
@@ -89,21 +89,15 @@ class HoldVolume(SelfProving):
         os.mkdir(location.path)
         return True
 
-    @staticmethod
-    def _remove(step: Step, context: Context[World]) -> None:
-        for container in _holders(step, context):
-            context.world.engine.remove_container(container.id, force=True)
-
 
 class ReleaseVolume(SelfProving):
-    """The holder goes once the data is proved elsewhere. args as for :class:`HoldVolume`."""
+    """The holder goes once the data is proved elsewhere. args: ``transfer``."""
 
     def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
         return None if _holders(step, context) else {}
 
     def apply(self, step: Step, context: Context[World]) -> Evidence:
-        for container in _holders(step, context):
-            context.world.engine.remove_container(container.id, force=True)
+        _let_go(step, context)
         return {}
 
     def undo(self, step: Step, context: Context[World]) -> Evidence:
@@ -118,9 +112,14 @@ def make_volume(engine: Engine, location: Location) -> None:
 
 def _held(step: Step) -> Location:
     transfer = transfer_of(step)
-    return transfer.goal if step.args.get("end") == "goal" else transfer.origin
+    return transfer.volume_end or transfer.origin
 
 
 def _holders(step: Step, context: Context[World]) -> list[Container]:
     labels = {OPERATION_LABEL: context.operation.id, ROLE_LABEL: HOLDER, VOLUME_LABEL: _held(step).volume}
     return context.world.engine.containers(labels=labels)
+
+
+def _let_go(step: Step, context: Context[World]) -> None:
+    for container in _holders(step, context):
+        context.world.engine.remove_container(container.id, force=True)

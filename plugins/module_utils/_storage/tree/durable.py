@@ -89,3 +89,12 @@ def remove_file(path: PathLike) -> None:
 
 def write_json_atomically(path: PathLike, value: Any, *, mode: int = 0o600) -> None:
     write_atomically(path, json.dumps(value, sort_keys=True).encode() + b"\n", mode=mode)
+
+
+def read_json(path: PathLike) -> Any:
+    """Return what :func:`write_json_atomically` wrote; None where there is no such file."""
+    try:
+        with open(path, encoding="utf-8") as handle:
+            return json.load(handle)
+    except FileNotFoundError:
+        return None
