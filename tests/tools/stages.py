@@ -31,10 +31,16 @@ PLUGINS = ("plugins/action/", "plugins/modules/")
 ONCE = (
     "tests/unit/compose/test_edit_files.py",
     "tests/unit/compose/test_reverse.py",
+    "tests/unit/concurrent/test_checkout.py",
+    "tests/unit/concurrent/test_release.py",
+    "tests/unit/concurrent/test_target.py",
+    "tests/unit/heroku/test_addresses.py",
     "tests/unit/heroku/test_stopping_killed.py",
     "tests/unit/storage/test_discarding.py",
     "tests/unit/storage/test_dying.py",
+    "tests/unit/storage/test_planner.py",
     "tests/unit/test_architecture.py",
+    "tests/unit/test_role_arguments.py",
 )
 # At work on disks for longer than ansible-test need watch.
 ON_DISKS = ("tests/unit/storage/test_backup.py", "tests/unit/storage_tree/", "tests/unit/test_examples.py")
