@@ -311,9 +311,7 @@ class Standing:
 
 
 @pytest.mark.parametrize("when", ["before the app starts", "while a deploy of before runs"])
-@pytest.mark.parametrize(
-    "since", [{}, {"running": True}, {"started": 3.0}, {"next_xid": 11}, {"running": True, "next_xid": 11}]
-)
+@pytest.mark.parametrize("since", [{}, {"running": True}, {"next_xid": 11}, {"running": True, "next_xid": 11}])
 def test_an_app_is_not_let_in_where_the_old_service_ran_since_its_files_were_taken(
     here: Here, tmp_path: Path, since: dict[str, Any], when: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -322,7 +320,7 @@ def test_an_app_is_not_let_in_where_the_old_service_ran_since_its_files_were_tak
 
     def happens() -> None:
         standing.next_xid = since.get("next_xid", 10)
-        here.old.running, here.old.started = since.get("running", False), since.get("started", 1.0)
+        here.old.running = since.get("running", False)
 
     def started(_world: World, _app: str) -> None:
         here.calls.append("start the app")
@@ -341,6 +339,24 @@ def test_an_app_is_not_let_in_where_the_old_service_ran_since_its_files_were_tak
         here.old.running = True
         operation.journal.evidence(planner.LET_IN, {}, durable=True)
         let_in.LetIn().apply(LET_IN, context_of(here, operation))
+
+
+def test_an_old_service_that_was_only_started_and_stands_still_again_lets_a_swap_end(
+    here: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run before has let the app write to the new one, and could neither end nor go back."""
+    operation = Standing(here, monkeypatch).operation(tmp_path)
+    going_back(monkeypatch, here)
+    here.old.running = True
+    with pytest.raises(StatefulError, match=r"old was started after its data was taken.*\(it runs\)"):
+        let_in.LetIn().apply(LET_IN, context_of(here, operation))
+    with pytest.raises(UndoRefused, match="would lose them") as raised:
+        let_in.LetIn().undo(LET_IN, context_of(here, operation))
+    assert "postgres:stop old, and run the same task again" in raised.value.next_command
+    # As that leaves it, long after the files were taken.
+    here.old.running, here.old.started = False, 3.0
+    let_in.LetIn().apply(LET_IN, context_of(here, operation))
+    assert here.calls[-1] == "start_app"
 
 
 @pytest.mark.parametrize("wrote", [True, False])

@@ -146,6 +146,12 @@ class LetIn(SelfProving):
                     f"{rolling_back(context.operation)} -e operation_discard_writes=true, which exports what {new} has,"
                     f" and goes back to {args['old']} with what that has"
                 )
+            elif standstill.runs_unasked(world, context.operation):
+                left = f"{args['old']} was started since, and runs with what it had before"
+                command = (
+                    f"{world.dokku.typed('postgres:stop', args['old'])}, and run the same task again, which stays on"
+                    f" {args['new']}"
+                )
             raise UndoRefused(
                 f"About {written} transactions were made on {new} since the data was brought there, and going back to"
                 f" {args['old']} would lose them ({given_up.told()}).",
