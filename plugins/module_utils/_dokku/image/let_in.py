@@ -30,7 +30,8 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.wor
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.writes import newer, writes_since
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.links import UP
-from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.model import container_of
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError, shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import (
     Context,
     Evidence,
@@ -148,10 +149,9 @@ class LetIn(SelfProving):
                 )
             elif standstill.runs_unasked(world, context.operation):
                 left = f"{args['old']} was started since, and runs with what it had before"
-                command = (
-                    f"{world.dokku.typed('postgres:stop', args['old'])}, and run the same task again, which stays on"
-                    f" {args['new']}"
-                )
+                # dokku's own stop removes the container, which a way back may need.
+                stop = shell("docker", "stop", "-t", "120", container_of(args["old"]))
+                command = f"{stop}; then run the same task again, which stays on {args['new']}"
             raise UndoRefused(
                 f"About {written} transactions were made on {new} since the data was brought there, and going back to"
                 f" {args['old']} would lose them ({given_up.told()}).",
