@@ -40,10 +40,12 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.pro
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.world import (
     ALWAYS,
+    NEVER,
     RAN,
     RAN_SINCE,
     World,
 )
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import RestartPolicy
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation import execute
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import (
@@ -255,13 +257,26 @@ def test_an_old_server_that_we_never_stopped_is_not_brought_back(here: Here, tmp
     operation = operation_of(tmp_path, [of_files(here.directory)[0], stop], {stop.name: {}} if begun else {})
     undone: list[str] = []
     inner = cast(Any, SimpleNamespace(undo=lambda *_args: undone.append("undone") or {}, others_bring_about=True))
-    running = SimpleNamespace(running=True)
+    running = SimpleNamespace(running=True, restart=ALWAYS)
     world = World(Reached(here.world.dokku, cast(Any, SimpleNamespace(container=lambda _name: running))))
     physical.StopOld(inner).undo(stop, Context(world, operation, evidence={}))
     assert undone == (["undone"] if begun else [])
     running.running = False
     physical.StopOld(inner).undo(stop, Context(world, operation, evidence={}))
     assert undone[-1:] == ["undone"]
+
+
+@pytest.mark.parametrize("restart", [ALWAYS, NEVER])
+def test_an_old_service_that_dokku_made_anew_comes_back_after_a_restart_of_the_engine(
+    here: Here, tmp_path: Path, restart: RestartPolicy
+) -> None:
+    """Its policy was noted of no container that is there, and a way back that compares has stopped it once more."""
+    stop = Step("stop_stores", "stop the stores", SWITCH, {"transfers": []})
+    operation = operation_of(tmp_path, [of_files(here.directory)[0], stop], {stop.name: {}})
+    inner = cast(Any, SimpleNamespace(undo=lambda *_args: {}, others_bring_about=True))
+    here.old = SimpleNamespace(id="anew", running=False, restart=restart)
+    physical.StopOld(inner).undo(stop, context_of(here, operation))
+    assert here.calls == ["policy anew always"] * (restart == NEVER)
 
 
 TAKEN = {"next_xid": 10}
@@ -352,7 +367,7 @@ def test_an_old_service_that_was_only_started_and_stands_still_again_lets_a_swap
         let_in.LetIn().apply(LET_IN, context_of(here, operation))
     with pytest.raises(UndoRefused, match="would lose them") as raised:
         let_in.LetIn().undo(LET_IN, context_of(here, operation))
-    assert "postgres:stop old, and run the same task again" in raised.value.next_command
+    assert raised.value.next_command.startswith("docker stop -t 120 dokku.postgres.old; then run the same task again")
     # As that leaves it, long after the files were taken.
     here.old.running, here.old.started = False, 3.0
     let_in.LetIn().apply(LET_IN, context_of(here, operation))
