@@ -517,6 +517,7 @@ def test_a_service_that_others_use_by_now_is_taken_from_nobody(
     going_back(monkeypatch, here)
     monkeypatch.setattr(way_back.survey, "service", lambda *_args: SimpleNamespace(name="new"))
     monkeypatch.setattr(way_back.services, "others_of", lambda *_args: ["the app shop is linked to it"])
+    monkeypatch.setattr(ending.services, "by_another_user", lambda *_args: ())
     operation = brought_to(tmp_path, planner.LET_IN)
     world = World(here.world.reached, discard_writes=True)
     context = Context(world, operation, evidence=dict(operation.history().evidence))
@@ -538,6 +539,20 @@ def test_a_refused_way_back_says_where_both_services_have_what_the_other_lacks(
         let_in.LetIn().undo(LET_IN, context_of(here, standing.operation(tmp_path)))
     assert ("each of the two has what the other lacks" in raised.value.state) is both
     assert ("discard_writes" in raised.value.next_command) is both
+
+
+def test_a_service_that_the_app_names_by_another_login_is_not_gone_back_from(
+    here: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is removed last of all, and not where anything names it: the way back would not end."""
+    going_back(monkeypatch, here)
+    monkeypatch.setattr(ending.survey, "service", lambda *_args: SimpleNamespace(name="new"))
+    monkeypatch.setattr(ending.services, "others_of", lambda *_args: [])
+    monkeypatch.setattr(ending.services, "by_another_user", lambda *_args: ("REPORTS_URL",))
+    monkeypatch.setattr(again, "refuse_without_image", lambda *_args: None)
+    with pytest.raises(InvalidInput, match="REPORTS_URL of blog names new by another login"):
+        ending._check_back(World(here.world.reached, discard_writes=True), brought_to(tmp_path, planner.LET_IN))
+    assert here.calls == []
 
 
 def written(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
