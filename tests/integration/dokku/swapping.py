@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.sandbox._base import IMAGE_PREFIX
+from tests.sandbox._base import IMAGE_PREFIX, wait_for
 from tests.sandbox.dokku.installation import Installation
 from tests.sandbox.dokku.service import Service
 from tests.support import module_run
@@ -71,7 +71,8 @@ class Swapping:
         assert self.dokku.acknowledged(self.app)[-1].host == self.new.hostname
         assert self.dokku.missing(self.app, self.new) == set()
         assert self.dokku.count(self.new) == 100
-        assert self.dokku.web_status(self.app) == 200
+        # The worker may write again before the web process, which was restarted with it, answers.
+        wait_for(lambda: self.dokku.web_status(self.app) == 200, f"{self.app} answers")
         assert not self.shown
         assert self.old.status in ("exited", "missing")
         assert self.old.links == []
