@@ -10,8 +10,8 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import beside
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import host as hosts
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import keeping
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.between import (
     in_place_of,
     note_moves,
@@ -117,7 +117,7 @@ class Follow(SelfProving):
                 move(new, old)
                 continue
             # It was never moved, or is back already, and what came in its place is not what it would be taken for.
-            beside.out_of_the_way(new, hosts.DB, context)
+            keeping.out_of_the_way(new, hosts.DB, context)
         return {}
 
 
