@@ -35,15 +35,15 @@ class Release(SelfProving):
         checkout, args = Checkout(step.args["root"]), step.args
         if not self._reached(checkout, args) or not checkout.is_whole(args["head"]):
             return None
-        # Somebody else may have gone there: what they made is not ours to be taken back.
-        theirs = step.name not in context.evidence and checkout.head != self._made(checkout, args)
-        return {"head": checkout.head, **({"theirs": True} if theirs else {})}
+        return self._found(step, context)
 
     def apply(self, step: Step, context: Context[World]) -> Evidence:
         checkout, args = Checkout(step.args["root"]), step.args
         checkout.mend(args["head"], args["release"])
+        found = None
         if self._reached(checkout, args):
             checkout.mend(checkout.head, args["head"])
+            found = self._found(step, context)
         elif checkout.head != args["head"] or checkout.branch != args["branch"]:
             raise StatefulError(
                 f"The checkout in {args['root']} is not where it was when this was planned ({args['head'][:12]}).",
@@ -55,7 +55,17 @@ class Release(SelfProving):
             checkout.to_release(args["release"], merge=args["merge"])
         # Git itself syncs neither the files nor its index, and what compose reads next may be empty after a power cut.
         durable.sync_file_system(checkout.root)
-        return {"head": checkout.head}
+        return found or {"head": checkout.head}
+
+    def _found(self, step: Step, context: Context[World]) -> Evidence:
+        """Return what was made, where somebody has come on top of it since, or was there before it came to ours."""
+        known = context.evidence.get(step.name)
+        if known is not None:
+            return known
+        checkout = Checkout(step.args["root"])
+        # What somebody else made is not ours to be taken back.
+        theirs = checkout.head != self._made(checkout, step.args)
+        return {"head": checkout.head, **({"theirs": True} if theirs else {})}
 
     @staticmethod
     def _reached(checkout: Checkout, args: Mapping[str, Any]) -> bool:
@@ -68,19 +78,22 @@ class Release(SelfProving):
         checkout, args = Checkout(step.args["root"]), step.args
         known = context.evidence.get(step.name)
         made = known["head"] if known and not known.get("theirs") else self._made(checkout, args)
-        kept = {}
+        note = durable.read_json(_note_path(context))
         if checkout.head not in (args["head"], made):
-            if known is None and not os.path.exists(_note_path(context)):
+            if known is None and note is None:
                 return {}  # what is checked out is somebody else's doing, and was there before it came to ours
-            branch = checkout.keep_as(f"selfhost-stateful/{context.operation.id}")
-            kept = {"told": [f"what was committed in {checkout.root} meanwhile is on the branch {branch}"]}
+            note = {**(note or {}), "kept": checkout.keep_as(f"selfhost-stateful/{context.operation.id}")}
+            # Where this is broken off, the one who goes on with it finds nothing any more that was to be kept.
+            durable.write_json_atomically(_note_path(context), note)
         broken = checkout.mend(args["head"], args["release"])
         if checkout.head != args["head"]:
             # A way back that was broken off: first it is whole again where it is.
             checkout.mend(checkout.head, args["head"], broken=broken)
         checkout.back_to(args["head"], args["branch"], made)
         durable.sync_file_system(checkout.root)
-        return {"head": args["head"], **kept}
+        kept = (note or {}).get("kept", "")
+        told = [f"what was committed in {checkout.root} meanwhile is on the branch {kept}"] if kept else []
+        return {"head": args["head"], "told": told}
 
     @staticmethod
     def _made(checkout: Checkout, args: Mapping[str, Any]) -> str:
