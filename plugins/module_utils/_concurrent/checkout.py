@@ -175,10 +175,11 @@ class Checkout:
                 self.git("merge", "--abort")
             raise
 
-    def mend(self, head: str, release: str, *, broken: bool = False) -> bool:
+    def mend(self, head: str, release: str, *, broken: bool = False, since: float = 0.0) -> bool:
         """Make the tree that of ``head`` again where a checkout of ``release`` was broken off half-way.
 
         Returns whether git was ended in the middle, which ``broken`` says where that was found before.
+        ``since``: when it began, in seconds since the epoch.
 
         Of the files in which the two differ none had changes of the admin's: that was seen before it began. All others
         are left alone, and what was written since, as far as it can be told from what git left.
@@ -188,6 +189,10 @@ class Checkout:
         while os.path.exists(lock) and time.monotonic() < ends:
             time.sleep(LOCK_POLL)
         if os.path.exists(lock):
+            # Git takes it before it touches anything: beside an older one, of a commit whose message is still being
+            # written, say, none of ours has begun.
+            if os.stat(lock).st_mtime < since:
+                return broken
             broken = True
             os.unlink(lock)
         if self.head != head or self.asks("rev-parse", "-q", "--verify", "MERGE_HEAD"):
@@ -220,10 +225,19 @@ class Checkout:
         """Tell whether a checkout or a merge of ``release``, or a power cut, made a file what it is, or removed it."""
         if not self.git("status", "--porcelain", "--", name):
             return False
-        gone = not os.path.lexists(os.path.join(self.root, name))
-        # What is in the index and as it is there: of a merge that was not noted any more.
-        ours = gone or self.asks("diff", "--quiet", "--", name) or self._has(release, name)
-        return ours or self._is_torn(head, name) or self._is_torn(release, name)
+        path = os.path.join(self.root, name)
+        # The engine makes an empty directory of a file that is missing and is to be mounted.
+        gone = not os.path.lexists(path) or (os.path.isdir(path) and not os.listdir(path))
+        if gone or self._has(release, name) or self._is_torn(head, name) or self._is_torn(release, name):
+            return True
+        # Of a merge that was not noted any more.
+        both = self._merge_of(head, release)
+        return bool(both) and self._has(both, name)
+
+    def _merge_of(self, head: str, release: str) -> str:
+        """Return the tree of a merge of two commits, also in conflict; empty where this git foresees none."""
+        rc, out, _err = run((*self.argv, "merge-tree", "--write-tree", head, release), LIMIT, owner=self.owner)
+        return out.partition("\n")[0] if rc in (0, 1) else ""
 
     def _is_torn(self, reference: str, name: str) -> bool:
         """Tell whether a file is the beginning of what a commit has, and no more: the rest was never on disk."""
@@ -237,9 +251,10 @@ class Checkout:
 
     def _has(self, release: str, name: str) -> bool:
         """Tell whether a file that is here is that of ``release``."""
-        if not self.asks("cat-file", "-e", f"{release}:{name}"):
+        path = os.path.join(self.root, name)
+        if not os.path.isfile(path) or not self.asks("cat-file", "-e", f"{release}:{name}"):
             return False
-        here = self.git("hash-object", "--", os.path.join(self.root, name))
+        here = self.git("hash-object", "--", path)
         return here == self.git("rev-parse", f"{release}:{name}")
 
     def back_to(self, head: str, branch: str, made: str = "") -> None:

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,6 +28,9 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree im
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.rename import rename_directory
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World
 
+COARSE = 1.0
+"""Seconds by which the times of files may be behind the clock."""
+
 
 class Release(SelfProving):
     """The checkout is at a release. args: ``root``, ``release``, ``merge``, ``head``, ``branch`` (as they were)."""
@@ -39,10 +43,13 @@ class Release(SelfProving):
 
     def apply(self, step: Step, context: Context[World]) -> Evidence:
         checkout, args = Checkout(step.args["root"]), step.args
-        checkout.mend(args["head"], args["release"])
-        found = None
+        note, found = durable.read_json(_note_path(context)), None
+        # Before it began nothing can have been broken off: what is in the way then is the admin's own.
+        since = _began(note) if note else time.time()
+        if note:
+            checkout.mend(args["head"], args["release"], since=since)
         if self._reached(checkout, args):
-            checkout.mend(checkout.head, args["head"])
+            checkout.mend(checkout.head, args["head"], since=since)
             found = self._found(step, context)
         elif checkout.head != args["head"] or checkout.branch != args["branch"]:
             raise StatefulError(
@@ -51,7 +58,7 @@ class Release(SelfProving):
             )
         else:
             # Noted first: where a way back finds another commit, this tells whether that is on top of ours.
-            durable.write_json_atomically(_note_path(context), {"from": args["head"]})
+            durable.write_json_atomically(_note_path(context), {"from": args["head"], "began": time.time() - COARSE})
             checkout.to_release(args["release"], merge=args["merge"])
         # Git itself syncs neither the files nor its index, and what compose reads next may be empty after a power cut.
         durable.sync_file_system(checkout.root)
@@ -76,19 +83,21 @@ class Release(SelfProving):
 
     def undo(self, step: Step, context: Context[World]) -> Evidence:
         checkout, args = Checkout(step.args["root"]), step.args
+        note = durable.read_json(_note_path(context))
+        since = _began(note)
+        # First of all: it waits for a git that is still at work, which may be the admin's own commit.
+        broken = checkout.mend(args["head"], args["release"], since=since)
         known = context.evidence.get(step.name)
         made = known["head"] if known and not known.get("theirs") else self._made(checkout, args)
-        note = durable.read_json(_note_path(context))
         if checkout.head not in (args["head"], made):
             if known is None and note is None:
                 return {}  # what is checked out is somebody else's doing, and was there before it came to ours
             note = {**(note or {}), "kept": checkout.keep_as(f"selfhost-stateful/{context.operation.id}")}
             # Where this is broken off, the one who goes on with it finds nothing any more that was to be kept.
             durable.write_json_atomically(_note_path(context), note)
-        broken = checkout.mend(args["head"], args["release"])
         if checkout.head != args["head"]:
             # A way back that was broken off: first it is whole again where it is.
-            checkout.mend(checkout.head, args["head"], broken=broken)
+            checkout.mend(checkout.head, args["head"], broken=broken, since=since)
         checkout.back_to(args["head"], args["branch"], made)
         durable.sync_file_system(checkout.root)
         kept = (note or {}).get("kept", "")
@@ -106,6 +115,11 @@ class Release(SelfProving):
 
 def _note_path(context: Context[World]) -> str:
     return os.path.join(context.operation.directory, "release.json")
+
+
+def _began(note: Mapping[str, Any] | None) -> float:
+    """Return when git was first sent to the release, in seconds since the epoch; 0 where nobody noted it."""
+    return float((note or {}).get("began", 0.0))
 
 
 class Follow(SelfProving):

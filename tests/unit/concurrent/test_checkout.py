@@ -364,6 +364,32 @@ def test_what_was_in_the_index_already_is_mended(repository: Repository, there: 
     assert repository.state == before
 
 
+def test_what_the_engine_made_of_a_missing_file_is_mended(repository: Repository, there: Checkout) -> None:
+    before = repository.state
+    break_off(repository, MOVED, "docs/compose.yml", "docs/config.yaml")
+    (repository.root / "docs/config.yaml").mkdir()
+    (repository.root / "docs/compose.yml").mkdir()
+    repository.write("docs/compose.yml/data", "ignored")
+    there.mend(there.head, MOVED)
+    assert repository.read("docs/config.yaml") == RELEASES[OLD]["docs/config.yaml"]
+    (repository.root / "docs/compose.yml/data").unlink()
+    there.mend(there.head, MOVED)
+    assert repository.state == before
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_lock_that_is_older_than_what_was_begun_is_somebody_elses(repository: Repository, there: Checkout) -> None:
+    """A message of a commit is being written."""
+    repository.write("docs/compose.yml", OURS)
+    repository.write(".git/index.lock", "")
+    began = (repository.root / ".git/index.lock").stat().st_mtime
+    before = repository.state
+    assert there.mend(there.head, MOVED, since=began + 1) is False
+    assert (repository.root / ".git/index.lock").exists()
+    assert repository.state == before
+    assert there.mend(there.head, MOVED, since=began) is True
+
+
 def test_what_a_merge_left_in_the_index_is_mended(repository: Repository, there: Checkout, own: str) -> None:
     before = repository.state
     repository.git("merge", "-q", "--no-commit", NEXT)

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import common
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import checkout, common
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.checkout import Checkout
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.release import Follow, Release
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container, EngineMount
@@ -88,6 +89,50 @@ def test_what_was_committed_before_it_came_to_the_release_is_left_alone(releasin
         releasing.apply()
     assert releasing.undo() == []
     assert releasing.there == (mine, releasing.branch)
+
+
+@pytest.mark.parametrize("own", ["staged", "emptied", "being committed"])
+def test_what_was_changed_before_it_came_to_the_release_stops_it(
+    releasing: Releasing, monkeypatch: pytest.MonkeyPatch, own: str
+) -> None:
+    """While the backup was taken: none of it is what a checkout has left that was broken off."""
+    monkeypatch.setattr(checkout, "LOCK_LASTS", 0.0)
+    releasing.repository.write("docs/compose.yml", "" if own == "emptied" else "services: {}\n")
+    if own == "staged":
+        releasing.repository.git("add", "docs/compose.yml")
+    if own == "being committed":
+        lock = releasing.repository.write(".git/index.lock", "")
+        os.utime(lock, (lock.stat().st_mtime - 60,) * 2)
+    before = releasing.repository.state
+    with pytest.raises(StatefulError, match="git"):
+        releasing.apply()
+    assert releasing.repository.state == before
+    if own != "emptied":
+        assert releasing.undo() == []
+        assert releasing.repository.state == before
+
+
+def test_what_was_staged_since_is_gone_on_with(releasing: Releasing) -> None:
+    releasing.apply()
+    releasing.repository.write("docs/compose.yml", "services: {}\n")
+    releasing.repository.git("add", "docs/compose.yml")
+    before = releasing.repository.state
+    releasing.resume()
+    assert releasing.repository.state == before
+
+
+def test_a_commit_that_was_waited_for_is_kept(releasing: Releasing, monkeypatch: pytest.MonkeyPatch) -> None:
+    releasing.apply()
+    mine: list[str] = []
+    mend = Checkout.mend
+
+    def waiting(*words: Any, **more: Any) -> bool:
+        mine[:] = mine or [releasing.repository.commit("own.yml", "")]
+        return mend(*words, **more)
+
+    monkeypatch.setattr(Checkout, "mend", waiting)
+    releasing.undo()
+    assert releasing.repository.git("rev-parse", releasing.kept) == mine[0]
 
 
 @pytest.mark.parametrize("killed", [False, True])
