@@ -20,6 +20,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.betw
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.checkout import Checkout
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.host import Host
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.mending import is_whole, mend
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError, shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Evidence
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.handlers import SelfProving
@@ -37,7 +38,7 @@ class Release(SelfProving):
 
     def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
         checkout, args = Checkout(step.args["root"]), step.args
-        if not self._reached(checkout, args) or not checkout.is_whole(args["head"]):
+        if not self._reached(checkout, args) or not is_whole(checkout, args["head"]):
             return None
         return self._found(step, context)
 
@@ -47,9 +48,9 @@ class Release(SelfProving):
         # Before it began nothing can have been broken off: what is in the way then is the admin's own.
         since = _began(note) if note else time.time()
         if note:
-            checkout.mend(args["head"], args["release"], since=since)
+            mend(checkout, args["head"], args["release"], since=since)
         if self._reached(checkout, args):
-            checkout.mend(checkout.head, args["head"], since=since)
+            mend(checkout, checkout.head, args["head"], since=since)
             found = self._found(step, context)
         elif checkout.head != args["head"] or checkout.branch != args["branch"]:
             raise StatefulError(
@@ -86,7 +87,7 @@ class Release(SelfProving):
         note = durable.read_json(_note_path(context))
         since = _began(note)
         # First of all: it waits for a git that is still at work, which may be the admin's own commit.
-        broken = checkout.mend(args["head"], args["release"], since=since)
+        broken = mend(checkout, args["head"], args["release"], since=since)
         known = context.evidence.get(step.name)
         made = known["head"] if known and not known.get("theirs") else self._made(checkout, args)
         if checkout.head not in (args["head"], made):
@@ -97,7 +98,7 @@ class Release(SelfProving):
             durable.write_json_atomically(_note_path(context), note)
         if checkout.head != args["head"]:
             # A way back that was broken off: first it is whole again where it is.
-            checkout.mend(checkout.head, args["head"], broken=broken, since=since)
+            mend(checkout, checkout.head, args["head"], broken=broken, since=since)
         checkout.back_to(args["head"], args["branch"], made)
         durable.sync_file_system(checkout.root)
         kept = (note or {}).get("kept", "")

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import checkout
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import checkout, mending
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.checkout import Checkout, checkout_of
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.mending import mend
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, StatefulError
 from tests.unit.concurrent.repositories import MOVED, NEXT, OLD, OURS, RELEASES, Repository
 
@@ -338,7 +339,7 @@ def break_off(repository: Repository, release: str, *names: str, lock: bool = Fa
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checkout, "LOCK_LASTS", 0.0)
+    monkeypatch.setattr(mending, "LOCK_LASTS", 0.0)
 
 
 @pytest.mark.usefixtures("impatient")
@@ -352,7 +353,7 @@ def test_a_checkout_that_was_broken_off_is_mended(
     repository.write("docs/data", "rows")
     before = repository.state
     break_off(repository, MOVED, *names, lock=lock)
-    there.mend(there.head, MOVED)
+    mend(there, there.head, MOVED)
     assert repository.state == before
     assert not (repository.root / ".git/index.lock").exists()
 
@@ -360,7 +361,7 @@ def test_a_checkout_that_was_broken_off_is_mended(
 def test_what_was_in_the_index_already_is_mended(repository: Repository, there: Checkout) -> None:
     before = repository.state
     repository.git("read-tree", "-m", "-u", OLD, MOVED)
-    there.mend(there.head, MOVED)
+    mend(there, there.head, MOVED)
     assert repository.state == before
 
 
@@ -370,10 +371,10 @@ def test_what_the_engine_made_of_a_missing_file_is_mended(repository: Repository
     (repository.root / "docs/config.yaml").mkdir()
     (repository.root / "docs/compose.yml").mkdir()
     repository.write("docs/compose.yml/data", "ignored")
-    there.mend(there.head, MOVED)
+    mend(there, there.head, MOVED)
     assert repository.read("docs/config.yaml") == RELEASES[OLD]["docs/config.yaml"]
     (repository.root / "docs/compose.yml/data").unlink()
-    there.mend(there.head, MOVED)
+    mend(there, there.head, MOVED)
     assert repository.state == before
 
 
@@ -384,17 +385,17 @@ def test_a_lock_that_is_older_than_what_was_begun_is_somebody_elses(repository: 
     repository.write(".git/index.lock", "")
     began = (repository.root / ".git/index.lock").stat().st_mtime
     before = repository.state
-    assert there.mend(there.head, MOVED, since=began + 1) is False
+    assert mend(there, there.head, MOVED, since=began + 1) is False
     assert (repository.root / ".git/index.lock").exists()
     assert repository.state == before
-    assert there.mend(there.head, MOVED, since=began) is True
+    assert mend(there, there.head, MOVED, since=began) is True
 
 
 def test_what_a_merge_left_in_the_index_is_mended(repository: Repository, there: Checkout, own: str) -> None:
     before = repository.state
     repository.git("merge", "-q", "--no-commit", NEXT)
     (repository.root / ".git/MERGE_HEAD").unlink()
-    there.mend(own, NEXT)
+    mend(there, own, NEXT)
     assert repository.state == before
 
 
@@ -407,7 +408,7 @@ def test_mending_leaves_alone_what_the_release_does_not_touch(
     repository.write("_docs/own.yml", "mine")
     before = repository.state
     break_off(repository, NEXT, "docs/compose.yml", lock=lock)
-    there.mend(there.head, NEXT)
+    mend(there, there.head, NEXT)
     assert repository.state == before
 
 
@@ -415,7 +416,7 @@ def test_mending_leaves_alone_what_the_release_does_not_touch(
 def test_mending_overwrites_nothing_that_was_written_since(repository: Repository, there: Checkout, name: str) -> None:
     repository.write(name, "written since\n")
     before = repository.state
-    there.mend(there.head, MOVED)
+    mend(there, there.head, MOVED)
     assert repository.state == before
 
 
@@ -424,7 +425,7 @@ def test_a_checkout_that_has_ended_is_not_mended(repository: Repository, there: 
     there.to_release(NEXT, merge=False)
     repository.write("README.md", "old\n")
     before = repository.state
-    there.mend(head, NEXT)
+    mend(there, head, NEXT)
     assert repository.state == before
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import checkout, common
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import common, mending, release
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.checkout import Checkout
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.release import Follow, Release
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container, EngineMount
@@ -96,7 +96,7 @@ def test_what_was_changed_before_it_came_to_the_release_stops_it(
     releasing: Releasing, monkeypatch: pytest.MonkeyPatch, own: str
 ) -> None:
     """While the backup was taken: none of it is what a checkout has left that was broken off."""
-    monkeypatch.setattr(checkout, "LOCK_LASTS", 0.0)
+    monkeypatch.setattr(mending, "LOCK_LASTS", 0.0)
     releasing.repository.write("docs/compose.yml", "" if own == "emptied" else "services: {}\n")
     if own == "staged":
         releasing.repository.git("add", "docs/compose.yml")
@@ -124,13 +124,13 @@ def test_what_was_staged_since_is_gone_on_with(releasing: Releasing) -> None:
 def test_a_commit_that_was_waited_for_is_kept(releasing: Releasing, monkeypatch: pytest.MonkeyPatch) -> None:
     releasing.apply()
     mine: list[str] = []
-    mend = Checkout.mend
+    mend = release.mend
 
     def waiting(*words: Any, **more: Any) -> bool:
         mine[:] = mine or [releasing.repository.commit("own.yml", "")]
         return mend(*words, **more)
 
-    monkeypatch.setattr(Checkout, "mend", waiting)
+    monkeypatch.setattr(release, "mend", waiting)
     releasing.undo()
     assert releasing.repository.git("rev-parse", releasing.kept) == mine[0]
 
