@@ -12,6 +12,8 @@ import time
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.checkout import LIMIT, Checkout, run
 
 LOCK_LASTS, LOCK_POLL = 10.0, 0.2
+SECTOR = 512
+"""The least of which a disk writes all or nothing."""
 
 
 def mend(checkout: Checkout, head: str, release: str, *, broken: bool = False, since: float = 0.0) -> bool:
@@ -83,14 +85,19 @@ def _merge_of(checkout: Checkout, head: str, release: str) -> str:
 
 
 def _is_torn(checkout: Checkout, reference: str, name: str) -> bool:
-    """Tell whether a file is the beginning of what a commit has, and no more: the rest was never on disk."""
+    """Tell whether a file is the beginning of what a commit has, and no more: the rest was never on disk.
+
+    One that ends with a whole line somewhere inside a sector was cut there by somebody, with an editor.
+    """
     path = os.path.join(checkout.root, name)
-    whole = checkout.file_at(reference, name)
-    if whole is None or not os.path.isfile(path):
+    text = checkout.file_at(reference, name)
+    if text is None or not os.path.isfile(path):
         return False
     with open(path, "rb") as file:
-        here = file.read().rstrip(b"\0")
-    return len(here) < len(whole) and whole.encode().startswith(here)
+        found = file.read()
+    whole, here = text.encode(), found.rstrip(b"\0")
+    cut = found.endswith(b"\n") and len(found) % SECTOR != 0
+    return not cut and len(here) < len(whole) and whole.startswith(here)
 
 
 def _has(checkout: Checkout, release: str, name: str) -> bool:

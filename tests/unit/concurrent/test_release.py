@@ -32,13 +32,19 @@ from tests.unit.postgresql.fakes import a_container
 class Releasing:
     """A checkout that goes to a release, merged where the admin has a branch with commits of their own."""
 
-    def __init__(self, repository: Repository, directory: Path, *, merge: bool) -> None:
+    def __init__(self, repository: Repository, directory: Path, *, merge: bool, release: str = NEXT) -> None:
         self.repository = repository
         if merge:
             repository.git("checkout", "-q", "mine")
         self.head = repository.git("rev-parse", "HEAD")
         self.branch = "mine" if merge else ""
-        args = {"root": str(repository.root), "release": NEXT, "merge": merge, "head": self.head, "branch": self.branch}
+        args = {
+            "root": str(repository.root),
+            "release": release,
+            "merge": merge,
+            "head": self.head,
+            "branch": self.branch,
+        }
         self.step = Step("concurrent_release", "release", SWITCH, args)
         operation = OperationStore(str(directory)).begin(Plan(Goal("concurrent_version", "p", {}), (self.step,)))
         self.kept = f"selfhost-stateful/{operation.id}"
@@ -194,9 +200,19 @@ def test_what_a_power_cut_has_torn_is_mended_forward_and_back(releasing: Releasi
     assert releasing.repository.state == before
 
 
-def test_what_was_written_into_a_file_of_the_release_is_no_harm_of_a_power_cut(releasing: Releasing) -> None:
+def test_what_is_torn_is_told_by_its_bytes(repository: Repository, tmp_path: Path) -> None:
+    repository.release("v0.3.1", "README.md", "個人サーバ\n" * 80)
+    releasing = Releasing(repository, tmp_path / "operations", merge=False, release="v0.3.1")
     releasing.apply()
-    releasing.repository.write("docs/compose.yml", "services: {}\n")
+    whole = (repository.root / "README.md").read_bytes()
+    (repository.root / "README.md").write_bytes(whole[:1024])
+    assert Release().is_done(releasing.step, releasing.context) is None
+
+
+@pytest.mark.parametrize("text", ["services: {}\n", "services:\n"], ids=["another", "without its end"])
+def test_what_was_written_into_a_file_of_the_release_is_no_harm_of_a_power_cut(releasing: Releasing, text: str) -> None:
+    releasing.apply()
+    releasing.repository.write("docs/compose.yml", text)
     assert Release().is_done(releasing.step, releasing.context) is not None
 
 
