@@ -162,17 +162,39 @@ class Checkout:
 
     def to_release(self, reference: str, *, merge: bool) -> None:
         """Go to a tag, or merge it into the branch; what would be overwritten or in conflict stops it."""
+        tag = f"refs/tags/{reference}"  # a branch may have its name, and would be gone to in its place
         if not merge:
-            self.git("checkout", "-q", "--no-overwrite-ignore", "--detach", reference)
+            self._go_to(self.commit_of(reference), "--detach", tag)
             return
+        tree = self.merge_of("HEAD", tag)
+        theirs = self.in_the_way(tree) if tree else []
+        if theirs:
+            # A merge replaces what is ignored, whatever it is told.
+            raise StatefulError(
+                f"{', '.join(theirs)} in {self.root} is unknown to git, and {reference} has a file of its own there.",
+                next_command=shell("ls", "-la", *(os.path.join(self.root, name) for name in theirs)),
+            )
         try:
             who = ("-c", "user.name=selfhost.stateful", "-c", "user.email=selfhost.stateful@localhost")
             words = ("--no-edit", "-q", "--no-overwrite-ignore", "-m", f"Merge {reference}")
-            self.git("merge", *words, reference, settings=who)
+            self.git("merge", *words, tag, settings=who)
         except StatefulError:
             if self.asks("rev-parse", "-q", "--verify", "MERGE_HEAD"):
                 self.git("merge", "--abort")
             raise
+
+    def merge_of(self, one: str, other: str) -> str:
+        """Return the tree of a merge of two commits, also in conflict; empty where this git foresees none."""
+        rc, out, _err = run((*self.argv, "merge-tree", "--write-tree", one, other), LIMIT, owner=self.owner)
+        return out.partition("\n")[0] if rc in (0, 1) else ""
+
+    def _go_to(self, commit: str, *words: str, branch: str = "") -> None:
+        try:
+            self.git("checkout", "-q", "--no-overwrite-ignore", *words)
+        except StatefulError:
+            # It ends as a hook of the admin's does, which runs when all is done.
+            if (self.head, self.branch) != (commit, branch):
+                raise
 
     def back_to(self, head: str, branch: str, made: str = "") -> None:
         """Return to what was checked out; changes that are not committed are kept, or stop it.
@@ -188,13 +210,14 @@ class Checkout:
                 state=f"the checkout in {self.root} is at {self.head[:12]}, and nothing of it was changed",
                 next_command=shell("ls", "-la", *(os.path.join(self.root, name) for name in theirs)),
             )
-        if branch and self.branch != branch and self._tip_of(branch) in (head, made):
-            self.git("checkout", "-q", "--no-overwrite-ignore", branch)
+        tip = self._tip_of(branch) if branch else ""
+        if tip and self.branch != branch and tip in (head, made):
+            self._go_to(tip, branch, branch=branch)
         if branch and self.branch == branch:
             if self.head != head:
                 self.git("reset", "-q", "--keep", head)
         elif self.head != head or self.branch:
-            self.git("checkout", "-q", "--no-overwrite-ignore", "--detach", head)
+            self._go_to(head, "--detach", head)
 
     def _tip_of(self, branch: str) -> str:
         name = f"refs/heads/{branch}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 
-from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.checkout import LIMIT, Checkout, run
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.checkout import Checkout
 
 LOCK_LASTS, LOCK_POLL = 10.0, 0.2
 SECTOR = 512
@@ -74,14 +74,8 @@ def _is_of(checkout: Checkout, release: str, name: str, head: str) -> bool:
     if gone or _has(checkout, release, name) or _is_torn(checkout, head, name) or _is_torn(checkout, release, name):
         return True
     # Of a merge that was not noted any more.
-    both = _merge_of(checkout, head, release)
+    both = checkout.merge_of(head, release)
     return bool(both) and _has(checkout, both, name)
-
-
-def _merge_of(checkout: Checkout, head: str, release: str) -> str:
-    """Return the tree of a merge of two commits, also in conflict; empty where this git foresees none."""
-    rc, out, _err = run((*checkout.argv, "merge-tree", "--write-tree", head, release), LIMIT, owner=checkout.owner)
-    return out.partition("\n")[0] if rc in (0, 1) else ""
 
 
 def _is_torn(checkout: Checkout, reference: str, name: str) -> bool:

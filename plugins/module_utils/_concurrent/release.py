@@ -61,6 +61,12 @@ class Release(SelfProving):
             # Noted first: where a way back finds another commit, this tells whether that is on top of ours.
             durable.write_json_atomically(_note_path(context), {"from": args["head"], "began": time.time() - COARSE})
             checkout.to_release(args["release"], merge=args["merge"])
+            if not self._reached(checkout, args):
+                raise StatefulError(
+                    f"git ended well, and the checkout in {args['root']} is at {checkout.head[:12]} and not at"
+                    f" {args['release']}.",
+                    next_command=shell("git", "-C", args["root"], "status"),
+                )
         # Git itself syncs neither the files nor its index, and what compose reads next may be empty after a power cut.
         durable.sync_file_system(checkout.root)
         return found or {"head": checkout.head}

@@ -210,13 +210,34 @@ def test_what_is_ignored_here_and_comes_with_a_release_is_found(repository: Repo
     assert there.in_the_way(NEXT) == [], "what both have is known"
 
 
-def test_what_is_ignored_is_not_overwritten(repository: Repository, there: Checkout) -> None:
+@pytest.mark.parametrize("merge", [True, False])
+def test_what_is_ignored_is_not_overwritten(repository: Repository, there: Checkout, own: str, merge: bool) -> None:
     repository.release(IGNORED, "docs/data", "theirs\n")
     repository.write("docs/data", "mine\n")
     before = repository.state
-    with pytest.raises(StatefulError, match="git checkout failed"):
-        there.to_release(IGNORED, merge=False)
+    with pytest.raises(StatefulError, match=r"docs/data in .* is unknown to git" if merge else "git checkout failed"):
+        there.to_release(IGNORED, merge=merge)
     assert repository.state == before
+
+
+@pytest.mark.parametrize("merge", [True, False])
+def test_a_branch_that_is_called_like_a_release_is_not_taken_for_it(
+    repository: Repository, there: Checkout, own: str, merge: bool
+) -> None:
+    repository.git("branch", NEXT, OLD)
+    there.to_release(NEXT, merge=merge)
+    assert there.commit_of(NEXT) in (there.head, *there.parents_of("HEAD"))
+
+
+def test_a_hook_that_fails_afterwards_is_no_failure_of_a_checkout(repository: Repository, there: Checkout) -> None:
+    repository.git("checkout", "-q", "-b", "ours")
+    head = there.head
+    hook = repository.write(".git/hooks/post-checkout", "#!/bin/sh\necho 'git-lfs was not found' >&2\nexit 2\n")
+    hook.chmod(0o755)
+    there.to_release(NEXT, merge=False)
+    assert (there.tags_here, there.changed_here()) == ([NEXT], [])
+    there.back_to(head, "ours", there.head)
+    assert (there.head, there.branch, there.changed_here()) == (head, "ours", [])
 
 
 def test_nor_is_it_on_the_way_back(repository: Repository, there: Checkout) -> None:
@@ -240,6 +261,13 @@ def test_what_was_committed_to_a_branch_that_was_left_stays_on_it(repository: Re
     repository.git("checkout", "-q", "--detach", NEXT)
     there.back_to(head, "ours")
     assert (there.head, there.branch, repository.git("rev-parse", "ours")) == (head, "", mine)
+
+
+def test_a_branch_that_was_deleted_meanwhile_is_not_gone_back_to(repository: Repository, there: Checkout) -> None:
+    head = there.head
+    there.to_release(NEXT, merge=False)
+    there.back_to(head, "ours")
+    assert (there.head, there.branch) == (head, "")
 
 
 def test_a_branch_for_what_is_there_takes_no_other_ones_place(repository: Repository, there: Checkout) -> None:

@@ -88,6 +88,12 @@ def test_a_release_is_taken_back_also_twice(releasing: Releasing, killed: bool) 
     assert "selfhost-stateful" not in releasing.repository.git("branch")
 
 
+def test_where_git_has_come_to_is_seen_and_not_believed(releasing: Releasing, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Checkout, "to_release", lambda *_any, **_more: None)
+    with pytest.raises(StatefulError, match=f"git ended well, and .* is at {releasing.head[:12]} and not at {NEXT}"):
+        releasing.apply()
+
+
 def test_what_was_committed_before_it_came_to_the_release_is_left_alone(releasing: Releasing) -> None:
     """While the backup was taken, for hours."""
     mine = releasing.repository.commit("own.yml", "")
