@@ -459,6 +459,17 @@ def test_a_folder_that_gives_the_project_another_name_is_in_the_way(
         assert blocker.command == f"echo COMPOSE_PROJECT_NAME={project} >> {seen.folder}/.env"
 
 
+@pytest.mark.parametrize("name", ["mine", "${OWN:-mine}", "mi${REST}"])
+@pytest.mark.parametrize("v1", [False, True])
+def test_a_name_that_the_override_file_gives_goes_along(repository: Repository, name: str, v1: bool) -> None:
+    repository.write("docs/compose.override.yml", f"name: {name}\n")
+    repository.write("docs/.env", "REST=ne\n")
+    seen = seen_at(repository)
+    cli: Any = SimpleNamespace(options=ProjectOptions(seen.folder), environment={}, is_v1=v1)
+    found = target(replace(seen, project=replace(seen.project, name="mine", compose=cli)), MOVED).blockers
+    assert bool(found) == v1, "which knows no names in files"
+
+
 @pytest.mark.parametrize("project,refused", [("docs", True), ("_docs", False)])
 def test_data_that_another_project_serves_gets_no_second_one(tmp_path: Path, project: str, refused: bool) -> None:
     labels = {"com.docker.compose.project": project, "com.docker.compose.service": "db"}
