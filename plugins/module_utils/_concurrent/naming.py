@@ -93,4 +93,5 @@ def refuse_other_name(world: World, known: str, folder: str) -> None:
 
 def put(name: str, folder: str) -> str:
     """Return the command that gives the project in a folder its name, whatever compose would derive."""
-    return f"echo {shlex.quote(f'{NAME}={name}')} >> {shlex.quote(os.path.join(folder, '.env'))}"
+    # The last line of what is there may have no end.
+    return f"printf '\\n%s\\n' {shlex.quote(f'{NAME}={name}')} >> {shlex.quote(os.path.join(folder, '.env'))}"

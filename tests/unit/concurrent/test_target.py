@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -456,7 +457,9 @@ def test_a_folder_that_gives_the_project_another_name_is_in_the_way(
     if there:
         (blocker,) = found
         assert f"compose would call the project {there}, and it is called {project}" in blocker.text
-        assert blocker.command == f"echo COMPOSE_PROJECT_NAME={project} >> {seen.folder}/.env"
+        repository.write("docs/.env", "PASSWORD=a")
+        subprocess.run(["sh", "-c", blocker.command], check=True)
+        assert repository.read("docs/.env").split() == ["PASSWORD=a", f"COMPOSE_PROJECT_NAME={project}"]
 
 
 @pytest.mark.parametrize("name", ["mine", "${OWN:-mine}", "mi${REST}"])
