@@ -159,7 +159,10 @@ def move(source: str, target: str) -> None:
     """Move one entry, durably; one that is moved already stays. What is in the way is never replaced."""
     if not os.path.lexists(source):
         return
-    os.makedirs(os.path.dirname(target), exist_ok=True)
+    folder = os.path.dirname(target)
+    if not os.path.isdir(folder):
+        # Tidied away since, empty as it was: whose checkout it is, has git write into it.
+        keeping.empty_like(folder, os.path.dirname(source))
     if os.path.isdir(source) and not os.path.islink(source):
         rename_directory(source, target)
         return

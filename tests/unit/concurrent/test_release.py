@@ -294,6 +294,16 @@ def test_what_was_moved_comes_back_also_twice(moving: Moving) -> None:
     assert moving.state == {"docs/data": "of people"}
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a directory away")
+def test_a_folder_that_was_tidied_away_is_its_owners_again(moving: Moving) -> None:
+    """Else git, which works as the owner of the checkout, could not write the compose file into it."""
+    moving.apply()
+    moving.old.parent.rmdir()
+    os.chown(moving.new.parent, 12345, 12345)
+    moving.undo()
+    assert (moving.state, moving.old.parent.stat().st_uid) == ({"docs/data": "of people"}, 12345)
+
+
 @pytest.mark.parametrize("back", [False, True], ids=["never moved", "back already"])
 def test_what_came_in_its_place_is_not_taken_for_it_and_is_kept(moving: Moving, back: bool) -> None:
     if back:
