@@ -207,7 +207,6 @@ class Checkout:
         if theirs:
             raise StatefulError(
                 f"{', '.join(theirs)} in {self.root} is unknown to git, and in the way of what was checked out before.",
-                state=f"the checkout in {self.root} is at {self.head[:12]}, and nothing of it was changed",
                 next_command=shell("ls", "-la", *(os.path.join(self.root, name) for name in theirs)),
             )
         tip = self._tip_of(branch) if branch else ""

@@ -89,6 +89,15 @@ class Release(SelfProving):
         return checkout.head == wanted
 
     def undo(self, step: Step, context: Context[World]) -> Evidence:
+        try:
+            return self._take_back(step, context)
+        except StatefulError as error:
+            # By then all is stopped.
+            head = Checkout(step.args["root"]).head
+            error.state = f"the checkout in {step.args['root']} is at {head[:12]}; the data is whole, and nothing runs"
+            raise
+
+    def _take_back(self, step: Step, context: Context[World]) -> Evidence:
         checkout, args = Checkout(step.args["root"]), step.args
         note = durable.read_json(_note_path(context))
         since = _began(note)

@@ -222,6 +222,15 @@ def test_what_was_written_into_a_file_of_the_release_is_no_harm_of_a_power_cut(r
     assert Release().is_done(releasing.step, releasing.context) is not None
 
 
+def test_where_the_way_back_is_stopped_it_is_said_what_runs(releasing: Releasing) -> None:
+    releasing.apply()
+    releasing.repository.write("README.md", "mine\n")
+    with pytest.raises(StatefulError) as stopped:
+        releasing.undo()
+    there = f"the checkout in {releasing.repository.root} is at {releasing.there[0][:12]}"
+    assert stopped.value.state == f"{there}; the data is whole, and nothing runs"
+
+
 def test_a_release_is_on_disk_before_its_evidence(releasing: Releasing, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[str] = []
     monkeypatch.setattr(durable, "sync_file_system", lambda _root: synced.append(releasing.there[0]))
