@@ -105,9 +105,11 @@ class Release(SelfProving):
         broken = mend(checkout, args["head"], args["release"], since=since)
         known = context.evidence.get(step.name)
         made = known["head"] if known and not known.get("theirs") else self._made(checkout, args)
-        if checkout.head not in (args["head"], made):
-            if known is None and note is None:
-                return {}  # what is checked out is somebody else's doing, and was there before it came to ours
+        elsewhere = checkout.head not in (args["head"], made)
+        switched = checkout.head == args["head"] and checkout.branch != args["branch"]
+        if known is None and note is None and (elsewhere or switched):
+            return {}  # what is checked out is somebody else's doing, and was there before it came to ours
+        if elsewhere:
             note = {**(note or {}), "kept": checkout.keep_as(f"selfhost-stateful/{context.operation.id}")}
             # Where this is broken off, the one who goes on with it finds nothing any more that was to be kept.
             durable.write_json_atomically(_note_path(context), note)

@@ -103,6 +103,14 @@ def test_what_was_committed_before_it_came_to_the_release_is_left_alone(releasin
     assert releasing.there == (mine, releasing.branch)
 
 
+def test_who_has_given_it_a_branch_before_stays_on_it(releasing: Releasing) -> None:
+    releasing.repository.git("checkout", "-q", "-b", "ours")
+    with pytest.raises(StatefulError, match="is not where it was when this was planned"):
+        releasing.apply()
+    assert releasing.undo() == []
+    assert releasing.there == (releasing.head, "ours")
+
+
 @pytest.mark.parametrize("own", ["staged", "emptied", "being committed"])
 def test_what_was_changed_before_it_came_to_the_release_stops_it(
     releasing: Releasing, monkeypatch: pytest.MonkeyPatch, own: str
