@@ -16,6 +16,7 @@ from typing import Any
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, StatefulError, shell
 
 LIMIT = 120.0
+HEADS = "refs/heads/"
 USAGE = 129
 """How git ends where it does not know an option."""
 
@@ -67,7 +68,8 @@ class Checkout:
     @property
     def branch(self) -> str:
         """The branch that is checked out; empty on a tag or a commit."""
-        return self.git("symbolic-ref", "--short", "HEAD") if self.asks("symbolic-ref", "-q", "HEAD") else ""
+        # Git itself would write heads/v1.3.0, where there is a tag of that name.
+        return self.git("symbolic-ref", "HEAD")[len(HEADS) :] if self.asks("symbolic-ref", "-q", "HEAD") else ""
 
     @property
     def tags_here(self) -> list[str]:
@@ -219,7 +221,7 @@ class Checkout:
             self._go_to(head, "--detach", head)
 
     def _tip_of(self, branch: str) -> str:
-        name = f"refs/heads/{branch}"
+        name = f"{HEADS}{branch}"
         return self.git("rev-parse", name) if self.asks("rev-parse", "-q", "--verify", name) else ""
 
 

@@ -229,6 +229,15 @@ def test_a_branch_that_is_called_like_a_release_is_not_taken_for_it(
     assert there.commit_of(NEXT) in (there.head, *there.parents_of("HEAD"))
 
 
+def test_nor_is_one_that_is_called_like_the_release_that_runs(repository: Repository, there: Checkout) -> None:
+    repository.git("checkout", "-q", "-b", OLD)
+    head = there.head
+    assert there.branch == OLD
+    there.to_release(NEXT, merge=False)
+    there.back_to(head, OLD, there.head)
+    assert (there.head, there.branch) == (head, OLD)
+
+
 def test_a_hook_that_fails_afterwards_is_no_failure_of_a_checkout(repository: Repository, there: Checkout) -> None:
     repository.git("checkout", "-q", "-b", "ours")
     head = there.head
