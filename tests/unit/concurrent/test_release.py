@@ -247,6 +247,22 @@ def test_a_release_is_on_disk_before_its_evidence(releasing: Releasing, monkeypa
     assert synced == [releasing.context.evidence["release"]["head"], releasing.head]
 
 
+def test_what_is_to_be_on_disk_by_then_is_written_while_everything_runs(
+    releasing: Releasing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    world: Any = SimpleNamespace(
+        engine=SimpleNamespace(containers=lambda labels: []), project="p", containers_of=lambda _name: []
+    )
+    monkeypatch.setattr(durable, "sync_file_system", done.append)
+    monkeypatch.setattr(common.Host, "stop_others", lambda _self: done.append("stopped"))
+    monkeypatch.setattr(common.Host, "take_down", lambda _self, _data: "0/1")
+    monkeypatch.setattr(common.counting, "count_all", lambda _host: common.counting.Counts())
+    quiet = Step("concurrent_quiet", "quiet", SWITCH, {"folder": "", "data": ""})
+    common.Quiet().apply(quiet, replace(releasing.context, world=world))
+    assert done == [str(releasing.repository.root), "stopped"]
+
+
 # -- what git does not know ---------------------------------------------------
 
 
