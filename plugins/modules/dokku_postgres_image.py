@@ -47,9 +47,9 @@ notes:
     leave behind, or the new image lacks, is asked once more before anything stops, since days may lie between
     O(stop_before=switch) and that. Where it is not as it was, what was prepared is undone
     and planned anew, and a warning says so.
-  - Where the files go, the old service stands still from then on. Where somebody starts it before the app answers on
-    the new one, everything is undone, since the new one lacks what was written to it. Later that is a warning, and no
-    commit destroys what was written to.
+  - Where the files go, the old service stands still from then on. Where it runs, or was written to, before the app
+    answers on the new one, everything is undone, since the new one lacks what was written to it. Later that is a
+    warning, and no commit destroys what was written to.
   - Where others use the new service by then, there is no way back that would take it from them.
   - An app that was moved on to a third service since is not taken back. The operation can be committed then.
   - Both images have a name of this collection's too, C(selfhost-stateful/kept), until the operation is committed. A way

@@ -84,8 +84,8 @@ options:
     description:
       - With V(stopped) and V(noted), facts to keep in the journal, for whoever goes on after a crash. No secrets.
       - Where it names a C(database) with its C(name), or a C(plan), V(stopped) refuses an app that is stopped for
-        anything else already, because whoever did that may start it at any moment. One that names neither takes any
-        stop for good.
+        anything else already, because whoever did that may start it at any moment, and V(restored) one that was
+        stopped for anything else, because whoever did that needs it so. One that names neither takes any stop for good.
     type: dict
     default: {}
   wait_timeout:
@@ -168,7 +168,7 @@ state:
   type: str
 holder:
   description: The id of the operation that keeps the app stopped for something else than O(note) names.
-  returned: failure, when that is so
+  returned: failure, when that is so and O(state) is V(stopped) or V(restored)
   type: str
 safe_to_rerun:
   description: Whether the same task may be run again.
@@ -240,7 +240,7 @@ def main() -> None:
                 asked = {"maintenance": params["maintenance"], "note": params["note"]}
                 return stopping.stop(world, operations, app, check=check, keep=keep, **asked)
             if params["state"] == "restored":
-                return stopping.restore(world, operations, app, check=check)
+                return stopping.restore(world, operations, app, check=check, note=params["note"])
             if params["state"] == "noted":
                 return stopping.note(world, operations, app, params["note"], check=check)
             wanted = {each["type"]: Process(each["quantity"], each["size"]) for each in params["processes"]}

@@ -202,7 +202,7 @@ def show(figures: Figures, ratios: Mapping[str, float], targets: Mapping[str, st
         print(f"  {way:<20}{min(gaps):9.3f}{statistics.median(gaps):9.3f}{max(gaps):9.3f}")
     print("\nRatios (against what is done by hand: how many times shorter)")
     for name, value in ratios.items():
-        print(f"  {name:<28}{value:9.2f}   to reach: {targets[name]}")
+        print(f"  {name:<28}{value:9.2f}{f'   to reach: {targets[name]}' if name in targets else ''}")
 
 
 def write(part: str, figures: Figures, ratios: Mapping[str, float], **more: Any) -> None:

@@ -113,9 +113,9 @@ class Lab:
         with stopping.alone(self.operations, APP):
             return stopping.stop(self.steps(), self.operations, APP, maintenance=maintenance, check=check, **given)
 
-    def restore(self, *, check: bool = False) -> dict[str, Any]:
+    def restore(self, *, check: bool = False, note: dict[str, Any] | None = None) -> dict[str, Any]:
         with stopping.alone(self.operations, APP):
-            return stopping.restore(self.steps(), self.operations, APP, check=check)
+            return stopping.restore(self.steps(), self.operations, APP, check=check, note=note)
 
     def quantities(self) -> dict[str, int]:
         return {kind: one["quantity"] for kind, one in self.app.formation.items()}

@@ -173,7 +173,7 @@ def users_of(reached: Reached, there: Service) -> list[str]:
         if name in there.links:
             continue
         app = survey.app(reached.dokku, name)
-        held = sorted({*app.pointing_at(there), *strangers_of(reached, app, there)})
+        held = sorted({*app.pointing_at(there), *by_another_user(reached, app, there)})
         if held:
             users.add(f"{', '.join(held)} of the app {name} points at it")
     return sorted(users)
@@ -192,6 +192,12 @@ def strangers_of(reached: Reached, app: App, there: Service) -> tuple[str, ...]:
     # Two services may have one host name.
     others = [each for each in survey.services(reached.dokku, reached.engine) if each.name != there.name]
     return tuple(sorted(name for name, dsn in found.items() if service_at(dsn, others) is None))
+
+
+def by_another_user(reached: Reached, app: App, there: Service) -> tuple[str, ...]:
+    """Return those of these variables that may work: a user has one password, and another one was left over."""
+    own = there.dsn.user if there.dsn else ""
+    return tuple(name for name in strangers_of(reached, app, there) if app.addresses[name].user not in ("", own))
 
 
 def others_of(reached: Reached, there: Service, app: str) -> list[str]:

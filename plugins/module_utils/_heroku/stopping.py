@@ -84,7 +84,7 @@ def stop(
     live = settle(world, operations, app, check=check)
     known = live[-1] if live else None
     now = _seen(world, app)
-    others = known is not None and planner.is_of_another(known.plan.summary["note"], note)
+    others = _is_of_another(known, note)
     if known is not None and others and _keeps_closed(live, now):
         raise _of_another(app, known, note)
     former = planner.remembered(former_of(known) if known else None, begun_in(live), now)
@@ -140,10 +140,20 @@ def settle(world: World, operations: OperationStore, app: str, *, check: bool) -
     return []
 
 
-def restore(world: World, operations: OperationStore, app: str, *, check: bool) -> dict[str, Any]:
-    """Bring back what ran before; nothing to do where nothing was stopped by us. The caller holds the app."""
+def restore(
+    world: World, operations: OperationStore, app: str, *, check: bool, note: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Bring back what ran before; nothing to do where nothing was stopped by us. The caller holds the app.
+
+    What was stopped for another change than ``note`` names stays so: whoever did that needs it closed.
+    """
     live = live_of(operations, app)
     known = live[-1] if live else None
+    if known is not None and note and _is_of_another(known, note):
+        live = settle(world, operations, app, check=check)
+        if live and _keeps_closed(live, _seen(world, app)):
+            raise _of_another(app, known, note)
+        known = live[-1] if live else None
     if known is None:
         seen = _seen(world, app)
         return {
@@ -155,7 +165,7 @@ def restore(world: World, operations: OperationStore, app: str, *, check: bool) 
             "note": {},
             "one_off_dynos": one_off_dynos(world, app),
             "plan_text": f"The app {app}: nothing is noted that was stopped.",
-            "warnings": _closed_by_others(operations, app, seen),
+            "warnings": [*world.warnings, *_closed_by_others(operations, app, seen)],
         }
     former = former_of(known)
     text = f"The app {app}: back to what ran before {known.id}"
@@ -254,6 +264,10 @@ def _keeps_closed(live: list[Operation], now: Former) -> bool:
     """Tell whether an app is closed by what was begun. One that is open by now is settled before."""
     begun = begun_in(live)
     return planner.EMPTIED in begun or (bool(begun) and planner.is_shut(now))
+
+
+def _is_of_another(known: Operation | None, note: Mapping[str, Any]) -> bool:
+    return known is not None and planner.is_of_another(known.plan.summary["note"], note)
 
 
 def _of_another(app: str, known: Operation, note: Mapping[str, Any]) -> StatefulError:

@@ -286,6 +286,7 @@ def test_the_way_back_is_to_the_very_image_although_its_container_is_gone_and_it
         back = app.end("rolled_back", discard_writes=True)
         assert back.get("changed"), back["msg"]
         assert docker("inspect", "-f", "{{.Image}}", app.old.container) == ran
+        assert docker("inspect", "-f", "{{.HostConfig.RestartPolicy.Name}}", app.old.container) == "always"
         assert docker("image", "inspect", "-f", "{{.Id}}", reference) == newer
         dokku.wait_writing(app.app)
         assert dokku.acknowledged(app.app)[-1].host == app.old.hostname

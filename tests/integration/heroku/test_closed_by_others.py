@@ -17,7 +17,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._heroku.model im
 from ansible_collections.selfhost.stateful.plugins.module_utils._heroku.planner import Former
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import DONE
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import OperationStore
-from tests.sandbox.heroku import AFTER, Request
+from tests.sandbox.heroku import AFTER, Fault, Request
 
 from .admin import APP, FORMATION, LEADER, Admin
 
@@ -76,35 +76,57 @@ def test_what_somebody_stops_while_it_is_prepared_stays_stopped(admin: Admin) ->
     assert (admin.changed("stop"), admin.changed("start"), admin.changed("run")) == (1, 0, 0)
 
 
+def stop_for_another(admin: Admin) -> None:
+    """Stop the app as another change does, of which the journal knows."""
+    former = Former(formation_of({kind: {"quantity": n} for kind, n in FORMATION.items()}), False)
+    note = {"database": {"name": "postgresql-reports-1"}, "plan": "standard-2"}
+    store = OperationStore(str(admin.directory / "operations"))
+    journal = store.begin(planner.closing(APP, former, maintenance=True, note=note)).journal
+    for step in (planner.CLOSED, planner.EMPTIED):
+        journal.intent(step)
+    journal.state(DONE)
+    admin.app.maintenance = True
+    admin.world.scale(admin.app, [{"type": kind, "quantity": 0} for kind in FORMATION])
+
+
 @pytest.mark.faults
 def test_what_another_stops_in_the_last_moment_is_not_opened_by_the_failure(admin: Admin) -> None:
-    def stop_for_another() -> None:
-        former = Former(formation_of({kind: {"quantity": n} for kind, n in FORMATION.items()}), False)
-        note = {"database": {"name": "postgresql-reports-1"}, "plan": "standard-2"}
-        store = OperationStore(str(admin.directory / "operations"))
-        journal = store.begin(planner.closing(APP, former, maintenance=True, note=note)).journal
-        for step in (planner.CLOSED, planner.EMPTIED):
-            journal.intent(step)
-        journal.state(DONE)
-        admin.app.maintenance = True
-        admin.world.scale(admin.app, [{"type": kind, "quantity": 0} for kind in FORMATION])
-
     def watch(moment: str, request: Request) -> None:
         if moment == AFTER and request.path.endswith("/transfers"):
             admin.stand_in.watch = None
             with admin.stand_in.lock:
-                stop_for_another()
+                stop_for_another(admin)
 
     admin.stand_in.watch = watch
     failed = admin.play().failed()
     assert "shop is closed, and not for postgresql-leader-1 to standard-2" in failed.said()
-    assert "It was left so" in failed.said()
+    assert "It was left so, and the change of postgresql-leader-1 is as it was." in failed.said()
     assert sum(admin.quantities().values()) == 0
     assert admin.app.maintenance
     admin.paste(failed)
     assert admin.quantities() == FORMATION
     admin.play().ok()
     admin.check_open("standard-2")
+
+
+@pytest.mark.faults
+def test_what_another_stops_while_a_run_fails_is_not_opened_by_it(admin: Admin) -> None:
+    """It had closed nothing yet."""
+
+    def watch(moment: str, request: Request) -> None:
+        if moment == AFTER and request.path.endswith("/transfers"):
+            admin.stand_in.watch = None
+            with admin.stand_in.lock:
+                stop_for_another(admin)
+                admin.stand_in.faults.append(Fault("/transfers$", status=422))
+
+    admin.stand_in.watch = watch
+    admin.stand_in.faults.append(Fault("/transfers$", kind="drop_after"))
+    failed = admin.play().failed().said()
+    assert "shop is closed, and not for postgresql-leader-1 to standard-2" in failed
+    assert "OPEN again" not in failed
+    assert sum(admin.quantities().values()) == 0
+    assert admin.app.maintenance
 
 
 @pytest.mark.faults

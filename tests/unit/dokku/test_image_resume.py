@@ -40,10 +40,12 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.pro
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.world import (
     ALWAYS,
+    NEVER,
     RAN,
     RAN_SINCE,
     World,
 )
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import RestartPolicy
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation import execute
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import (
@@ -255,13 +257,26 @@ def test_an_old_server_that_we_never_stopped_is_not_brought_back(here: Here, tmp
     operation = operation_of(tmp_path, [of_files(here.directory)[0], stop], {stop.name: {}} if begun else {})
     undone: list[str] = []
     inner = cast(Any, SimpleNamespace(undo=lambda *_args: undone.append("undone") or {}, others_bring_about=True))
-    running = SimpleNamespace(running=True)
+    running = SimpleNamespace(running=True, restart=ALWAYS)
     world = World(Reached(here.world.dokku, cast(Any, SimpleNamespace(container=lambda _name: running))))
     physical.StopOld(inner).undo(stop, Context(world, operation, evidence={}))
     assert undone == (["undone"] if begun else [])
     running.running = False
     physical.StopOld(inner).undo(stop, Context(world, operation, evidence={}))
     assert undone[-1:] == ["undone"]
+
+
+@pytest.mark.parametrize("restart", [ALWAYS, NEVER])
+def test_an_old_service_that_dokku_made_anew_comes_back_after_a_restart_of_the_engine(
+    here: Here, tmp_path: Path, restart: RestartPolicy
+) -> None:
+    """Its policy was noted of no container that is there, and a way back that compares has stopped it once more."""
+    stop = Step("stop_stores", "stop the stores", SWITCH, {"transfers": []})
+    operation = operation_of(tmp_path, [of_files(here.directory)[0], stop], {stop.name: {}})
+    inner = cast(Any, SimpleNamespace(undo=lambda *_args: {}, others_bring_about=True))
+    here.old = SimpleNamespace(id="anew", running=False, restart=restart)
+    physical.StopOld(inner).undo(stop, context_of(here, operation))
+    assert here.calls == ["policy anew always"] * (restart == NEVER)
 
 
 TAKEN = {"next_xid": 10}
@@ -311,9 +326,7 @@ class Standing:
 
 
 @pytest.mark.parametrize("when", ["before the app starts", "while a deploy of before runs"])
-@pytest.mark.parametrize(
-    "since", [{}, {"running": True}, {"started": 3.0}, {"next_xid": 11}, {"running": True, "next_xid": 11}]
-)
+@pytest.mark.parametrize("since", [{}, {"running": True}, {"next_xid": 11}, {"running": True, "next_xid": 11}])
 def test_an_app_is_not_let_in_where_the_old_service_ran_since_its_files_were_taken(
     here: Here, tmp_path: Path, since: dict[str, Any], when: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -322,7 +335,7 @@ def test_an_app_is_not_let_in_where_the_old_service_ran_since_its_files_were_tak
 
     def happens() -> None:
         standing.next_xid = since.get("next_xid", 10)
-        here.old.running, here.old.started = since.get("running", False), since.get("started", 1.0)
+        here.old.running = since.get("running", False)
 
     def started(_world: World, _app: str) -> None:
         here.calls.append("start the app")
@@ -341,6 +354,24 @@ def test_an_app_is_not_let_in_where_the_old_service_ran_since_its_files_were_tak
         here.old.running = True
         operation.journal.evidence(planner.LET_IN, {}, durable=True)
         let_in.LetIn().apply(LET_IN, context_of(here, operation))
+
+
+def test_an_old_service_that_was_only_started_and_stands_still_again_lets_a_swap_end(
+    here: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run before has let the app write to the new one, and could neither end nor go back."""
+    operation = Standing(here, monkeypatch).operation(tmp_path)
+    going_back(monkeypatch, here)
+    here.old.running = True
+    with pytest.raises(StatefulError, match=r"old was started after its data was taken.*\(it runs\)"):
+        let_in.LetIn().apply(LET_IN, context_of(here, operation))
+    with pytest.raises(UndoRefused, match="would lose them") as raised:
+        let_in.LetIn().undo(LET_IN, context_of(here, operation))
+    assert raised.value.next_command.startswith("docker stop -t 120 dokku.postgres.old; then run the same task again")
+    # As that leaves it, long after the files were taken.
+    here.old.running, here.old.started = False, 3.0
+    let_in.LetIn().apply(LET_IN, context_of(here, operation))
+    assert here.calls[-1] == "start_app"
 
 
 @pytest.mark.parametrize("wrote", [True, False])
@@ -486,6 +517,7 @@ def test_a_service_that_others_use_by_now_is_taken_from_nobody(
     going_back(monkeypatch, here)
     monkeypatch.setattr(way_back.survey, "service", lambda *_args: SimpleNamespace(name="new"))
     monkeypatch.setattr(way_back.services, "others_of", lambda *_args: ["the app shop is linked to it"])
+    monkeypatch.setattr(ending.services, "by_another_user", lambda *_args: ())
     operation = brought_to(tmp_path, planner.LET_IN)
     world = World(here.world.reached, discard_writes=True)
     context = Context(world, operation, evidence=dict(operation.history().evidence))
@@ -507,6 +539,20 @@ def test_a_refused_way_back_says_where_both_services_have_what_the_other_lacks(
         let_in.LetIn().undo(LET_IN, context_of(here, standing.operation(tmp_path)))
     assert ("each of the two has what the other lacks" in raised.value.state) is both
     assert ("discard_writes" in raised.value.next_command) is both
+
+
+def test_a_service_that_the_app_names_by_another_login_is_not_gone_back_from(
+    here: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is removed last of all, and not where anything names it: the way back would not end."""
+    going_back(monkeypatch, here)
+    monkeypatch.setattr(ending.survey, "service", lambda *_args: SimpleNamespace(name="new"))
+    monkeypatch.setattr(ending.services, "others_of", lambda *_args: [])
+    monkeypatch.setattr(ending.services, "by_another_user", lambda *_args: ("REPORTS_URL",))
+    monkeypatch.setattr(again, "refuse_without_image", lambda *_args: None)
+    with pytest.raises(InvalidInput, match="REPORTS_URL of blog names new by another login"):
+        ending._check_back(World(here.world.reached, discard_writes=True), brought_to(tmp_path, planner.LET_IN))
+    assert here.calls == []
 
 
 def written(monkeypatch: pytest.MonkeyPatch, number: int) -> None:

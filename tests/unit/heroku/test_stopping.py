@@ -225,6 +225,30 @@ def test_what_is_stopped_for_something_else_is_left_to_it(lab: Lab, noted: dict[
     assert lab.stop(note=CHANGE)["note"] == CHANGE
 
 
+@pytest.mark.parametrize("noted", OTHERS)
+def test_what_is_stopped_for_something_else_is_not_started_by_the_way(lab: Lab, noted: dict[str, Any]) -> None:
+    """A run that failed may come to open the app when somebody else has closed it meanwhile."""
+    first = lab.stop(note=noted)
+    asked = len(lab.stand_in.changes())
+    for check in (True, False):
+        with pytest.raises(StatefulError, match="is closed, and not for postgresql-leader-1 to standard-2") as caught:
+            lab.restore(note=CHANGE, check=check)
+        assert caught.value.facts["holder"] == first["operation"]
+    assert (states(lab), len(lab.stand_in.changes())) == (["done"], asked)
+    # Of what is open by now nothing is started either: it is of the past.
+    opened_by_hand(lab, web=1)
+    seen = lab.restore(note=CHANGE)
+    assert (seen["changed"], seen["maintenance"], states(lab)) == (False, False, ["committed"])
+    assert any("was opened since by hand" in line for line in seen["warnings"])
+    assert lab.quantities() == {**NOTHING, "web": 1}
+
+
+def test_what_was_stopped_for_the_same_change_is_started_by_it(lab: Lab) -> None:
+    lab.stop(note={**CHANGE, "backups": ["b001"]})
+    assert lab.restore(note=CHANGE)["changed"]
+    lab.check_as_before()
+
+
 def test_what_is_stopped_for_the_same_change_is_gone_on_with(lab: Lab) -> None:
     lab.stop(note={**CHANGE, "backups": ["b001"]})
     for given in ({**CHANGE, "backups": []}, {"plan": "standard-2"}, {"ticket": 4711}, {}):

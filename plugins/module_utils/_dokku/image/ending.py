@@ -72,6 +72,21 @@ def _check_back(world: World, operation: Operation) -> None:
     again.refuse_without_image(world, operation, sides["old"])
     _refuse_loss(world, operation)
     way_back.refuse_others(world, sides, InvalidInput)
+    _refuse_other_users(world, sides)
+
+
+def _refuse_other_users(world: World, sides: Mapping[str, Any]) -> None:
+    """Raise where the app itself names the new service by another user: it would not be removed, last of all."""
+    there = survey.service(world.dokku, world.engine, sides["new"])
+    if there is None:
+        return
+    named = services.by_another_user(world.reached, survey.app(world.dokku, sides["app"]), there)
+    if named:
+        raise InvalidInput(
+            f"{', '.join(named)} of {sides['app']} names {sides['new']} by another login than the service's own, and"
+            f" going back to {sides['old']} would leave it behind. Take it away first.",
+            next_command=world.dokku.typed("config:keys", sides["app"]),
+        )
 
 
 def _refuse_loss(world: World, operation: Operation) -> None:

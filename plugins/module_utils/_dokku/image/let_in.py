@@ -30,7 +30,8 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.wor
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.writes import newer, writes_since
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.links import UP
-from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.model import container_of
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError, shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import (
     Context,
     Evidence,
@@ -146,6 +147,11 @@ class LetIn(SelfProving):
                     f"{rolling_back(context.operation)} -e operation_discard_writes=true, which exports what {new} has,"
                     f" and goes back to {args['old']} with what that has"
                 )
+            elif standstill.runs_unasked(world, context.operation):
+                left = f"{args['old']} was started since, and runs with what it had before"
+                # dokku's own stop removes the container, which a way back may need.
+                stop = shell("docker", "stop", "-t", "120", container_of(args["old"]))
+                command = f"{stop}; then run the same task again, which stays on {args['new']}"
             raise UndoRefused(
                 f"About {written} transactions were made on {new} since the data was brought there, and going back to"
                 f" {args['old']} would lose them ({given_up.told()}).",

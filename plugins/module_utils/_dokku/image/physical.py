@@ -21,6 +21,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.pla
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.vacate import container_at
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.world import (
     ALWAYS,
+    NEVER,
     World,
     end_sessions,
     intended,
@@ -183,7 +184,12 @@ class StopOld(Inside):
         found = context.world.engine.container(container_of(_names(context)["old"]))
         if not intended(context, step.name) and found is not None and found.running:
             return {}
-        return super().undo(step, context)
+        evidence = super().undo(step, context)
+        # One that dokku made anew since is none of those whose policies were noted before the stop, and was stopped
+        # once more to be compared.
+        if found is not None and found.restart == NEVER:
+            context.world.engine.set_restart_policy(found.id, ALWAYS)
+        return evidence
 
 
 class CountRows(NothingToUndo):

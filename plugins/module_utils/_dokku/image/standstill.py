@@ -15,8 +15,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.pair import world_of_moves
-from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.plan_physical import ADOPT, VACATE
-from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.world import World, now
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.plan_physical import VACATE
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.world import World
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.model import container_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import History, Step
@@ -26,27 +26,31 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.o
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import transfer_of
 
 OURS = "that the old service was started by us"
-"""Evidence of an undo: ``running`` since, or the ``identity`` that it stands still with again, and ``at`` when."""
+"""Evidence of an undo: ``running`` since, or the ``identity`` that it stands still with again."""
 
 
 def refuse_if_it_ran(world: World, operation: Operation) -> None:
-    """Raise where the old service runs, or has run, since its files were taken."""
-    vacate = _step(operation, VACATE)
-    settled = _settled_at(operation)
-    if vacate is None or settled is None:
+    """Raise where the old service runs, or was written to, since its files were taken.
+
+    One that was only started, and stands still again, has nothing that the new one lacks: to go back from there would
+    lose what the app may have written to that in a run before.
+    """
+    vacate, wrote = _step(operation, VACATE), written(world, operation)
+    running = _runs(world, operation)
+    if vacate is None or not (running or wrote):
         return
     old, new = vacate.args["old"], vacate.args["new"]
-    container = world.engine.container(container_of(old))
-    since = max(settled, float(_ours(operation.history()).get("at", 0.0)))
-    running = container is not None and container.running
-    wrote = written(world, operation)
-    if running or wrote or (container is not None and container.started > since):
-        raise StatefulError(
-            f"{old} was started after its data was taken, and may have taken writes that {new} lacks"
-            f" ({wrote or ('it runs' if running else 'it stands still again')}).",
-            state=f"{old} has all data; what {new} has was taken from it before",
-            next_command=world.dokku.typed("postgres:logs", old),
-        )
+    raise StatefulError(
+        f"{old} was started after its data was taken, and may have taken writes that {new} lacks"
+        f" ({wrote or 'it runs'}).",
+        state=f"{old} has all data; what {new} has was taken from it before",
+        next_command=world.dokku.typed("postgres:logs", old),
+    )
+
+
+def runs_unasked(world: World, operation: Operation) -> bool:
+    """Tell whether the old service runs since its files were taken, and not because we ask it."""
+    return _runs(world, operation) and not is_asked(operation)
 
 
 def written(world: World, operation: Operation) -> str:
@@ -69,7 +73,7 @@ def written(world: World, operation: Operation) -> str:
 def begin_asking(world: World, operation: Operation) -> None:
     """Note that it is we who start the old service, where nobody wrote to it: what it does by itself is no write."""
     if _stood_with(operation) is not None and not written(world, operation):
-        operation.journal.evidence(OURS, {"running": True, "at": now()}, durable=True)
+        operation.journal.evidence(OURS, {"running": True}, durable=True)
 
 
 def end_asking(world: World, operation: Operation) -> None:
@@ -80,7 +84,7 @@ def end_asking(world: World, operation: Operation) -> None:
     transfer = transfer_of(vacate)
     store = world_of_moves(world, vacate.args["old"], vacate.args["new"]).store(transfer)
     identity = store.identity(transfer.data_at(transfer.origin))
-    operation.journal.evidence(OURS, {"identity": dict(identity), "at": now()}, durable=True)
+    operation.journal.evidence(OURS, {"identity": dict(identity)}, durable=True)
 
 
 def is_asked(operation: Operation) -> bool:
@@ -98,10 +102,10 @@ def _stood_with(operation: Operation) -> Mapping[str, Any] | None:
     return found
 
 
-def _settled_at(operation: Operation) -> float | None:
-    adopt = _step(operation, ADOPT)
-    known = operation.history().evidence.get(adopt.args["brought_by"], {}) if adopt else {}
-    return float(known["settled_at"]) if "settled_at" in known else None
+def _runs(world: World, operation: Operation) -> bool:
+    vacate = _step(operation, VACATE)
+    container = world.engine.container(container_of(vacate.args["old"])) if vacate is not None else None
+    return container is not None and container.running and _stood_with(operation) is not None
 
 
 def _ours(history: History) -> Mapping[str, Any]:
