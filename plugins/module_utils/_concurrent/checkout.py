@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import pwd
 import subprocess
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,9 +16,9 @@ from typing import Any
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, StatefulError, shell
 
 LIMIT = 120.0
+HEADS = "refs/heads/"
 USAGE = 129
 """How git ends where it does not know an option."""
-LOCK_LASTS, LOCK_POLL = 10.0, 0.2
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,8 @@ class Checkout:
     @property
     def branch(self) -> str:
         """The branch that is checked out; empty on a tag or a commit."""
-        return self.git("symbolic-ref", "--short", "HEAD") if self.asks("symbolic-ref", "-q", "HEAD") else ""
+        # Git itself would write heads/v1.3.0, where there is a tag of that name.
+        return self.git("symbolic-ref", "HEAD")[len(HEADS) :] if self.asks("symbolic-ref", "-q", "HEAD") else ""
 
     @property
     def tags_here(self) -> list[str]:
@@ -86,11 +86,11 @@ class Checkout:
 
     def changed_here(self) -> list[str]:
         """Return tracked files that were changed and not committed."""
-        return self._names("HEAD")
+        return self.names("HEAD")
 
     def differs(self, reference: str) -> list[str]:
         """Return the files in which a commit differs from what is checked out."""
-        return self._names("HEAD", reference)
+        return self.names("HEAD", reference)
 
     def in_the_way(self, reference: str) -> list[str]:
         """Return what a commit, or a tree, has and git does not know here: what it ignores it would replace unasked."""
@@ -102,7 +102,7 @@ class Checkout:
             there += [name] if os.path.lexists(os.path.join(self.root, name)) else []
             return any(not self.asks("cat-file", "-e", f"HEAD:{each}") for each in there)
 
-        return [name for name in self._names("--diff-filter=A", "HEAD", reference) if is_theirs(name)]
+        return [name for name in self.names("--diff-filter=A", "HEAD", reference) if is_theirs(name)]
 
     def _is_no_directory(self, name: str) -> bool:
         path = os.path.join(self.root, name)
@@ -121,7 +121,8 @@ class Checkout:
             self.git("branch", "--no-track", name, "HEAD")
         return name
 
-    def _names(self, *words: str) -> list[str]:
+    def names(self, *words: str) -> list[str]:
+        """Return the files that ``git diff`` names."""
         # Of a file that was renamed git would name the new place alone, and the old one is what is here.
         listed = self.git("diff", "--name-only", "--no-renames", "-z", *words)
         return [name for name in listed.split("\0") if name]
@@ -163,84 +164,39 @@ class Checkout:
 
     def to_release(self, reference: str, *, merge: bool) -> None:
         """Go to a tag, or merge it into the branch; what would be overwritten or in conflict stops it."""
+        tag = f"refs/tags/{reference}"  # a branch may have its name, and would be gone to in its place
         if not merge:
-            self.git("checkout", "-q", "--no-overwrite-ignore", "--detach", reference)
+            self._go_to(self.commit_of(reference), "--detach", tag)
             return
+        tree = self.merge_of("HEAD", tag)
+        theirs = self.in_the_way(tree) if tree else []
+        if theirs:
+            # A merge replaces what is ignored, whatever it is told.
+            raise StatefulError(
+                f"{', '.join(theirs)} in {self.root} is unknown to git, and {reference} has a file of its own there.",
+                next_command=shell("ls", "-la", *(os.path.join(self.root, name) for name in theirs)),
+            )
         try:
             who = ("-c", "user.name=selfhost.stateful", "-c", "user.email=selfhost.stateful@localhost")
             words = ("--no-edit", "-q", "--no-overwrite-ignore", "-m", f"Merge {reference}")
-            self.git("merge", *words, reference, settings=who)
+            self.git("merge", *words, tag, settings=who)
         except StatefulError:
             if self.asks("rev-parse", "-q", "--verify", "MERGE_HEAD"):
                 self.git("merge", "--abort")
             raise
 
-    def mend(self, head: str, release: str, *, broken: bool = False) -> bool:
-        """Make the tree that of ``head`` again where a checkout of ``release`` was broken off half-way.
+    def merge_of(self, one: str, other: str) -> str:
+        """Return the tree of a merge of two commits, also in conflict; empty where this git foresees none."""
+        rc, out, _err = run((*self.argv, "merge-tree", "--write-tree", one, other), LIMIT, owner=self.owner)
+        return out.partition("\n")[0] if rc in (0, 1) else ""
 
-        Returns whether git was ended in the middle, which ``broken`` says where that was found before.
-
-        Of the files in which the two differ none had changes of the admin's: that was seen before it began. All others
-        are left alone, and what was written since, as far as it can be told from what git left.
-        """
-        lock = os.path.join(self.git("rev-parse", "--absolute-git-dir"), "index.lock")
-        ends = time.monotonic() + LOCK_LASTS
-        while os.path.exists(lock) and time.monotonic() < ends:
-            time.sleep(LOCK_POLL)
-        if os.path.exists(lock):
-            broken = True
-            os.unlink(lock)
-        if self.head != head or self.asks("rev-parse", "-q", "--verify", "MERGE_HEAD"):
-            return broken
-        for name, is_here in self._to_mend(head, release, broken):
-            if is_here:
-                self.git("checkout", "-q", "--force", head, "--", name)
-            else:
-                self.asks("rm", "-q", "--cached", "--ignore-unmatch", "--", name)
-                os.unlink(os.path.join(self.root, name))
-        return broken
-
-    def is_whole(self, other: str) -> bool:
-        """Tell whether what is checked out, from ``other``, is on disk: a power cut leaves files empty or gone."""
-        return not self._to_mend(self.head, other, False)
-
-    def _to_mend(self, head: str, release: str, broken: bool) -> list[tuple[str, bool]]:
-        """Return the files that are not as ``head`` has them by what a checkout left; with whether it has them."""
-        found = []
-        for name in self._names(head, release):
-            path = os.path.join(self.root, name)
-            is_here = self.asks("cat-file", "-e", f"{head}:{name}")
-            if is_here and (broken or self._is_of(release, name, head)):
-                found.append((name, True))
-            elif not is_here and os.path.isfile(path) and (self._has(release, name) or self._is_torn(release, name)):
-                found.append((name, False))
-        return found
-
-    def _is_of(self, release: str, name: str, head: str) -> bool:
-        """Tell whether a checkout or a merge of ``release``, or a power cut, made a file what it is, or removed it."""
-        if not self.git("status", "--porcelain", "--", name):
-            return False
-        gone = not os.path.lexists(os.path.join(self.root, name))
-        # What is in the index and as it is there: of a merge that was not noted any more.
-        ours = gone or self.asks("diff", "--quiet", "--", name) or self._has(release, name)
-        return ours or self._is_torn(head, name) or self._is_torn(release, name)
-
-    def _is_torn(self, reference: str, name: str) -> bool:
-        """Tell whether a file is the beginning of what a commit has, and no more: the rest was never on disk."""
-        path = os.path.join(self.root, name)
-        whole = self.file_at(reference, name)
-        if whole is None or not os.path.isfile(path):
-            return False
-        with open(path, "rb") as file:
-            here = file.read().rstrip(b"\0")
-        return len(here) < len(whole) and whole.encode().startswith(here)
-
-    def _has(self, release: str, name: str) -> bool:
-        """Tell whether a file that is here is that of ``release``."""
-        if not self.asks("cat-file", "-e", f"{release}:{name}"):
-            return False
-        here = self.git("hash-object", "--", os.path.join(self.root, name))
-        return here == self.git("rev-parse", f"{release}:{name}")
+    def _go_to(self, commit: str, *words: str, branch: str = "") -> None:
+        try:
+            self.git("checkout", "-q", "--no-overwrite-ignore", *words)
+        except StatefulError:
+            # It ends as a hook of the admin's does, which runs when all is done.
+            if (self.head, self.branch) != (commit, branch):
+                raise
 
     def back_to(self, head: str, branch: str, made: str = "") -> None:
         """Return to what was checked out; changes that are not committed are kept, or stop it.
@@ -253,19 +209,19 @@ class Checkout:
         if theirs:
             raise StatefulError(
                 f"{', '.join(theirs)} in {self.root} is unknown to git, and in the way of what was checked out before.",
-                state=f"the checkout in {self.root} is at {self.head[:12]}, and nothing of it was changed",
                 next_command=shell("ls", "-la", *(os.path.join(self.root, name) for name in theirs)),
             )
-        if branch and self.branch != branch and self._tip_of(branch) in (head, made):
-            self.git("checkout", "-q", "--no-overwrite-ignore", branch)
+        tip = self._tip_of(branch) if branch else ""
+        if tip and self.branch != branch and tip in (head, made):
+            self._go_to(tip, branch, branch=branch)
         if branch and self.branch == branch:
             if self.head != head:
                 self.git("reset", "-q", "--keep", head)
         elif self.head != head or self.branch:
-            self.git("checkout", "-q", "--no-overwrite-ignore", "--detach", head)
+            self._go_to(head, "--detach", head)
 
     def _tip_of(self, branch: str) -> str:
-        name = f"refs/heads/{branch}"
+        name = f"{HEADS}{branch}"
         return self.git("rev-parse", name) if self.asks("rev-parse", "-q", "--verify", name) else ""
 
 

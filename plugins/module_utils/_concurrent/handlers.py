@@ -9,7 +9,13 @@ from __future__ import annotations
 import os
 import shutil
 
-from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import beside, common, fill, release, reload
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import (
+    common,
+    fill,
+    keeping,
+    release,
+    reload,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import host as hosts
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.survey import repository_of, tag_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError, shell
@@ -105,8 +111,8 @@ class CopyRedis(NothingToUndo):
         if os.path.isdir(path):
             shutil.rmtree(path)  # of this operation, and from before somebody was let in again
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-        beside.copy_tree(step.args["redis"], path)
-        copy = beside.retained(hosts.REDIS, path, role="backup")
+        keeping.copy_tree(step.args["redis"], path)
+        copy = keeping.retained(hosts.REDIS, path, role="backup")
         return {"copies": [copy], "quiet_since": _quiet_since(context)}
 
 

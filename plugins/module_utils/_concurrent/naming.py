@@ -11,13 +11,20 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.cli import ComposeCli
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.command_line import settings
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.config import v1_project_name
-from ansible_collections.selfhost.stateful.plugins.module_utils._compose.dotenv import parse_dotenv
-from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import PROJECT_LABEL, SERVICE_LABEL
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.dotenv import (
+    interpolate,
+    parse_dotenv,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import (
+    PROJECT_LABEL,
+    SERVICE_LABEL,
+    Project,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import host as hosts
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.checkout import Checkout
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import Blocker, InvalidInput
@@ -26,11 +33,13 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world i
 NAME = "COMPOSE_PROJECT_NAME"
 
 
-def name_in(cli: ComposeCli, folder: str, document: Mapping[str, object], dotenv: Mapping[str, str]) -> str:
-    """Return the name that compose gives a project in ``folder``, whose compose file and ``.env`` say what is given."""
+def name_in(cli: ComposeCli, folder: str, documents: Sequence[Mapping[str, object]], dotenv: Mapping[str, str]) -> str:
+    """Return what compose calls a project in ``folder``, whose files (in order) and ``.env`` say what is given."""
     given = cli.options.project_name or cli.environment.get(NAME, "") or dotenv.get(NAME, "")
     if not given and not cli.is_v1:
-        given = str(document.get("name") or "")
+        # The last file that has one says it, and may leave a part of it to variables.
+        said = [str(document["name"]) for document in documents if document.get("name")]
+        given = interpolate(said[-1], {**dotenv, **cli.environment}) if said else ""
     name = v1_project_name(given or os.path.basename(folder))
     return name if cli.is_v1 else name.lstrip("_-")
 
@@ -46,8 +55,18 @@ def dotenv_in(cli: ComposeCli, checkout: Checkout, source: str, folder: str, mov
     return settings(cli.options, {}, v1=cli.is_v1) if along else {}
 
 
-def against_name(found: str, known: str, goal: str, folder: str) -> list[Blocker]:
-    """Return what forbids to go to a folder where the project that is ``known`` would be ``found``."""
+def against_folder(
+    project: Project,
+    checkout: Checkout,
+    source: str,
+    goal: str,
+    moved: Iterable[str],
+    documents: Sequence[Mapping[str, object]],
+) -> list[Blocker]:
+    """Return what forbids to go to a folder where compose would call the project otherwise; see :func:`name_in`."""
+    cli, known = project.compose, project.name
+    dotenv = dotenv_in(cli, checkout, source, os.path.relpath(goal, checkout.root), moved)
+    found = name_in(cli, goal, documents, dotenv)
     if found == known:
         return []
     return [
@@ -55,7 +74,7 @@ def against_name(found: str, known: str, goal: str, folder: str) -> list[Blocker
             f"In {goal} compose would call the project {found}, and it is called {known}: by that name it finds none of"
             f" the containers, and its next up would start others on the same data. Put {NAME}={known} into .env, which"
             " goes along.",
-            put(known, folder),
+            put(known, cli.options.project_src),
         )
     ]
 
@@ -74,4 +93,5 @@ def refuse_other_name(world: World, known: str, folder: str) -> None:
 
 def put(name: str, folder: str) -> str:
     """Return the command that gives the project in a folder its name, whatever compose would derive."""
-    return f"echo {shlex.quote(f'{NAME}={name}')} >> {shlex.quote(os.path.join(folder, '.env'))}"
+    # The last line of what is there may have no end.
+    return f"printf '\\n%s\\n' {shlex.quote(f'{NAME}={name}')} >> {shlex.quote(os.path.join(folder, '.env'))}"

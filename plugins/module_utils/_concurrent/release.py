@@ -7,11 +7,12 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import beside
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import host as hosts
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import keeping
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.between import (
     in_place_of,
     note_moves,
@@ -19,6 +20,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.betw
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.checkout import Checkout
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.host import Host
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.mending import is_whole, mend
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError, shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Evidence
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.handlers import SelfProving
@@ -27,23 +29,29 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree im
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.rename import rename_directory
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import World
 
+COARSE = 1.0
+"""Seconds by which the times of files may be behind the clock."""
+
 
 class Release(SelfProving):
     """The checkout is at a release. args: ``root``, ``release``, ``merge``, ``head``, ``branch`` (as they were)."""
 
     def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
         checkout, args = Checkout(step.args["root"]), step.args
-        if not self._reached(checkout, args) or not checkout.is_whole(args["head"]):
+        if not self._reached(checkout, args) or not is_whole(checkout, args["head"]):
             return None
-        # Somebody else may have gone there: what they made is not ours to be taken back.
-        theirs = step.name not in context.evidence and checkout.head != self._made(checkout, args)
-        return {"head": checkout.head, **({"theirs": True} if theirs else {})}
+        return self._found(step, context)
 
     def apply(self, step: Step, context: Context[World]) -> Evidence:
         checkout, args = Checkout(step.args["root"]), step.args
-        checkout.mend(args["head"], args["release"])
+        note, found = durable.read_json(_note_path(context)), None
+        # Before it began nothing can have been broken off: what is in the way then is the admin's own.
+        since = _began(note) if note else time.time()
+        if note:
+            mend(checkout, args["head"], args["release"], since=since)
         if self._reached(checkout, args):
-            checkout.mend(checkout.head, args["head"])
+            mend(checkout, checkout.head, args["head"], since=since)
+            found = self._found(step, context)
         elif checkout.head != args["head"] or checkout.branch != args["branch"]:
             raise StatefulError(
                 f"The checkout in {args['root']} is not where it was when this was planned ({args['head'][:12]}).",
@@ -51,11 +59,27 @@ class Release(SelfProving):
             )
         else:
             # Noted first: where a way back finds another commit, this tells whether that is on top of ours.
-            durable.write_json_atomically(_note_path(context), {"from": args["head"]})
+            durable.write_json_atomically(_note_path(context), {"from": args["head"], "began": time.time() - COARSE})
             checkout.to_release(args["release"], merge=args["merge"])
+            if not self._reached(checkout, args):
+                raise StatefulError(
+                    f"git ended well, and the checkout in {args['root']} is at {checkout.head[:12]} and not at"
+                    f" {args['release']}.",
+                    next_command=shell("git", "-C", args["root"], "status"),
+                )
         # Git itself syncs neither the files nor its index, and what compose reads next may be empty after a power cut.
         durable.sync_file_system(checkout.root)
-        return {"head": checkout.head}
+        return found or {"head": checkout.head}
+
+    def _found(self, step: Step, context: Context[World]) -> Evidence:
+        """Return what was made, where somebody has come on top of it since, or was there before it came to ours."""
+        known = context.evidence.get(step.name)
+        if known is not None:
+            return known
+        checkout = Checkout(step.args["root"])
+        # What somebody else made is not ours to be taken back.
+        theirs = checkout.head != self._made(checkout, step.args)
+        return {"head": checkout.head, **({"theirs": True} if theirs else {})}
 
     @staticmethod
     def _reached(checkout: Checkout, args: Mapping[str, Any]) -> bool:
@@ -65,22 +89,38 @@ class Release(SelfProving):
         return checkout.head == wanted
 
     def undo(self, step: Step, context: Context[World]) -> Evidence:
+        try:
+            return self._take_back(step, context)
+        except StatefulError as error:
+            # By then all is stopped.
+            head = Checkout(step.args["root"]).head
+            error.state = f"the checkout in {step.args['root']} is at {head[:12]}; the data is whole, and nothing runs"
+            raise
+
+    def _take_back(self, step: Step, context: Context[World]) -> Evidence:
         checkout, args = Checkout(step.args["root"]), step.args
+        note = durable.read_json(_note_path(context))
+        since = _began(note)
+        # First of all: it waits for a git that is still at work, which may be the admin's own commit.
+        broken = mend(checkout, args["head"], args["release"], since=since)
         known = context.evidence.get(step.name)
         made = known["head"] if known and not known.get("theirs") else self._made(checkout, args)
-        kept = {}
-        if checkout.head not in (args["head"], made):
-            if known is None and not os.path.exists(_note_path(context)):
-                return {}  # what is checked out is somebody else's doing, and was there before it came to ours
-            branch = checkout.keep_as(f"selfhost-stateful/{context.operation.id}")
-            kept = {"told": [f"what was committed in {checkout.root} meanwhile is on the branch {branch}"]}
-        broken = checkout.mend(args["head"], args["release"])
+        elsewhere = checkout.head not in (args["head"], made)
+        switched = checkout.head == args["head"] and checkout.branch != args["branch"]
+        if known is None and note is None and (elsewhere or switched):
+            return {}  # what is checked out is somebody else's doing, and was there before it came to ours
+        if elsewhere:
+            note = {**(note or {}), "kept": checkout.keep_as(f"selfhost-stateful/{context.operation.id}")}
+            # Where this is broken off, the one who goes on with it finds nothing any more that was to be kept.
+            durable.write_json_atomically(_note_path(context), note)
         if checkout.head != args["head"]:
             # A way back that was broken off: first it is whole again where it is.
-            checkout.mend(checkout.head, args["head"], broken=broken)
+            mend(checkout, checkout.head, args["head"], broken=broken, since=since)
         checkout.back_to(args["head"], args["branch"], made)
         durable.sync_file_system(checkout.root)
-        return {"head": args["head"], **kept}
+        kept = (note or {}).get("kept", "")
+        told = [f"what was committed in {checkout.root} meanwhile is on the branch {kept}"] if kept else []
+        return {"head": args["head"], "told": told}
 
     @staticmethod
     def _made(checkout: Checkout, args: Mapping[str, Any]) -> str:
@@ -93,6 +133,11 @@ class Release(SelfProving):
 
 def _note_path(context: Context[World]) -> str:
     return os.path.join(context.operation.directory, "release.json")
+
+
+def _began(note: Mapping[str, Any] | None) -> float:
+    """Return when git was first sent to the release, in seconds since the epoch; 0 where nobody noted it."""
+    return float((note or {}).get("began", 0.0))
 
 
 class Follow(SelfProving):
@@ -117,7 +162,7 @@ class Follow(SelfProving):
                 move(new, old)
                 continue
             # It was never moved, or is back already, and what came in its place is not what it would be taken for.
-            beside.out_of_the_way(new, hosts.DB, context)
+            keeping.out_of_the_way(new, hosts.DB, context)
         return {}
 
 
@@ -125,7 +170,10 @@ def move(source: str, target: str) -> None:
     """Move one entry, durably; one that is moved already stays. What is in the way is never replaced."""
     if not os.path.lexists(source):
         return
-    os.makedirs(os.path.dirname(target), exist_ok=True)
+    folder = os.path.dirname(target)
+    if not os.path.isdir(folder):
+        # Tidied away since, empty as it was: whose checkout it is, has git write into it.
+        keeping.empty_like(folder, os.path.dirname(source))
     if os.path.isdir(source) and not os.path.islink(source):
         rename_directory(source, target)
         return

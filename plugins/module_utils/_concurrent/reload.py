@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._clock import moment
-from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import back, beside, counting
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import back, counting, keeping
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import host as hosts
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.common import (
     ask_again,
@@ -122,7 +122,7 @@ class SetAside(SelfProving):
         known = context.evidence.get(step.name)
         if known is not None:
             return known  # with the moment at which it was set aside
-        return {"copies": [beside.retained(hosts.DB, aside["data"]), beside.retained(hosts.REDIS, aside["redis"])]}
+        return {"copies": [keeping.retained(hosts.DB, aside["data"]), keeping.retained(hosts.REDIS, aside["redis"])]}
 
     def apply(self, step: Step, context: Context[World]) -> Evidence:
         args, aside = step.args, step.args["aside"]
@@ -134,9 +134,9 @@ class SetAside(SelfProving):
             rename_directory(args["data"], aside["data"])
         # From here on nothing can have been started on both, so that the copy is of the same moment.
         if not os.path.isdir(aside["redis"]):
-            beside.copy_tree(args["redis"], aside["redis"])
-        beside.empty_like(args["data"], aside["data"])
-        return {"copies": [beside.retained(hosts.DB, aside["data"]), beside.retained(hosts.REDIS, aside["redis"])]}
+            keeping.copy_tree(args["redis"], aside["redis"])
+        keeping.empty_like(args["data"], aside["data"])
+        return {"copies": [keeping.retained(hosts.DB, aside["data"]), keeping.retained(hosts.REDIS, aside["redis"])]}
 
     def undo(self, step: Step, context: Context[World]) -> Evidence:
         args, aside = step.args, step.args["aside"]
@@ -149,7 +149,7 @@ class SetAside(SelfProving):
         for service, name in ((hosts.REDIS, "redis"), (hosts.DB, "data")):
             if os.path.isdir(aside[name]):
                 # Of Redis a copy is aside: where nobody wrote since, both are the same.
-                beside.out_of_the_way(args[name], service, context, same_as=aside[name] if name == "redis" else "")
+                keeping.out_of_the_way(args[name], service, context, same_as=aside[name] if name == "redis" else "")
                 rename_directory(aside[name], args[name])
         return {}
 
@@ -209,15 +209,15 @@ class Load(SelfProving):
                 f"The old data is not in {aside['data']}, so that nothing is loaded in its place.",
                 next_command=shell("ls", "-la", os.path.dirname(args["data"])),
             )
-        beside.out_of_the_way(args["data"], hosts.DB, context)
-        beside.empty_like(args["data"], aside["data"])
-        if beside.same(aside["redis"], args["redis"]):
+        keeping.out_of_the_way(args["data"], hosts.DB, context)
+        keeping.empty_like(args["data"], aside["data"])
+        if keeping.same(aside["redis"], args["redis"]):
             return
         copy = f"{aside['redis']}.again"
         if os.path.isdir(copy):
             shutil.rmtree(copy)
-        beside.copy_tree(aside["redis"], copy)
-        beside.out_of_the_way(args["redis"], hosts.REDIS, context)
+        keeping.copy_tree(aside["redis"], copy)
+        keeping.out_of_the_way(args["redis"], hosts.REDIS, context)
         rename_directory(copy, args["redis"])
 
     @staticmethod

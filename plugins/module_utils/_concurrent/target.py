@@ -33,11 +33,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.mode
     described,
     version_of,
 )
-from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.naming import (
-    against_name,
-    dotenv_in,
-    name_in,
-)
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.naming import against_folder
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.survey import (
     FOLDERS,
     Seen,
@@ -119,9 +115,8 @@ def target_of(world: World, seen: Seen, version: Version) -> Target:
     moves = tuple(_moves(checkout, here, folder)) if goal != seen.folder else ()
     services = services_of(text)
     if goal != seen.folder:
-        cli = seen.project.compose
-        there = name_in(cli, goal, document_of(text), dotenv_in(cli, checkout, source, folder, dict(moves)))
-        blockers += against_name(there, seen.project.name, goal, seen.folder)
+        documents = (document_of(text), _override(seen.folder))
+        blockers += against_folder(seen.project, checkout, source, goal, dict(moves), documents)
     blockers += _in_the_way(checkout, source, dict(moves))
     blockers += _elsewhere(seen, goal, services, dict(moves))
     images = {name: str(body.get("image", "")) for name, body in services.items()}
@@ -234,7 +229,11 @@ def _with_images(
 
 def services_of(text: str) -> dict[str, dict[str, Any]]:
     """Return the services of a compose file by name, as they stand in it."""
-    found: dict[str, dict[str, Any]] = document_of(text).get("services") or {}
+    return _services(document_of(text))
+
+
+def _services(document: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = document.get("services") or {}
     return {name: body or {} for name, body in found.items()}
 
 
@@ -251,12 +250,17 @@ def _overridden(folder: str) -> dict[str, str]:
 
 
 def _overrides(folder: str) -> dict[str, dict[str, Any]]:
-    """Return the services of the override file beside the compose file: it stays, whatever is checked out."""
+    """Return the services of the override file beside the compose file."""
+    return _services(_override(folder))
+
+
+def _override(folder: str) -> dict[str, Any]:
+    """Return the override file beside the compose file, as it stands: it stays, whatever is checked out."""
     for name in OVERRIDE_FILES:
         path = os.path.join(folder, name)
         if os.path.isfile(path):
             with open(path, encoding="utf-8") as file:
-                return services_of(file.read())
+                return document_of(file.read())
     return {}
 
 

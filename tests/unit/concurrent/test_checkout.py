@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import checkout
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import checkout, mending
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.checkout import Checkout, checkout_of
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.mending import mend
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, StatefulError
 from tests.unit.concurrent.repositories import MOVED, NEXT, OLD, OURS, RELEASES, Repository
 
@@ -209,13 +210,43 @@ def test_what_is_ignored_here_and_comes_with_a_release_is_found(repository: Repo
     assert there.in_the_way(NEXT) == [], "what both have is known"
 
 
-def test_what_is_ignored_is_not_overwritten(repository: Repository, there: Checkout) -> None:
+@pytest.mark.parametrize("merge", [True, False])
+def test_what_is_ignored_is_not_overwritten(repository: Repository, there: Checkout, own: str, merge: bool) -> None:
     repository.release(IGNORED, "docs/data", "theirs\n")
     repository.write("docs/data", "mine\n")
     before = repository.state
-    with pytest.raises(StatefulError, match="git checkout failed"):
-        there.to_release(IGNORED, merge=False)
+    with pytest.raises(StatefulError, match=r"docs/data in .* is unknown to git" if merge else "git checkout failed"):
+        there.to_release(IGNORED, merge=merge)
     assert repository.state == before
+
+
+@pytest.mark.parametrize("merge", [True, False])
+def test_a_branch_that_is_called_like_a_release_is_not_taken_for_it(
+    repository: Repository, there: Checkout, own: str, merge: bool
+) -> None:
+    repository.git("branch", NEXT, OLD)
+    there.to_release(NEXT, merge=merge)
+    assert there.commit_of(NEXT) in (there.head, *there.parents_of("HEAD"))
+
+
+def test_nor_is_one_that_is_called_like_the_release_that_runs(repository: Repository, there: Checkout) -> None:
+    repository.git("checkout", "-q", "-b", OLD)
+    head = there.head
+    assert there.branch == OLD
+    there.to_release(NEXT, merge=False)
+    there.back_to(head, OLD, there.head)
+    assert (there.head, there.branch) == (head, OLD)
+
+
+def test_a_hook_that_fails_afterwards_is_no_failure_of_a_checkout(repository: Repository, there: Checkout) -> None:
+    repository.git("checkout", "-q", "-b", "ours")
+    head = there.head
+    hook = repository.write(".git/hooks/post-checkout", "#!/bin/sh\necho 'git-lfs was not found' >&2\nexit 2\n")
+    hook.chmod(0o755)
+    there.to_release(NEXT, merge=False)
+    assert (there.tags_here, there.changed_here()) == ([NEXT], [])
+    there.back_to(head, "ours", there.head)
+    assert (there.head, there.branch, there.changed_here()) == (head, "ours", [])
 
 
 def test_nor_is_it_on_the_way_back(repository: Repository, there: Checkout) -> None:
@@ -239,6 +270,13 @@ def test_what_was_committed_to_a_branch_that_was_left_stays_on_it(repository: Re
     repository.git("checkout", "-q", "--detach", NEXT)
     there.back_to(head, "ours")
     assert (there.head, there.branch, repository.git("rev-parse", "ours")) == (head, "", mine)
+
+
+def test_a_branch_that_was_deleted_meanwhile_is_not_gone_back_to(repository: Repository, there: Checkout) -> None:
+    head = there.head
+    there.to_release(NEXT, merge=False)
+    there.back_to(head, "ours")
+    assert (there.head, there.branch) == (head, "")
 
 
 def test_a_branch_for_what_is_there_takes_no_other_ones_place(repository: Repository, there: Checkout) -> None:
@@ -338,7 +376,7 @@ def break_off(repository: Repository, release: str, *names: str, lock: bool = Fa
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checkout, "LOCK_LASTS", 0.0)
+    monkeypatch.setattr(mending, "LOCK_LASTS", 0.0)
 
 
 @pytest.mark.usefixtures("impatient")
@@ -352,7 +390,7 @@ def test_a_checkout_that_was_broken_off_is_mended(
     repository.write("docs/data", "rows")
     before = repository.state
     break_off(repository, MOVED, *names, lock=lock)
-    there.mend(there.head, MOVED)
+    mend(there, there.head, MOVED)
     assert repository.state == before
     assert not (repository.root / ".git/index.lock").exists()
 
@@ -360,15 +398,41 @@ def test_a_checkout_that_was_broken_off_is_mended(
 def test_what_was_in_the_index_already_is_mended(repository: Repository, there: Checkout) -> None:
     before = repository.state
     repository.git("read-tree", "-m", "-u", OLD, MOVED)
-    there.mend(there.head, MOVED)
+    mend(there, there.head, MOVED)
     assert repository.state == before
+
+
+def test_what_the_engine_made_of_a_missing_file_is_mended(repository: Repository, there: Checkout) -> None:
+    before = repository.state
+    break_off(repository, MOVED, "docs/compose.yml", "docs/config.yaml")
+    (repository.root / "docs/config.yaml").mkdir()
+    (repository.root / "docs/compose.yml").mkdir()
+    repository.write("docs/compose.yml/data", "ignored")
+    mend(there, there.head, MOVED)
+    assert repository.read("docs/config.yaml") == RELEASES[OLD]["docs/config.yaml"]
+    (repository.root / "docs/compose.yml/data").unlink()
+    mend(there, there.head, MOVED)
+    assert repository.state == before
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_lock_that_is_older_than_what_was_begun_is_somebody_elses(repository: Repository, there: Checkout) -> None:
+    """A message of a commit is being written."""
+    repository.write("docs/compose.yml", OURS)
+    repository.write(".git/index.lock", "")
+    began = (repository.root / ".git/index.lock").stat().st_mtime
+    before = repository.state
+    assert mend(there, there.head, MOVED, since=began + 1) is False
+    assert (repository.root / ".git/index.lock").exists()
+    assert repository.state == before
+    assert mend(there, there.head, MOVED, since=began) is True
 
 
 def test_what_a_merge_left_in_the_index_is_mended(repository: Repository, there: Checkout, own: str) -> None:
     before = repository.state
     repository.git("merge", "-q", "--no-commit", NEXT)
     (repository.root / ".git/MERGE_HEAD").unlink()
-    there.mend(own, NEXT)
+    mend(there, own, NEXT)
     assert repository.state == before
 
 
@@ -381,7 +445,7 @@ def test_mending_leaves_alone_what_the_release_does_not_touch(
     repository.write("_docs/own.yml", "mine")
     before = repository.state
     break_off(repository, NEXT, "docs/compose.yml", lock=lock)
-    there.mend(there.head, NEXT)
+    mend(there, there.head, NEXT)
     assert repository.state == before
 
 
@@ -389,7 +453,7 @@ def test_mending_leaves_alone_what_the_release_does_not_touch(
 def test_mending_overwrites_nothing_that_was_written_since(repository: Repository, there: Checkout, name: str) -> None:
     repository.write(name, "written since\n")
     before = repository.state
-    there.mend(there.head, MOVED)
+    mend(there, there.head, MOVED)
     assert repository.state == before
 
 
@@ -398,7 +462,7 @@ def test_a_checkout_that_has_ended_is_not_mended(repository: Repository, there: 
     there.to_release(NEXT, merge=False)
     repository.write("README.md", "old\n")
     before = repository.state
-    there.mend(head, NEXT)
+    mend(there, head, NEXT)
     assert repository.state == before
 
 

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import common
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import common, mending, release
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.checkout import Checkout
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.release import Follow, Release
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container, EngineMount
@@ -31,13 +32,19 @@ from tests.unit.postgresql.fakes import a_container
 class Releasing:
     """A checkout that goes to a release, merged where the admin has a branch with commits of their own."""
 
-    def __init__(self, repository: Repository, directory: Path, *, merge: bool) -> None:
+    def __init__(self, repository: Repository, directory: Path, *, merge: bool, release: str = NEXT) -> None:
         self.repository = repository
         if merge:
             repository.git("checkout", "-q", "mine")
         self.head = repository.git("rev-parse", "HEAD")
         self.branch = "mine" if merge else ""
-        args = {"root": str(repository.root), "release": NEXT, "merge": merge, "head": self.head, "branch": self.branch}
+        args = {
+            "root": str(repository.root),
+            "release": release,
+            "merge": merge,
+            "head": self.head,
+            "branch": self.branch,
+        }
         self.step = Step("concurrent_release", "release", SWITCH, args)
         operation = OperationStore(str(directory)).begin(Plan(Goal("concurrent_version", "p", {}), (self.step,)))
         self.kept = f"selfhost-stateful/{operation.id}"
@@ -47,6 +54,14 @@ class Releasing:
         evidence = Release().apply(self.step, self.context)
         if not killed:
             self.context.evidence[self.step.name] = evidence
+
+    def resume(self) -> None:
+        """Go on with it, as a run does that asks every step again."""
+        found = Release().is_done(self.step, self.context)
+        if found is None:
+            self.apply()
+        else:
+            self.context.evidence[self.step.name] = {**self.context.evidence.get(self.step.name, {}), **found}
 
     def undo(self) -> list[str]:
         found: list[str] = list(Release().undo(self.step, self.context).get("told", ()))
@@ -73,6 +88,12 @@ def test_a_release_is_taken_back_also_twice(releasing: Releasing, killed: bool) 
     assert "selfhost-stateful" not in releasing.repository.git("branch")
 
 
+def test_where_git_has_come_to_is_seen_and_not_believed(releasing: Releasing, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Checkout, "to_release", lambda *_any, **_more: None)
+    with pytest.raises(StatefulError, match=f"git ended well, and .* is at {releasing.head[:12]} and not at {NEXT}"):
+        releasing.apply()
+
+
 def test_what_was_committed_before_it_came_to_the_release_is_left_alone(releasing: Releasing) -> None:
     """While the backup was taken, for hours."""
     mine = releasing.repository.commit("own.yml", "")
@@ -82,13 +103,76 @@ def test_what_was_committed_before_it_came_to_the_release_is_left_alone(releasin
     assert releasing.there == (mine, releasing.branch)
 
 
+def test_who_has_given_it_a_branch_before_stays_on_it(releasing: Releasing) -> None:
+    releasing.repository.git("checkout", "-q", "-b", "ours")
+    with pytest.raises(StatefulError, match="is not where it was when this was planned"):
+        releasing.apply()
+    assert releasing.undo() == []
+    assert releasing.there == (releasing.head, "ours")
+
+
+@pytest.mark.parametrize("own", ["staged", "emptied", "being committed"])
+def test_what_was_changed_before_it_came_to_the_release_stops_it(
+    releasing: Releasing, monkeypatch: pytest.MonkeyPatch, own: str
+) -> None:
+    """While the backup was taken: none of it is what a checkout has left that was broken off."""
+    monkeypatch.setattr(mending, "LOCK_LASTS", 0.0)
+    releasing.repository.write("docs/compose.yml", "" if own == "emptied" else "services: {}\n")
+    if own == "staged":
+        releasing.repository.git("add", "docs/compose.yml")
+    if own == "being committed":
+        lock = releasing.repository.write(".git/index.lock", "")
+        os.utime(lock, (lock.stat().st_mtime - 60,) * 2)
+    before = releasing.repository.state
+    with pytest.raises(StatefulError, match="git"):
+        releasing.apply()
+    assert releasing.repository.state == before
+    if own != "emptied":
+        assert releasing.undo() == []
+        assert releasing.repository.state == before
+
+
+def test_what_was_staged_since_is_gone_on_with(releasing: Releasing) -> None:
+    releasing.apply()
+    releasing.repository.write("docs/compose.yml", "services: {}\n")
+    releasing.repository.git("add", "docs/compose.yml")
+    before = releasing.repository.state
+    releasing.resume()
+    assert releasing.repository.state == before
+
+
+def test_a_commit_that_was_waited_for_is_kept(releasing: Releasing, monkeypatch: pytest.MonkeyPatch) -> None:
+    releasing.apply()
+    mine: list[str] = []
+    mend = release.mend
+
+    def waiting(*words: Any, **more: Any) -> bool:
+        mine[:] = mine or [releasing.repository.commit("own.yml", "")]
+        return mend(*words, **more)
+
+    monkeypatch.setattr(release, "mend", waiting)
+    releasing.undo()
+    assert releasing.repository.git("rev-parse", releasing.kept) == mine[0]
+
+
 @pytest.mark.parametrize("killed", [False, True])
 def test_what_was_committed_on_top_of_the_release_is_kept_on_a_branch(releasing: Releasing, killed: bool) -> None:
     releasing.apply(killed=killed)
     mine = releasing.repository.commit("own.yml", "")
     told = releasing.undo()
     assert told == [f"what was committed in {releasing.repository.root} meanwhile is on the branch {releasing.kept}"]
-    assert releasing.undo() == []
+    assert releasing.undo() == told, "also by one that goes on where it was broken off"
+    assert releasing.there == (releasing.head, releasing.branch)
+    assert releasing.repository.git("rev-parse", releasing.kept) == mine
+
+
+@pytest.mark.parametrize("releasing", [True], indirect=True, ids=["merged"])
+def test_what_was_committed_before_it_was_gone_on_with_is_not_taken_for_ours(releasing: Releasing) -> None:
+    releasing.apply()
+    mine = releasing.repository.commit("own.yml", "")
+    releasing.resume()
+    (told,) = releasing.undo()
+    assert releasing.kept in told
     assert releasing.there == (releasing.head, releasing.branch)
     assert releasing.repository.git("rev-parse", releasing.kept) == mine
 
@@ -103,10 +187,11 @@ def test_a_release_that_its_admin_went_to_meanwhile_is_kept_on_a_branch(releasin
     if not releasing.branch:
         releasing.repository.git("reset", "-q", "--hard", NEXT)
     pulled = releasing.repository.git("rev-parse", "HEAD")
-    found = Release().is_done(releasing.step, releasing.context)
-    assert found == {"head": pulled, "theirs": True}
-    releasing.context.evidence[releasing.step.name] = found
-    assert Release().is_done(releasing.step, releasing.context) == {"head": pulled}
+    for torn in (False, True):
+        if torn:
+            releasing.repository.write("docs/compose.yml", "")
+        releasing.resume()
+        assert releasing.context.evidence == {"release": {"head": pulled, "theirs": True}}
     (told,) = releasing.undo()
     assert releasing.kept in told
     assert releasing.there == (releasing.head, releasing.branch or "main")
@@ -129,10 +214,29 @@ def test_what_a_power_cut_has_torn_is_mended_forward_and_back(releasing: Releasi
     assert releasing.repository.state == before
 
 
-def test_what_was_written_into_a_file_of_the_release_is_no_harm_of_a_power_cut(releasing: Releasing) -> None:
+def test_what_is_torn_is_told_by_its_bytes(repository: Repository, tmp_path: Path) -> None:
+    repository.release("v0.3.1", "README.md", "個人サーバ\n" * 80)
+    releasing = Releasing(repository, tmp_path / "operations", merge=False, release="v0.3.1")
     releasing.apply()
-    releasing.repository.write("docs/compose.yml", "services: {}\n")
+    whole = (repository.root / "README.md").read_bytes()
+    (repository.root / "README.md").write_bytes(whole[:1024])
+    assert Release().is_done(releasing.step, releasing.context) is None
+
+
+@pytest.mark.parametrize("text", ["services: {}\n", "services:\n"], ids=["another", "without its end"])
+def test_what_was_written_into_a_file_of_the_release_is_no_harm_of_a_power_cut(releasing: Releasing, text: str) -> None:
+    releasing.apply()
+    releasing.repository.write("docs/compose.yml", text)
     assert Release().is_done(releasing.step, releasing.context) is not None
+
+
+def test_where_the_way_back_is_stopped_it_is_said_what_runs(releasing: Releasing) -> None:
+    releasing.apply()
+    releasing.repository.write("README.md", "mine\n")
+    with pytest.raises(StatefulError) as stopped:
+        releasing.undo()
+    there = f"the checkout in {releasing.repository.root} is at {releasing.there[0][:12]}"
+    assert stopped.value.state == f"{there}; the data is whole, and nothing runs"
 
 
 def test_a_release_is_on_disk_before_its_evidence(releasing: Releasing, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,6 +245,22 @@ def test_a_release_is_on_disk_before_its_evidence(releasing: Releasing, monkeypa
     releasing.apply()
     releasing.undo()
     assert synced == [releasing.context.evidence["release"]["head"], releasing.head]
+
+
+def test_what_is_to_be_on_disk_by_then_is_written_while_everything_runs(
+    releasing: Releasing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    world: Any = SimpleNamespace(
+        engine=SimpleNamespace(containers=lambda labels: []), project="p", containers_of=lambda _name: []
+    )
+    monkeypatch.setattr(durable, "sync_file_system", done.append)
+    monkeypatch.setattr(common.Host, "stop_others", lambda _self: done.append("stopped"))
+    monkeypatch.setattr(common.Host, "take_down", lambda _self, _data: "0/1")
+    monkeypatch.setattr(common.counting, "count_all", lambda _host: common.counting.Counts())
+    quiet = Step("concurrent_quiet", "quiet", SWITCH, {"folder": "", "data": ""})
+    common.Quiet().apply(quiet, replace(releasing.context, world=world))
+    assert done == [str(releasing.repository.root), "stopped"]
 
 
 # -- what git does not know ---------------------------------------------------
@@ -205,6 +325,16 @@ def test_what_was_moved_comes_back_also_twice(moving: Moving) -> None:
     moving.undo()
     moving.undo()
     assert moving.state == {"docs/data": "of people"}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a directory away")
+def test_a_folder_that_was_tidied_away_is_its_owners_again(moving: Moving) -> None:
+    """Else git, which works as the owner of the checkout, could not write the compose file into it."""
+    moving.apply()
+    moving.old.parent.rmdir()
+    os.chown(moving.new.parent, 12345, 12345)
+    moving.undo()
+    assert (moving.state, moving.old.parent.stat().st_uid) == ({"docs/data": "of people"}, 12345)
 
 
 @pytest.mark.parametrize("back", [False, True], ids=["never moved", "back already"])

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -456,7 +457,20 @@ def test_a_folder_that_gives_the_project_another_name_is_in_the_way(
     if there:
         (blocker,) = found
         assert f"compose would call the project {there}, and it is called {project}" in blocker.text
-        assert blocker.command == f"echo COMPOSE_PROJECT_NAME={project} >> {seen.folder}/.env"
+        repository.write("docs/.env", "PASSWORD=a")
+        subprocess.run(["sh", "-c", blocker.command], check=True)
+        assert repository.read("docs/.env").split() == ["PASSWORD=a", f"COMPOSE_PROJECT_NAME={project}"]
+
+
+@pytest.mark.parametrize("name", ["mine", "${OWN:-mine}", "mi${REST}"])
+@pytest.mark.parametrize("v1", [False, True])
+def test_a_name_that_the_override_file_gives_goes_along(repository: Repository, name: str, v1: bool) -> None:
+    repository.write("docs/compose.override.yml", f"name: {name}\n")
+    repository.write("docs/.env", "REST=ne\n")
+    seen = seen_at(repository)
+    cli: Any = SimpleNamespace(options=ProjectOptions(seen.folder), environment={}, is_v1=v1)
+    found = target(replace(seen, project=replace(seen.project, name="mine", compose=cli)), MOVED).blockers
+    assert bool(found) == v1, "which knows no names in files"
 
 
 @pytest.mark.parametrize("project,refused", [("docs", True), ("_docs", False)])

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Directories beside those that the stores use: set aside, copied, kept. Nothing is removed that others wrote to."""
+"""Directories of the stores are kept: put out of the way, copied, noted. Nothing is removed that others wrote to."""
 
 from __future__ import annotations
 

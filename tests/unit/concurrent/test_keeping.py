@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import beside
+from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent import keeping
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.handlers import CopyRedis
 from ansible_collections.selfhost.stateful.plugins.module_utils._concurrent.reload import Load, SetAside
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
@@ -27,16 +27,16 @@ def test_a_copy_is_whole_and_one_that_is_not_gets_no_name(tmp_path: Path, monkey
     source = tmp_path / "redis"
     source.mkdir()
     (source / "dump.rdb").write_bytes(b"all")
-    beside.copy_tree(str(source), str(tmp_path / "copy"))
+    keeping.copy_tree(str(source), str(tmp_path / "copy"))
 
     def half(argv: Sequence[str], _limit: float) -> tuple[int, str, str]:
         Path(argv[-1]).mkdir()
         (Path(argv[-1]) / "dump.rdb").write_bytes(b"al")
         return 0, "", ""
 
-    monkeypatch.setattr(beside, "run", half)
+    monkeypatch.setattr(keeping, "run", half)
     with pytest.raises(StatefulError, match=r"differs from it: .*dump\.rdb"):
-        beside.copy_tree(str(source), str(tmp_path / "second"))
+        keeping.copy_tree(str(source), str(tmp_path / "second"))
 
     assert (tmp_path / "copy/dump.rdb").read_bytes() == b"all"
     assert not (tmp_path / "second").exists()
@@ -50,7 +50,7 @@ def places(tmp_path: Path) -> dict[str, Any]:
         (root / name).mkdir(parents=True)
     (root / "db.o/PG_VERSION").write_text("17")
     (root / "redis/dump.rdb").write_text("all")
-    beside.copy_tree(str(root / "redis"), str(root / "redis.o"))
+    keeping.copy_tree(str(root / "redis"), str(root / "redis.o"))
     aside = {"data": str(root / "db.o"), "redis": str(root / "redis.o")}
     return {"folder": str(root), "data": str(root / "db"), "redis": str(root / "redis"), "aside": aside}
 
