@@ -14,9 +14,10 @@ import pytest
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import EngineMount
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation import execute
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import DONE, ROLLED_BACK
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.volumes import HOLDER
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.volumes import HOLDER, HOLDING
 from tests.support import fake_store
 from tests.support.dying import KINDS
+from tests.support.memory_engine import Program
 from tests.support.storage_lab import TARGET, Lab
 
 ANONYMOUS_RENAME, ANONYMOUS_COPY = KINDS[0], KINDS[2]
@@ -106,10 +107,22 @@ def test_an_undo_tells_of_an_application_that_lost_its_container(tmp_path: Path)
 def test_an_image_without_the_program_holds_its_volume_all_the_same(tmp_path: Path) -> None:
     lab = ANONYMOUS_COPY.lab(tmp_path)
     volume = volume_of(lab)
-    lab.engine.refuses = {("sleep", "infinity")}
+    lab.engine.refuses = {HOLDING}
     operation = lab.begin()
     lab.burning("journal evidence create the containers", lambda: lab.run(operation))
 
     assert volume.name in lab.engine.volumes_in_use()
     assert lab.run(operation) == DONE
     assert not [each for each in lab.engine.held.values() if HOLDER in each.labels.values()]
+
+
+def test_the_holder_sleeps_in_an_image_that_knows_no_infinity(tmp_path: Path) -> None:
+    """As older Alpine images do not; and an engine that stops does not wait for it."""
+    lab = ANONYMOUS_COPY.lab(tmp_path)
+    lab.engine.programs[("sleep", "infinity")] = Program(says="sleep: invalid number 'infinity'", ends_with=1)
+    operation = lab.begin()
+    lab.burning("journal evidence arrange the stop", lambda: lab.run(operation))
+
+    (holder,) = [each for each in lab.engine.held.values() if HOLDER in each.labels.values()]
+    assert holder.running
+    assert holder.stop_signal == "SIGKILL"

@@ -27,6 +27,8 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world i
 
 HOLDER = "volume-holder"
 VOLUME_LABEL = "selfhost.stateful.volume"
+HOLDING = ("sleep", "2147483647")
+"""What a holder runs: 'infinity' is none for the sleep of older Alpine images."""
 
 
 class HoldVolume(SelfProving):
@@ -59,7 +61,8 @@ class HoldVolume(SelfProving):
             operation=context.operation.id,
             role=HOLDER,
             image_id=transfer_of(step).image_id,
-            argv=("sleep", "infinity"),
+            argv=HOLDING,
+            stop_signal="SIGKILL",  # as the first process it hears no other, and an engine that stops would wait for it
             volumes=(location.volume,),
             labels={VOLUME_LABEL: location.volume},
         )
