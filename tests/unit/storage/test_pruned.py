@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import EngineMount
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container, EngineMount
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation import execute
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import DONE, ROLLED_BACK
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.volumes import HOLDER, HOLDING
@@ -30,13 +30,17 @@ def volume_of(lab: Lab) -> EngineMount:
     return volume
 
 
+def holders(lab: Lab) -> list[Container]:
+    return [each for each in lab.engine.held.values() if HOLDER in each.labels.values()]
+
+
 def test_the_last_copy_is_kept_where_the_original_is_gone(tmp_path: Path) -> None:
     """Whoever held the volume was removed too, and the service does not come up on the copy."""
     lab = ANONYMOUS_COPY.lab(tmp_path)
     volume = volume_of(lab)
     operation = lab.begin()
     lab.burning("journal evidence create the containers", lambda: lab.run(operation))
-    for container in [each for each in lab.engine.held.values() if HOLDER in each.labels.values()]:
+    for container in holders(lab):
         lab.engine.drop(container.id)
     lab.engine.prune(keeping=("db", "web"))
     assert not Path(volume.source).exists()
@@ -113,7 +117,7 @@ def test_an_image_without_the_program_holds_its_volume_all_the_same(tmp_path: Pa
 
     assert volume.name in lab.engine.volumes_in_use()
     assert lab.run(operation) == DONE
-    assert not [each for each in lab.engine.held.values() if HOLDER in each.labels.values()]
+    assert not holders(lab)
 
 
 def test_the_holder_sleeps_in_an_image_that_knows_no_infinity(tmp_path: Path) -> None:
@@ -123,6 +127,28 @@ def test_the_holder_sleeps_in_an_image_that_knows_no_infinity(tmp_path: Path) ->
     operation = lab.begin()
     lab.burning("journal evidence arrange the stop", lambda: lab.run(operation))
 
-    (holder,) = [each for each in lab.engine.held.values() if HOLDER in each.labels.values()]
+    (holder,) = holders(lab)
     assert holder.running
     assert holder.stop_signal == "SIGKILL"
+
+
+@pytest.mark.parametrize("at", ["before create_helper", "after create_helper", "journal evidence arrange the stop"])
+def test_what_a_holder_made_goes_with_it_wherever_its_run_was_killed(tmp_path: Path, at: str) -> None:
+    """The engine refuses to start a service on a volume without a directory, and would initialise an empty one."""
+    lab = ANONYMOUS_RENAME.lab(tmp_path)
+    volume = volume_of(lab)
+    done = lab.begin()
+    assert lab.run(done) == DONE
+    assert not Path(volume.source).exists()
+    back = lab.begin_rollback(done)
+    assert lab.burning(at, lambda: lab.run(back))
+    assert Path(volume.source).is_dir()
+    for holder in holders(lab):
+        lab.engine.drop(holder.id)
+    lab.burning("journal evidence arrange the stop", lambda: lab.run(back))
+
+    lab.undo(back)
+
+    assert not Path(volume.source).exists()
+    assert not holders(lab)
+    lab.check_served()
