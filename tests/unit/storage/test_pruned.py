@@ -15,11 +15,13 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model im
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation import execute
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import DONE, ROLLED_BACK
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.volumes import HOLDER, HOLDING
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.transfer import transfers_of_plan
 from tests.support import fake_store
 from tests.support.dying import KINDS
 from tests.support.memory_engine import Program
 from tests.support.storage_lab import TARGET, Lab
 
+WARM = "prepare db:/data"
 ANONYMOUS_RENAME, ANONYMOUS_COPY = KINDS[0], KINDS[2]
 
 
@@ -152,3 +154,19 @@ def test_what_a_holder_made_goes_with_it_wherever_its_run_was_killed(tmp_path: P
     assert not Path(volume.source).exists()
     assert not holders(lab)
     lab.check_served()
+
+
+def test_a_copy_that_somebody_removed_is_made_again_before_anything_stops(tmp_path: Path) -> None:
+    """The directory of the volume that it is to become is there, because that is held; it is no copy."""
+    lab = ANONYMOUS_COPY.lab(tmp_path)
+    done = lab.begin()
+    assert lab.run(done) == DONE
+    back = lab.begin_rollback(done)
+    lab.burning("journal evidence arrange the stop", lambda: lab.run(back))
+    shutil.rmtree(transfers_of_plan(back.plan)[0].staging)
+
+    assert lab.run(back) == DONE
+
+    again = [record for record in back.journal.records() if (record.what, record.step) == ("intent", WARM)]
+    assert len(again) == 2
+    lab.check_at_origin()
