@@ -95,6 +95,18 @@ def test_an_application_that_lost_its_container_is_no_success(tmp_path: Path) ->
     lab.check_served()
 
 
+def test_an_application_that_was_taken_out_of_the_file_is_not_waited_for(tmp_path: Path) -> None:
+    """No command could make it anew, and the operation would never end."""
+    lab = ANONYMOUS_RENAME.lab(tmp_path)
+    operation = lab.begin()
+    lab.burning("journal evidence stop the stores", lambda: lab.run(operation))
+    pruned_web(lab)
+    text = lab.file.read_text(encoding="utf-8")
+    lab.file.write_text(text[: text.index("  web:")], encoding="utf-8")
+
+    assert lab.run(operation) == DONE
+
+
 def test_an_undo_tells_of_an_application_that_lost_its_container(tmp_path: Path) -> None:
     lab = ANONYMOUS_RENAME.lab(tmp_path)
     lab.store.never_ready.add(lab.goal("db"))
