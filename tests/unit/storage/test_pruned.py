@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.transfe
 from tests.support import fake_store
 from tests.support.dying import KINDS
 from tests.support.memory_engine import Program
-from tests.support.storage_lab import TARGET, Lab
+from tests.support.storage_lab import PROJECT, TARGET, Lab
 
 WARM = "prepare db:/data"
 ANONYMOUS_RENAME, ANONYMOUS_COPY = KINDS[0], KINDS[2]
@@ -181,4 +182,18 @@ def test_a_copy_that_somebody_removed_is_made_again_before_anything_stops(tmp_pa
 
     again = [record for record in back.journal.records() if (record.what, record.step) == ("intent", WARM)]
     assert len(again) == 2
+    lab.check_at_origin()
+
+
+def test_a_holder_is_no_container_of_the_service_that_its_image_was_built_for(tmp_path: Path) -> None:
+    """Compose labels what it builds, and a container has the labels of its image."""
+    lab = ANONYMOUS_COPY.lab(tmp_path)
+    image = lab.engine.images[lab.container("db").image_id]
+    labels = {"com.docker.compose.project": PROJECT, "com.docker.compose.service": "db"}
+    lab.engine.images[image.id] = replace(image, labels={**labels, "com.docker.compose.version": "2.17.2"})
+    done = lab.begin()
+
+    assert lab.run(done) == DONE
+    lab.check_served()
+    assert lab.run(lab.begin_rollback(done)) == DONE
     lab.check_at_origin()
