@@ -23,7 +23,7 @@ from tests.support.memory_engine import Program
 from tests.support.storage_lab import PROJECT, TARGET, Lab
 
 WARM = "prepare db:/data"
-ANONYMOUS_RENAME, ANONYMOUS_COPY = KINDS[0], KINDS[2]
+ANONYMOUS_RENAME, ANONYMOUS_COPY, LAYER_COPY = KINDS[0], KINDS[2], KINDS[5]
 
 
 def volume_of(lab: Lab) -> EngineMount:
@@ -197,3 +197,33 @@ def test_a_holder_is_no_container_of_the_service_that_its_image_was_built_for(tm
     lab.check_served()
     assert lab.run(lab.begin_rollback(done)) == DONE
     lab.check_at_origin()
+
+
+def test_an_undo_keeps_a_layer_until_the_service_runs_on_it_again(tmp_path: Path) -> None:
+    """What does not run is a prune's, and its layer goes with it."""
+    lab = LAYER_COPY.lab(tmp_path)
+    operation = lab.begin()
+    lab.burning("journal evidence move db:/data", lambda: lab.run(operation))
+    links = Path(transfers_of_plan(operation.plan)[0].retained)
+    assert lab.burning("journal undone keep the layer of db:/data", lambda: lab.undo(operation))
+    lab.engine.prune(keeping=("web",))
+
+    lab.undo(operation)
+
+    lab.check_undone()
+    assert links.is_dir()
+    assert [copy.path for copy in operation.history().copies() if copy.role == "original"] == [str(links)]
+
+
+def test_an_undo_leaves_no_second_names_of_a_layer_that_is_in_use_again(tmp_path: Path) -> None:
+    lab = LAYER_COPY.lab(tmp_path)
+    operation = lab.begin()
+    lab.burning("journal evidence move db:/data", lambda: lab.run(operation))
+    links = Path(transfers_of_plan(operation.plan)[0].retained)
+    assert links.is_dir()
+
+    lab.undo(operation)
+
+    lab.check_undone()
+    assert not links.exists()
+    assert not [copy for copy in operation.history().copies() if copy.role == "original"]
