@@ -53,6 +53,14 @@ class FakeCompose:
     def typed(self, *words: str) -> str:
         return as_typed(("docker", "compose", *words), self.options.project_src)
 
+    def config(self, *, interpolate: bool = True, all_profiles: bool = False) -> dict[str, Any]:
+        merged = self._merged(self.files())
+        services = {}
+        for name, service in merged["services"].items():
+            mounts = [{"target": target, **wanted} for target, wanted in service["volumes"].items()]
+            services[name] = {**service, "volumes": mounts}
+        return {"name": self.project, "services": services, "volumes": merged["volumes"]}
+
     def service_hashes(self, services: Iterable[str] = ()) -> dict[str, str]:
         merged = self._merged(self.files())
         return {name: self._digest(merged, name) for name in services or merged["services"]}

@@ -27,8 +27,6 @@ from typing import Optional
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.docker import EngineRefused
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import (
-    OPERATION_LABEL,
-    ROLE_LABEL,
     Bind,
     Container,
     EngineInfo,
@@ -134,7 +132,7 @@ class MemoryEngine:
             image_ref=image.tags[0] if image.tags else image.id,
             status="created",
             pid=0,
-            labels=dict(labels or {}),
+            labels={**image.labels, **(labels or {})},
             env={},
             entrypoint=(),
             command=tuple(command),
@@ -376,7 +374,7 @@ class MemoryEngine:
             f"helper-{next(self.numbers)}",
             image,
             mounts=mounts,
-            labels={**helper.labels, OPERATION_LABEL: helper.operation, ROLE_LABEL: helper.role},
+            labels=helper.labels_on(image),
             command=helper.argv,
             tmpfs=helper.tmpfs,
         )

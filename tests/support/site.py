@@ -25,25 +25,13 @@ from tests.support.memory_engine import MemoryEngine
 NAME = "site"
 
 
-class ReadingCompose(FakeCompose):
-    """A ``FakeCompose`` that also says how it reads its files."""
-
-    def config(self, *, interpolate: bool = True, all_profiles: bool = False) -> dict[str, Any]:
-        merged = self._merged(self.files())
-        services = {}
-        for name, service in merged["services"].items():
-            mounts = [{"target": target, **wanted} for target, wanted in service["volumes"].items()]
-            services[name] = {**service, "volumes": mounts}
-        return {"name": self.project, "services": services, "volumes": merged["volumes"]}
-
-
 @dataclass
 class Site:
     """``up`` makes and starts the containers; images are made under the names that the file uses."""
 
     directory: Path
     engine: MemoryEngine
-    compose: ReadingCompose
+    compose: FakeCompose
     stores: Mapping[str, Store] = field(default_factory=lambda: {"files": FilesStore()})
     stop_timeout: float = 1.0
 
@@ -71,7 +59,7 @@ def a_site(root: Path, text: str, images: Mapping[str, Mapping[str, Any]] | None
     directory.mkdir()
     (directory / "compose.yaml").write_text(text, encoding="utf-8")
     engine = MemoryEngine(root / "engine")
-    compose = ReadingCompose(engine, ProjectOptions(os.fspath(directory)), NAME)
+    compose = FakeCompose(engine, ProjectOptions(os.fspath(directory)), NAME)
     for service in compose.config()["services"].values():
         if engine.image(service["image"]) is None:
             engine.add_image(service["image"], **(images or {}).get(service["image"], {}))

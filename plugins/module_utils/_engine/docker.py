@@ -23,8 +23,6 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._engine.inspecte
     volume_from,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import (
-    OPERATION_LABEL,
-    ROLE_LABEL,
     Container,
     EngineInfo,
     ExecResult,
@@ -309,6 +307,7 @@ class DockerEngine:
             raise _broken_off(f"run {argv[0]} in", container_id, error) from error
 
     def create_helper(self, helper: Helper, *, start: bool = True) -> str:
+        image = self.image(helper.image_id)
         host_config = self._client.create_host_config(
             mounts=[
                 docker.types.Mount(bind.target, bind.source, type="bind", read_only=bind.read_only)
@@ -320,9 +319,8 @@ class DockerEngine:
             ],
             network_mode=helper.network_mode,
             shm_size=helper.shm_bytes,
-            tmpfs=dict.fromkeys((*helper.tmpfs, *self._uncovered_volumes(helper)), ""),
+            tmpfs=dict.fromkeys((*helper.tmpfs, *_uncovered_volumes(helper, image)), ""),
         )
-        labels = {**helper.labels, OPERATION_LABEL: helper.operation, ROLE_LABEL: helper.role}
         try:
             made = self._client.create_container(
                 helper.image_id,
@@ -330,7 +328,7 @@ class DockerEngine:
                 command=list(helper.argv[1:]),
                 user=helper.user or None,
                 environment=dict(helper.environment),
-                labels=labels,
+                labels=helper.labels_on(image),
                 stop_signal=helper.stop_signal,
                 working_dir=helper.working_dir or None,
                 host_config=host_config,
@@ -347,15 +345,6 @@ class DockerEngine:
             return create(self._client, container_id, successor)
         except docker.errors.APIError as error:
             raise _refused("make a successor of", container_id, error) from error
-
-    def _uncovered_volumes(self, helper: Helper) -> list[str]:
-        """Return the image's declared volumes that nothing covers: the engine would make a volume for each.
-
-        Such a volume would outlive the helper, which is removed without its volumes like any container of ours.
-        """
-        image = self.image(helper.image_id)
-        covered = {path.rstrip("/") for path in (*helper.tmpfs, *(bind.target for bind in helper.binds))}
-        return [path for path in (image.volumes if image else ()) if path.rstrip("/") not in covered]
 
     def wait(self, container_id: str, *, timeout: float) -> int:
         try:
@@ -383,6 +372,15 @@ class DockerEngine:
             raise _refused(verb, what, error) from error
         except requests.exceptions.RequestException as error:
             raise _broken_off(verb, what, error) from error
+
+
+def _uncovered_volumes(helper: Helper, image: Image | None) -> list[str]:
+    """Return the image's declared volumes that nothing covers: the engine would make a volume for each.
+
+    Such a volume would outlive the helper, which is removed without its volumes like any container of ours.
+    """
+    covered = {path.rstrip("/") for path in (*helper.tmpfs, *(bind.target for bind in helper.binds))}
+    return [path for path in (image.volumes if image else ()) if path.rstrip("/") not in covered]
 
 
 def _broken_off(verb: str, what: str, error: Exception) -> EngineUnreachable:

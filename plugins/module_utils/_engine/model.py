@@ -18,6 +18,7 @@ from typing import Any
 
 OPERATION_LABEL = "selfhost.stateful.operation"
 ROLE_LABEL = "selfhost.stateful.role"
+COMPOSE_LABELS = "com.docker.compose."
 ANONYMOUS_LABEL = "com.docker.volume.anonymous"
 
 
@@ -210,6 +211,16 @@ class Helper:
     shm_bytes: int = 268435456
     tmpfs: tuple[str, ...] = ()
     volumes: tuple[str, ...] = ()
+
+    def labels_on(self, image: Image | None) -> dict[str, str]:
+        """Return the labels of its container. It is none of the service that ``image`` was built for.
+
+        Compose labels what it builds with project and service, and an engine gives a container the labels of its
+        image: by those it would be found as one more container of that service. They cannot be taken off, but blanked.
+        """
+        inherited = image.labels if image else {}
+        blank = {name: "" for name in inherited if name.startswith(COMPOSE_LABELS)}
+        return {**blank, **self.labels, OPERATION_LABEL: self.operation, ROLE_LABEL: self.role}
 
 
 @dataclass(frozen=True)

@@ -240,6 +240,7 @@ def _in_order(dependents: tuple[tuple[StoppedContainer, ...], ...]) -> dict[str,
     return {
         "order": [[container.id for container in group] for group in dependents],
         "services": {each.id: each.service or each.name for group in dependents for each in group},
+        "names": {each.id: each.name for group in dependents for each in group},
     }
 
 

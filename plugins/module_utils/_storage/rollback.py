@@ -11,11 +11,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_entries import Mount
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.edit_mounts import has_mount
 from ansible_collections.selfhost.stateful.plugins.module_utils._compose.project import Project, observe_project
-from ansible_collections.selfhost.stateful.plugins.module_utils._compose.rewrite import plan_reversal
+from ansible_collections.selfhost.stateful.plugins.module_utils._compose.rewrite import Rewrite, plan_reversal
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.commands import mounts_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import (
     Blocker,
+    InvalidInput,
     StatefulError,
     shell,
 )
@@ -110,17 +113,19 @@ def plan_way_back(world: World, operation: Operation, request: Request, new_id: 
 def in_use_by_the_file_alone(operation: Operation) -> list[Blocker]:
     """Say which mounts were only written into the file, and have data by now: taken out, the data would stay behind.
 
-    They are those of services that had no container when the file was written, or that stood on them already.
+    They are those of services that had no container when the file was written, or that stood on them already. What
+    the file said before the operation, the way back leaves in it.
     """
     carried = {(transfer.service, transfer.target) for transfer in transfers_of_plan(operation.plan)}
     written = [
         entry for step in operation.plan.steps if step.kind == "rewrite" for entry in step.args.get("mounts", ())
     ]
+    reversal, project_dir = plan_reversal(hunks_of(operation)), operation.plan.facts.get("project_dir", "")
     found = []
     for entry in written:
-        if (entry["service"], entry["target"]) in carried:
+        if (entry["service"], entry["target"]) in carried or not _takes_out(reversal, entry, project_dir):
             continue
-        directory = os.path.normpath(os.path.join(operation.plan.facts.get("project_dir", ""), entry["source"]))
+        directory = os.path.normpath(os.path.join(project_dir, entry["source"]))
         if not os.path.isabs(directory) or not os.path.isdir(directory) or not os.listdir(directory):
             continue
         found.append(
@@ -133,6 +138,21 @@ def in_use_by_the_file_alone(operation: Operation) -> list[Blocker]:
             )
         )
     return found
+
+
+def _takes_out(reversal: Rewrite, entry: Mapping[str, str], project_dir: str) -> bool:
+    mount = Mount(entry["service"], entry["target"], entry["source"])
+    return any(
+        has_mount(edit.before or "", mount, project_dir) and not _keeps(edit.after, mount, project_dir)
+        for edit in reversal.edits
+    )
+
+
+def _keeps(text: str, mount: Mount, project_dir: str) -> bool:
+    try:
+        return has_mount(text, mount, project_dir)
+    except InvalidInput:
+        return False  # nothing is left of a file that we made, or nothing but comments
 
 
 def _options_refusal(done: Transfer) -> Blocker:

@@ -14,6 +14,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._engine.docker i
     EngineUnreachable,
     connect,
 )
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import OPERATION_LABEL, Helper
 from tests.sandbox import images
 from tests.sandbox.engine import Engine
 from tests.support.engine_contract import EngineContract
@@ -41,6 +42,27 @@ class TestDockerEngine(EngineContract):
     @pytest.fixture
     def image_id(self, stored_image: str) -> str:
         return stored_image
+
+
+def test_a_helper_of_an_image_that_compose_built_is_none_of_its_service(
+    shared_engine: Engine, docker_engine: DockerEngine, stored_image: str
+) -> None:
+    labels = {"com.docker.compose.project": "contract", "com.docker.compose.service": "db"}
+    changes = [word for name, value in labels.items() for word in ("--change", f"LABEL {name}={value}")]
+    source = docker_engine.create_helper(Helper("contract-built", "test", stored_image, ("true",)), start=False)
+    built = ""
+    try:
+        built = shared_engine.docker("commit", *changes, source).strip()
+        made = docker_engine.create_helper(Helper("contract-built", "test", built, ("true",)), start=False)
+        container = docker_engine.container(made)
+        assert container is not None
+        assert not container.service
+        assert not docker_engine.containers(labels=labels)
+    finally:
+        for each in docker_engine.containers(labels={OPERATION_LABEL: "contract-built"}):
+            docker_engine.remove_container(each.id, force=True)
+        if built:
+            shared_engine.docker("rmi", built)
 
 
 def test_an_engine_that_is_not_there_is_named() -> None:

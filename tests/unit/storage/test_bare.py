@@ -18,11 +18,16 @@ import pytest
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container, RestartPolicy
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, StatefulError
-from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Undecided
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import Context, Undecided
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Goal, Plan
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import OperationStore
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.bare import Bare, name_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.files_store import FilesStore
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.held import POLICIES
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model import Request
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.planner import after_steps
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.dependents import StartDependents
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.survey import stopped
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.transfer import Location, Transfer
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import (
     Change,
@@ -294,6 +299,28 @@ def test_who_knows_the_container_by_itself_is_in_the_way(place: Place, key: str,
 
 def test_dependents_that_are_not_there_are_named(place: Place) -> None:
     assert "There is no container nobody" in around(place, "nobody")[0]
+
+
+@pytest.mark.parametrize("anew", [True, False])
+def test_a_dependent_that_its_own_project_made_anew_is_there(place: Place, anew: bool) -> None:
+    engine = place.engine
+    labels = {"com.docker.compose.project": "app", "com.docker.compose.service": "web"}
+    web = engine.create_container("app-web-1", engine.add_image("app:1"), labels=labels)
+    group = (stopped(engine.held[web]),)
+    step = next(step for step in after_steps((group,), {"transfers": []}) if step.kind == "start_dependents")
+    engine.remove_container(web)
+    if anew:
+        engine.create_container("app-web-1", engine.add_image("app:1"), labels=labels)
+    operation = OperationStore(str(place.directory / "operations")).begin(Plan(Goal("postgresql_image", "db", {}), ()))
+    context: Context[World] = Context(place.world, operation)
+
+    if anew:
+        assert StartDependents().is_done(step, context) == {}
+        return
+    assert StartDependents().is_done(step, context) is None
+    with pytest.raises(StatefulError) as failed:
+        StartDependents().apply(step, context)
+    assert failed.value.next_command.startswith("docker ps -a --filter name=web; make web anew by that name")
 
 
 def around(place: Place, *dependents: str) -> list[str]:

@@ -44,6 +44,8 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.model i
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.observe import data_paths, measured, with_facts
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.planner import (
     after_steps,
+    holding_steps,
+    releasing_steps,
     start_steps,
     stop_steps,
 )
@@ -171,7 +173,8 @@ def plan_image_way_back(
             # What was built in the order of the new libraries is built in that of the old ones again.
             order_back, refreshing = refresh_steps(back, {"order_changed": "the way back", "updates": []})
         counting = Step("count_before", "count", PREPARE, everything)
-        steps = [counting, *stopping, *order_back, stop, *reversing, *starting, *refreshing, proving, *finishing]
+        steps = [counting, *holding_steps(back), *stopping, *order_back, stop, *reversing]
+        steps += [*starting, *refreshing, proving, *finishing, *releasing_steps(back)]
     else:
         one = {"transfer": back.as_dict()}
         args: dict[str, Any] = {

@@ -240,13 +240,8 @@ class KeepLayer(SelfProving):
         return {"copies": [copy.as_dict()], "kept_at": kept_at}
 
     def undo(self, step: Step, context: Context[World]) -> Evidence:
-        """Remove the second names where the first ones are all there; else they are the original, and stay."""
-        transfer = transfer_of(step)
-        if context.world.engine.container(transfer.containers[0]) is None:
-            return {"kept": True}
-        if os.path.isdir(transfer.retained):
-            shutil.rmtree(transfer.retained)
-        return {}
+        # Until the service runs again, a prune may take its container and the layer: the stop's undo lets them go.
+        return {"kept": True}
 
 
 class Vacate(SelfProving):

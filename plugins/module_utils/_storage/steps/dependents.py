@@ -22,7 +22,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world i
 class StopDependents(SelfProving):
     """What uses the stores stops first.
 
-    args: ``order``: lists of container ids, stopped list after list, ``services``: the service of each.
+    args: ``order``: lists of container ids, stopped list after list, ``services`` and ``names``: those of each.
     """
 
     # An engine that restarts while restart policies are held leaves them stopped.
@@ -84,10 +84,33 @@ class StartDependents(NothingToUndo):
 
 
 def without_container(step: Step, world: World) -> list[str]:
-    """Return the services of what was stopped that have no container at all now, each once."""
+    """Return the services of what was stopped that have no container at all now, each once.
+
+    One that its file has no more is none of them: whoever took it out wanted it gone.
+    """
     services: Mapping[str, str] = step.args.get("services", {})
-    gone = [service for key, service in services.items() if world.engine.container(key) is None]
-    return [service for service in dict.fromkeys(gone) if not world.containers_of(service)]
+    names: Mapping[str, str] = step.args.get("names", {})
+    gone = [
+        service
+        for key, service in services.items()
+        # What was made anew has another id, and is known by its name alone where it is of another project, or of none.
+        if world.engine.container(key) is None and not _is_there(world, names.get(key, ""))
+    ]
+    found = [service for service in dict.fromkeys(gone) if not world.containers_of(service)]
+    return _in_the_files(world, found) if found else []
+
+
+def _is_there(world: World, name: str) -> bool:
+    found = world.engine.container(name) if name else None
+    return found is not None and found.name == name
+
+
+def _in_the_files(world: World, services: Sequence[str]) -> list[str]:
+    try:
+        declared = world.compose.config(all_profiles=True).get("services") or {}
+    except StatefulError:
+        return list(services)  # nobody can tell, or there are no files
+    return [service for service in services if service in declared]
 
 
 def made_anew(world: World, services: Sequence[str]) -> str:
@@ -95,7 +118,7 @@ def made_anew(world: World, services: Sequence[str]) -> str:
     try:
         return world.compose.typed("up", "-d", "--no-deps", *services)
     except StatefulError:
-        return world.maker.listing(services[0])
+        return f"{world.maker.listing(services[0])}; make {', '.join(services)} anew by that name, as it was made"
 
 
 def start_in_order(world: World, groups: Iterable[Sequence[str]]) -> dict[str, Any]:

@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -210,7 +212,17 @@ class StopStores(SelfProving):
             unseal(transfer.goal)
         began = context.operation.journal.began(step.name)
         in_parallel(lambda t: self._start_again(world, t, began), [t for t in transfers if t.running])
+        for transfer in transfers:
+            if transfer.origin.kind == LAYER and the_container(world, transfer).id == transfer.containers[0]:
+                self._remove_links(transfer, context)
         return {"running_on": [t.origin.shown() for t in transfers], "ready_at": time.time()}
+
+    @staticmethod
+    def _remove_links(transfer: Transfer, context: Context[World]) -> None:
+        """Remove the second names of a layer that is in use again; of one that is gone they are the original."""
+        if os.path.isdir(transfer.retained):
+            shutil.rmtree(transfer.retained)
+        context.operation.journal.removed(transfer.retained)
 
     @staticmethod
     def _arranged(step: Step, context: Context[World]) -> Mapping[str, Any]:

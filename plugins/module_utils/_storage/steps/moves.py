@@ -215,7 +215,8 @@ class WarmCopy(SelfProving):
         known = context.evidence.get(step.name)
         if known is None:
             return None
-        return known if os.path.isdir(transfer.staging) or os.path.isdir(transfer.goal.path) else None
+        # A directory at the goal alone says nothing: that of a volume which is held is there from the first step on.
+        return known if os.path.isdir(transfer.staging) or published(transfer, context) is not None else None
 
     def apply(self, step: Step, context: Context[World]) -> Evidence:
         transfer, record = transfer_of(step), record_path(context, transfer_of(step))

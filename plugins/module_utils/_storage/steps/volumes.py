@@ -27,6 +27,8 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world i
 
 HOLDER = "volume-holder"
 VOLUME_LABEL = "selfhost.stateful.volume"
+HOLDING = ("sleep", "2147483647")
+"""What a holder runs: 'infinity' is none for the sleep of older Alpine images."""
 
 
 class HoldVolume(SelfProving):
@@ -51,15 +53,16 @@ class HoldVolume(SelfProving):
     def apply(self, step: Step, context: Context[World]) -> Evidence:
         engine, location = context.world.engine, _held(step)
         _let_go(step, context)
-        arriving = location != transfer_of(step).origin
-        if not arriving and engine.volume(location.volume) is None:
+        if _arrives(step):
+            self._make_place(engine, location)
+        elif engine.volume(location.volume) is None:
             return {"running": False}  # held, it would be made anew, and look like the one that is gone
-        made = arriving and self._make_place(engine, location)
         helper = Helper(
             operation=context.operation.id,
             role=HOLDER,
             image_id=transfer_of(step).image_id,
-            argv=("sleep", "infinity"),
+            argv=HOLDING,
+            stop_signal="SIGKILL",  # as the first process it hears no other, and an engine that stops would wait for it
             volumes=(location.volume,),
             labels={VOLUME_LABEL: location.volume},
         )
@@ -70,24 +73,22 @@ class HoldVolume(SelfProving):
             if transfer_of(step).options:
                 raise  # stopped, it would not have the engine mount what the options point to
             engine.create_helper(helper, start=False)
-            return {"running": False, "made": made}
-        return {"running": True, "made": made}
+            return {"running": False}
+        return {"running": True}
 
     def undo(self, step: Step, context: Context[World]) -> Evidence:
         _let_go(step, context)
-        made, path = context.evidence.get(step.name, {}).get("made"), _held(step).path
-        if made and os.path.isdir(path) and not os.listdir(path):
+        location = _held(step)
+        path, used = location.path, context.world.engine.containers(volume=location.volume)
+        if _arrives(step) and not used and os.path.isdir(path) and not os.listdir(path):
             os.rmdir(path)  # the engine refuses to start a service on the volume then, as it did before
         return {}
 
     @staticmethod
-    def _make_place(engine: Engine, location: Location) -> bool:
+    def _make_place(engine: Engine, location: Location) -> None:
         """Make the volume and its directory, which a rename has left without one, so that they can be mounted."""
         make_volume(engine, location)
-        if os.path.isdir(location.path):
-            return False
-        os.mkdir(location.path)
-        return True
+        os.makedirs(location.path, exist_ok=True)
 
 
 class ReleaseVolume(SelfProving):
@@ -113,6 +114,11 @@ def make_volume(engine: Engine, location: Location) -> None:
 def _held(step: Step) -> Location:
     transfer = transfer_of(step)
     return transfer.volume_end or transfer.origin
+
+
+def _arrives(step: Step) -> bool:
+    """Tell whether the data is on its way to the volume that is held, and not from there."""
+    return _held(step) != transfer_of(step).origin
 
 
 def _holders(step: Step, context: Context[World]) -> list[Container]:
