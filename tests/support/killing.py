@@ -21,7 +21,8 @@ def kill_worker(process: subprocess.Popen[bytes], operations: Path, step: str, *
     """Kill the process that works, and the one that waits, once the journal has ``what`` of ``step``."""
 
     def begun() -> bool:
-        journals = [journal.read_text() for journal in operations.glob("*/journal.jsonl")]
+        # Not of a draft: it gets its name between the listing and the reading.
+        journals = [journal.read_text() for journal in operations.glob("[!.]*/journal.jsonl")]
         # The last line may be half written.
         found = [json.loads(line) for text in journals for line in text.splitlines(True) if line.endswith("\n")]
         return any(line.get("what") == what and line.get("step") == step for line in found)
