@@ -49,6 +49,7 @@ def measure(part: str) -> None:
                     os.sync()
                     gap = by_hand(dokku, app, old) if way == WAYS[0] else by_module(dokku, app, old, way)
                     figures.add(way, gap)
+                engine.remove_kept_images(dokku.name(""))
     ratios = {way: round(figures.median("by hand") / figures.median(way), 2) for way in TARGETS}
     show(figures, ratios, TARGETS, what=f"Seconds in which visitors do not see the app, {GIGABYTES:g} GB")
     write(part, figures, ratios, dokku_gigabytes=GIGABYTES)

@@ -37,6 +37,7 @@ DATA_ROOT = STATE_DIR / "engine"
 DEFAULT_HOST = "unix:///var/run/docker.sock"
 # As the collection labels the helpers of its operations.
 OPERATION_LABEL = "selfhost.stateful.operation"
+KEPT_IMAGES = "selfhost-stateful/kept"
 NO_ENGINE = (
     "No Docker engine answers here and none can be installed: start Docker (or set DOCKER_HOST), "
     "or run this as root on Debian or Ubuntu."
@@ -78,6 +79,12 @@ class Engine:
         for container in self.containers(OPERATION_LABEL, every=True):
             if container["Labels"][OPERATION_LABEL].startswith(prefix):
                 self.docker("rm", "-fv", container["Id"], check=False)
+
+    def remove_kept_images(self, prefix: str) -> None:
+        """Remove the names under which operations kept images for a way back, of operations that begin so."""
+        for name in self.docker("images", "--format", "{{.Repository}}:{{.Tag}}", KEPT_IMAGES).splitlines():
+            if name.startswith(f"{KEPT_IMAGES}:{prefix}"):
+                self.docker("rmi", name, check=False)
 
     def newest_container(self, project: str, service: str, *, every: bool = False) -> str | None:
         """Return the id of the container of a compose service that was made last, one-off runs aside."""

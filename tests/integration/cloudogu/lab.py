@@ -104,10 +104,4 @@ def hosts(directory: Path, engine: Engine) -> Iterator[Host]:
     finally:
         for bench in made:
             bench.ces.down()
-            kept = engine.docker("images", "-q", "--filter", f"reference=selfhost-stateful/kept:{bench.ces.prefix}*")
-            names = engine.docker(
-                "images", "--format", "{{.Repository}}:{{.Tag}}", "--filter",
-                f"reference=selfhost-stateful/kept:{bench.ces.prefix}*",
-            ).split()  # fmt: skip
-            if kept and names:
-                engine.docker("rmi", *names, check=False)
+            engine.remove_kept_images(bench.ces.prefix)

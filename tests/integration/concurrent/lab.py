@@ -20,7 +20,6 @@ from tests.sandbox.concurrent_data import fill
 from tests.sandbox.engine import Engine
 from tests.support.module_run import answer_of, start
 
-KEPT_IMAGES = "selfhost-stateful/kept"
 ROOT = Path(__file__).resolve().parents[3]
 LADDER = yaml.safe_load((ROOT / "roles/concurrent_migration/vars/ladder.yml").read_text())[
     "concurrent_migration_ladder"
@@ -104,6 +103,4 @@ def laid_out(
     finally:
         project.down()
         # What operations kept for a way back goes with their commit, which tests do without.
-        for image in engine.docker("images", "--format", "{{.Repository}}:{{.Tag}}", KEPT_IMAGES).splitlines():
-            if image.startswith(f"{KEPT_IMAGES}:{project.name}-"):
-                engine.docker("rmi", image, check=False)
+        engine.remove_kept_images(f"{project.name}-")

@@ -16,7 +16,6 @@ from tests.sandbox.dokku import installation
 from tests.sandbox.dokku.installation import Installation
 from tests.support import module_run
 
-KEPT_IMAGES = "selfhost-stateful/kept"
 Ask = Callable[..., dict[str, Any]]
 
 
@@ -25,9 +24,7 @@ def dokku(shared_engine: sandbox.Engine, tmp_path_factory: pytest.TempPathFactor
     """Return a dokku that is gone afterwards, with the images that were kept for a way back."""
     with installation.make(tmp_path_factory.mktemp("dokku"), engine=shared_engine) as made:
         yield made
-    for image in shared_engine.docker("images", "--format", "{{.Repository}}:{{.Tag}}", KEPT_IMAGES).splitlines():
-        if image.startswith(f"{KEPT_IMAGES}:{made.name('')}"):
-            shared_engine.docker("rmi", image)
+    shared_engine.remove_kept_images(made.name(""))
 
 
 @pytest.fixture(scope="module")

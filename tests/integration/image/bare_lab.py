@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.integration.image.lab import WORDS
-from tests.integration.storage.lab import KEPT_IMAGES, Lab
+from tests.integration.storage.lab import Lab
 from tests.sandbox import engine, images
 from tests.sandbox._base import SandboxError
 from tests.sandbox.engine import OPERATION_LABEL
@@ -166,9 +166,7 @@ def _remove(host: engine.Engine, name: str) -> None:
     for volume in volumes:
         host.docker("volume", "rm", volume, check=False)
     host.docker("network", "rm", name, check=False)
-    for image in host.docker("images", "--format", "{{.Repository}}:{{.Tag}}", KEPT_IMAGES).splitlines():
-        if image.startswith(f"{KEPT_IMAGES}:container_{name}"):
-            host.docker("rmi", image, check=False)
+    host.remove_kept_images(f"container_{name}")
 
 
 def likeness(inspected: Mapping[str, Any]) -> dict[str, Any]:

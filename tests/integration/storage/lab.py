@@ -29,7 +29,6 @@ from . import preloaded
 from .preloaded import MODULES, RUNNER, Forked
 
 ROLE_LABEL = "selfhost.stateful.role"
-KEPT_IMAGES = "selfhost-stateful/kept"
 Run = subprocess.Popen[str] | Forked
 ROWS, KEYS = 500, 100
 # Seconds after which a run counts as hung; no test waits for it in the good case.
@@ -479,9 +478,7 @@ def remove(project: projects.Project) -> None:
     engine = project.engine
     engine.remove_helpers(project.name)
     project.down()
-    for name in engine.docker("images", "--format", "{{.Repository}}:{{.Tag}}", KEPT_IMAGES).splitlines():
-        if name.startswith(f"{KEPT_IMAGES}:{project.name}-"):
-            engine.docker("rmi", name)
+    engine.remove_kept_images(f"{project.name}-")
 
 
 def fill(place: Path) -> Path:
