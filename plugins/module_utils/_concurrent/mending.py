@@ -59,7 +59,7 @@ def _to_mend(checkout: Checkout, head: str, release: str, broken: bool) -> list[
         is_here = checkout.asks("cat-file", "-e", f"{head}:{name}")
         if is_here and (broken or _is_of(checkout, release, name, head)):
             found.append((name, True))
-        elif not is_here and (_has(checkout, release, name) or _is_torn(checkout, release, name)):
+        elif not is_here and _is_written(checkout, release, name, head):
             found.append((name, False))
     return found
 
@@ -71,11 +71,17 @@ def _is_of(checkout: Checkout, release: str, name: str, head: str) -> bool:
     path = os.path.join(checkout.root, name)
     # The engine makes an empty directory of a file that is missing and is to be mounted.
     gone = not os.path.lexists(path) or (os.path.isdir(path) and not os.listdir(path))
-    if gone or _has(checkout, release, name) or _is_torn(checkout, head, name) or _is_torn(checkout, release, name):
+    return gone or _is_torn(checkout, head, name) or _is_written(checkout, release, name, head)
+
+
+def _is_written(checkout: Checkout, release: str, name: str, head: str) -> bool:
+    """Tell whether a file is, or begins, as a checkout of ``release`` writes it, or a merge that was not noted yet."""
+    if not os.path.isfile(os.path.join(checkout.root, name)):
+        return False
+    if _has(checkout, release, name) or _is_torn(checkout, release, name):
         return True
-    # Of a merge that was not noted any more.
     both = checkout.merge_of(head, release)
-    return bool(both) and _has(checkout, both, name)
+    return bool(both) and (_has(checkout, both, name) or _is_torn(checkout, both, name))
 
 
 def _is_torn(checkout: Checkout, reference: str, name: str) -> bool:

@@ -428,11 +428,20 @@ def test_a_lock_that_is_older_than_what_was_begun_is_somebody_elses(repository: 
     assert mend(there, there.head, MOVED, since=began) is True
 
 
-def test_what_a_merge_left_in_the_index_is_mended(repository: Repository, there: Checkout, own: str) -> None:
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("lock", [True, False])
+@pytest.mark.parametrize("release", [NEXT, MOVED])
+def test_what_a_merge_left_is_mended(
+    repository: Repository, there: Checkout, own: str, release: str, lock: bool
+) -> None:
+    """Also the file that is called otherwise there, with what the admin has added to it."""
     before = repository.state
-    repository.git("merge", "-q", "--no-commit", NEXT)
+    repository.git("merge", "-q", "--no-commit", release)
     (repository.root / ".git/MERGE_HEAD").unlink()
-    mend(there, own, NEXT)
+    if lock:  # killed before the index had it
+        repository.git("read-tree", own)
+        repository.write(".git/index.lock", "")
+    mend(there, own, release)
     assert repository.state == before
 
 
