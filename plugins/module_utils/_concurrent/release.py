@@ -45,8 +45,7 @@ class Release(SelfProving):
     def apply(self, step: Step, context: Context[World]) -> Evidence:
         checkout, args = Checkout(step.args["root"]), step.args
         note, found = durable.read_json(_note_path(context)), None
-        # Before it began nothing can have been broken off: what is in the way then is the admin's own.
-        since = _began(note) if note else time.time()
+        since = _began(note)
         if note:
             mend(checkout, args["head"], args["release"], since=since)
         if self._reached(checkout, args):
@@ -109,16 +108,19 @@ class Release(SelfProving):
         switched = checkout.head == args["head"] and checkout.branch != args["branch"]
         if known is None and note is None and (elsewhere or switched):
             return {}  # what is checked out is somebody else's doing, and was there before it came to ours
+        # Where this is broken off, whoever goes on with it is to know a lock that it left, and finds nothing any more
+        # that was to be kept.
+        noted = note or {"began": time.time() - COARSE}
         if elsewhere:
-            note = {**(note or {}), "kept": checkout.keep_as(f"selfhost-stateful/{context.operation.id}")}
-            # Where this is broken off, the one who goes on with it finds nothing any more that was to be kept.
-            durable.write_json_atomically(_note_path(context), note)
+            noted = {**noted, "kept": checkout.keep_as(f"selfhost-stateful/{context.operation.id}")}
+        if noted != note and (checkout.head, checkout.branch) != (args["head"], args["branch"]):
+            durable.write_json_atomically(_note_path(context), noted)
         if checkout.head != args["head"]:
             # A way back that was broken off: first it is whole again where it is.
             mend(checkout, checkout.head, args["head"], broken=broken, since=since)
         checkout.back_to(args["head"], args["branch"], made)
         durable.sync_file_system(checkout.root)
-        kept = (note or {}).get("kept", "")
+        kept = noted.get("kept", "")
         told = [f"what was committed in {checkout.root} meanwhile is on the branch {kept}"] if kept else []
         return {"head": args["head"], "told": told}
 
@@ -136,8 +138,9 @@ def _note_path(context: Context[World]) -> str:
 
 
 def _began(note: Mapping[str, Any] | None) -> float:
-    """Return when git was first sent to the release, in seconds since the epoch; 0 where nobody noted it."""
-    return float((note or {}).get("began", 0.0))
+    """Return when git was first sent anywhere, in seconds since the epoch; 0 where it was, and nobody noted when."""
+    # Before it began nothing can have been broken off: what is in the way then is the admin's own.
+    return time.time() if note is None else float(note.get("began", 0.0))
 
 
 class Follow(SelfProving):

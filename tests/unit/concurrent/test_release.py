@@ -111,6 +111,38 @@ def test_who_has_given_it_a_branch_before_stays_on_it(releasing: Releasing) -> N
     assert releasing.there == (releasing.head, "ours")
 
 
+@pytest.mark.parametrize("branch", ["", "ours"], ids=["as it was", "given a branch"])
+def test_a_way_back_from_before_it_began_leaves_alone_who_commits(
+    releasing: Releasing, monkeypatch: pytest.MonkeyPatch, branch: str
+) -> None:
+    """With an editor that is open, and the lock of git's held meanwhile."""
+    monkeypatch.setattr(mending, "LOCK_LASTS", 0.0)
+    if branch:
+        releasing.repository.git("checkout", "-q", "-b", branch)
+    releasing.repository.write("docs/compose.yml", "services: {}\n")
+    lock = releasing.repository.write(".git/index.lock", "")
+    os.utime(lock, (lock.stat().st_mtime - 60,) * 2)
+    before = releasing.repository.state
+    assert releasing.undo() == []
+    assert releasing.repository.state == before
+    assert lock.exists()
+
+
+def test_a_way_back_that_was_broken_off_knows_its_lock_also_where_somebody_else_had_gone_there(
+    releasing: Releasing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mending, "LOCK_LASTS", 0.0)
+    words = ("merge", "-q", "-m", "mine") if releasing.branch else ("checkout", "-q", "--detach")
+    releasing.repository.git(*words, NEXT)
+    releasing.resume()
+    monkeypatch.setattr(Checkout, "back_to", lambda *_any: releasing.repository.write(".git/index.lock", ""))
+    releasing.undo()
+    monkeypatch.undo()
+    monkeypatch.setattr(mending, "LOCK_LASTS", 0.0)
+    releasing.undo()
+    assert releasing.there == (releasing.head, releasing.branch)
+
+
 @pytest.mark.parametrize("own", ["staged", "emptied", "being committed"])
 def test_what_was_changed_before_it_came_to_the_release_stops_it(
     releasing: Releasing, monkeypatch: pytest.MonkeyPatch, own: str
