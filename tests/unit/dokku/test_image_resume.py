@@ -306,11 +306,14 @@ class Standing:
         patched(standstill, "world_of_moves", lambda *_args: SimpleNamespace(store=lambda _transfer: store))
         patched(World, "session", lambda *_args: nullcontext(session))
 
-    def operation(self, tmp_path: Path, *, done: Mapping[str, Any] | None = None) -> Operation:
+    def operation(
+        self, tmp_path: Path, *, done: Mapping[str, Any] | None = None, more: Iterable[Step] = ()
+    ) -> Operation:
         transfer = transfer_in(self.here.directory)
         steps = (
             *of_files(self.here.directory)[:1],
             Step("stop_stores", "stop the stores", SWITCH, {"transfers": [transfer.as_dict()]}),
+            *more,
             Step("dokku_adopt", plan_physical.ADOPT, SWITCH, {**BOTH, "brought_by": "copy"}),
             LET_IN,
             RETIRE,
@@ -354,6 +357,39 @@ def test_an_app_is_not_let_in_where_the_old_service_ran_since_its_files_were_tak
         here.old.running = True
         operation.journal.evidence(planner.LET_IN, {}, durable=True)
         let_in.LetIn().apply(LET_IN, context_of(here, operation))
+
+
+@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize("kind", ["settle_to_rebuild", "upgrade"])
+def test_what_was_written_before_the_old_service_was_stopped_once_more_is_seen(
+    here: Here, tmp_path: Path, kind: str, times: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody starts it after a kill, the next run finds it running, and it then stands still as something else."""
+    standing = Standing(here, monkeypatch)
+    taking = Step(kind, "take the files", SWITCH, {})
+    operation = standing.operation(tmp_path, more=[taking], done={taking.name: {}})
+    stop = next(step for step in operation.plan.steps if step.kind == "stop_stores")
+    name = transfer_in(here.directory).name
+    stopped = SimpleNamespace(apply=lambda *_args: {"identities": {name: {"next_xid": standing.next_xid}}})
+    inner = cast(Any, SimpleNamespace(apply=stopped.apply, others_bring_about=True))
+    standing.next_xid = 11
+    for _time in range(times):
+        evidence = physical.StopOld(inner).apply(stop, context_of(here, operation))
+        operation.journal.evidence(stop.name, dict(evidence), durable=True)
+    with pytest.raises(StatefulError, match="old was started after its data was taken"):
+        let_in.LetIn().apply(LET_IN, context_of(here, operation))
+    assert here.calls == []
+
+
+def test_what_was_written_between_a_stop_and_another_before_any_file_was_taken_comes_along(
+    here: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    standing = Standing(here, monkeypatch)
+    operation = standing.operation(tmp_path)
+    stop = next(step for step in operation.plan.steps if step.kind == "stop_stores")
+    found = {"identities": {transfer_in(here.directory).name: {"next_xid": 11}}}
+    inner = cast(Any, SimpleNamespace(apply=lambda *_args: found, others_bring_about=True))
+    assert physical.StopOld(inner).apply(stop, context_of(here, operation)) == found
 
 
 def test_an_old_service_that_was_only_started_and_stands_still_again_lets_a_swap_end(

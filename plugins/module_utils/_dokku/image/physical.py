@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._clock import moment
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku import services
-from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image import vacate
+from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image import standstill, vacate
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.exports import exported
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.files_way import against_names
 from ansible_collections.selfhost.stateful.plugins.module_utils._dokku.image.pair import world_of_moves
@@ -179,6 +179,14 @@ class Bring(BeforeTheApp):
 
 class StopOld(Inside):
     """The old server stops. Where this has not begun it may run on another image by now, and need no bringing back."""
+
+    def apply(self, step: Step, context: Context[World]) -> Evidence:
+        known, evidence = context.evidence.get(step.name), super().apply(step, context)
+        taken = any(each.kind in TAKING and each.name in context.evidence for each in context.operation.plan.steps)
+        if known is None or not taken:
+            return evidence
+        # Somebody has started it since its files were taken: what was written to it then is not in these.
+        return {**evidence, standstill.TAKEN_AS: known.get(standstill.TAKEN_AS, known["identities"])}
 
     def undo(self, step: Step, context: Context[World]) -> Evidence:
         found = context.world.engine.container(container_of(_names(context)["old"]))
@@ -347,8 +355,11 @@ def _settled_at(step: Step, context: Context[World]) -> float:
 
 
 BRINGING = ("clone", "settle", "promote_standby", "upgrade")
+TO_REBUILD = ("clone_to_rebuild", "settle_to_rebuild", "promote_standby_to_rebuild")
+TAKING = (*BRINGING, *TO_REBUILD)
+"""Once one of these is done, the files are as they were at the stop before it."""
 BEFORE_THE_APP = (
-    *("clone_to_rebuild", "settle_to_rebuild", "promote_standby_to_rebuild"),
+    *TO_REBUILD,
     *("refresh_service", "compare_service"),
 )
 KINDS = (

@@ -25,6 +25,8 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.clus
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.steps.originals import stopped_as
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.world import transfer_of
 
+TAKEN_AS = "taken_as"
+"""Of the stop's evidence: the identities with which the files were taken, where it was stopped once more since."""
 OURS = "that the old service was started by us"
 """Evidence of an undo: ``running`` since, or the ``identity`` that it stands still with again."""
 
@@ -93,13 +95,18 @@ def is_asked(operation: Operation) -> bool:
 
 
 def _stood_with(operation: Operation) -> Mapping[str, Any] | None:
-    """Return as what the old service stood still last; None where it was not stopped, or not for its files."""
+    """Return as what the old service stood still when its files were taken, or when we stopped it again.
+
+    None where it was not stopped, or not for its files.
+    """
     vacate, history = _step(operation, VACATE), operation.history()
     if vacate is None:
         return None
-    stopped = stopped_as(transfer_of(vacate), operation.plan, history.evidence)
-    found: Mapping[str, Any] | None = _ours(history).get("identity", stopped)
-    return found
+    transfer = transfer_of(vacate)
+    stop = next((step.name for step in operation.plan.steps if step.kind == "stop_stores"), "")
+    taken = history.evidence.get(stop, {}).get(TAKEN_AS, {}).get(transfer.name)
+    found: Mapping[str, Any] | None = _ours(history).get("identity", taken)
+    return found if found is not None else stopped_as(transfer, operation.plan, history.evidence)
 
 
 def _runs(world: World, operation: Operation) -> bool:
