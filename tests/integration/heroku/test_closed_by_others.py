@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -89,15 +90,21 @@ def stop_for_another(admin: Admin) -> None:
     admin.world.scale(admin.app, [{"type": kind, "quantity": 0} for kind in FORMATION])
 
 
-@pytest.mark.faults
-def test_what_another_stops_in_the_last_moment_is_not_opened_by_the_failure(admin: Admin) -> None:
+def once_backups_are_asked_for(admin: Admin, act: Callable[[], None]) -> None:
+    """Act then, once: it is the last question before the app is closed."""
+
     def watch(moment: str, request: Request) -> None:
         if moment == AFTER and request.path.endswith("/transfers"):
             admin.stand_in.watch = None
             with admin.stand_in.lock:
-                stop_for_another(admin)
+                act()
 
     admin.stand_in.watch = watch
+
+
+@pytest.mark.faults
+def test_what_another_stops_in_the_last_moment_is_not_opened_by_the_failure(admin: Admin) -> None:
+    once_backups_are_asked_for(admin, lambda: stop_for_another(admin))
     failed = admin.play().failed()
     assert "shop is closed, and not for postgresql-leader-1 to standard-2" in failed.said()
     assert "It was left so, and the change of postgresql-leader-1 is as it was." in failed.said()
@@ -113,14 +120,11 @@ def test_what_another_stops_in_the_last_moment_is_not_opened_by_the_failure(admi
 def test_what_another_stops_while_a_run_fails_is_not_opened_by_it(admin: Admin) -> None:
     """It had closed nothing yet."""
 
-    def watch(moment: str, request: Request) -> None:
-        if moment == AFTER and request.path.endswith("/transfers"):
-            admin.stand_in.watch = None
-            with admin.stand_in.lock:
-                stop_for_another(admin)
-                admin.stand_in.faults.append(Fault("/transfers$", status=422))
+    def act() -> None:
+        stop_for_another(admin)
+        admin.stand_in.faults.append(Fault("/transfers$", status=422))
 
-    admin.stand_in.watch = watch
+    once_backups_are_asked_for(admin, act)
     admin.stand_in.faults.append(Fault("/transfers$", kind="drop_after"))
     failed = admin.play().failed().said()
     assert "shop is closed, and not for postgresql-leader-1 to standard-2" in failed

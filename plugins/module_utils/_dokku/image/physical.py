@@ -358,10 +358,7 @@ BRINGING = ("clone", "settle", "promote_standby", "upgrade")
 TO_REBUILD = ("clone_to_rebuild", "settle_to_rebuild", "promote_standby_to_rebuild")
 TAKING = (*BRINGING, *TO_REBUILD)
 """Once one of these is done, the files are as they were at the stop before it."""
-BEFORE_THE_APP = (
-    *TO_REBUILD,
-    *("refresh_service", "compare_service"),
-)
+BEFORE_THE_APP = (*TO_REBUILD, "refresh_service", "compare_service")
 KINDS = (
     *("warm_copy", "make_standby", "warm_copy_to_rebuild", "make_standby_to_rebuild"),
     *("make_upgradable_cluster", "arrange_stop", "hold_restarts", "remember_service"),

@@ -102,11 +102,10 @@ def _stood_with(operation: Operation) -> Mapping[str, Any] | None:
     vacate, history = _step(operation, VACATE), operation.history()
     if vacate is None:
         return None
-    transfer = transfer_of(vacate)
-    stop = next((step.name for step in operation.plan.steps if step.kind == "stop_stores"), "")
-    taken = history.evidence.get(stop, {}).get(TAKEN_AS, {}).get(transfer.name)
-    found: Mapping[str, Any] | None = _ours(history).get("identity", taken)
-    return found if found is not None else stopped_as(transfer, operation.plan, history.evidence)
+    stop = transfer_of(vacate), operation.plan, history.evidence
+    stopped = stopped_as(*stop, noted_as=TAKEN_AS) or stopped_as(*stop)
+    found: Mapping[str, Any] | None = _ours(history).get("identity", stopped)
+    return found
 
 
 def _runs(world: World, operation: Operation) -> bool:

@@ -48,10 +48,15 @@ def what_is_lacking(transfer: Transfer, context: Context[World]) -> str:
     return "; ".join(store.differences(known, found))
 
 
-def stopped_as(transfer: Transfer, plan: Plan, evidence: Mapping[str, Evidence]) -> Identity | None:
-    """Return the identity that the original was stopped with; None where it was not stopped yet."""
+def stopped_as(
+    transfer: Transfer, plan: Plan, evidence: Mapping[str, Evidence], *, noted_as: str = "identities"
+) -> Identity | None:
+    """Return the identity that the original was stopped with; None where it was not stopped yet.
+
+    ``noted_as``: by which word of the stop's evidence.
+    """
     stop = next((step.name for step in plan.steps if step.kind == "stop_stores"), "")
-    known: Identity | None = evidence.get(stop, {}).get("identities", {}).get(transfer.name)
+    known: Identity | None = evidence.get(stop, {}).get(noted_as, {}).get(transfer.name)
     return known
 
 
