@@ -13,7 +13,7 @@ import hashlib
 import os
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._durable import fsync_directory
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import AGAIN, InvalidInput, StatefulError, shell
@@ -22,6 +22,8 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._stream.growing 
 PIECE = 1 << 18
 QUICK = 1
 """As gzip counts: every further level costs more time than it saves room."""
+_AS_GZIP = 16
+"""Added to the size of the window, it asks zlib for the header and the end of gzip's format."""
 
 
 def pieces_of(path: str, *, compressed: bool) -> Iterator[bytes]:
@@ -34,7 +36,7 @@ def pieces_of(path: str, *, compressed: bool) -> Iterator[bytes]:
 class Destination:
     """Takes what is written (:meth:`write`); ``bytes`` and ``sha256`` are of that, before any compression."""
 
-    def __init__(self, file: Growing | gzip.GzipFile) -> None:
+    def __init__(self, file: Growing | _Packed) -> None:
         self._file = file
         self._digest = hashlib.sha256()
         self.bytes = 0
@@ -61,8 +63,9 @@ def destination(path: str, *, compressed: bool) -> Iterator[Destination]:
         try:
             raw = Growing(handle)
             if compressed:
-                with _packed(raw) as packed:
-                    yield Destination(packed)
+                packed = _Packed(raw)
+                yield Destination(packed)
+                packed.finish()
             else:
                 yield Destination(raw)
             # The one call that tells whether all of it was written: the system tells of an error once.
@@ -81,18 +84,23 @@ def destination(path: str, *, compressed: bool) -> Iterator[Destination]:
         ) from error
 
 
-@contextmanager
-def _packed(raw: Growing) -> Iterator[gzip.GzipFile]:
-    packed = gzip.GzipFile(filename="", mode="wb", compresslevel=QUICK, fileobj=raw, mtime=0)
-    whole = False
-    try:
-        yield packed
-        packed.close()
-        whole = True
-    finally:
-        if not whole:
-            with suppress(OSError):  # of a disk that is full it would speak in place of what has happened
-                packed.close()
+class _Packed:
+    """Packs what is written to it, as gzip(1) does and without a name or a time: the same content, the same bytes.
+
+    Not a ``GzipFile``: one that is left unfinished writes its end when it is collected, to a file that has been closed
+    by then and whose number may be another's.
+    """
+
+    def __init__(self, raw: Growing) -> None:
+        self._raw = raw
+        self._compressor = zlib.compressobj(QUICK, zlib.DEFLATED, zlib.MAX_WBITS + _AS_GZIP)
+
+    def write(self, piece: bytes) -> int:
+        self._raw.write(self._compressor.compress(piece))
+        return len(piece)
+
+    def finish(self) -> None:
+        self._raw.write(self._compressor.flush())
 
 
 @contextmanager

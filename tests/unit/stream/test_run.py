@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import gc
 import gzip
 import hashlib
 import os
@@ -120,6 +121,19 @@ def test_an_error_of_the_disk_that_is_told_once_is_not_lost(
     assert "as it was before" in caught.value.state
     assert there.read_text() == "before"
     assert [path.name for path in there.parent.iterdir()] == [there.name]
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_what_broke_off_writes_nothing_later_to_another_file(
+    there: Path, monkeypatch: pytest.MonkeyPatch, compressed: bool
+) -> None:
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "write", failing(os.write, errno.ENOSPC))
+        with pytest.raises(StatefulError):
+            streamed(Program((os.urandom(1 << 20),)), stdout_path=str(there), stdout_compressed=compressed)
+    with (there.parent / "other").open("w+b", buffering=0) as other:  # it takes the number that has just become free
+        gc.collect()
+        assert os.fstat(other.fileno()).st_size == 0
 
 
 def test_nothing_but_the_last_call_asks_for_errors_of_the_disk(there: Path, monkeypatch: pytest.MonkeyPatch) -> None:
