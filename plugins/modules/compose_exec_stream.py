@@ -18,6 +18,9 @@ description:
   - A file that is written bears its name once the program has ended well, its output is what was expected, and all of
     it is on the disk. Until then, and after any failure, what stood there before is untouched.
   - What the program says on its standard error is kept apart and returned.
+  - As root on the engine's host, an output for a file is read from a named pipe in the container's C(/dev/shm), a good
+    deal faster than the engine hands it on. A shell of the container opens the pipe and becomes the program. Where one
+    of these is missing, and for any other user, the output comes through the engine.
   - Where the file cannot be written, or read, to its end, the program is ended at once.
 extends_documentation_fragment:
   - selfhost.stateful.subject

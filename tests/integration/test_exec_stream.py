@@ -83,7 +83,7 @@ def test_a_container_that_ends_in_the_middle_leaves_no_file(project: Project, tm
     place = tmp_path / "half"
     process = started(project, "echo begun; sleep 60; echo done", stdout_path=str(place))
     partial, ends = tmp_path / ".half.partial", time.monotonic() + 30
-    while not partial.exists():
+    while not (partial.exists() and partial.stat().st_size):
         assert time.monotonic() < ends, "it has not begun"
         time.sleep(0.05)
     project.engine.docker("restart", "-t", "0", project.container("redis") or "")
@@ -111,7 +111,8 @@ def test_a_program_that_hangs_is_ended_when_its_time_is_up(project: Project, tmp
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_program_is_ended_whose_output_nobody_can_write(project: Project) -> None:
+@pytest.mark.parametrize("much", [False, True])
+def test_a_program_is_ended_whose_output_nobody_can_write(project: Project, much: bool) -> None:
     engine = connect(Connection(docker_host=project.engine.host))
 
     def take(_piece: bytes) -> None:
@@ -119,8 +120,38 @@ def test_a_program_is_ended_whose_output_nobody_can_write(project: Project) -> N
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with pytest.raises(OSError, match="No space left"):
-        engine.stream(project.container("redis") or "", ("sh", "-c", "echo begun; exec sleep 86398"), stdout=take)
+        engine.stream(
+            project.container("redis") or "", ("sh", "-c", "echo begun; exec sleep 86398"), stdout=take, much=much
+        )
     assert not runs(project, "86398")
+
+
+def test_much_does_not_pass_through_the_engine_and_leaves_nothing_in_the_container(project: Project) -> None:
+    engine, container = connect(Connection(docker_host=project.engine.host)), project.container("redis") or ""
+    # What its output is, and under whom it runs: neither is the engine's pipe, nor any of root's alone.
+    asked = ("sh", "-c", "readlink /proc/self/fd/1; id -u; ls -A /dev/shm; echo beside >&2; exit 3")
+    for user in ("", "redis"):
+        said = bytearray()
+        answer = engine.stream(container, asked, stdout=said.extend, user=user, much=True)
+        where, uid, *left = said.decode().split()
+        assert (answer.rc, answer.stderr, left) == (3, b"beside\n", [])
+        assert where.startswith("/dev/shm/.selfhost-stateful-")
+        assert (uid == "0") is (user == "")
+
+
+def test_without_a_shell_the_engine_is_asked_to_run_it(project: Project) -> None:
+    engine, container = connect(Connection(docker_host=project.engine.host)), project.container("redis") or ""
+    said = bytearray()
+    answer = engine.stream(container, ("echo", "said"), stdout=said.extend, environment={"PATH": "/nowhere"}, much=True)
+    assert answer.rc != 0  # it is no program of that path either, and nothing is taken for its output
+    shell = engine.execute(container, ("readlink", "-f", "/bin/sh")).stdout.decode().strip()
+    project.engine.docker("exec", container, "mv", shell, f"{shell}.away")
+    try:
+        said.clear()
+        assert engine.stream(container, ("echo", "said"), stdout=said.extend, much=True).rc == 0
+        assert said == b"said\n"
+    finally:
+        project.engine.docker("exec", container, "mv", f"{shell}.away", shell)
 
 
 def test_a_program_is_ended_before_it_takes_half_an_input_for_all(project: Project) -> None:

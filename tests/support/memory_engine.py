@@ -358,6 +358,7 @@ class MemoryEngine:
         environment: Mapping[str, str] | None = None,
         user: str = "",
         timeout: float = 0,
+        much: bool = False,
     ) -> ExecResult:
         given = b"".join(stdin) if stdin is not None else None
         answer = self.execute(container_id, argv, environment=environment, user=user, stdin=given)

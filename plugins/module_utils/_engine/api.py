@@ -87,13 +87,15 @@ class Engine(Protocol):
         environment: Mapping[str, str] | None = None,
         user: str = "",
         timeout: float = 0,
+        much: bool = False,
     ) -> ExecResult:
         """Run ``argv`` as :meth:`execute` does, its input and its output piece by piece, whatever their size.
 
         What ``stdin`` or ``stdout`` raises is raised, once the program has been ended for it, and as
         :class:`ending.Unheard` where it goes on. ``timeout`` is how many seconds it may take in all, 0 as many as it
         likes; after them it is ended, and :class:`ending.OutOfTime` raised. Either may call in another thread. The
-        result holds no output, and of the errors the end.
+        result holds no output, and of the errors the end. ``much``: that the output may be so large that a faster way
+        than through the engine is worth its while, where there is one.
         """
 
     def create_helper(self, helper: Helper, *, start: bool = True) -> str:

@@ -289,11 +289,12 @@ class DockerEngine:
         environment: Mapping[str, str] | None = None,
         user: str = "",
         timeout: float = 0,
+        much: bool = False,
     ) -> ExecResult:
         try:
             return execs.run(
                 self._client, container_id, argv, stdout=stdout, stdin=stdin, environment=environment or {}, user=user,
-                timeout=timeout,
+                timeout=timeout, much=much,
             )  # fmt: skip
         except BrokenOff as error:
             raise EngineRefused(

@@ -98,7 +98,7 @@ def _tell(pids: set[int], number: signal.Signals, container_id: str) -> None:
 
 def _belongs(pid: int, container_id: str) -> bool:
     try:
-        return bool(container_id) and _is_in(pid, container_id)
+        return bool(container_id) and is_in(pid, container_id)
     except OSError:  # it has ended
         return False
 
@@ -118,7 +118,7 @@ def _sent(pid: int, number: signal.Signals, inspect: Inspect) -> bool:
         handle = -1
     try:
         # Asked while it is held: a number that is taken anew by then leads to another process than this.
-        if _running(inspect) != pid or not _is_in(pid, inspect()["ContainerID"]):
+        if _running(inspect) != pid or not is_in(pid, inspect()["ContainerID"]):
             return False
         if handle < 0:
             os.kill(pid, number)
@@ -134,7 +134,10 @@ def _sent(pid: int, number: signal.Signals, inspect: Inspect) -> bool:
     return True
 
 
-def _is_in(pid: int, container_id: str) -> bool:
-    """Tell whether a process of this host belongs to a container: an engine elsewhere has numbers of its own."""
+def is_in(pid: int, container_id: str) -> bool:
+    """Tell whether a process of this host belongs to a container: an engine elsewhere has numbers of its own.
+
+    Raises OSError where there is no such process.
+    """
     with open(f"/proc/{pid}/cgroup", encoding="utf-8", errors="replace") as file:
         return container_id in file.read()

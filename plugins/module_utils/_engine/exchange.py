@@ -17,6 +17,7 @@ import threading
 from collections.abc import Callable, Iterator
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.frames import BrokenOff, Frames
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.pipe import Draining, OutputPipe
 
 BUFFERS, BUFFER = 8, 1 << 18
 """How many there are at most, and their size: a connection hands out no more at once."""
@@ -54,9 +55,12 @@ class _Listening:
 
 
 class _HandingOut:
-    """Takes buffers apart, in a thread of its own, and keeps the end of the errors."""
+    """Takes buffers apart, in a thread of its own, and keeps the end of the errors.
 
-    def __init__(self, stdout: Callable[[bytes], object], listening: _Listening) -> None:
+    Without a ``stdout``, what comes as output is the engine's own word on a program that it could not begin.
+    """
+
+    def __init__(self, stdout: Callable[[bytes], object] | None, listening: _Listening) -> None:
         self._stdout = stdout
         self._listening = listening
         self._frames = Frames()
@@ -99,10 +103,11 @@ class _HandingOut:
 
     def _take(self, piece: memoryview) -> None:
         output, errors = self._frames.cut(piece)
-        if output:
+        if output and self._stdout is not None:
             self._stdout(output)
-        if errors:
-            self._errors += errors
+            output = b""
+        if output or errors:
+            self._errors += output + errors
             del self._errors[:-ERRORS_KEPT]
 
 
@@ -112,12 +117,13 @@ def exchange(
     stdout: Callable[[bytes], object],
     *,
     timeout: float = 0,
+    pipe: OutputPipe | None = None,
 ) -> bytes:
     """Hand ``stdin`` to a program that runs and its output to ``stdout``; return the end of what it said beside it.
 
     ``stdout`` is called in another thread, for one piece after the other. Raises :class:`Stopped`, with the connection
     still open towards the program, at once where ``stdin`` or ``stdout`` raises, and after ``timeout`` seconds (0:
-    never).
+    never). ``pipe``: where the output comes, if not over the connection.
     """
     raw.settimeout(None)  # a program may be silent for as long as it works
     listening = _Listening(raw)
@@ -128,7 +134,8 @@ def exchange(
         feeder.start()
     if timeout:
         limit.start()
-    handing_out = _HandingOut(stdout, listening)
+    handing_out = _HandingOut(None if pipe else stdout, listening)
+    draining = Draining(pipe, stdout, stopped=listening.stopped, failed=listening.stop) if pipe else None
     try:
         while listening.stopped() is None:
             buffer = handing_out.buffer()
@@ -137,12 +144,15 @@ def exchange(
             except OSError as error:
                 if listening.stopped() is not None:
                     break
+                listening.stop(error)  # what comes by a pipe is of no use without an end that is known
                 raise BrokenOff(f"the engine's connection broke off: {error}") from error
             if not size:
                 break
             handing_out.put(buffer, size)
     finally:
         handing_out.join()
+        if draining is not None:
+            draining.join()
         limit.cancel()
     if stdin is not None and listening.stopped() is None:
         feeder.join(END_OF_FEEDING)

@@ -10,8 +10,10 @@ import contextlib
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine import pipe
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.ending import OutOfTime, Unheard, end
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.exchange import Stopped, exchange
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import ExecResult
@@ -31,6 +33,19 @@ def never_ran(rc: int, said: bytes) -> bool:
     return rc in (126, 127) and b"unable to start container process: waiting for init preliminary setup" in said
 
 
+@dataclass(frozen=True)
+class Asked:
+    """A program and what is to become of its input and output, as in :meth:`api.Engine.stream`."""
+
+    container_id: str
+    argv: tuple[str, ...]
+    stdout: Callable[[bytes], object]
+    stdin: Iterator[bytes] | None
+    environment: Mapping[str, str]
+    user: str
+    timeout: float
+
+
 def run(
     client: Any,
     container_id: str,
@@ -41,21 +56,39 @@ def run(
     environment: Mapping[str, str],
     user: str,
     timeout: float,
+    much: bool,
 ) -> ExecResult:
     """Run a program as :meth:`api.Engine.stream` does; raises what the client raises as well, and ``BrokenOff``."""
+    asked = Asked(container_id, argv, stdout, stdin, environment, user, timeout)
+    if much and stdin is None:
+        with pipe.made(_pid_of(client, container_id), container_id) as past_engine:
+            if past_engine is not None:
+                ended = _run(client, asked, past_engine)
+                if past_engine.opened:
+                    return ended
+    return _run(client, asked)
+
+
+def _run(client: Any, asked: Asked, past_engine: pipe.OutputPipe | None = None) -> ExecResult:
+    """Run it once. Where nobody has opened the pipe ``past_engine`` at the end, it has not been begun."""
+    argv = asked.argv if past_engine is None else (*past_engine.begin, *asked.argv)
     made = client.exec_create(
-        container_id, list(argv), environment=dict(environment), user=user, stdin=stdin is not None
+        asked.container_id,
+        list(argv),
+        environment=dict(asked.environment),
+        user=asked.user,
+        stdin=asked.stdin is not None,
     )
     answer = client.exec_start(made["Id"], socket=True)
     raw = getattr(answer, "_sock", answer)
     try:
-        err = exchange(raw, stdin, stdout, timeout=timeout)
+        err = exchange(raw, asked.stdin, asked.stdout, timeout=asked.timeout, pipe=past_engine)
     except Stopped as stopped:
         # Before the connection is closed: from that, a program that reads concludes that it has all.
         pid = end(lambda: _inspected(client, made["Id"]))
-        program = f"{argv[0]} in {container_id[:12]}"
+        program = f"{asked.argv[0]} in {asked.container_id[:12]}"
         if stopped.cause is None:
-            raise OutOfTime.after(timeout, program, pid) from None
+            raise OutOfTime.after(asked.timeout, program, pid) from None
         if pid:
             raise Unheard.by(stopped.cause, program, pid) from stopped.cause
         raise stopped.cause from None
@@ -63,7 +96,12 @@ def run(
         with contextlib.suppress(OSError):
             raw.shutdown(socket.SHUT_RDWR)  # wakes who still sends to it
         answer.close()
-    return ExecResult(argv=argv, rc=_exit_code(client, made["Id"]), stdout=b"", stderr=err)
+    return ExecResult(argv=asked.argv, rc=_exit_code(client, made["Id"]), stdout=b"", stderr=err)
+
+
+def _pid_of(client: Any, container_id: str) -> int:
+    """Return the number under which the engine's host knows a container's first process; 0 while it has none."""
+    return int(client.inspect_container(container_id)["State"].get("Pid") or 0)
 
 
 def _inspected(client: Any, exec_id: str) -> Mapping[str, Any]:

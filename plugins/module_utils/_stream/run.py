@@ -81,6 +81,7 @@ def carry_out(engine: Engine, container: Container, request: Request) -> Streame
                 environment=request.environment,
                 user=request.user,
                 timeout=request.timeout,
+                much=bool(request.stdout_path),
             )
         except (OutOfTime, Unheard) as error:
             raise _given_up(error, request) from error

@@ -50,7 +50,7 @@ def program(request: pytest.FixtureRequest) -> Iterator[Exec]:
 @pytest.fixture(autouse=True)
 def in_a_container(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ending, "GRACE", 0.5)
-    monkeypatch.setattr(ending, "_is_in", lambda _pid, container: container == "c0ffee")
+    monkeypatch.setattr(ending, "is_in", lambda _pid, container: container == "c0ffee")
 
 
 @pytest.mark.parametrize("program", [WILLING, DEAF], indirect=True)

@@ -1,0 +1,157 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a program writes into a pipe comes whole and ends; one that never began is told from one that said nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine import pipe
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.pipe import Draining, OutputPipe
+
+MUCH = 5 << 20
+AT_ONCE = 10.0
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Return a directory with a place for a pipe."""
+    tmp_path.joinpath(*pipe.PLACE).mkdir(parents=True)
+    return tmp_path
+
+
+@pytest.fixture
+def made(root: Path) -> Iterator[OutputPipe]:
+    with contextlib.ExitStack() as stack:
+        handle = os.open(root, os.O_PATH)
+        stack.callback(os.close, handle)
+        yield pipe.made_in(handle, stack)
+
+
+def begun(made: OutputPipe, root: Path, *argv: str) -> subprocess.Popen[bytes]:
+    """Begin a program as a container's shell does."""
+    *shell, path = made.begin
+    return subprocess.Popen([*shell, str(root) + path, *argv], stderr=subprocess.PIPE)
+
+
+class Heard:
+    """What came by a pipe, drained as an exchange drains it."""
+
+    def __init__(self, made: OutputPipe) -> None:
+        self.output = bytearray()
+        self.stopped = threading.Event()
+        self.causes: list[BaseException] = []
+        self.draining = Draining(made, self.take, stopped=self.why, failed=self.causes.append)
+
+    def take(self, piece: bytes) -> None:
+        self.output += piece
+
+    def why(self) -> bool | None:
+        return True if self.stopped.is_set() else None
+
+
+def test_all_that_is_written_comes_and_the_program_ends_as_it_ends(made: OutputPipe, root: Path) -> None:
+    heard = Heard(made)
+    program = begun(made, root, "sh", "-c", f"head -c {MUCH} /dev/zero; echo beside >&2; exit 3")
+    _out, beside = program.communicate(timeout=60)
+    heard.draining.join()
+    assert (program.returncode, beside, heard.output) == (3, b"beside\n", bytes(MUCH))
+    assert made.opened
+
+
+def test_what_is_written_after_the_program_has_ended_is_waited_for(made: OutputPipe, root: Path) -> None:
+    heard = Heard(made)
+    begun(made, root, "sh", "-c", "(sleep 0.5; echo late) 2>/dev/null & echo early").communicate(timeout=60)
+    heard.draining.join()
+    assert heard.output == b"early\nlate\n"
+
+
+@pytest.mark.parametrize("argv", [("true",), ("/no/such/program",)])
+def test_a_program_that_says_nothing_or_is_missing_was_begun(
+    made: OutputPipe, root: Path, argv: tuple[str, ...]
+) -> None:
+    heard = Heard(made)
+    begun(made, root, *argv).communicate(timeout=60)
+    heard.draining.join()
+    assert made.opened
+    assert heard.output == b""
+
+
+def test_a_program_whose_pipe_cannot_be_opened_is_not_begun(made: OutputPipe, root: Path) -> None:
+    heard = Heard(made)
+    program = begun(made, root / "elsewhere", "touch", str(root / "ran"))
+    program.communicate(timeout=60)
+    heard.draining.join()
+    assert program.returncode != 0
+    assert not made.opened
+    assert not (root / "ran").exists()
+
+
+def test_who_does_not_listen_any_more_does_not_wait(made: OutputPipe, root: Path) -> None:
+    heard = Heard(made)
+    program = begun(made, root, "yes")
+    try:
+        heard.stopped.set()
+        heard.draining.join()
+    finally:
+        program.kill()
+        program.communicate(timeout=60)
+
+
+def test_what_cannot_be_taken_is_told(made: OutputPipe, root: Path) -> None:
+    def full(_piece: bytes) -> NoReturn:
+        raise OSError(errno.ENOSPC, "full")
+
+    causes: list[BaseException] = []
+    draining = Draining(made, full, stopped=lambda: None, failed=causes.append)
+    program = begun(made, root, "sh", "-c", "echo a line; exec sleep 60")
+    try:
+        draining.join()
+        assert [getattr(cause, "errno", None) for cause in causes] == [errno.ENOSPC]
+    finally:
+        program.kill()
+        program.communicate(timeout=60)
+
+
+def test_others_may_write_and_not_read_and_nothing_is_left(root: Path) -> None:
+    place = root.joinpath(*pipe.PLACE)
+    with contextlib.ExitStack() as stack:
+        handle = os.open(root, os.O_PATH)
+        stack.callback(os.close, handle)
+        made = pipe.made_in(handle, stack)
+        path = Path(str(root) + made.begin[-1])
+        assert stat.S_ISFIFO(path.stat().st_mode)
+        assert [stat.S_IMODE(each.stat().st_mode) for each in (path, path.parent)] == [0o622, 0o711]
+    assert list(place.iterdir()) == []
+
+
+@pytest.mark.parametrize("part", range(len(pipe.PLACE)))
+def test_a_link_in_the_container_does_not_lead_into_this_host(tmp_path: Path, part: int) -> None:
+    inside, outside = tmp_path / "inside", tmp_path / "outside"
+    outside.joinpath(*pipe.PLACE).mkdir(parents=True)
+    inside.joinpath(*pipe.PLACE[:part]).mkdir(parents=True)
+    inside.joinpath(*pipe.PLACE[: part + 1]).symlink_to(outside.joinpath(*pipe.PLACE[: part + 1]))
+    with contextlib.ExitStack() as stack:
+        handle = os.open(inside, os.O_PATH)
+        stack.callback(os.close, handle)
+        with pytest.raises(OSError, match=r"."):
+            pipe.made_in(handle, stack)
+    assert list(outside.joinpath(*pipe.PLACE).iterdir()) == []
+
+
+@pytest.mark.parametrize("pid", [0, os.getpid()])
+def test_there_is_none_in_what_is_not_that_container(pid: int) -> None:
+    with pipe.made(pid, "c0ffee" * 10) as found:
+        assert found is None
