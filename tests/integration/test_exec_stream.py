@@ -133,10 +133,35 @@ def test_much_does_not_pass_through_the_engine_and_leaves_nothing_in_the_contain
     for user in ("", "redis"):
         said = bytearray()
         answer = engine.stream(container, asked, stdout=said.extend, user=user, much=True)
-        where, uid, *left = said.decode().split()
+        where, uid, *left = said.decode().splitlines()
         assert (answer.rc, answer.stderr, left) == (3, b"beside\n", [])
         assert where.startswith("/dev/shm/.selfhost-stateful-")
         assert (uid == "0") is (user == "")
+
+
+# A program that is silent when it ends, or is killed, and has left its output to others.
+@pytest.mark.parametrize(
+    ("script", "rc", "output"),
+    [
+        ("echo ran >>/log; (sleep 1; echo late) & exit 0", 0, b"late\n"),
+        ("echo ran >>/log; (sleep 3; echo dump) & kill -9 $$", 137, b"dump\n"),
+    ],
+)
+def test_a_program_that_was_silent_runs_once(project: Project, script: str, rc: int, output: bytes) -> None:
+    engine, container = connect(Connection(docker_host=project.engine.host)), project.container("redis") or ""
+    said = bytearray()
+    engine.execute(container, ("rm", "-f", "/log"))
+    answer = engine.stream(container, ("sh", "-c", script), stdout=said.extend, much=True)
+    assert (answer.rc, bytes(said)) == (rc, output)
+    assert engine.execute(container, ("cat", "/log")).stdout == b"ran\n"
+
+
+def test_names_that_no_shell_knows_reach_the_program(project: Project) -> None:
+    engine, container = connect(Connection(docker_host=project.engine.host)), project.container("redis") or ""
+    said = bytearray()
+    given = {"spring.datasource.url": "there", "PLAIN": "two words"}
+    assert engine.stream(container, ("env",), stdout=said.extend, environment=given, much=True).rc == 0
+    assert {f"{name}={value}".encode() for name, value in given.items()} <= set(bytes(said).splitlines())
 
 
 def test_without_a_shell_the_engine_is_asked_to_run_it(project: Project) -> None:

@@ -144,11 +144,13 @@ def exchange(
             except OSError as error:
                 if listening.stopped() is not None:
                     break
-                listening.stop(error)  # what comes by a pipe is of no use without an end that is known
                 raise BrokenOff(f"the engine's connection broke off: {error}") from error
             if not size:
                 break
             handing_out.put(buffer, size)
+    except BaseException as error:
+        listening.stop(error)  # a pipe that is still written to would be waited for
+        raise
     finally:
         handing_out.join()
         if draining is not None:

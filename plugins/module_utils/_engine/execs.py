@@ -22,6 +22,8 @@ STARTS = 3
 """How often a program is started whose start the runtime broke off."""
 END_AFTER_OUTPUT = 10.0
 END_POLL = 0.005
+UNKNOWN = -1
+"""Instead of an exit code, where the engine knows none."""
 
 
 def never_ran(rc: int, said: bytes) -> bool:
@@ -60,22 +62,34 @@ def run(
 ) -> ExecResult:
     """Run a program as :meth:`api.Engine.stream` does; raises what the client raises as well, and ``BrokenOff``."""
     asked = Asked(container_id, argv, stdout, stdin, environment, user, timeout)
-    if much and stdin is None:
-        with pipe.made(_pid_of(client, container_id), container_id) as past_engine:
-            if past_engine is not None:
-                ended = _run(client, asked, past_engine)
-                if past_engine.opened:
-                    return ended
-    return _run(client, asked)
+    return (_run_past_engine(client, asked) if much else None) or _run(client, asked)
+
+
+def _run_past_engine(client: Any, asked: Asked) -> ExecResult | None:
+    """Run a program whose output comes by a pipe; None where there is no such way, and it was not begun."""
+    if asked.stdin is not None:
+        return None
+    found = client.inspect_container(asked.container_id)
+    names = [entry.partition("=")[0] for entry in found["Config"].get("Env") or ()]
+    if not pipe.hands_on([*names, *asked.environment]):
+        return None
+    with pipe.made(int(found["State"].get("Pid") or 0), asked.container_id) as past_engine:
+        if past_engine is None:
+            return None
+        ended = _run(client, asked, past_engine)
+        # Where nobody knows how it has ended, nobody knows that it has.
+        return ended if past_engine.opened or ended.rc == UNKNOWN else None
 
 
 def _run(client: Any, asked: Asked, past_engine: pipe.OutputPipe | None = None) -> ExecResult:
-    """Run it once. Where nobody has opened the pipe ``past_engine`` at the end, it has not been begun."""
-    argv = asked.argv if past_engine is None else (*past_engine.begin, *asked.argv)
+    """Run it once, its output by the pipe ``past_engine`` if there is one."""
+    argv, environment = asked.argv, dict(asked.environment)
+    if past_engine is not None:
+        argv, environment[pipe.VARIABLE] = (*pipe.BEGIN, *argv), past_engine.path
     made = client.exec_create(
         asked.container_id,
         list(argv),
-        environment=dict(asked.environment),
+        environment=environment,
         user=asked.user,
         stdin=asked.stdin is not None,
     )
@@ -99,11 +113,6 @@ def _run(client: Any, asked: Asked, past_engine: pipe.OutputPipe | None = None) 
     return ExecResult(argv=asked.argv, rc=_exit_code(client, made["Id"]), stdout=b"", stderr=err)
 
 
-def _pid_of(client: Any, container_id: str) -> int:
-    """Return the number under which the engine's host knows a container's first process; 0 while it has none."""
-    return int(client.inspect_container(container_id)["State"].get("Pid") or 0)
-
-
 def _inspected(client: Any, exec_id: str) -> Mapping[str, Any]:
     try:
         found: Mapping[str, Any] = client.exec_inspect(exec_id)
@@ -117,7 +126,7 @@ def _inspected(client: Any, exec_id: str) -> Mapping[str, Any]:
 def _exit_code(client: Any, exec_id: str) -> int:
     """Return how a program ended whose output has ended; the engine may come to know of the end a little later.
 
-    -1 where it goes on without an output, or where nobody knows, as of a container that was killed.
+    ``UNKNOWN`` where it goes on without an output, or where nobody knows, as of a container that was killed.
     """
     ends = time.monotonic() + END_AFTER_OUTPUT
     while True:
@@ -125,5 +134,5 @@ def _exit_code(client: Any, exec_id: str) -> int:
         if found["ExitCode"] is not None and not found["Running"]:
             return int(found["ExitCode"])
         if not found["Running"] or time.monotonic() >= ends:
-            return -1
+            return UNKNOWN
         time.sleep(END_POLL)

@@ -6,9 +6,9 @@
 
 The engine hands on each byte four times, between three processes, before it is here; a pipe's is read where it was
 written. It can be where this process may enter the container's files and the container has memory to share
-(``/dev/shm``). The program is begun by the container's shell, and only once the pipe is open: a pipe that nobody has
-opened is of a program that never ran. Should this process be killed in between, a shell is left that waits, and ends
-with the container.
+(``/dev/shm``). A shell of the container opens the pipe, says so by its first byte, and becomes the program: without
+that byte, no program was begun. The name of the pipe goes with it. Should this process be killed before that, the
+empty pipe stays in the memory of the container, with a shell that waits for a reader, until it is restarted.
 """
 
 from __future__ import annotations
@@ -16,56 +16,80 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 import secrets
 import select
 import stat
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.ending import is_in
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.frames import BrokenOff
 
 PLACE = ("dev", "shm")
 PREFIX = ".selfhost-stateful-"
-# Not one `exec`: of a program that could not be begun, a shell may go on with its next command.
-INTO_PIPE = ("sh", "-c", 'exec >"$0" || exit 126; exec "$@"')
+# By the environment, which no other user of the container can read: whoever knows the name may write.
+VARIABLE = "SELFHOST_STATEFUL_PIPE"
+# Not one `exec`: of a pipe that could not be opened, a shell may go on with its next command.
+BEGIN = ("sh", "-c", f'exec >"${VARIABLE}" || exit 126; unset {VARIABLE}; echo; exec "$@"', "sh")
+# What every shell hands on unchanged. Some drop names that are none to them, and set some of their own.
+_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_OF_SHELLS = frozenset(("IFS", "OPTIND", "PPID", "PWD", "OLDPWD", "RANDOM", "SECONDS", "LINENO"))
 PIECE = 1 << 18
 CAPACITY = 1 << 20
 """Bytes that it holds; the system may allow fewer."""
-PATIENCE = 100
-"""Milliseconds after which it is asked whether anybody is still to write."""
+PATIENCE = 0.1
+"""Seconds after which it is asked whether anybody is still to write."""
+SILENCE = 10.0
+"""Seconds that whoever holds the output of a program that has ended may be silent."""
 _F_SETPIPE_SZ = 1031
 
 
+def hands_on(names: Iterable[str]) -> bool:
+    """Tell whether a shell hands on an environment of these names as it is."""
+    return all(_PLAIN.fullmatch(name) and name not in _OF_SHELLS for name in names)
+
+
 class OutputPipe:
-    """The end of it that is read. ``begin`` is what a program is begun by; ``opened``, whether one was."""
+    """The end of it that is read. ``path`` is that for :data:`VARIABLE`; ``opened``: whether a program was begun."""
 
     def __init__(self, handle: int, path: str, forget: Callable[[], object]) -> None:
         self._handle, self._forget = handle, forget
-        self.begin = (*INTO_PIPE, path)
+        self.path = path
         self.opened = False
 
     def drain(self, stdout: Callable[[bytes], object], *, over: Callable[[], bool], ended: Callable[[], bool]) -> None:
         """Hand out what is written until all who write have closed it, or nobody listens any more (``over``).
 
-        ``ended``: whether what was to open it has ended, so that it is waited for no more.
+        ``ended``: whether the program has ended. Raises :class:`BrokenOff` where others hold its output since, and are
+        silent for too long to know whether it is whole.
         """
         waiting = select.poll()
         waiting.register(self._handle, select.POLLIN)
+        heard = time.monotonic()
         while not over():
-            none_to_come = not self.opened and ended()  # asked first: what was opened by then is seen
-            # Until it is opened for the first time there is nothing to see; from then on, what comes or the end.
-            if not waiting.poll(0 if none_to_come else PATIENCE):
-                if none_to_come:
+            had_ended = ended()  # asked first: what was written by then is seen
+            if not had_ended:
+                heard = time.monotonic()
+            # Before the first who opens it there is nothing to see; from then on, what comes or the end.
+            if not waiting.poll(1000 * PATIENCE):
+                if had_ended and not self.opened:
                     return
+                if had_ended and time.monotonic() - heard >= SILENCE:
+                    raise BrokenOff(f"others still hold its output, and have said nothing for {SILENCE:g} s")
                 continue
-            if not self.opened:
-                self.opened = True
-                self._forget()  # whoever was to open it has done so
+            heard = time.monotonic()
             piece = os.read(self._handle, PIECE)
             if not piece:
                 return
-            stdout(piece)
+            if not self.opened:
+                self.opened = True
+                self._forget()
+                piece = piece[1:]  # the shell's own byte
+            if piece:
+                stdout(piece)
 
 
 class Draining:
@@ -130,16 +154,19 @@ def made_in(root: int, stack: contextlib.ExitStack) -> OutputPipe:
     place = root
     for part in PLACE:  # no link is followed: it would lead into the files of this host
         place = opened(part, os.O_DIRECTORY, below=place)
-    # Whoever the program runs as may write to it, and not read; who does not know its name finds none.
+    # Whoever the program runs as may write to it and not read; for others it has a name that cannot be listed.
     directory_name, name = PREFIX + secrets.token_hex(8), secrets.token_hex(8)
     os.mkdir(directory_name, 0o700, dir_fd=place)
     names.callback(_remove, os.rmdir, directory_name, place)
     directory = opened(directory_name, os.O_DIRECTORY, below=place)
     os.mkfifo(name, 0o600, dir_fd=directory)
     names.callback(_remove, os.unlink, name, directory)
-    handle = opened(name, os.O_RDONLY | os.O_NONBLOCK, below=directory)
-    if not stat.S_ISFIFO(os.fstat(handle).st_mode):
+    found = opened(name, os.O_PATH, below=directory)
+    # Before it is opened: whoever rules the container may have put a device there.
+    if not stat.S_ISFIFO(os.fstat(found).st_mode):
         raise FileNotFoundError(name)
+    handle = os.open(f"/proc/self/fd/{found}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    handles.callback(os.close, handle)
     with contextlib.suppress(OSError):
         fcntl.fcntl(handle, _F_SETPIPE_SZ, CAPACITY)
     os.fchmod(handle, 0o622)

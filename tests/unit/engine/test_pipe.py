@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import signal
 import stat
 import subprocess
 import threading
@@ -19,6 +20,7 @@ from typing import NoReturn
 import pytest
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine import pipe
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.frames import BrokenOff
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.pipe import Draining, OutputPipe
 
 MUCH = 5 << 20
@@ -42,8 +44,8 @@ def made(root: Path) -> Iterator[OutputPipe]:
 
 def begun(made: OutputPipe, root: Path, *argv: str) -> subprocess.Popen[bytes]:
     """Begin a program as a container's shell does."""
-    *shell, path = made.begin
-    return subprocess.Popen([*shell, str(root) + path, *argv], stderr=subprocess.PIPE)
+    environment = {**os.environ, pipe.VARIABLE: str(root) + made.path}
+    return subprocess.Popen([*pipe.BEGIN, *argv], stderr=subprocess.PIPE, env=environment)
 
 
 class Heard:
@@ -73,9 +75,35 @@ def test_all_that_is_written_comes_and_the_program_ends_as_it_ends(made: OutputP
 
 def test_what_is_written_after_the_program_has_ended_is_waited_for(made: OutputPipe, root: Path) -> None:
     heard = Heard(made)
-    begun(made, root, "sh", "-c", "(sleep 0.5; echo late) 2>/dev/null & echo early").communicate(timeout=60)
+    begun(made, root, "sh", "-c", "(sleep 0.5; echo late) 2>/dev/null & exit 0").communicate(timeout=60)
     heard.draining.join()
-    assert heard.output == b"early\nlate\n"
+    assert made.opened
+    assert heard.output == b"late\n"
+
+
+def test_what_others_hold_in_silence_is_not_taken_for_whole(
+    made: OutputPipe, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipe, "SILENCE", 0.3)
+    heard = Heard(made)
+    held = root / "held"
+    program = begun(made, root, "sh", "-c", f"echo half; sleep 60 2>/dev/null & echo $! >{held}")
+    program.communicate(timeout=60)
+    try:
+        heard.draining.join()
+        assert (heard.output, [type(cause) for cause in heard.causes]) == (b"half\n", [BrokenOff])
+    finally:
+        os.kill(int(held.read_text()), signal.SIGKILL)
+
+
+def test_a_program_may_be_silent_for_as_long_as_it_runs(
+    made: OutputPipe, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipe, "SILENCE", 0.1)
+    heard = Heard(made)
+    begun(made, root, "sh", "-c", "sleep 0.6; echo late").communicate(timeout=60)
+    heard.draining.join()
+    assert (heard.output, heard.causes) == (b"late\n", [])
 
 
 @pytest.mark.parametrize("argv", [("true",), ("/no/such/program",)])
@@ -91,12 +119,37 @@ def test_a_program_that_says_nothing_or_is_missing_was_begun(
 
 def test_a_program_whose_pipe_cannot_be_opened_is_not_begun(made: OutputPipe, root: Path) -> None:
     heard = Heard(made)
-    program = begun(made, root / "elsewhere", "touch", str(root / "ran"))
+    program = begun(made, root / "elsewhere", "touch", str(root / "ran"))  # as where it must not be opened
     program.communicate(timeout=60)
     heard.draining.join()
     assert program.returncode != 0
     assert not made.opened
     assert not (root / "ran").exists()
+
+
+def test_a_shell_that_ends_between_the_pipe_and_its_word_has_begun_nothing(made: OutputPipe, root: Path) -> None:
+    heard = Heard(made)
+    with open(str(root) + made.path, "w"):
+        pass
+    heard.draining.join()
+    assert not made.opened
+    assert heard.output == b""
+
+
+def test_the_name_goes_before_the_program_says_anything(made: OutputPipe, root: Path) -> None:
+    heard = Heard(made)
+    place = root.joinpath(*pipe.PLACE)
+    script = f'while [ -n "$(ls -A {place})" ]; do sleep 0.05; done; echo "gone ${{{pipe.VARIABLE}-}}"'
+    begun(made, root, "sh", "-c", script).communicate(timeout=60)
+    heard.draining.join()
+    assert heard.output == b"gone \n"
+
+
+@pytest.mark.parametrize(
+    ("name", "plain"), [("PGDATA", True), ("_a1", True), ("a.b", False), ("a-b", False), ("1a", False), ("IFS", False)]
+)
+def test_names_that_a_shell_may_not_hand_on_are_known(name: str, plain: bool) -> None:
+    assert pipe.hands_on(["PATH", name]) is plain
 
 
 def test_who_does_not_listen_any_more_does_not_wait(made: OutputPipe, root: Path) -> None:
@@ -131,10 +184,20 @@ def test_others_may_write_and_not_read_and_nothing_is_left(root: Path) -> None:
         handle = os.open(root, os.O_PATH)
         stack.callback(os.close, handle)
         made = pipe.made_in(handle, stack)
-        path = Path(str(root) + made.begin[-1])
+        path = Path(str(root) + made.path)
         assert stat.S_ISFIFO(path.stat().st_mode)
         assert [stat.S_IMODE(each.stat().st_mode) for each in (path, path.parent)] == [0o622, 0o711]
     assert list(place.iterdir()) == []
+
+
+def test_a_device_in_its_place_is_not_opened(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "mkfifo", lambda name, _mode, *, dir_fd: os.close(os.open(name, os.O_CREAT, dir_fd=dir_fd)))
+    with contextlib.ExitStack() as stack:
+        handle = os.open(root, os.O_PATH)
+        stack.callback(os.close, handle)
+        with pytest.raises(FileNotFoundError):
+            pipe.made_in(handle, stack)
+    assert list(root.joinpath(*pipe.PLACE).iterdir()) == []
 
 
 @pytest.mark.parametrize("part", range(len(pipe.PLACE)))
