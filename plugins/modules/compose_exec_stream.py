@@ -21,6 +21,8 @@ description:
   - As root on the engine's host, an output for a file is read from a named pipe in the container's C(/dev/shm), a good
     deal faster than the engine hands it on. A shell of the container opens the pipe and becomes the program. Where one
     of these is missing, and for any other user, the output comes through the engine.
+  - A program that leaves another behind with its own output open has to redirect that one's (C(daemon >/dev/null)).
+    Else nobody can tell whether the output is whole, and once all are silent for ten seconds, that is a failure.
   - Where the file cannot be written, or read, to its end, the program is ended at once.
 extends_documentation_fragment:
   - selfhost.stateful.subject

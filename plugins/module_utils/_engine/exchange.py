@@ -148,13 +148,12 @@ def exchange(
             if not size:
                 break
             handing_out.put(buffer, size)
+        _join(handing_out, draining)
     except BaseException as error:
         listening.stop(error)  # a pipe that is still written to would be waited for
+        _join(handing_out, draining)
         raise
     finally:
-        handing_out.join()
-        if draining is not None:
-            draining.join()
         limit.cancel()
     if stdin is not None and listening.stopped() is None:
         feeder.join(END_OF_FEEDING)
@@ -162,6 +161,12 @@ def exchange(
     if stopped is not None:
         raise stopped
     return handing_out.close()
+
+
+def _join(*hands: _HandingOut | Draining | None) -> None:
+    for hand in hands:
+        if hand is not None:
+            hand.join()
 
 
 def _feed(raw: socketlib.socket, stdin: Iterator[bytes], listening: _Listening) -> None:

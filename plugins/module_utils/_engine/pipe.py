@@ -21,7 +21,6 @@ import secrets
 import select
 import stat
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -32,11 +31,20 @@ PLACE = ("dev", "shm")
 PREFIX = ".selfhost-stateful-"
 # By the environment, which no other user of the container can read: whoever knows the name may write.
 VARIABLE = "SELFHOST_STATEFUL_PIPE"
-# Not one `exec`: of a pipe that could not be opened, a shell may go on with its next command.
-BEGIN = ("sh", "-c", f'exec >"${VARIABLE}" || exit 126; unset {VARIABLE}; echo; exec "$@"', "sh")
+# Two `exec`: of a pipe that could not be opened, a shell may go on with its next command. Where somebody took the pipe
+# away, no file is made in its place.
+BEGIN = (
+    "sh",
+    "-c",
+    f'[ -p "${VARIABLE}" ] && exec >"${VARIABLE}" || exit 126; unset {VARIABLE}; echo; exec "$@"',
+    "sh",
+)
 # What every shell hands on unchanged. Some drop names that are none to them, and set some of their own.
-_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_OF_SHELLS = frozenset(("IFS", "OPTIND", "PPID", "PWD", "OLDPWD", "RANDOM", "SECONDS", "LINENO"))
+_PLAIN = re.compile(r"(?!BASH)[A-Za-z_][A-Za-z0-9_]*")
+_OF_SHELLS = frozenset(
+    ("IFS", "LINENO", "OLDPWD", "OPTERR", "OPTIND", "POSIXLY_CORRECT", "PPID", "PS1", "PS2", "PS4", "PWD")
+    + ("RANDOM", "SECONDS", "SHELLOPTS")
+)
 PIECE = 1 << 18
 CAPACITY = 1 << 20
 """Bytes that it holds; the system may allow fewer."""
@@ -68,19 +76,18 @@ class OutputPipe:
         """
         waiting = select.poll()
         waiting.register(self._handle, select.POLLIN)
-        heard = time.monotonic()
+        silent = 0.0  # counted and not read from a clock: this process may have been stopped meanwhile
         while not over():
             had_ended = ended()  # asked first: what was written by then is seen
-            if not had_ended:
-                heard = time.monotonic()
             # Before the first who opens it there is nothing to see; from then on, what comes or the end.
             if not waiting.poll(1000 * PATIENCE):
                 if had_ended and not self.opened:
                     return
-                if had_ended and time.monotonic() - heard >= SILENCE:
+                silent = silent + PATIENCE if had_ended else 0.0
+                if silent >= SILENCE:
                     raise BrokenOff(f"others still hold its output, and have said nothing for {SILENCE:g} s")
                 continue
-            heard = time.monotonic()
+            silent = 0.0
             piece = os.read(self._handle, PIECE)
             if not piece:
                 return

@@ -145,8 +145,26 @@ def test_the_name_goes_before_the_program_says_anything(made: OutputPipe, root: 
     assert heard.output == b"gone \n"
 
 
+def test_no_file_is_made_in_the_place_of_a_pipe_that_is_gone(made: OutputPipe, root: Path) -> None:
+    heard = Heard(made)
+    os.unlink(str(root) + made.path)
+    program = begun(made, root, "touch", str(root / "ran"))
+    program.communicate(timeout=60)
+    heard.draining.join()
+    assert (program.returncode, made.opened, (root / "ran").exists()) == (126, False, False)
+
+
 @pytest.mark.parametrize(
-    ("name", "plain"), [("PGDATA", True), ("_a1", True), ("a.b", False), ("a-b", False), ("1a", False), ("IFS", False)]
+    ("name", "plain"),
+    [
+        ("PGDATA", True),
+        ("_a1", True),
+        ("a.b", False),
+        ("a-b", False),
+        ("1a", False),
+        ("IFS", False),
+        ("BASH_XTRACEFD", False),
+    ],
 )
 def test_names_that_a_shell_may_not_hand_on_are_known(name: str, plain: bool) -> None:
     assert pipe.hands_on(["PATH", name]) is plain
