@@ -55,7 +55,7 @@ def end(inspect: Inspect) -> int:
 
     Returns 0 once it has ended, and else the number under which this host knows it.
     """
-    pid = _running(inspect)
+    pid = _begun(inspect)
     container_id = str(inspect().get("ContainerID") or "") if pid else ""
     # Before it ends: those whose parent is gone belong to nobody that can be told.
     begun = _descendants(pid, container_id)
@@ -103,8 +103,25 @@ def _belongs(pid: int, container_id: str) -> bool:
         return False
 
 
+def _begun(inspect: Inspect) -> int:
+    """Return the number of a process, 0 once it has ended; one that is only being started is waited for.
+
+    Left alone, it would begin after all, and take the end of the connection for that of its input.
+    """
+    ends = time.monotonic() + GRACE
+    while True:
+        found = inspect()
+        starting = not found.get("Pid") if found["Running"] else found.get("ExitCode", 0) is None
+        if not starting or time.monotonic() >= ends:
+            return _number_in(found)
+        time.sleep(POLL)
+
+
 def _running(inspect: Inspect) -> int:
-    found = inspect()
+    return _number_in(inspect())
+
+
+def _number_in(found: Mapping[str, Any]) -> int:
     return int(found.get("Pid") or 0) if found["Running"] else 0
 
 

@@ -103,5 +103,15 @@ def test_a_user_who_may_not_is_told_what_goes_on(program: Exec, monkeypatch: pyt
     assert (error.safe_to_rerun, error.next_command) == (False, f"kill {pid}")
 
 
+def test_what_is_only_being_started_is_waited_for(program: Exec) -> None:
+    before = iter([{"Running": False, "ExitCode": None, "Pid": 0}, {"Running": True, "ExitCode": None, "Pid": 0}])
+    assert ending.end(lambda: next(before, None) or program()) == 0
+    assert program.process.poll() is not None
+
+
+def test_what_is_never_started_is_not_waited_for_without_end() -> None:
+    assert ending.end(lambda: {"Running": True, "ExitCode": None, "Pid": 0}) == 0
+
+
 def test_what_has_ended_is_no_matter() -> None:
     assert ending.end(lambda: {"Running": False}) == 0
