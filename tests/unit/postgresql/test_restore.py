@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -27,9 +28,10 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.logi
     TEMPORARY,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.restore import note, physical
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.restore.model import NOTHING, RESTORE, Plan
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.transport import SqlError
 from tests.unit.postgresql.control_file import make_cluster
-from tests.unit.postgresql.fakes import FakeClock, a_container
+from tests.unit.postgresql.fakes import FakeClock, FakeEngine, a_container
 from tests.unit.postgresql.test_backup_plan import RECORD
 from tests.unit.postgresql.test_globals import GLOBALS
 
@@ -188,7 +190,8 @@ def test_a_copy_without_its_version_file_is_not_taken_for_a_tar(version: int, pl
 
 def test_what_is_in_the_way_is_named(tmp_path: Path) -> None:
     def found(directory: Path) -> str:
-        return " ".join(blocker.text for blocker in physical._occupied(str(directory), RECORD, is_data=True))
+        place = physical.Place(str(directory), {})
+        return " ".join(blocker.text for blocker in physical._occupied(place, place.data, RECORD))
 
     assert found(tmp_path / "absent") == ""
     assert found(tmp_path) == ""
@@ -202,8 +205,77 @@ def test_what_is_in_the_way_is_named(tmp_path: Path) -> None:
     assert "the one that was backed up" in found(cluster)
 
 
+OWNER = (os.geteuid(), os.getegid())
+
+
+def killed(place: physical.Place) -> Path:
+    """Fill the directories as a restore does that is killed over it, and return the file in the tablespace."""
+    with physical._filled(place, OWNER, "/b"):
+        apart = Path(place.tablespaces["fast"], "PG_17_202406281", "1", "2")
+        apart.parent.mkdir(parents=True)
+        apart.touch()
+        Path(place.data, "base").mkdir()
+    return apart
+
+
+def test_what_was_killed_is_begun_anew_in_its_tablespaces_too(tmp_path: Path) -> None:
+    place = physical.Place(str(tmp_path / "data"), {"fast": str(tmp_path / "fast")})
+    killed(place)
+    # As one that is killed before it could say whose the tablespace is.
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / staging.MARKER).touch()
+    place = replace(place, tablespaces={**place.tablespaces, "empty": str(tmp_path / "empty")})
+    for directory in (place.data, *place.tablespaces.values()):
+        assert physical._occupied(place, directory, RECORD) == []
+    with physical._filled(place, OWNER, "/b"):
+        for directory in (place.data, *place.tablespaces.values()):
+            assert os.listdir(directory) == [staging.MARKER]
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_the_mark_that_a_killed_restore_left_in_a_tablespace_in_use_licenses_nothing(
+    tmp_path: Path, moved: bool
+) -> None:
+    place = physical.Place(str(tmp_path / "data"), {"fast": str(tmp_path / "fast")})
+    live = killed(place)
+    (tmp_path / "data" / "PG_VERSION").write_text("17\n")
+    if moved:
+        (tmp_path / "data").rename(tmp_path / "data.old")
+    else:
+        place = replace(place, data=str(tmp_path / "new"))
+    (blocker,) = physical._occupied(place, place.tablespaces["fast"], RECORD)
+    assert "PG_17_202406281" in blocker.text
+    with pytest.raises(InvalidInput, match="meanwhile"):
+        killed(place)
+    assert live.exists()
+
+
+@pytest.mark.parametrize("action", [NOTHING, RESTORE])
+def test_no_mark_stays_in_what_is_restored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, action: str) -> None:
+    """Neither one that the backup brings along, nor one of a run that was killed over its last steps."""
+    mounts = (
+        EngineMount("bind", str(tmp_path / "data"), DATA, True),
+        EngineMount("bind", str(tmp_path / "fast"), "/fast", True),
+    )
+    backup = make_cluster(tmp_path / "backup" / "data", major="17").parent
+    (backup / "data" / staging.MARKER).touch()
+    (backup / "tablespaces" / "fast").mkdir(parents=True)
+    if action == NOTHING:
+        for name in ("data", "fast"):
+            (tmp_path / name).mkdir()
+            (tmp_path / name / staging.MARKER).touch()
+    monkeypatch.setattr(physical, "examine", lambda *_, **__: SimpleNamespace(user=OWNER))
+    monkeypatch.setattr(physical, "_prove", lambda *_: None)
+    record = replace(RECORD, evidence={**RECORD.evidence, "manifest_files": 2})
+    planned = Plan(action, record, str(tmp_path / "data"), 0, 0, "")
+    engine: Any = FakeEngine()
+    physical.carry_out(engine, a_container(mounts=mounts), planned, str(backup), operation="restore-1")
+    assert list(tmp_path.glob(f"[df]*/{staging.MARKER}")) == []
+    assert (tmp_path / "data" / "PG_VERSION").exists() is (action == RESTORE)
+
+
 def fill(data: Path, error: Exception) -> None:
-    with physical._filled(physical.Place(str(data), {}), (os.geteuid(), os.getegid()), "/b"):
+    with physical._filled(physical.Place(str(data), {}), OWNER, "/b"):
         assert data.stat().st_mode & 0o777 == 0o700
         (data / "base").mkdir()
         (data / "base" / "1").touch()

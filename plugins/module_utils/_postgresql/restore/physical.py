@@ -12,6 +12,7 @@ initialises a cluster, because the directory is not empty either.
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -46,7 +47,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.rest
     Restored,
     not_empty,
 )
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import mounts
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import durable, mounts
 
 ROLE = "physical-restore"
 VERSION = "PG_VERSION"
@@ -97,7 +98,7 @@ def plan(engine: Engine, container: Container, record: Record, path: str, operat
         return Plan(NOTHING, record, place.data, 0, system.bytes_free, text)
     blockers = [*_running(container), *_others(engine, container, place)]
     for directory in (place.data, *place.tablespaces.values()):
-        blockers += _occupied(directory, record, is_data=directory == place.data)
+        blockers += _occupied(place, directory, record)
     image = examine(engine, container.image_id, operation=operation, user=container.user)
     if image.major != record.major:
         blockers.append(
@@ -163,15 +164,15 @@ def _others(engine: Engine, container: Container, place: Place) -> list[Blocker]
     return found
 
 
-def _occupied(directory: str, record: Record, *, is_data: bool) -> list[Blocker]:
+def _occupied(place: Place, directory: str, record: Record) -> list[Blocker]:
     if not os.path.lexists(directory):
         return []
     if not os.path.isdir(directory):
         return [not_empty(directory, ("a file",), shell("ls", "-la", directory))]
     names = sorted(os.listdir(directory))
-    if not names or _is_ours(directory):
+    if not names or _is_ours(place, directory):
         return []
-    if is_data and VERSION in names:
+    if directory == place.data and VERSION in names:
         cluster = control.read_control(directory).system_identifier
         same = ", the one that was backed up" if str(cluster) == record.system_identifier else ""
         words = f"the cluster {cluster} of Postgres {control.major_of(directory)}{same}"
@@ -179,24 +180,55 @@ def _occupied(directory: str, record: Record, *, is_data: bool) -> list[Blocker]
     return [not_empty(directory, tuple(names), shell("ls", "-la", directory))]
 
 
-def _is_ours(directory: str) -> bool:
-    """Tell whether an interrupted restore left it: then nothing ever ran there."""
-    return os.path.exists(os.path.join(directory, staging.MARKER)) and not os.path.exists(
-        os.path.join(directory, VERSION)
-    )
+def _is_ours(place: Place, directory: str) -> bool:
+    """Tell whether an interrupted restore left it: then nothing ever ran there.
+
+    A tablespace has no PG_VERSION of its own. It is ours only where its mark is that of this data directory: one that
+    is left in the tablespace of another cluster, which may be in use since, says nothing about it.
+    """
+    mark = _mark_of(directory)
+    if mark is None or os.path.exists(os.path.join(place.data, VERSION)):
+        return False
+    return mark == _mark_of(place.data) or os.listdir(directory) == [staging.MARKER]
+
+
+def _mark_of(directory: str) -> bytes | None:
+    """Return what the marker says, which an earlier version left empty; None where there is none."""
+    try:
+        with open(os.path.join(directory, staging.MARKER), "rb") as file:
+            return file.read()
+    except FileNotFoundError:
+        return None
+
+
+def _mark(directory: str, mark: str) -> None:
+    path = os.path.join(directory, staging.MARKER)
+    with open(path, "x", encoding="ascii") as file:
+        file.write(mark)
+    staging.sync_directory(path)
+    staging.sync_directory(directory)
+
+
+def _unmark(place: Place) -> None:
+    # The data directory last: the others are known by its mark.
+    for directory in (*place.tablespaces.values(), place.data):
+        durable.remove_file(os.path.join(directory, staging.MARKER))
 
 
 def carry_out(engine: Engine, container: Container, planned: Plan, path: str, *, operation: str) -> Restored:
     """Copy, prove the copy against its manifest, and only then make it a cluster."""
     if planned.blockers:
         raise refusal(planned.blockers, plan_text=planned.text)
-    if planned.action == NOTHING:
-        return Restored("it was restored before")
     record, place = planned.record, find_place(container, planned.record)
+    if planned.action == NOTHING:
+        # A run that was killed over its last steps left them, and every base backup of the cluster would hold one.
+        _unmark(place)
+        return Restored("it was restored before")
     image = examine(engine, container.image_id, operation=operation, user=container.user)
     origin = os.path.join(path, physical_backup.DATA)
     with _filled(place, image.user, path):
-        copy_files(origin, place.data, image.user, leave=(VERSION,))
+        # A backup may hold a marker: of a cluster that an interrupted restore left one in.
+        copy_files(origin, place.data, image.user, leave=(VERSION, staging.MARKER))
         for name, directory in place.tablespaces.items():
             copy_files(physical_backup.place_of(path, name), directory, image.user)
         locations = {space["location"]: place.tablespaces[space["name"]] for space in record.tablespaces}
@@ -210,9 +242,7 @@ def carry_out(engine: Engine, container: Container, planned: Plan, path: str, *,
             staging.sync_tree(directory)
     os.rename(version, os.path.join(place.data, VERSION))
     staging.sync_directory(place.data)
-    for directory in (*place.tablespaces.values(), place.data):
-        os.unlink(os.path.join(directory, staging.MARKER))
-        staging.sync_directory(directory)
+    _unmark(place)
     return Restored(
         f"pg_verifybackup read {record.evidence['manifest_files']} files of the copy against their manifest"
     )
@@ -264,23 +294,25 @@ def _filled(place: Place, owner: tuple[int, int], path: str) -> Iterator[None]:
     made = [_make(directory, owner) for directory in directories]
     before = {directory: os.stat(directory) for directory in directories}
     try:
-        for directory in directories:
-            if _is_ours(directory):
+        # The data directory last: the others are known by its mark.
+        for directory in reversed(directories):
+            if _is_ours(place, directory):
                 _clear(directory)
+        mark = secrets.token_hex(16)
+        for directory in directories:
             if os.listdir(directory):
                 raise InvalidInput(
                     f"{directory} was filled by somebody else meanwhile.", next_command=shell("ls", "-la", directory)
                 )
-            with open(os.path.join(directory, staging.MARKER), "x", encoding="ascii"):
-                pass
+            _mark(directory, mark)
             os.chown(directory, *owner)
             os.chmod(directory, 0o700)
         yield
     except BaseException as error:
         state = f"{place.data} is as it was before; the backup in {path} is untouched"
         try:
-            for directory, new in zip(directories, made):
-                if _is_ours(directory):
+            for directory, new in reversed([*zip(directories, made)]):
+                if _is_ours(place, directory):
                     _clear(directory)
                 _as_before(directory, before[directory], new)
         except OSError as second:
