@@ -226,19 +226,41 @@ def test_files_come_back_as_they_were(shared: Lab, lab: Lab, major: str) -> None
     assert content(lab, lab.ready(target)) == content(shared, source)
 
 
+@pytest.mark.faults
+def test_a_tablespace_comes_back_and_what_was_killed_over_it_is_begun_anew(lab: Lab) -> None:
+    source = lab.start(USUAL)
+    lab.host.docker("exec", "-u", "postgres", source.name, "mkdir", "/tmp/fast")
+    with lab.session(source) as session:
+        session.run("CREATE TABLESPACE fast LOCATION '/tmp/fast'")
+        session.run("CREATE TABLE public.apart TABLESPACE fast AS SELECT generate_series(1, 99) AS id")
+    path, space = lab.directory / "physical", lab.directory / "fast"
+    succeeds(lab, "backup", container=source.name, path=path, format="physical", prove="verify")
+    space.mkdir()
+    target, data = stopped(lab, USUAL, "-v", f"{space}:/tmp/fast")
+    (space / "left").touch()
+    (space / ".selfhost-stateful-partial").write_text("of another cluster")
+    assert "left" in refused(lab, "restore", container=target, path=path)["msg"]
+    (data / ".selfhost-stateful-partial").write_text("of another cluster")
+    assert succeeds(lab, "restore", container=target, path=path)["changed"]
+    assert not [*data.glob(".selfhost*"), *space.glob(".selfhost*"), *space.glob("left")]
+    lab.host.docker("start", target)
+    with lab.session(lab.ready(target)) as session:
+        assert session.scalar("SELECT count(*) FROM public.apart") == 99
+
+
 def owner(path: Path) -> tuple[int, int]:
     status = path.lstat()
     return status.st_uid, status.st_gid
 
 
-def stopped(lab: Lab, major: str) -> tuple[str, Path]:
+def stopped(lab: Lab, major: str, *options: str) -> tuple[str, Path]:
     """Make a container that never ran, and return its name and its empty data directory."""
     name, volume = f"sfs-pg-{uuid.uuid4().hex[:12]}", lab.directory / "volume"
     volume.mkdir()
     where = "/var/lib/postgresql" if major == "18" else "/var/lib/postgresql/data"
     lab.undo.callback(lab.host.docker, "rm", "-fv", name, check=False)
-    trust = ("-e", "POSTGRES_HOST_AUTH_METHOD=trust")
-    lab.host.docker("create", "--name", name, *trust, "-v", f"{volume}:{where}", images.ref(f"postgres:{major}"))
+    options = ("-e", "POSTGRES_HOST_AUTH_METHOD=trust", "-v", f"{volume}:{where}", *options)
+    lab.host.docker("create", "--name", name, *options, images.ref(f"postgres:{major}"))
     data = volume / "18" / "docker" if major == "18" else volume
     data.mkdir(parents=True, exist_ok=True)
     return name, data

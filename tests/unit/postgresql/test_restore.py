@@ -185,7 +185,8 @@ def test_a_place_that_would_not_keep_them(mount: EngineMount | None) -> None:
 @pytest.mark.parametrize("version, plain", [(170002, []), (180000, ["--format=plain"])])
 def test_a_copy_without_its_version_file_is_not_taken_for_a_tar(version: int, plain: list[str]) -> None:
     found = physical.verify_switches(replace(RECORD, server_version_num=version))
-    assert [*found] == [*plain, "--ignore=PG_VERSION", f"--ignore={staging.MARKER}"]
+    marks = [f"--ignore={staging.MARKER}", f"--ignore=pg_tblspc/1/{staging.MARKER}"]
+    assert [*found] == [*plain, "--ignore=PG_VERSION", *marks]
 
 
 def test_what_is_in_the_way_is_named(tmp_path: Path) -> None:

@@ -249,9 +249,14 @@ def carry_out(engine: Engine, container: Container, planned: Plan, path: str, *,
 
 
 def verify_switches(record: Record) -> tuple[str, ...]:
-    """Return what pg_verifybackup has to be told of a copy without its ``VERSION``, by which 18 tells the format."""
+    """Return what pg_verifybackup has to be told of a marked copy without its ``VERSION``.
+
+    From 18 on it tells the format by that file.
+    """
     plain = ("--format=plain",) if record.server_version_num >= FIRST_WITH_TAR else ()
-    return (*plain, f"--ignore={VERSION}", f"--ignore={staging.MARKER}")
+    # What is ignored is told by its path in the data directory, and a tablespace is walked by its link there.
+    spaces = (f"--ignore=pg_tblspc/{space['oid']}/{staging.MARKER}" for space in record.tablespaces)
+    return (*plain, f"--ignore={VERSION}", f"--ignore={staging.MARKER}", *spaces)
 
 
 def _prove(
