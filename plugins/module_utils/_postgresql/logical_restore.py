@@ -302,6 +302,12 @@ def database_names(session: Session) -> set[str]:
     return {str(name) for (name,) in session.rows("SELECT datname FROM pg_database")}
 
 
+def leftover_bytes(session: Session) -> int:
+    """Return what the databases under temporary names hold, which :func:`clear` drops."""
+    ours = f"left(datname::text, {len(TEMPORARY)}) = {sql.literal(TEMPORARY)}"
+    return int(session.scalar(f"SELECT COALESCE(sum(pg_database_size(oid)), 0)::bigint FROM pg_database WHERE {ours}"))
+
+
 def drop_leftovers(session: Session, *, is_empty: Callable[[str], bool]) -> list[str]:
     """Drop the databases that bear names of a restore; return those that somebody wrote into before they were replaced.
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import EngineMount
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container, EngineMount
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import (
     logical_catalogue,
@@ -27,11 +27,18 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.logi
     TEMPLATE_TRIED,
     TEMPORARY,
 )
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.restore import note, physical
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.restore import (
+    empty,
+    logical,
+    note,
+    physical,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.restore.model import NOTHING, RESTORE, Plan
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.transport import SqlError
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import mounts
 from tests.unit.postgresql.control_file import make_cluster
 from tests.unit.postgresql.fakes import FakeClock, FakeEngine, a_container
+from tests.unit.postgresql.subjects import CLUSTER
 from tests.unit.postgresql.test_backup_plan import RECORD
 from tests.unit.postgresql.test_globals import GLOBALS
 
@@ -47,6 +54,12 @@ class FakeSession:
     busy: int = 0
     told: list[str] = field(default_factory=list)
     holds_transactions: bool = True
+    held: int = 0
+    container: Container = field(default_factory=a_container)
+
+    def scalar(self, query: str) -> Any:
+        assert "pg_database_size" in query
+        return self.held
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         return [(name,) for name in self.databases]
@@ -147,6 +160,30 @@ def test_the_desk_goes_first_and_what_somebody_wrote_into_stays() -> None:
     assert dropped == [f'DROP DATABASE "{name}"' for name in (DESK, f"{REPLACED}0", f"{TEMPORARY}0")]
 
 
+@pytest.mark.parametrize(
+    "state, databases, held, missing",
+    [
+        ("", ["postgres"], 0, "90"),
+        (note.RESTORED, [f"{TEMPORARY}0"], 90, "90"),
+        (note.RESTORING, [f"{TEMPORARY}0"], 50, "40"),
+        (note.RESTORING, [f"{TEMPORARY}0"], 90, ""),
+        (note.RESTORING, [DESK, "forum"], 0, ""),
+    ],
+)
+def test_what_an_interrupted_restore_left_is_room_for_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: str, databases: list[str], held: int, missing: str
+) -> None:
+    monkeypatch.setattr(empty, "occupants", lambda *_, **__: empty.Occupants((), ()))
+    monkeypatch.setattr(logical.cluster_globals, "tablespace_names", lambda _: {space.name for space in spaces})
+    spaces = CATALOGUE.globals.tablespaces
+    session: Any = FakeSession(databases, held=held)
+    server = logical.Server(FakeEngine(), session, CLUSTER, str(tmp_path))  # type: ignore[arg-type]
+    left = note.Note(state, RECORD.id, "/b", "then") if state else None
+    system = replace(mounts.filesystem_of(tmp_path), bytes_free=10)
+    found = logical._blockers(server, replace(RECORD, server_version_num=90600), CATALOGUE, left, system, 100)
+    assert [blocker.text.split()[3] for blocker in found] == ([missing] if missing else [])
+
+
 # -- the note ------------------------------------------------------------------
 
 
@@ -231,6 +268,30 @@ def test_what_was_killed_is_begun_anew_in_its_tablespaces_too(tmp_path: Path) ->
     with physical._filled(place, OWNER, "/b"):
         for directory in (place.data, *place.tablespaces.values()):
             assert os.listdir(directory) == [staging.MARKER]
+
+
+def test_what_was_killed_is_room_for_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    full = replace(mounts.filesystem_of(tmp_path), bytes_free=0)
+    monkeypatch.setattr(physical.mounts, "filesystem_of", lambda _: full)
+    monkeypatch.setattr(physical, "examine", lambda *_, **__: SimpleNamespace(user=OWNER, major="17"))
+    container = a_container(
+        status="exited",
+        mounts=(
+            EngineMount("bind", str(tmp_path / "data"), DATA, True),
+            EngineMount("bind", str(tmp_path / "fast"), "/fast", True),
+        ),
+    )
+    engine: Any = FakeEngine()
+
+    def blockers() -> list[str]:
+        planned = physical.plan(engine, container, replace(RECORD, bytes=100_000), "/b", "restore-1")
+        return [blocker.text for blocker in planned.blockers]
+
+    assert "100,000 bytes are missing" in " ".join(blockers())
+    killed(physical.find_place(container, RECORD)).write_bytes(b"x" * 60_000)
+    (tmp_path / "data" / "base" / "1").write_bytes(b"x" * 60_000)
+    staging.sync_tree(str(tmp_path))
+    assert blockers() == []
 
 
 @pytest.mark.parametrize("moved", [False, True])

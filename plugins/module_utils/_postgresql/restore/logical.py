@@ -89,12 +89,17 @@ def plan(server: Server, record: Record, path: str) -> Plan:
         free_bytes=system.bytes_free,
         text=f"The logical backup {path} ({record.source}, {record.moment}, Postgres {record.server_version}) is"
         f" restored into {target}: {len(catalogue.directories)} databases and {len(catalogue.globals.roles)} roles.",
-        blockers=tuple(_blockers(server, record, catalogue, left, system.mount_point, needed - system.bytes_free)),
+        blockers=tuple(_blockers(server, record, catalogue, left, system, needed)),
     )
 
 
 def _blockers(
-    server: Server, record: Record, catalogue: Catalogue, left: note.Note | None, mount_point: str, missing: int
+    server: Server,
+    record: Record,
+    catalogue: Catalogue,
+    left: note.Note | None,
+    system: mounts.FileSystem,
+    needed: int,
 ) -> list[Blocker]:
     cluster, container = server.cluster, server.container
     found = []
@@ -114,13 +119,10 @@ def _blockers(
     if reasons and not published:
         look = ("docker", "exec", container.name, "psql", "-U", cluster.superuser, "-d", TEMPLATE, "-c", r"\l")
         found.append(not_empty(f"The cluster in {container.name}", reasons, shell(*look)))
-    if missing > 0:
-        found.append(
-            Blocker(
-                f"{mount_point} lacks about {missing:,} bytes for what the backup holds.",
-                shell("df", "-h", mount_point),
-            )
-        )
+    # What is published needs no room any more: all but template1 is there.
+    if not published:
+        reclaimed = logical_restore.leftover_bytes(server.session) if interrupted else 0
+        found += _lack(system, needed - system.bytes_free - reclaimed)
     existing = cluster_globals.tablespace_names(server.session)
     for space in catalogue.globals.tablespaces:
         if space.name not in existing and not _is_empty_directory(container, space.location):
@@ -134,6 +136,17 @@ def _blockers(
                 )
             )
     return found
+
+
+def _lack(system: mounts.FileSystem, missing: int) -> list[Blocker]:
+    if missing <= 0:
+        return []
+    return [
+        Blocker(
+            f"{system.mount_point} lacks about {missing:,} bytes for what the backup holds.",
+            shell("df", "-h", system.mount_point),
+        )
+    ]
 
 
 def _is_published(server: Server, record: Record, left: note.Note | None) -> bool:

@@ -47,7 +47,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.rest
     Restored,
     not_empty,
 )
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import durable, mounts
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import durable, mounts, scan
 
 ROLE = "physical-restore"
 VERSION = "PG_VERSION"
@@ -107,7 +107,7 @@ def plan(engine: Engine, container: Container, record: Record, path: str, operat
                 " go into the same major version only. Take a logical backup, or start from an image of that version."
             )
         )
-    missing = record.bytes - system.bytes_free
+    missing = record.bytes - system.bytes_free - _reclaimed(place)
     if missing > 0:
         blockers.append(
             Blocker(
@@ -127,6 +127,12 @@ def plan(engine: Engine, container: Container, record: Record, path: str, operat
         blockers=tuple(blockers),
         warnings=_warnings(container, record),
     )
+
+
+def _reclaimed(place: Place) -> int:
+    """Return how many bytes an interrupted restore left, which :func:`_filled` removes."""
+    directories = (place.data, *place.tablespaces.values())
+    return sum(scan.tree_size(each).bytes_allocated for each in directories if _is_ours(place, each))
 
 
 def _warnings(container: Container, record: Record) -> tuple[str, ...]:
@@ -197,7 +203,7 @@ def _mark_of(directory: str) -> bytes | None:
     try:
         with open(os.path.join(directory, staging.MARKER), "rb") as file:
             return file.read()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
 
 
