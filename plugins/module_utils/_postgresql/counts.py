@@ -40,6 +40,15 @@ WHERE c.relkind IN ('r', 'm') AND c.relpersistence <> 't'
 ORDER BY estimate, n.nspname, c.relname
 """
 
+# A snapshot is held against new rows and not against new files: after a TRUNCATE, a rewrite, or another table under the
+# same name it sees nothing where there were rows. These functions tell of the present, whatever snapshot asks them.
+FILES = """
+SELECT n.nspname, c.relname, pg_relation_filepath(to_regclass(format('%I.%I', n.nspname, c.relname)))
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'm') AND c.relpersistence <> 't'
+  AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname NOT LIKE 'pg\\_%'
+"""
+
 Item = TypeVar("Item")
 
 
@@ -169,6 +178,21 @@ def count_database(
 def relations(session: Session) -> list[Relation]:
     """Return everything that has rows of its own in the session's database, the smallest first."""
     return [Relation(*row) for row in session.rows(RELATIONS)]
+
+
+def files(session: Session) -> dict[str, str | None]:
+    """Return the file in which each table lies now, None where nothing has its name any more; from 9.6 on."""
+    return {_name(schema, table): file for schema, table, file in session.rows(FILES)}
+
+
+def unless_replaced(
+    counts: Mapping[str, Count], before: Mapping[str, str | None], after: Mapping[str, str | None]
+) -> dict[str, Count]:
+    """Return the counts, as estimates where a table lies in another file than before (:func:`files`)."""
+    return {
+        name: replace(count, exact=count.exact and before.get(name) is not None and before[name] == after.get(name))
+        for name, count in counts.items()
+    }
 
 
 def batches(items: Iterable[Item], weight: Callable[[Item], int]) -> Iterator[list[Item]]:

@@ -43,6 +43,8 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.coun
     Counts,
     as_dict,
     count_database,
+    files,
+    unless_replaced,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.globals import (
     as_dict as globals_as_dict,
@@ -240,9 +242,13 @@ def _dump_database(
             there.run("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
             snapshot = there.scalar("SELECT pg_export_snapshot()")
             moment = datetime.now(timezone.utc)
+            lay_in = files(there)
             run((*argv, f"--snapshot={snapshot}"), what)
             # After the dump: a count that runs out of time ends the transaction, and the snapshot with it.
-            return Dumped(name, moment, count(there))
+            counted = count(there)
+            there.run("ROLLBACK")
+            # What waited for the dump to let go of its tables was done before they were counted.
+            return Dumped(name, moment, unless_replaced(counted, lay_in, files(there)))
         before = count(there)
         moment = datetime.now(timezone.utc)
         run(argv, what)
