@@ -16,6 +16,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -47,10 +48,12 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.coun
     unless_replaced,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.globals import (
-    as_dict as globals_as_dict,
+    Globals,
+    joined,
+    read_globals,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.globals import (
-    read_globals,
+    as_dict as globals_as_dict,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.logical_catalogue import (
     CATALOGUE,
@@ -87,11 +90,15 @@ class Clients:
 
 @dataclass(frozen=True)
 class Dumped:
-    """One database's dump: when its snapshot was taken, and what that snapshot holds."""
+    """One database's dump: when its snapshot was taken, and what that snapshot holds.
+
+    ``globals`` are those of the cluster at that moment: what is in the dump belongs to these roles.
+    """
 
     name: str
     moment: datetime
     counts: Mapping[str, Count]
+    globals: Globals
 
 
 def take_proved(
@@ -204,13 +211,18 @@ def take(
 
     frames = read_globals(session, cluster.server_version_num)
     argv = ("pg_dumpall", *route.switches(), "--globals-only", "-f", f"{DUMP_TARGET}/globals.sql")
+    # First, so that a login that will not do is told at once.
     run(argv, "The dump of the roles")
     switches = (*route.switches(), *((f"--compress={compression}",) if compression else ()))
     dumped = [
-        _dump_database(session, name, switches, run, clock, jobs, count_seconds)
+        _dump_database(session, name, cluster.server_version_num, switches, run, clock, jobs, count_seconds)
         for name in (database.name for database in cluster.databases if database.allows_connections)
     ]
-    _write_json(os.path.join(dump, GLOBALS), globals_as_dict(frames))
+    # The dumps take hours, and a role that was made meanwhile may own what is in the later ones.
+    found = functools.reduce(joined, (one.globals for one in dumped), frames)
+    if found != frames:
+        run(argv, "The dump of the roles")
+    _write_json(os.path.join(dump, GLOBALS), globals_as_dict(found))
     _write_catalogue(dump, cluster, dumped, clients.version_num)
     _seal(dump)
     return dumped
@@ -224,6 +236,7 @@ def directory_of(database: str) -> str:
 def _dump_database(
     session: Session,
     name: str,
+    version: int,
     switches: tuple[str, ...],
     run: Callable[[tuple[str, ...], str], None],
     clock: Callable[[], float],
@@ -242,19 +255,20 @@ def _dump_database(
             there.run("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
             snapshot = there.scalar("SELECT pg_export_snapshot()")
             moment = datetime.now(timezone.utc)
-            lay_in = files(there)
+            found, lay_in = read_globals(there, version), files(there)
             run((*argv, f"--snapshot={snapshot}"), what)
             # After the dump: a count that runs out of time ends the transaction, and the snapshot with it.
             counted = count(there)
             there.run("ROLLBACK")
             # What waited for the dump to let go of its tables was done before they were counted.
-            return Dumped(name, moment, unless_replaced(counted, lay_in, files(there)))
+            return Dumped(name, moment, unless_replaced(counted, lay_in, files(there)), found)
         before = count(there)
         moment = datetime.now(timezone.utc)
         run(argv, what)
         after = count(there)
     # Without a common snapshot only what stood still can be compared.
-    return Dumped(name, moment, {table: rows for table, rows in before.items() if after.get(table) == rows})
+    still = {table: rows for table, rows in before.items() if after.get(table) == rows}
+    return Dumped(name, moment, still, read_globals(session, version))
 
 
 def _write_catalogue(dump: str, cluster: Cluster, dumped: list[Dumped], client_version_num: int) -> None:

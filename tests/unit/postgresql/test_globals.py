@@ -129,6 +129,43 @@ def test_tablespaces() -> None:
     assert others[-1] == 'GRANT CREATE ON TABLESPACE "fast" TO PUBLIC'
 
 
+LATE = replace(APP, name="late")
+WITH_LATE = replace(
+    GLOBALS,
+    roles=(replace(APP, connection_limit=3), LATE, BOSS),
+    memberships=(*GLOBALS.memberships, Membership("app", "late", False, True, True)),
+    settings=(RoleSetting("app", "", "work_mem", "1GB"), RoleSetting("late", "", "work_mem", "2MB")),
+    tablespaces=(*GLOBALS.tablespaces, Space("slow", "late", "/slow", (), "", None)),
+    databases=(
+        replace(FORUM, grants=(Grant("", "CONNECT", False), Grant("late", "CONNECT", False))),
+        replace(FORUM, name="new", owner="late"),
+    ),
+    parameters=(ParameterGrant("work_mem", "late", "SET", False),),
+)
+
+
+def test_what_came_later_is_joined_to_what_was_there_first() -> None:
+    found = cluster_globals.joined(GLOBALS, WITH_LATE)
+    assert found.roles == (APP, BOSS, LATE)
+    assert found.memberships == WITH_LATE.memberships
+    assert found.settings == (*GLOBALS.settings, RoleSetting("late", "", "work_mem", "2MB"))
+    assert [space.name for space in found.tablespaces] == ["fast", "slow"]
+    assert found.databases == (WITH_LATE.databases[0],)
+    assert found.parameters == WITH_LATE.parameters
+
+
+def test_a_grant_to_a_later_role_stands_beside_those_that_were_there_first() -> None:
+    first = replace(GLOBALS, databases=(replace(FORUM, grants=(Grant("app", "CREATE", False),)),))
+    (frame,) = cluster_globals.joined(first, WITH_LATE).databases
+    assert frame.grants == (Grant("app", "CREATE", False), Grant("late", "CONNECT", False))
+
+
+def test_nothing_is_joined_where_nobody_came_or_somebody_went() -> None:
+    changed = replace(GLOBALS, roles=(replace(APP, connection_limit=3), BOSS))
+    assert cluster_globals.joined(GLOBALS, changed) == GLOBALS
+    assert cluster_globals.joined(WITH_LATE, GLOBALS) == WITH_LATE
+
+
 def test_the_bootstrap_superuser_gets_back_what_it_had() -> None:
     boss = replace(next(role for role in GLOBALS.roles if role.name == "app"), name="boss", comment="")
     wanted = replace(GLOBALS, superuser="boss", roles=(*GLOBALS.roles, boss))

@@ -7,9 +7,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
+
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import counts, logical_backup
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.counts import Count
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.globals import Globals
 from tests.unit.postgresql.fakes import FakeClock
+from tests.unit.postgresql.test_globals import GLOBALS
+
+
+@pytest.fixture(autouse=True)
+def roles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a database that is dumped tell of the roles that it was given."""
+    monkeypatch.setattr(logical_backup, "read_globals", lambda there, version: there.read_globals())
 
 
 class Live:
@@ -48,6 +58,10 @@ class Live:
             return [("public", name, file) for name, (_rows, file) in self.tables.items()]
         return [("public", name, rows) for name, (rows, _file) in self.tables.items() if f"'{name}', count" in query]
 
+    def read_globals(self) -> Globals:
+        self.said.append("globals")
+        return GLOBALS
+
     def truncate(self, argv: tuple[str, ...], what: str) -> None:
         """Empty a table as soon as pg_dump lets go of it."""
         self.said.append(argv[0])
@@ -55,7 +69,7 @@ class Live:
 
 
 def dumped(there: Live, run: Any) -> logical_backup.Dumped:
-    return logical_backup._dump_database(there, "app", (), run, FakeClock(), 1, 60)  # type: ignore[arg-type]
+    return logical_backup._dump_database(there, "app", 170000, (), run, FakeClock(), 1, 60)  # type: ignore[arg-type]
 
 
 def test_a_table_that_was_emptied_behind_the_dump_is_not_taken_for_an_empty_one() -> None:
@@ -66,3 +80,9 @@ def test_a_table_that_was_emptied_behind_the_dump_is_not_taken_for_an_empty_one(
 def test_what_stands_still_is_counted_exactly() -> None:
     there = Live()
     assert all(count.exact for count in dumped(there, lambda argv, what: None).counts.values())
+
+
+def test_the_roles_are_those_of_the_snapshot() -> None:
+    there = Live()
+    assert dumped(there, there.truncate).globals == GLOBALS
+    assert there.said == ["BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", "globals", "pg_dump", "ROLLBACK"]
