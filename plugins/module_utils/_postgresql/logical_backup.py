@@ -247,8 +247,9 @@ def _dump_database(
     argv += ("-f", f"{DUMP_TARGET}/{directory_of(name)}")
     what = f"The dump of the database {name}"
 
-    def count(there: Session) -> dict[str, Count]:
-        return count_database(there, ends=clock() + count_seconds, exact_up_to=EVERY_TABLE, clock=clock)
+    def count(there: Session, *, in_transaction: bool = False) -> dict[str, Count]:
+        ends = clock() + count_seconds
+        return count_database(there, ends=ends, exact_up_to=EVERY_TABLE, clock=clock, in_transaction=in_transaction)
 
     with session.sibling(name).without_timeouts() as there:
         if there.holds_transactions:
@@ -257,8 +258,8 @@ def _dump_database(
             moment = datetime.now(timezone.utc)
             found, lay_in = read_globals(there, version), files(there)
             run((*argv, f"--snapshot={snapshot}"), what)
-            # After the dump: a count that runs out of time ends the transaction, and the snapshot with it.
-            counted = count(there)
+            # After the dump, so that no question waits for it.
+            counted = count(there, in_transaction=True)
             there.run("ROLLBACK")
             # What waited for the dump to let go of its tables was done before they were counted.
             return Dumped(name, moment, unless_replaced(counted, lay_in, files(there)), found)

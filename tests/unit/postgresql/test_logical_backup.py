@@ -85,4 +85,9 @@ def test_what_stands_still_is_counted_exactly() -> None:
 def test_the_roles_are_those_of_the_snapshot() -> None:
     there = Live()
     assert dumped(there, there.truncate).globals == GLOBALS
-    assert there.said == ["BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", "globals", "pg_dump", "ROLLBACK"]
+    assert [word for word in there.said if "SAVEPOINT" not in word] == [
+        "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+        "globals",
+        "pg_dump",
+        "ROLLBACK",
+    ]
