@@ -30,6 +30,7 @@ from urllib.parse import quote
 from ansible_collections.selfhost.stateful.plugins.module_utils._clock import moment
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Bind, Helper
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import AGAIN, StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import (
     basebackup,
     helpers,
@@ -72,6 +73,7 @@ JOBS = 2
 DAYS = 86400.0
 LOCK_WAIT_MS = 300_000
 COUNT_SECONDS = 300.0
+QUEUED = "could not obtain lock on relation"
 EVERY_TABLE = 1 << 62
 
 
@@ -201,13 +203,14 @@ def take(
             argv=argv,
             user=f"{owner[0]}:{owner[1]}",
             binds=(Bind(dump, DUMP_TARGET, read_only=False), *route.binds),
-            environment=route.environment,
+            environment={**helpers.ENGLISH, **route.environment},
             network_mode=route.network_mode,
             labels=labels,
         )
         tick = (lambda: progress(staging.tree_size(dump)[1], cluster.database_bytes)) if progress else None
-        said = helpers.must_succeed(helpers.run(engine, helper, timeout=DAYS, tick=tick), what).output
-        helpers.must_be_silent(said, what)
+        finished = helpers.run(engine, helper, timeout=DAYS, tick=tick)
+        refuse_queue(finished, what)
+        helpers.must_be_silent(helpers.must_succeed(finished, what).output, what)
 
     frames = read_globals(session, cluster.server_version_num)
     argv = ("pg_dumpall", *route.switches(), "--globals-only", "-f", f"{DUMP_TARGET}/globals.sql")
@@ -226,6 +229,16 @@ def take(
     _write_catalogue(dump, cluster, dumped, clients.version_num)
     _seal(dump)
     return dumped
+
+
+def refuse_queue(finished: helpers.Finished, what: str) -> None:
+    """Raise where a job of pg_dump stood behind somebody who waits for a table that pg_dump itself holds."""
+    if finished.rc != 0 and QUEUED in finished.output:
+        raise StatefulError(
+            f"{what} failed: somebody waited for an exclusive lock on a table (a TRUNCATE, a DROP, an ALTER), and two"
+            f" jobs of pg_dump cannot share it then. A dump with one job (jobs: 1) cannot fail so.\n{finished.last_words()}",
+            next_command=AGAIN,
+        )
 
 
 def directory_of(database: str) -> str:

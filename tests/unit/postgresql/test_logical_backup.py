@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import AGAIN, StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import counts, logical_backup
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.counts import Count
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.globals import Globals
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.helpers import Finished
 from tests.unit.postgresql.fakes import FakeClock
 from tests.unit.postgresql.test_globals import GLOBALS
 
@@ -91,3 +93,11 @@ def test_the_roles_are_those_of_the_snapshot() -> None:
         "pg_dump",
         "ROLLBACK",
     ]
+
+
+def test_a_dump_that_somebody_came_between_names_what_helps() -> None:
+    said = 'pg_dump: error: could not obtain lock on relation "public.t"\nThis usually means that someone requested'
+    with pytest.raises(StatefulError, match="jobs: 1") as caught:
+        logical_backup.refuse_queue(Finished("logical-backup", ("pg_dump",), 1, said), "The dump")
+    assert caught.value.next_command == AGAIN
+    logical_backup.refuse_queue(Finished("logical-backup", ("pg_dump",), 1, "pg_dump: error: other"), "The dump")
