@@ -11,7 +11,7 @@ role that exists is kept, instead of an error that has to be told from others by
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import sql
@@ -182,48 +182,6 @@ def read_globals(session: Session, version: int) -> Globals:
         databases=_databases(session, version),
         parameters=_parameters(session) if version >= WITH_PARAMETER_GRANTS else (),
     )
-
-
-def joined(first: Globals, later: Globals) -> Globals:
-    """Return ``first``, and the roles and tablespaces that only ``later`` has, with all that belongs to those.
-
-    What is in both is as ``first`` has it; a database is never added, its content would be missing.
-    """
-    roles = {role.name for role in later.roles} - {role.name for role in first.roles}
-    spaces = {space.name for space in later.tablespaces} - {space.name for space in first.tablespaces}
-    if not roles and not spaces:
-        return first
-    on_spaces = {space.name: space.grants for space in later.tablespaces}
-    on_databases = {frame.name: frame.grants for frame in later.databases}
-    kept = tuple(
-        replace(space, grants=_with_grants(space.grants, on_spaces.get(space.name), roles))
-        for space in first.tablespaces
-    )
-    return replace(
-        first,
-        roles=(*first.roles, *(role for role in later.roles if role.name in roles)),
-        memberships=(
-            *first.memberships,
-            *(each for each in later.memberships if each.role in roles or each.member in roles),
-        ),
-        settings=(*first.settings, *(each for each in later.settings if each.role in roles)),
-        tablespaces=(*kept, *(space for space in later.tablespaces if space.name in spaces)),
-        databases=tuple(
-            replace(frame, grants=_with_grants(frame.grants, on_databases.get(frame.name), roles))
-            for frame in first.databases
-        ),
-        parameters=(*first.parameters, *(each for each in later.parameters if each.grantee in roles)),
-    )
-
-
-def _with_grants(
-    first: tuple[Grant, ...] | None, later: tuple[Grant, ...] | None, roles: Collection[str]
-) -> tuple[Grant, ...] | None:
-    theirs = tuple(each for each in later or () if each.grantee in roles)
-    if not theirs:
-        return first
-    # Beside a grant the defaults are in the list as well.
-    return later if first is None else (*first, *theirs)
 
 
 def role_names(session: Session) -> set[str]:

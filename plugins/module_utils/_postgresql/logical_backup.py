@@ -50,12 +50,12 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.coun
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.globals import (
     Globals,
-    joined,
     read_globals,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.globals import (
     as_dict as globals_as_dict,
 )
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.globals_joined import joined
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.logical_catalogue import (
     CATALOGUE,
     DUMP,
@@ -236,7 +236,8 @@ def refuse_queue(finished: helpers.Finished, what: str) -> None:
     if finished.rc != 0 and QUEUED in finished.output:
         raise StatefulError(
             f"{what} failed: somebody waited for an exclusive lock on a table (a TRUNCATE, a DROP, an ALTER), and two"
-            f" jobs of pg_dump cannot share it then. A dump with one job (jobs: 1) cannot fail so.\n{finished.last_words()}",
+            f" jobs of pg_dump cannot share it then. A dump with one job (jobs: 1) cannot fail so."
+            f"\n{finished.last_words()}",
             next_command=AGAIN,
         )
 

@@ -20,6 +20,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.glob
     RoleSetting,
     Space,
 )
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.globals_joined import joined
 
 APP = Role("app", ("NOSUPERUSER", "LOGIN"), -1, "SCRAM-SHA-256$it's", "2030-01-01 00:00:00+00", 'the "app"\'s')
 BOSS = Role("postgres", ("SUPERUSER", "LOGIN"), -1, "", "", "")
@@ -145,7 +146,7 @@ WITH_LATE = replace(
 
 
 def test_what_came_later_is_joined_to_what_was_there_first() -> None:
-    found = cluster_globals.joined(GLOBALS, WITH_LATE)
+    found = joined(GLOBALS, WITH_LATE)
     assert found.roles == (APP, BOSS, LATE)
     assert found.memberships == WITH_LATE.memberships
     assert found.settings == (*GLOBALS.settings, RoleSetting("late", "", "work_mem", "2MB"))
@@ -156,14 +157,14 @@ def test_what_came_later_is_joined_to_what_was_there_first() -> None:
 
 def test_a_grant_to_a_later_role_stands_beside_those_that_were_there_first() -> None:
     first = replace(GLOBALS, databases=(replace(FORUM, grants=(Grant("app", "CREATE", False),)),))
-    (frame,) = cluster_globals.joined(first, WITH_LATE).databases
+    (frame,) = joined(first, WITH_LATE).databases
     assert frame.grants == (Grant("app", "CREATE", False), Grant("late", "CONNECT", False))
 
 
 def test_nothing_is_joined_where_nobody_came_or_somebody_went() -> None:
     changed = replace(GLOBALS, roles=(replace(APP, connection_limit=3), BOSS))
-    assert cluster_globals.joined(GLOBALS, changed) == GLOBALS
-    assert cluster_globals.joined(WITH_LATE, GLOBALS) == WITH_LATE
+    assert joined(GLOBALS, changed) == GLOBALS
+    assert joined(WITH_LATE, GLOBALS) == WITH_LATE
 
 
 def test_the_bootstrap_superuser_gets_back_what_it_had() -> None:
