@@ -89,7 +89,10 @@ options:
     choices: [verify, restore]
     default: verify
   jobs:
-    description: How many tables are dumped, restored or read at once.
+    description:
+      - How many tables are dumped, restored or read at once.
+      - With V(1) a logical backup does not fail where somebody waits for an exclusive lock on a table meanwhile, as a
+        C(TRUNCATE) does.
     type: int
     default: 2
   operations_dir:

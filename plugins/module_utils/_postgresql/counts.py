@@ -21,23 +21,35 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.tran
 
 QUERY_CANCELED = "57014"
 UNDEFINED_TABLE = "42P01"
+COUNTING = "selfhost_stateful_counting"
 # One question for this many tables: a cluster with ten thousand of them is common enough.
 BATCH_TABLES = 200
 BATCH_ROWS = 200_000
 
 # Leaves only: the rows of a partitioned table are those of its partitions. A table
-# that was never analyzed has no estimate (-1, or 0 before 14), so its size stands in.
+# that was never analyzed has no estimate (-1, or 0 before 14), so its size stands in;
+# one that a snapshot still shows and that was dropped has none.
 RELATIONS = """
 SELECT n.nspname, c.relname, c.relkind::text,
        coalesce((SELECT e.extname FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid
                   WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid
                     AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'), ''),
        c.relispopulated,
-       (CASE WHEN c.reltuples > 0 THEN c.reltuples ELSE pg_relation_size(c.oid) / 64 END)::bigint AS estimate
+       (CASE WHEN c.reltuples > 0 THEN c.reltuples
+             ELSE coalesce(pg_relation_size(c.oid), 0) / 64 END)::bigint AS estimate
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'm') AND c.relpersistence <> 't'
   AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname NOT LIKE 'pg\\_%'
 ORDER BY estimate, n.nspname, c.relname
+"""
+
+# A snapshot is held against new rows and not against new files: after a TRUNCATE, a rewrite, or another table under the
+# same name it sees nothing where there were rows. These functions tell of the present, whatever snapshot asks them.
+FILES = """
+SELECT n.nspname, c.relname, pg_relation_filepath(to_regclass(format('%I.%I', n.nspname, c.relname)))
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'm') AND c.relpersistence <> 't'
+  AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname NOT LIKE 'pg\\_%'
 """
 
 Item = TypeVar("Item")
@@ -144,9 +156,17 @@ def count_rows(
 
 
 def count_database(
-    session: Session, *, ends: float, exact_up_to: int, clock: Callable[[], float] = time.monotonic
+    session: Session,
+    *,
+    ends: float,
+    exact_up_to: int,
+    clock: Callable[[], float] = time.monotonic,
+    in_transaction: bool = False,
 ) -> dict[str, Count]:
-    """Count the tables of the session's own database until ``clock`` says ``ends``."""
+    """Count the tables of the session's own database until ``clock`` says ``ends``.
+
+    ``in_transaction``: whether the session has begun one, which goes on whatever is refused in between.
+    """
     tables = relations(session)
     counts = {_name(table.schema, table.name): Count(table.estimate, exact=False) for table in tables}
     countable = [table for table in tables if table.populated and table.estimate <= exact_up_to]
@@ -154,14 +174,20 @@ def count_database(
         left = ends - clock()
         if left <= 0:
             break
+        if in_transaction:
+            session.run(f"SAVEPOINT {COUNTING}")
         try:
             counted = session.limited(left).rows(_question(batch))
         except SqlError as error:
+            if in_transaction and error.sqlstate in (QUERY_CANCELED, UNDEFINED_TABLE):
+                session.run(f"ROLLBACK TO SAVEPOINT {COUNTING}")
             if error.sqlstate == QUERY_CANCELED:
                 break
             if error.sqlstate == UNDEFINED_TABLE:  # dropped meanwhile: its neighbours keep their estimates
                 continue
             raise
+        if in_transaction:
+            session.run(f"RELEASE SAVEPOINT {COUNTING}")
         counts.update({_name(schema, table): Count(rows, exact=True) for schema, table, rows in counted})
     return counts
 
@@ -169,6 +195,36 @@ def count_database(
 def relations(session: Session) -> list[Relation]:
     """Return everything that has rows of its own in the session's database, the smallest first."""
     return [Relation(*row) for row in session.rows(RELATIONS)]
+
+
+def files(session: Session) -> dict[str, str | None]:
+    """Return the file in which each table lies now, None where nothing has its name any more; from 9.6 on."""
+    return {_name(schema, table): file for schema, table, file in session.rows(FILES)}
+
+
+def unless_replaced(
+    counts: Mapping[str, Count], before: Mapping[str, str | None], after: Mapping[str, str | None]
+) -> dict[str, Count]:
+    """Return the counts, as estimates where a table lies in another file than before (:func:`files`)."""
+    return {
+        name: replace(count, exact=count.exact and before.get(name) is not None and before[name] == after.get(name))
+        for name, count in counts.items()
+    }
+
+
+def emptied_behind(dump: Counts, restored: Counts) -> dict[str, list[str]]:
+    """Return, by database, the tables that a dump was counted to have nothing of, and that came out of it with rows.
+
+    That is what a TRUNCATE or a rewrite behind the dump looks like to a count in its snapshot, and earlier versions
+    took it for exact. It hides no loss: the rows are those of the dump, which its checksums guard.
+    """
+    found = {}
+    for database, tables in dump.databases.items():
+        there = restored.databases.get(database, {})
+        names = [name for name, was in tables.items() if was == Count(0, True) and name in there and there[name].rows]
+        if names:
+            found[database] = names
+    return found
 
 
 def batches(items: Iterable[Item], weight: Callable[[Item], int]) -> Iterator[list[Item]]:

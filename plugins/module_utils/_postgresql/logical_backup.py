@@ -16,6 +16,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -29,6 +30,7 @@ from urllib.parse import quote
 from ansible_collections.selfhost.stateful.plugins.module_utils._clock import moment
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Bind, Helper
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import AGAIN, StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import (
     basebackup,
     helpers,
@@ -43,13 +45,17 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.coun
     Counts,
     as_dict,
     count_database,
+    files,
+    unless_replaced,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.globals import (
+    Globals,
+    read_globals,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.globals import (
     as_dict as globals_as_dict,
 )
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.globals import (
-    read_globals,
-)
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.globals_joined import joined
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.logical_catalogue import (
     CATALOGUE,
     DUMP,
@@ -67,6 +73,7 @@ JOBS = 2
 DAYS = 86400.0
 LOCK_WAIT_MS = 300_000
 COUNT_SECONDS = 300.0
+QUEUED = "could not obtain lock on relation"
 EVERY_TABLE = 1 << 62
 
 
@@ -85,11 +92,15 @@ class Clients:
 
 @dataclass(frozen=True)
 class Dumped:
-    """One database's dump: when its snapshot was taken, and what that snapshot holds."""
+    """One database's dump: when its snapshot was taken, and what that snapshot holds.
+
+    ``globals`` are those of the cluster at that moment: what is in the dump belongs to these roles.
+    """
 
     name: str
     moment: datetime
     counts: Mapping[str, Count]
+    globals: Globals
 
 
 def take_proved(
@@ -192,26 +203,43 @@ def take(
             argv=argv,
             user=f"{owner[0]}:{owner[1]}",
             binds=(Bind(dump, DUMP_TARGET, read_only=False), *route.binds),
-            environment=route.environment,
+            environment={**helpers.ENGLISH, **route.environment},
             network_mode=route.network_mode,
             labels=labels,
         )
         tick = (lambda: progress(staging.tree_size(dump)[1], cluster.database_bytes)) if progress else None
-        said = helpers.must_succeed(helpers.run(engine, helper, timeout=DAYS, tick=tick), what).output
-        helpers.must_be_silent(said, what)
+        finished = helpers.run(engine, helper, timeout=DAYS, tick=tick)
+        refuse_queue(finished, what)
+        helpers.must_be_silent(helpers.must_succeed(finished, what).output, what)
 
     frames = read_globals(session, cluster.server_version_num)
     argv = ("pg_dumpall", *route.switches(), "--globals-only", "-f", f"{DUMP_TARGET}/globals.sql")
+    # First, so that a login that will not do is told at once.
     run(argv, "The dump of the roles")
     switches = (*route.switches(), *((f"--compress={compression}",) if compression else ()))
     dumped = [
-        _dump_database(session, name, switches, run, clock, jobs, count_seconds)
+        _dump_database(session, name, cluster.server_version_num, switches, run, clock, jobs, count_seconds)
         for name in (database.name for database in cluster.databases if database.allows_connections)
     ]
-    _write_json(os.path.join(dump, GLOBALS), globals_as_dict(frames))
+    # The dumps take hours, and a role that was made meanwhile may own what is in the later ones.
+    found = functools.reduce(joined, (one.globals for one in dumped), frames)
+    if found != frames:
+        run(argv, "The dump of the roles")
+    _write_json(os.path.join(dump, GLOBALS), globals_as_dict(found))
     _write_catalogue(dump, cluster, dumped, clients.version_num)
     _seal(dump)
     return dumped
+
+
+def refuse_queue(finished: helpers.Finished, what: str) -> None:
+    """Raise where a job of pg_dump stood behind somebody who waits for a table that pg_dump itself holds."""
+    if finished.rc != 0 and QUEUED in finished.output:
+        raise StatefulError(
+            f"{what} failed: somebody waited for an exclusive lock on a table (a TRUNCATE, a DROP, an ALTER), and two"
+            f" jobs of pg_dump cannot share it then. A dump with one job (jobs: 1) cannot fail so."
+            f"\n{finished.last_words()}",
+            next_command=AGAIN,
+        )
 
 
 def directory_of(database: str) -> str:
@@ -222,6 +250,7 @@ def directory_of(database: str) -> str:
 def _dump_database(
     session: Session,
     name: str,
+    version: int,
     switches: tuple[str, ...],
     run: Callable[[tuple[str, ...], str], None],
     clock: Callable[[], float],
@@ -232,23 +261,29 @@ def _dump_database(
     argv += ("-f", f"{DUMP_TARGET}/{directory_of(name)}")
     what = f"The dump of the database {name}"
 
-    def count(there: Session) -> dict[str, Count]:
-        return count_database(there, ends=clock() + count_seconds, exact_up_to=EVERY_TABLE, clock=clock)
+    def count(there: Session, *, in_transaction: bool = False) -> dict[str, Count]:
+        ends = clock() + count_seconds
+        return count_database(there, ends=ends, exact_up_to=EVERY_TABLE, clock=clock, in_transaction=in_transaction)
 
     with session.sibling(name).without_timeouts() as there:
         if there.holds_transactions:
             there.run("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
             snapshot = there.scalar("SELECT pg_export_snapshot()")
             moment = datetime.now(timezone.utc)
+            found, lay_in = read_globals(there, version), files(there)
             run((*argv, f"--snapshot={snapshot}"), what)
-            # After the dump: a count that runs out of time ends the transaction, and the snapshot with it.
-            return Dumped(name, moment, count(there))
+            # After the dump, so that no question waits for it.
+            counted = count(there, in_transaction=True)
+            there.run("ROLLBACK")
+            # What waited for the dump to let go of its tables was done before they were counted.
+            return Dumped(name, moment, unless_replaced(counted, lay_in, files(there)), found)
         before = count(there)
         moment = datetime.now(timezone.utc)
         run(argv, what)
         after = count(there)
     # Without a common snapshot only what stood still can be compared.
-    return Dumped(name, moment, {table: rows for table, rows in before.items() if after.get(table) == rows})
+    still = {table: rows for table, rows in before.items() if after.get(table) == rows}
+    return Dumped(name, moment, still, read_globals(session, version))
 
 
 def _write_catalogue(dump: str, cluster: Cluster, dumped: list[Dumped], client_version_num: int) -> None:

@@ -96,7 +96,7 @@ def compared(wanted: Counts, found: Counts) -> dict[str, int]:
         found.databases[database][table].rows
         for database, tables in wanted.databases.items()
         for table, count in tables.items()
-        if count.exact and table in found.databases[database]
+        if count.exact and found.databases[database].get(table) == count
     ]
     return {
         "tables_compared": len(exact),

@@ -7,6 +7,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
+
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import counts
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.counts import Count, Counts
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.transport import SqlError
@@ -63,6 +65,51 @@ def test_a_cancelled_question_leaves_estimates() -> None:
     clock = FakeClock()
     found = count(FakeSession(TABLES, clock, counts.QUERY_CANCELED), clock, budget=60, exact_up_to=1 << 60)
     assert not any(one.exact for one in found.values())
+
+
+class InTransaction(FakeSession):
+    """What is refused here ends the transaction, unless it is rolled back to a savepoint; ``gone`` was dropped."""
+
+    def __init__(self, tables: Sequence[tuple[str, str, int, int]], clock: FakeClock, refuse: str) -> None:
+        super().__init__(tables, clock)
+        self.refused_with = refuse
+        self.saved = self.aborted = False
+
+    def run(self, statement: str) -> None:
+        word = statement.split()[0]
+        if word == "ROLLBACK":
+            assert self.saved
+            self.aborted = False
+        elif self.aborted:
+            raise SqlError("current transaction is aborted", sqlstate="25P02")
+        self.saved = word != "RELEASE"
+
+    def rows(self, query: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        if self.aborted:
+            raise SqlError("current transaction is aborted", sqlstate="25P02")
+        if "'gone', count" in query:
+            self.aborted = True
+            raise SqlError("no", sqlstate=self.refused_with)
+        return super().rows(query, params)
+
+
+@pytest.mark.parametrize("refuse, exact", [(counts.UNDEFINED_TABLE, ["s.large"]), (counts.QUERY_CANCELED, [])])
+def test_a_transaction_goes_on_after_a_refused_question(refuse: str, exact: list[str]) -> None:
+    clock = FakeClock()
+    session = InTransaction([("s", "gone", 1, 0), ("s", "large", 300_000, 7)], clock, refuse)
+    found = counts.count_database(
+        session,  # type: ignore[arg-type]
+        ends=clock() + 60,
+        exact_up_to=1 << 60,
+        clock=clock,
+        in_transaction=True,
+    )
+    assert [name for name, one in found.items() if one.exact] == exact
+    assert not session.aborted
+
+
+def test_a_table_that_only_a_snapshot_shows_has_an_estimate() -> None:
+    assert "coalesce(pg_relation_size(c.oid), 0)" in counts.RELATIONS
 
 
 def test_small_tables_share_a_question() -> None:

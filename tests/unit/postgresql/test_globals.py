@@ -20,6 +20,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.glob
     RoleSetting,
     Space,
 )
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.globals_joined import joined
 
 APP = Role("app", ("NOSUPERUSER", "LOGIN"), -1, "SCRAM-SHA-256$it's", "2030-01-01 00:00:00+00", 'the "app"\'s')
 BOSS = Role("postgres", ("SUPERUSER", "LOGIN"), -1, "", "", "")
@@ -127,6 +128,43 @@ def test_tablespaces() -> None:
     first, *others = cluster_globals.tablespace_statements(GLOBALS, set())
     assert first == 'CREATE TABLESPACE "fast" OWNER "app" LOCATION \'/fast\' WITH (seq_page_cost=1.5)'
     assert others[-1] == 'GRANT CREATE ON TABLESPACE "fast" TO PUBLIC'
+
+
+LATE = replace(APP, name="late")
+WITH_LATE = replace(
+    GLOBALS,
+    roles=(replace(APP, connection_limit=3), LATE, BOSS),
+    memberships=(*GLOBALS.memberships, Membership("app", "late", False, True, True)),
+    settings=(RoleSetting("app", "", "work_mem", "1GB"), RoleSetting("late", "", "work_mem", "2MB")),
+    tablespaces=(*GLOBALS.tablespaces, Space("slow", "late", "/slow", (), "", None)),
+    databases=(
+        replace(FORUM, grants=(Grant("", "CONNECT", False), Grant("late", "CONNECT", False))),
+        replace(FORUM, name="new", owner="late"),
+    ),
+    parameters=(ParameterGrant("work_mem", "late", "SET", False),),
+)
+
+
+def test_what_came_later_is_joined_to_what_was_there_first() -> None:
+    found = joined(GLOBALS, WITH_LATE)
+    assert found.roles == (APP, BOSS, LATE)
+    assert found.memberships == WITH_LATE.memberships
+    assert found.settings == (*GLOBALS.settings, RoleSetting("late", "", "work_mem", "2MB"))
+    assert [space.name for space in found.tablespaces] == ["fast", "slow"]
+    assert found.databases == (WITH_LATE.databases[0],)
+    assert found.parameters == WITH_LATE.parameters
+
+
+def test_a_grant_to_a_later_role_stands_beside_those_that_were_there_first() -> None:
+    first = replace(GLOBALS, databases=(replace(FORUM, grants=(Grant("app", "CREATE", False),)),))
+    (frame,) = joined(first, WITH_LATE).databases
+    assert frame.grants == (Grant("app", "CREATE", False), Grant("late", "CONNECT", False))
+
+
+def test_nothing_is_joined_where_nobody_came_or_somebody_went() -> None:
+    changed = replace(GLOBALS, roles=(replace(APP, connection_limit=3), BOSS))
+    assert joined(GLOBALS, changed) == GLOBALS
+    assert joined(WITH_LATE, GLOBALS) == WITH_LATE
 
 
 def test_the_bootstrap_superuser_gets_back_what_it_had() -> None:

@@ -16,10 +16,15 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model im
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import (
     logical_catalogue,
+    logical_proof,
     logical_restore,
     staging,
 )
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.counts import Count, Counts
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.counts import (
+    Count,
+    Counts,
+    emptied_behind,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.logical_catalogue import Catalogue
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.logical_restore import (
     DESK,
@@ -387,3 +392,17 @@ def test_a_dump_takes_the_defaults_of_its_program_for_granted(server: int, clien
     catalogue = replace(CATALOGUE, server_version_num=server, client_version_num=client)
     logical_restore._prepare(to, catalogue, GLOBALS.databases[0].name, "there", "The restore")
     assert [word for word in session.told if "CREATE ON SCHEMA" in word] == ([told] if told else [])
+
+
+def test_rows_of_a_table_that_was_emptied_behind_the_dump_are_told_and_not_refused() -> None:
+    """Earlier versions took the count for exact; what is missing, and what nobody emptied, is refused as before."""
+    tables = {"public.cache": Count(0, True), "public.kept": Count(7, True), "public.empty": Count(0, True)}
+    wanted = Counts({"forum": tables}, {})
+    restored = Counts({"forum": {**tables, "public.cache": Count(500, True)}}, {})
+    behind = emptied_behind(wanted, restored)
+    assert behind == {"forum": ["public.cache"]}
+    assert logical_restore._differences(wanted, restored, behind) == []
+    assert logical_proof.compared(wanted, restored)["tables_compared"] == 2
+    lacking = Counts({"forum": {**restored.databases["forum"], "public.kept": Count(6, True)}}, {})
+    (lost,) = logical_restore._differences(wanted, lacking, emptied_behind(wanted, lacking))
+    assert lost == "forum: public.kept has 6 rows, 7 before"

@@ -203,6 +203,11 @@ def carry_out(server: Server, planned: Plan, path: str, *, jobs: int, operation:
         raise
     done = _finish(server, target, planned, path, dump, catalogue, begun, operation)
     also = "; nothing that the backup had when it was proved is missing" if record.content else ""
+    if brought.emptied_behind:
+        also += (
+            f"; {', '.join(brought.emptied_behind[:20])}: emptied or rewritten while the dump was taken, could not be"
+            " counted, and restored with the rows that the dump has"
+        )
     compared = logical_proof.compared(catalogue.counts, brought.counts)
     return Restored(
         f"{compared['tables_compared']} of {compared['tables_restored']} tables ({compared['rows_compared']} rows) were"
