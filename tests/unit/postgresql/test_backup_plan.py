@@ -22,6 +22,8 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.back
     Record,
     Wanted,
     changes_since,
+    closed_databases,
+    not_dumped_in_words,
     plan_backup,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint.model import (
@@ -98,6 +100,15 @@ def test_unlogged_tables_are_told_of_files_alone() -> None:
     facts = replace(FACTS, unlogged_tables=2)
     assert "2 unlogged tables" in plan_backup(Wanted("/b"), facts, ROOM, None, "db").warnings[0]
     assert plan_backup(Wanted("/b", "logical"), facts, ROOM, None, "db").warnings == ()
+
+
+def test_closed_databases_are_told_of_a_dump_alone() -> None:
+    facts = replace(FACTS, closed=closed_databases(("template0", "archive")))
+    assert plan_backup(Wanted("/b"), facts, ROOM, None, "db").warnings == ()
+    (warning,) = plan_backup(Wanted("/b", "logical"), facts, ROOM, None, "db").warnings
+    assert warning.startswith("archive will not be in a logical backup")
+    assert not_dumped_in_words({"not_dumped": ["template0"]}) == not_dumped_in_words({}) == ""
+    assert "not in it: archive" in not_dumped_in_words({"not_dumped": ["template0", "archive"]})
 
 
 @pytest.mark.parametrize(

@@ -81,6 +81,10 @@ def compare(before: Fingerprint, after: Fingerprint) -> list[Difference]:
             found.extend(_compare_database(name, was, now))
         elif after.skipped.get(name) != NOT_ASKED_FOR:
             found.append(Difference("", f"database {name}", after.skipped.get(name, "is missing"), True))
+    # Nothing of a closed database can be compared but that it is there.
+    for name, reason in before.skipped.items():
+        if reason != NOT_ASKED_FOR and name not in after.databases and name not in after.skipped:
+            found.append(Difference("", f"database {name}", "is missing", True))
     for name in after.databases:
         if name not in before.databases and name not in before.skipped:
             found.append(Difference("", f"database {name}", "is new", False))
