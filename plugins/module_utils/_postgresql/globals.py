@@ -180,7 +180,7 @@ def read_globals(session: Session, version: int) -> Globals:
         settings=_settings(session),
         tablespaces=_tablespaces(session),
         databases=_databases(session, version),
-        parameters=_parameters(session) if version >= WITH_PARAMETER_GRANTS else (),
+        parameters=parameter_grants(session, version),
     )
 
 
@@ -256,7 +256,10 @@ def _tablespaces(session: Session) -> tuple[Space, ...]:
     )
 
 
-def _parameters(session: Session) -> tuple[ParameterGrant, ...]:
+def parameter_grants(session: Session, version: int) -> tuple[ParameterGrant, ...]:
+    """Return the privileges on settings that a server of ``version`` has given, but those of its first superuser."""
+    if version < WITH_PARAMETER_GRANTS:
+        return ()
     found = session.rows(
         "SELECT p.parname, coalesce(r.rolname, ''), a.privilege_type, a.is_grantable"
         " FROM pg_parameter_acl p CROSS JOIN LATERAL aclexplode(p.paracl) a LEFT JOIN pg_roles r ON r.oid = a.grantee"
@@ -344,11 +347,24 @@ def parameter_statements(wanted: Globals, version: int) -> list[str]:
     if version < WITH_PARAMETER_GRANTS:
         return []
     return [
-        f"GRANT {each.privilege} ON PARAMETER {'.'.join(map(sql.identifier, each.parameter.split('.')))} TO"
+        f"GRANT {each.privilege} ON PARAMETER {_parameter(each.parameter)} TO"
         f" {sql.identifier(each.grantee) if each.grantee != PUBLIC else 'PUBLIC'}"
         f"{' WITH GRANT OPTION' if each.grantable else ''}"
         for each in wanted.parameters
     ]
+
+
+def parameter_revocations(granted: Iterable[ParameterGrant], roles: Collection[str]) -> list[str]:
+    """Return what takes all privileges on settings from ``roles``: with one of them no role can be dropped.
+
+    With what they granted on: a superuser's REVOKE does not reach that otherwise.
+    """
+    held = dict.fromkeys((each.parameter, each.grantee) for each in granted if each.grantee in roles)
+    return [f"REVOKE ALL ON PARAMETER {_parameter(name)} FROM {sql.identifier(role)} CASCADE" for name, role in held]
+
+
+def _parameter(name: str) -> str:
+    return ".".join(map(sql.identifier, name.split(".")))
 
 
 def unknown_memberships(wanted: Globals, existing: Collection[str]) -> list[Membership]:

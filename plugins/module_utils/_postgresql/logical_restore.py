@@ -18,9 +18,10 @@ from dataclasses import dataclass, replace
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Bind, Helper
-from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError, shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import globals as cluster_globals
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import helpers, paths, sql
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import server_version
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.counts import (
     Counts,
     compare_counts,
@@ -50,6 +51,7 @@ DESK = f"{TEMPORARY}desk"
 TEMPLATE = "template1"
 TEMPLATE_TRIED = f"{TEMPORARY}template"
 OBJECT_IN_USE = "55006"
+FIRST_WITH_SUBSCRIPTIONS = 100000
 CLOSED_PUBLIC = 150000
 DATABASE_OWNER = 140000
 """The first server that has the role pg_database_owner."""
@@ -313,9 +315,29 @@ def drop_leftovers(session: Session, *, is_empty: Callable[[str], bool]) -> list
         if name.startswith(REPLACED) and not is_empty(name):
             kept.append(name)
         elif name.startswith((TEMPORARY, REPLACED)):
-            session.run(f"ALTER DATABASE {sql.identifier(name)} WITH IS_TEMPLATE false")
-            session.run(f"DROP DATABASE {sql.identifier(name)}")
+            _drop_subscriptions(session, name)
+            _take_back(session, f"ALTER DATABASE {sql.identifier(name)} WITH IS_TEMPLATE false")
+            _take_back(session, f"DROP DATABASE {sql.identifier(name)}")
     return kept
+
+
+def _drop_subscriptions(session: Session, database: str) -> None:
+    """Drop what forbids to drop a database; a dump brings it disabled, and with a slot that is another server's."""
+    if server_version(session) < FIRST_WITH_SUBSCRIPTIONS:
+        return
+    found = session.rows(
+        "SELECT s.subname FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid WHERE d.datname = %s"
+        " ORDER BY s.subname",
+        (database,),
+    )
+    if found:
+        with session.sibling(database, {"default_transaction_read_only": "off"}) as there:
+            for (name,) in found:
+                subscription = f"SUBSCRIPTION {sql.identifier(name)}"
+                _take_back(there, f"ALTER {subscription} DISABLE")
+                # The slot serves the server that was backed up.
+                _take_back(there, f"ALTER {subscription} SET (slot_name = NONE)")
+                _take_back(there, f"DROP {subscription}")
 
 
 def clear(session: Session, roles: Iterable[str], tablespaces: Iterable[str]) -> None:
@@ -324,11 +346,29 @@ def clear(session: Session, roles: Iterable[str], tablespaces: Iterable[str]) ->
     existing = cluster_globals.tablespace_names(session)
     for name in tablespaces:
         if name in existing:
-            session.run(f"DROP TABLESPACE {sql.identifier(name)}")
+            _take_back(session, f"DROP TABLESPACE {sql.identifier(name)}")
     present = cluster_globals.role_names(session)
-    for name in roles:
-        if name in present:
-            session.run(f"DROP ROLE {sql.identifier(name)}")
+    dropped = [name for name in roles if name in present]
+    granted = cluster_globals.parameter_grants(session, server_version(session))
+    for statement in cluster_globals.parameter_revocations(granted, dropped):
+        _take_back(session, statement)
+    for name in dropped:
+        _take_back(session, f"DROP ROLE {sql.identifier(name)}")
+
+
+def _take_back(session: Session, statement: str) -> None:
+    """Run a statement that takes something back; where it is refused, it is what an admin has to get through."""
+    try:
+        session.run(statement)
+    except SqlError as error:
+        name = session.container.name
+        error.state = (
+            f"{name} still holds some of what a restore brought that was not finished; the backup is untouched"
+        )
+        error.next_command = error.next_command or shell(
+            *("docker", "exec", name, "psql", "-U", session.login.user, "-d", session.database, "-c", statement)
+        )
+        raise
 
 
 def _run_all(session: Session, statements: Iterable[str], what: str) -> None:

@@ -155,6 +155,20 @@ def test_privileges_on_settings_go_where_there_are_such(version: int, told: int)
     assert cluster_globals.from_dict(cluster_globals.as_dict(wanted)) == wanted
 
 
+def test_privileges_on_settings_are_taken_from_roles_that_are_to_go() -> None:
+    granted = (
+        ParameterGrant("work_mem", "app", "ALTER SYSTEM", False),
+        ParameterGrant("work_mem", "app", "SET", True),
+        ParameterGrant("auto_explain.log_min_duration", "app", "SET", False),
+        ParameterGrant("work_mem", "admin", "SET", False),
+        ParameterGrant("work_mem", "", "SET", False),
+    )
+    assert cluster_globals.parameter_revocations(granted, ["app"]) == [
+        'REVOKE ALL ON PARAMETER "work_mem" FROM "app" CASCADE',
+        'REVOKE ALL ON PARAMETER "auto_explain"."log_min_duration" FROM "app" CASCADE',
+    ]
+
+
 def test_a_predefined_role_that_the_server_lacks_is_known() -> None:
     reads, other = (Membership(role, "app", False, None, None) for role in ("pg_read_all_data", "team"))
     wanted = replace(GLOBALS, memberships=(reads, other))

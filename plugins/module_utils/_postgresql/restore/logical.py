@@ -250,5 +250,7 @@ def _take_back(server: Server, begun: note.Note, error: BaseException) -> None:
             f" with {logical_restore.TEMPORARY}, and the roles {', '.join(begun.roles) or '(none)'}: {second.msg} The"
             f" backup in {begun.path} is untouched."
         )
+        if isinstance(error, StatefulError):
+            error.next_command = second.next_command or error.next_command
     if isinstance(error, StatefulError):
         error.state = state
