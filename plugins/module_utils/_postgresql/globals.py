@@ -43,6 +43,9 @@ LISTS = frozenset(
     )
 )
 
+# Every server knows them, and pg_settings leaves them out (GUC_NO_SHOW_ALL).
+NOT_SHOWN = frozenset(("role", "seed", "session_authorization"))
+
 
 @dataclass(frozen=True)
 class Role:
@@ -195,7 +198,7 @@ def tablespace_names(session: Session) -> set[str]:
 
 def setting_names(session: Session) -> set[str]:
     """Return the settings that a server knows; those of extensions that are not loaded are not among them."""
-    return {str(name).lower() for (name,) in session.rows("SELECT name FROM pg_settings")}
+    return {*NOT_SHOWN, *(str(name).lower() for (name,) in session.rows("SELECT name FROM pg_settings"))}
 
 
 def _roles(session: Session) -> tuple[Role, ...]:

@@ -21,7 +21,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model im
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError, shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import globals as cluster_globals
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import helpers, paths, sql
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import server_version
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import own_role, server_version
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.counts import (
     Counts,
     compare_counts,
@@ -164,7 +164,7 @@ def bring(
         _prepare(target, catalogue, name, there, what)
         restore_database(engine, target, dump, directory, there, what, jobs=jobs, operation=operation, labels=labels)
         _dress(session, wanted, name, there, known)
-        with session.sibling(there).without_timeouts() as opened:
+        with session.sibling(there, own_role(session)).without_timeouts() as opened:
             found[name] = count_database(opened, ends=time.monotonic() + DAYS, exact_up_to=EVERY_TABLE)
             derived[name] = {f"{table.schema}.{table.name}" for table in relations(opened) if table.is_derived}
     counts = Counts(found, {})
@@ -234,7 +234,7 @@ def _prepare(target: Target, catalogue: Catalogue, name: str, database: str, wha
             owner = sql.identifier(catalogue.globals.frame(name).owner)
             statements.append(f"ALTER SCHEMA public OWNER TO {owner}")
     if statements:
-        with target.session.sibling(database) as there:
+        with target.session.sibling(database, own_role(target.session)) as there:
             _run_all(there, statements, what)
 
 
@@ -280,7 +280,7 @@ def publish(
     session.run(f"CREATE DATABASE {sql.identifier(DESK)} TEMPLATE template0")
     ends = clock() + RENAME_SECONDS
     # Nobody can rename the database that he is connected to.
-    with session.sibling(DESK) as desk:
+    with session.sibling(DESK, own_role(session)) as desk:
         while True:
             try:
                 desk.run(f"BEGIN; {swap}; COMMIT")
@@ -331,7 +331,7 @@ def _drop_subscriptions(session: Session, database: str) -> None:
         (database,),
     )
     if found:
-        with session.sibling(database, {"default_transaction_read_only": "off"}) as there:
+        with session.sibling(database, {**own_role(session), "default_transaction_read_only": "off"}) as there:
             for (name,) in found:
                 subscription = f"SUBSCRIPTION {sql.identifier(name)}"
                 _take_back(there, f"ALTER {subscription} DISABLE")
@@ -400,6 +400,8 @@ def restore_database(
     if target.unknown:
         at_once = ("-j", str(max(1, jobs)))
     owner = paths.owner_of(dump)
+    # A role or a database may be read-only by default, and be somebody else.
+    settings = {**own_role(target.session), "default_transaction_read_only": "off", "lc_messages": "C"}
     helper = Helper(
         operation=operation,
         role=ROLE,
@@ -411,11 +413,10 @@ def restore_database(
         ),
         user=f"{owner[0]}:{owner[1]}",
         binds=(Bind(dump, DUMP_TARGET, read_only=True), *target.route.binds),
-        # A role or a database may be read-only by default.
         environment={
             **helpers.ENGLISH,
             **target.route.environment,
-            "PGOPTIONS": "-c default_transaction_read_only=off -c lc_messages=C",
+            "PGOPTIONS": " ".join(f"-c {name}={value}" for name, value in settings.items()),
         },
         network_mode=target.route.network_mode,
         labels=labels,

@@ -83,6 +83,17 @@ def test_a_setting_that_the_server_does_not_know_is_left_out() -> None:
     assert cluster_globals.is_unknown(gone, {"work_mem"})
 
 
+@pytest.mark.parametrize("name", ["role", "seed", "session_authorization"])
+def test_what_every_server_knows_and_none_lists_is_brought(name: str) -> None:
+    class Session:
+        def rows(self, _query: str) -> list[tuple[str]]:
+            return [("work_mem",)]
+
+    known = cluster_globals.setting_names(Session())  # type: ignore[arg-type]
+    (statement,) = cluster_globals.setting_statements([RoleSetting("app", "", name, "owner")], known, {})
+    assert statement == f'ALTER ROLE "app" SET "{name}" TO \'owner\''
+
+
 @pytest.mark.parametrize(
     "value, parts",
     [("", []), ("a", ["a"]), ('"$user", public', ["$user", "public"]), ('"a,""b", c', ['a,"b', "c"])],

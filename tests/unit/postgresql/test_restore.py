@@ -74,7 +74,7 @@ class FakeSession:
             raise SqlError("is being accessed by other users", sqlstate="55006")
 
     def sibling(self, database: str, settings: Mapping[str, str] | None = None) -> FakeSession:
-        self.told.append(f"connect to {database}")
+        self.told.append(f"connect to {database}{' as ourselves' if settings and 'role' in settings else ''}")
         return self
 
     def __enter__(self) -> FakeSession:
@@ -129,7 +129,7 @@ def test_all_names_are_given_in_one_transaction_and_nobody_else_may_be_connected
         f' ALTER DATABASE "{TEMPORARY}1" RENAME TO "postgres"; COMMIT'
     )
     assert session.told == [
-        f'CREATE DATABASE "{DESK}" TEMPLATE template0', f"connect to {DESK}", swap, "ROLLBACK", swap,
+        f'CREATE DATABASE "{DESK}" TEMPLATE template0', f"connect to {DESK} as ourselves", swap, "ROLLBACK", swap,
     ]  # fmt: skip
     assert clock.pauses != []
 
@@ -179,7 +179,7 @@ def test_what_forbids_to_take_a_restore_back_goes_first() -> None:
     session = left_by_a_restore()
     logical_restore.clear(session, ["app", "never_made"], ["never_made"])  # type: ignore[arg-type]
     assert session.told == [
-        f"connect to {TEMPORARY}0",
+        f"connect to {TEMPORARY}0 as ourselves",
         'ALTER SUBSCRIPTION "feed" DISABLE',
         'ALTER SUBSCRIPTION "feed" SET (slot_name = NONE)',
         'DROP SUBSCRIPTION "feed"',

@@ -314,6 +314,8 @@ def _prove_logical(source: Source, made: Record, place: str, directory: str, ope
         f" ({proved['rows_compared']} rows) were compared with the snapshot of the dump, and are equal"
         f"{not_dumped_in_words(made.evidence)}"
     )
+    if proved["left_out"]:
+        proof += f"; the server did not know these settings of roles and databases: {', '.join(proved['left_out'])}"
     return replace(made, prove=RESTORE, proof=proof, content=proved["content"])
 
 
