@@ -132,6 +132,9 @@ def _named(kind: str) -> Naming:
     return lambda name: f"{kind} {name}"
 
 
+sequence_subject = _named("sequence")
+
+
 def _redefined(was: str, now: str) -> tuple[str, bool]:
     return f"is {now or '(nothing)'}, {was or '(nothing)'} before", False
 
@@ -223,7 +226,7 @@ def _compare_sequences(
     database: str, before: Mapping[str, Sequence], after: Mapping[str, Sequence], changed: set[str]
 ) -> Iterator[Difference]:
     for name, was in before.items():
-        subject, now = f"sequence {name}", after.get(name)
+        subject, now = sequence_subject(name), after.get(name)
         if now is None:
             yield Difference(database, subject, "is missing", was.extension not in changed)
         elif was.next_value != now.next_value:
@@ -232,7 +235,7 @@ def _compare_sequences(
             yield Difference(database, subject, text, not ahead and not now.cycles)
     for name in after:
         if name not in before:
-            yield Difference(database, f"sequence {name}", "is new", False)
+            yield Difference(database, sequence_subject(name), "is new", False)
 
 
 def _compare_schema(database: str, before: Database, after: Database) -> Iterator[Difference]:
