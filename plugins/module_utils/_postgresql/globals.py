@@ -392,28 +392,10 @@ def _setting(setting: RoleSetting, alias: Mapping[str, str]) -> str:
     else:
         whose = f"DATABASE {database}" if database else "ROLE ALL"
     if setting.name.lower() in LISTS:
-        value = ", ".join(sql.literal(part) for part in split_list(setting.value)) or "''"
+        value = ", ".join(sql.literal(part) for part in sql.split_list(setting.value)) or "''"
     else:
         value = sql.literal(setting.value)
     return f"ALTER {whose} SET {sql.identifier(setting.name)} TO {value}"
-
-
-def split_list(value: str) -> list[str]:
-    """Return the parts of a list as the catalog holds it: ``"$user", public``."""
-    parts: list[str] = []
-    part, quoted, index = "", False, 0
-    while index < len(value):
-        char = value[index]
-        if char == '"' and quoted and value[index + 1 : index + 2] == '"':
-            part, index = part + '"', index + 1
-        elif char == '"':
-            quoted = not quoted
-        elif char == "," and not quoted:
-            parts, part = [*parts, part], ""
-        elif quoted or not char.isspace():
-            part += char
-        index += 1
-    return [*parts, part] if value.strip() else []
 
 
 def tablespace_statements(wanted: Globals, existing: Collection[str]) -> list[str]:

@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import globals as cluster_globals
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import sql
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.globals import (
     Frame,
     Globals,
@@ -99,7 +100,7 @@ def test_what_every_server_knows_and_none_lists_is_brought(name: str) -> None:
     [("", []), ("a", ["a"]), ('"$user", public', ["$user", "public"]), ('"a,""b", c', ['a,"b', "c"])],
 )
 def test_lists_are_split_as_the_catalog_quotes_them(value: str, parts: list[str]) -> None:
-    assert cluster_globals.split_list(value) == parts
+    assert sql.split_list(value) == parts
 
 
 @pytest.mark.parametrize(
