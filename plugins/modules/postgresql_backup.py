@@ -181,7 +181,9 @@ system_identifier:
   returned: success
   type: str
 proof:
-  description: In words, what was proved, and no more than that.
+  description:
+    - In words, what was proved, and no more than that. Names the databases that a logical backup lacks because they
+      allowed no connections.
   returned: where the backup is there
   type: str
 fingerprint:

@@ -43,6 +43,9 @@ LISTS = frozenset(
     )
 )
 
+# Every server knows them, and pg_settings leaves them out (GUC_NO_SHOW_ALL).
+NOT_SHOWN = frozenset(("role", "seed", "session_authorization"))
+
 
 @dataclass(frozen=True)
 class Role:
@@ -180,7 +183,7 @@ def read_globals(session: Session, version: int) -> Globals:
         settings=_settings(session),
         tablespaces=_tablespaces(session),
         databases=_databases(session, version),
-        parameters=_parameters(session) if version >= WITH_PARAMETER_GRANTS else (),
+        parameters=parameter_grants(session, version),
     )
 
 
@@ -195,7 +198,7 @@ def tablespace_names(session: Session) -> set[str]:
 
 def setting_names(session: Session) -> set[str]:
     """Return the settings that a server knows; those of extensions that are not loaded are not among them."""
-    return {str(name).lower() for (name,) in session.rows("SELECT name FROM pg_settings")}
+    return {*NOT_SHOWN, *(str(name).lower() for (name,) in session.rows("SELECT name FROM pg_settings"))}
 
 
 def _roles(session: Session) -> tuple[Role, ...]:
@@ -256,7 +259,10 @@ def _tablespaces(session: Session) -> tuple[Space, ...]:
     )
 
 
-def _parameters(session: Session) -> tuple[ParameterGrant, ...]:
+def parameter_grants(session: Session, version: int) -> tuple[ParameterGrant, ...]:
+    """Return the privileges on settings that a server of ``version`` has given, but those of its first superuser."""
+    if version < WITH_PARAMETER_GRANTS:
+        return ()
     found = session.rows(
         "SELECT p.parname, coalesce(r.rolname, ''), a.privilege_type, a.is_grantable"
         " FROM pg_parameter_acl p CROSS JOIN LATERAL aclexplode(p.paracl) a LEFT JOIN pg_roles r ON r.oid = a.grantee"
@@ -344,11 +350,24 @@ def parameter_statements(wanted: Globals, version: int) -> list[str]:
     if version < WITH_PARAMETER_GRANTS:
         return []
     return [
-        f"GRANT {each.privilege} ON PARAMETER {'.'.join(map(sql.identifier, each.parameter.split('.')))} TO"
+        f"GRANT {each.privilege} ON PARAMETER {_parameter(each.parameter)} TO"
         f" {sql.identifier(each.grantee) if each.grantee != PUBLIC else 'PUBLIC'}"
         f"{' WITH GRANT OPTION' if each.grantable else ''}"
         for each in wanted.parameters
     ]
+
+
+def parameter_revocations(granted: Iterable[ParameterGrant], roles: Collection[str]) -> list[str]:
+    """Return what takes all privileges on settings from ``roles``: with one of them no role can be dropped.
+
+    With what they granted on: a superuser's REVOKE does not reach that otherwise.
+    """
+    held = dict.fromkeys((each.parameter, each.grantee) for each in granted if each.grantee in roles)
+    return [f"REVOKE ALL ON PARAMETER {_parameter(name)} FROM {sql.identifier(role)} CASCADE" for name, role in held]
+
+
+def _parameter(name: str) -> str:
+    return ".".join(map(sql.identifier, name.split(".")))
 
 
 def unknown_memberships(wanted: Globals, existing: Collection[str]) -> list[Membership]:
@@ -373,28 +392,10 @@ def _setting(setting: RoleSetting, alias: Mapping[str, str]) -> str:
     else:
         whose = f"DATABASE {database}" if database else "ROLE ALL"
     if setting.name.lower() in LISTS:
-        value = ", ".join(sql.literal(part) for part in split_list(setting.value)) or "''"
+        value = ", ".join(sql.literal(part) for part in sql.split_list(setting.value)) or "''"
     else:
         value = sql.literal(setting.value)
     return f"ALTER {whose} SET {sql.identifier(setting.name)} TO {value}"
-
-
-def split_list(value: str) -> list[str]:
-    """Return the parts of a list as the catalog holds it: ``"$user", public``."""
-    parts: list[str] = []
-    part, quoted, index = "", False, 0
-    while index < len(value):
-        char = value[index]
-        if char == '"' and quoted and value[index + 1 : index + 2] == '"':
-            part, index = part + '"', index + 1
-        elif char == '"':
-            quoted = not quoted
-        elif char == "," and not quoted:
-            parts, part = [*parts, part], ""
-        elif quoted or not char.isspace():
-            part += char
-        index += 1
-    return [*parts, part] if value.strip() else []
 
 
 def tablespace_statements(wanted: Globals, existing: Collection[str]) -> list[str]:

@@ -60,6 +60,7 @@ def prove(
         proved: dict[str, Any] = {
             "databases": sorted(catalogue.directories),
             **compared(catalogue.counts, brought.counts),
+            "left_out": list(brought.left_out),
         }
         if fingerprint:
             logical_restore.publish(session, catalogue)

@@ -18,9 +18,10 @@ from dataclasses import dataclass, replace
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Bind, Helper
-from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError, shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import globals as cluster_globals
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import helpers, paths, sql
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import own_role, server_version
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.counts import (
     Counts,
     compare_counts,
@@ -51,6 +52,7 @@ DESK = f"{TEMPORARY}desk"
 TEMPLATE = "template1"
 TEMPLATE_TRIED = f"{TEMPORARY}template"
 OBJECT_IN_USE = "55006"
+FIRST_WITH_SUBSCRIPTIONS = 100000
 CLOSED_PUBLIC = 150000
 DATABASE_OWNER = 140000
 """The first server that has the role pg_database_owner."""
@@ -165,7 +167,7 @@ def bring(
         _prepare(target, catalogue, name, there, what)
         restore_database(engine, target, dump, directory, there, what, jobs=jobs, operation=operation, labels=labels)
         _dress(session, wanted, name, there, known)
-        with session.sibling(there).without_timeouts() as opened:
+        with session.sibling(there, own_role(session)).without_timeouts() as opened:
             found[name] = count_database(opened, ends=time.monotonic() + DAYS, exact_up_to=EVERY_TABLE)
             derived[name] = {f"{table.schema}.{table.name}" for table in relations(opened) if table.is_derived}
     counts = Counts(found, {})
@@ -244,7 +246,7 @@ def _prepare(target: Target, catalogue: Catalogue, name: str, database: str, wha
             owner = sql.identifier(catalogue.globals.frame(name).owner)
             statements.append(f"ALTER SCHEMA public OWNER TO {owner}")
     if statements:
-        with target.session.sibling(database) as there:
+        with target.session.sibling(database, own_role(target.session)) as there:
             _run_all(there, statements, what)
 
 
@@ -290,7 +292,7 @@ def publish(
     session.run(f"CREATE DATABASE {sql.identifier(DESK)} TEMPLATE template0")
     ends = clock() + RENAME_SECONDS
     # Nobody can rename the database that he is connected to.
-    with session.sibling(DESK) as desk:
+    with session.sibling(DESK, own_role(session)) as desk:
         while True:
             try:
                 desk.run(f"BEGIN; {swap}; COMMIT")
@@ -331,9 +333,29 @@ def drop_leftovers(session: Session, *, is_empty: Callable[[str], bool]) -> list
         if name.startswith(REPLACED) and not is_empty(name):
             kept.append(name)
         elif name.startswith((TEMPORARY, REPLACED)):
-            session.run(f"ALTER DATABASE {sql.identifier(name)} WITH IS_TEMPLATE false")
-            session.run(f"DROP DATABASE {sql.identifier(name)}")
+            _drop_subscriptions(session, name)
+            _take_back(session, f"ALTER DATABASE {sql.identifier(name)} WITH IS_TEMPLATE false")
+            _take_back(session, f"DROP DATABASE {sql.identifier(name)}")
     return kept
+
+
+def _drop_subscriptions(session: Session, database: str) -> None:
+    """Drop what forbids to drop a database; a dump brings it disabled, and with a slot that is another server's."""
+    if server_version(session) < FIRST_WITH_SUBSCRIPTIONS:
+        return
+    found = session.rows(
+        "SELECT s.subname FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid WHERE d.datname = %s"
+        " ORDER BY s.subname",
+        (database,),
+    )
+    if found:
+        with session.sibling(database, {**own_role(session), "default_transaction_read_only": "off"}) as there:
+            for (name,) in found:
+                subscription = f"SUBSCRIPTION {sql.identifier(name)}"
+                _take_back(there, f"ALTER {subscription} DISABLE")
+                # The slot serves the server that was backed up.
+                _take_back(there, f"ALTER {subscription} SET (slot_name = NONE)")
+                _take_back(there, f"DROP {subscription}")
 
 
 def clear(session: Session, roles: Iterable[str], tablespaces: Iterable[str]) -> None:
@@ -342,11 +364,29 @@ def clear(session: Session, roles: Iterable[str], tablespaces: Iterable[str]) ->
     existing = cluster_globals.tablespace_names(session)
     for name in tablespaces:
         if name in existing:
-            session.run(f"DROP TABLESPACE {sql.identifier(name)}")
+            _take_back(session, f"DROP TABLESPACE {sql.identifier(name)}")
     present = cluster_globals.role_names(session)
-    for name in roles:
-        if name in present:
-            session.run(f"DROP ROLE {sql.identifier(name)}")
+    dropped = [name for name in roles if name in present]
+    granted = cluster_globals.parameter_grants(session, server_version(session))
+    for statement in cluster_globals.parameter_revocations(granted, dropped):
+        _take_back(session, statement)
+    for name in dropped:
+        _take_back(session, f"DROP ROLE {sql.identifier(name)}")
+
+
+def _take_back(session: Session, statement: str) -> None:
+    """Run a statement that takes something back; where it is refused, it is what an admin has to get through."""
+    try:
+        session.run(statement)
+    except SqlError as error:
+        name = session.container.name
+        error.state = (
+            f"{name} still holds some of what a restore brought that was not finished; the backup is untouched"
+        )
+        error.next_command = error.next_command or shell(
+            *("docker", "exec", name, "psql", "-U", session.login.user, "-d", session.database, "-c", statement)
+        )
+        raise
 
 
 def _run_all(session: Session, statements: Iterable[str], what: str) -> None:
@@ -378,6 +418,8 @@ def restore_database(
     if target.unknown:
         at_once = ("-j", str(max(1, jobs)))
     owner = paths.owner_of(dump)
+    # A role or a database may be read-only by default, and be somebody else.
+    settings = {**own_role(target.session), "default_transaction_read_only": "off", "lc_messages": "C"}
     helper = Helper(
         operation=operation,
         role=ROLE,
@@ -389,11 +431,10 @@ def restore_database(
         ),
         user=f"{owner[0]}:{owner[1]}",
         binds=(Bind(dump, DUMP_TARGET, read_only=True), *target.route.binds),
-        # A role or a database may be read-only by default.
         environment={
             **helpers.ENGLISH,
             **target.route.environment,
-            "PGOPTIONS": "-c default_transaction_read_only=off -c lc_messages=C",
+            "PGOPTIONS": " ".join(f"-c {name}={value}" for name, value in settings.items()),
         },
         network_mode=target.route.network_mode,
         labels=labels,

@@ -41,6 +41,24 @@ def identifier(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
+def split_list(value: str) -> list[str]:
+    """Return the parts of a list as the catalog holds it: ``"$user", public``."""
+    parts: list[str] = []
+    part, quoted, index = "", False, 0
+    while index < len(value):
+        char = value[index]
+        if char == '"' and quoted and value[index + 1 : index + 2] == '"':
+            part, index = part + '"', index + 1
+        elif char == '"':
+            quoted = not quoted
+        elif char == "," and not quoted:
+            parts, part = [*parts, part], ""
+        elif quoted or not char.isspace():
+            part += char
+        index += 1
+    return [*parts, part] if value.strip() else []
+
+
 def bind(sql: str, params: Sequence[Value]) -> str:
     """Put ``params`` in the place of each ``%s``; ``%%`` is a percent sign, as it is for the driver."""
     if not params:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,11 +23,14 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.back
     Record,
     Wanted,
     changes_since,
+    closed_databases,
+    not_dumped_in_words,
     plan_backup,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint.model import (
     Database,
     Fingerprint,
+    Sequence,
     Table,
 )
 
@@ -100,6 +104,15 @@ def test_unlogged_tables_are_told_of_files_alone() -> None:
     assert plan_backup(Wanted("/b", "logical"), facts, ROOM, None, "db").warnings == ()
 
 
+def test_closed_databases_are_told_of_a_dump_alone() -> None:
+    facts = replace(FACTS, closed=closed_databases(("template0", "archive")))
+    assert plan_backup(Wanted("/b"), facts, ROOM, None, "db").warnings == ()
+    (warning,) = plan_backup(Wanted("/b", "logical"), facts, ROOM, None, "db").warnings
+    assert warning.startswith("archive will not be in a logical backup")
+    assert not_dumped_in_words({"not_dumped": ["template0"]}) == not_dumped_in_words({}) == ""
+    assert "not in it: archive" in not_dumped_in_words({"not_dumped": ["template0", "archive"]})
+
+
 @pytest.mark.parametrize(
     "prove, proved, action",
     [("verify", "verify", "nothing"), ("verify", "restore", "nothing"), ("restore", "restore", "nothing"),
@@ -161,6 +174,34 @@ def test_a_server_that_stood_still_has_to_come_back_row_by_row() -> None:
     assert "nothing that the live server had is missing" in live.in_words(same, content(t=5))
     less = live.judge(before, before.tables, STILL, before.tables, content(t=4, u=0))
     assert less.lost == ("app: public.t has 4 rows, 5 before",)
+
+
+def test_the_sequence_of_an_unlogged_table_begins_anew_in_a_copy() -> None:
+    class Session:
+        """Has one database with an unlogged table and its sequence, and a sequence that is logged."""
+
+        def rows(self, query: str) -> list[tuple[Any, ...]]:
+            if "pg_database" in query:
+                return [(1, "app")]
+            found = [(2, "public", "u", True, "r"), (3, "public", "u_seq", True, "S"), (4, "public", "s", False, "S")]
+            return found if "c.relkind::text" in query else [row[:-1] for row in found]
+
+        def sibling(self, _name: str) -> Session:
+            return self
+
+        def __enter__(self) -> Session:
+            return self
+
+        def __exit__(self, *_error: object) -> None:
+            return None
+
+    def with_sequences(last_value: int) -> Fingerprint:
+        sequences = {name: Sequence(last_value, True) for name in ("public.u_seq", "public.s")}
+        return Fingerprint(170002, "then", databases={"app": Database(sequences=sequences)})
+
+    there = live.tables_of(Session())  # type: ignore[arg-type]
+    judged = live.judge(Look(with_sequences(100), there, STILL), there, STILL, there, with_sequences(1))
+    assert judged.lost == ("app: sequence public.s is set back: next is 2, 101 before",)
 
 
 def test_a_server_that_was_written_to_may_differ_but_lacks_no_table_that_was_there_all_the_time() -> None:

@@ -190,14 +190,21 @@ LOST, DIFFERENT = True, False
     (replace(BEFORE, grants={}), [("tablespace fast is missing", LOST)]),
     # Databases.
     (replace(BEFORE, databases={}), [("database app is missing", LOST)]),
-    (replace(BEFORE, databases={}, skipped={"app": "does not allow connections"}),
+    (replace(BEFORE, databases={}, skipped={**BEFORE.skipped, "app": "does not allow connections"}),
      [("database app does not allow connections", LOST)]),
-    (replace(BEFORE, databases={}, skipped={"app": model.NOT_ASKED_FOR}), []),
+    (replace(BEFORE, databases={}, skipped={**BEFORE.skipped, "app": model.NOT_ASKED_FOR}), []),
     (replace(BEFORE, databases={"app": APP, "b": Database()}), [("database b is new", DIFFERENT)]),
     (replace(BEFORE, databases={"app": APP, "template0": Database()}), []),
+    (replace(BEFORE, skipped={}), [("database template0 is missing", LOST)]),
+    (replace(BEFORE, skipped={"template0": model.NOT_ASKED_FOR}), []),
 ])  # fmt: skip
 def test_what_differs(after: Fingerprint, said: list[tuple[str, bool]]) -> None:
     assert [(str(one), one.lost) for one in compare(BEFORE, after)] == said
+
+
+def test_a_database_that_nobody_asked_for_may_be_gone() -> None:
+    before = replace(BEFORE, skipped={**BEFORE.skipped, "blog": model.NOT_ASKED_FOR})
+    assert compare(before, BEFORE) == []
 
 
 def test_losses_come_first() -> None:

@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import globals as cluster_globals
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import sql
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.globals import (
     Frame,
     Globals,
@@ -84,12 +85,23 @@ def test_a_setting_that_the_server_does_not_know_is_left_out() -> None:
     assert cluster_globals.is_unknown(gone, {"work_mem"})
 
 
+@pytest.mark.parametrize("name", ["role", "seed", "session_authorization"])
+def test_what_every_server_knows_and_none_lists_is_brought(name: str) -> None:
+    class Session:
+        def rows(self, _query: str) -> list[tuple[str]]:
+            return [("work_mem",)]
+
+    known = cluster_globals.setting_names(Session())  # type: ignore[arg-type]
+    (statement,) = cluster_globals.setting_statements([RoleSetting("app", "", name, "owner")], known, {})
+    assert statement == f'ALTER ROLE "app" SET "{name}" TO \'owner\''
+
+
 @pytest.mark.parametrize(
     "value, parts",
     [("", []), ("a", ["a"]), ('"$user", public', ["$user", "public"]), ('"a,""b", c', ['a,"b', "c"])],
 )
 def test_lists_are_split_as_the_catalog_quotes_them(value: str, parts: list[str]) -> None:
-    assert cluster_globals.split_list(value) == parts
+    assert sql.split_list(value) == parts
 
 
 @pytest.mark.parametrize(
@@ -191,6 +203,20 @@ def test_privileges_on_settings_go_where_there_are_such(version: int, told: int)
         ][:told]
     )
     assert cluster_globals.from_dict(cluster_globals.as_dict(wanted)) == wanted
+
+
+def test_privileges_on_settings_are_taken_from_roles_that_are_to_go() -> None:
+    granted = (
+        ParameterGrant("work_mem", "app", "ALTER SYSTEM", False),
+        ParameterGrant("work_mem", "app", "SET", True),
+        ParameterGrant("auto_explain.log_min_duration", "app", "SET", False),
+        ParameterGrant("work_mem", "admin", "SET", False),
+        ParameterGrant("work_mem", "", "SET", False),
+    )
+    assert cluster_globals.parameter_revocations(granted, ["app"]) == [
+        'REVOKE ALL ON PARAMETER "work_mem" FROM "app" CASCADE',
+        'REVOKE ALL ON PARAMETER "auto_explain"."log_min_duration" FROM "app" CASCADE',
+    ]
 
 
 def test_a_predefined_role_that_the_server_lacks_is_known() -> None:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -53,30 +54,41 @@ CATALOGUE = Catalogue(170000, {"forum": "d1", "postgres": "d2", "template1": "d3
 
 @dataclass
 class FakeSession:
-    """Knows databases and remembers what it was told; ``busy`` is how often a rename is refused."""
+    """Knows databases and remembers what it was told; ``busy`` is how often a rename is refused.
+
+    ``others`` are the answers to questions in which the key occurs, ``refused`` is the statement that is.
+    """
 
     databases: list[str]
     busy: int = 0
+    others: dict[str, list[tuple[Any, ...]]] = field(default_factory=dict)
+    refused: str = ""
+    database: str = "template1"
+    login: Any = field(default_factory=lambda: SimpleNamespace(user="postgres"))
+    container: Container = field(default_factory=a_container)
     told: list[str] = field(default_factory=list)
     holds_transactions: bool = True
     held: int = 0
-    container: Container = field(default_factory=a_container)
+
+    def rows(self, query: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        if "pg_subscription" in query:
+            return self.others.get(f"pg_subscription of {params[0]}", [])
+        every = [(name,) for name in self.databases] if "pg_database" in query else []
+        return next((rows for key, rows in self.others.items() if key in query), every)
 
     def scalar(self, query: str) -> Any:
-        assert "pg_database_size" in query
-        return self.held
-
-    def rows(self, query: str) -> list[tuple[Any, ...]]:
-        return [(name,) for name in self.databases]
+        return self.held if "pg_database_size" in query else "170002"
 
     def run(self, statement: str) -> None:
         self.told.append(statement)
+        if statement == self.refused:
+            raise SqlError("role cannot be dropped", sqlstate="2BP01")
         if statement.startswith("BEGIN") and self.busy:
             self.busy -= 1
             raise SqlError("is being accessed by other users", sqlstate="55006")
 
-    def sibling(self, database: str) -> FakeSession:
-        self.told.append(f"connect to {database}")
+    def sibling(self, database: str, settings: Mapping[str, str] | None = None) -> FakeSession:
+        self.told.append(f"connect to {database}{' as ourselves' if settings and 'role' in settings else ''}")
         return self
 
     def __enter__(self) -> FakeSession:
@@ -131,7 +143,7 @@ def test_all_names_are_given_in_one_transaction_and_nobody_else_may_be_connected
         f' ALTER DATABASE "{TEMPORARY}1" RENAME TO "postgres"; COMMIT'
     )
     assert session.told == [
-        f'CREATE DATABASE "{DESK}" TEMPLATE template0', f"connect to {DESK}", swap, "ROLLBACK", swap,
+        f'CREATE DATABASE "{DESK}" TEMPLATE template0', f"connect to {DESK} as ourselves", swap, "ROLLBACK", swap,
     ]  # fmt: skip
     assert clock.pauses != []
 
@@ -187,6 +199,55 @@ def test_what_an_interrupted_restore_left_is_room_for_the_next(
     system = replace(mounts.filesystem_of(tmp_path), bytes_free=10)
     found = logical._blockers(server, replace(RECORD, server_version_num=90600), CATALOGUE, left, system, 100)
     assert [blocker.text.split()[3] for blocker in found] == ([missing] if missing else [])
+
+
+def left_by_a_restore() -> FakeSession:
+    """Return a server with a database that has a subscription, and a role that may change settings."""
+    return FakeSession(
+        [f"{TEMPORARY}0", "template1"],
+        others={
+            f"pg_subscription of {TEMPORARY}0": [("feed",)],
+            "pg_parameter_acl": [("log_statement", "app", "SET", True), ("log_statement", "admin", "SET", False)],
+            "pg_roles": [("admin",), ("app",)],
+        },
+    )
+
+
+def test_what_forbids_to_take_a_restore_back_goes_first() -> None:
+    session = left_by_a_restore()
+    logical_restore.clear(session, ["app", "never_made"], ["never_made"])  # type: ignore[arg-type]
+    assert session.told == [
+        f"connect to {TEMPORARY}0 as ourselves",
+        'ALTER SUBSCRIPTION "feed" DISABLE',
+        'ALTER SUBSCRIPTION "feed" SET (slot_name = NONE)',
+        'DROP SUBSCRIPTION "feed"',
+        f'ALTER DATABASE "{TEMPORARY}0" WITH IS_TEMPLATE false',
+        f'DROP DATABASE "{TEMPORARY}0"',
+        'REVOKE ALL ON PARAMETER "log_statement" FROM "app" CASCADE',
+        'DROP ROLE "app"',
+    ]
+
+
+def test_what_cannot_be_taken_back_is_the_next_command() -> None:
+    session = left_by_a_restore()
+    session.refused = 'DROP ROLE "app"'
+    with pytest.raises(SqlError) as caught:
+        logical_restore.clear(session, ["app"], [])  # type: ignore[arg-type]
+    assert caught.value.next_command.endswith("""psql -U postgres -d template1 -c 'DROP ROLE "app"'""")
+    assert "still holds" in caught.value.state
+
+
+def test_another_databases_subscriptions_do_not_fill_this_one() -> None:
+    asked: list[str] = []
+
+    class Empty(FakeSession):
+        def rows(self, query: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+            asked.append(query)
+            return [(0,) * 12] if "pg_largeobject" in query else []
+
+    assert empty.content_of(Empty(["postgres"]), "postgres", 170002) == []  # type: ignore[arg-type]
+    (told,) = (part for part in asked[0].split("(SELECT count(*) FROM ") if part.startswith("pg_subscription"))
+    assert "subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())" in told
 
 
 # -- the note ------------------------------------------------------------------

@@ -14,7 +14,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint.compare import compare
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint.compare import (
+    compare,
+    sequence_subject,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint.model import (
     Fingerprint,
     qualified,
@@ -24,7 +27,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.mode
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.session import Session
 
 TABLES = f"""
-SELECT c.oid::bigint, n.nspname, c.relname, c.relpersistence = 'u'
+SELECT c.oid::bigint, n.nspname, c.relname, c.relpersistence = 'u', c.relkind::text
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p', 'm', 'S', 'v', 'f') AND c.relpersistence <> 't' AND c.oid >= {FIRST_OF_USERS}
 """
@@ -32,7 +35,10 @@ WHERE c.relkind IN ('r', 'p', 'm', 'S', 'v', 'f') AND c.relpersistence <> 't' AN
 
 @dataclass(frozen=True)
 class Tables:
-    """Databases and their relations by their oids, which a physical copy keeps; ``unlogged`` by name."""
+    """Databases and their relations by their oids, which a physical copy keeps.
+
+    ``unlogged`` has databases with the subject that a comparison gives each.
+    """
 
     names: Mapping[int, str]
     relations: Mapping[int, Mapping[int, str]]
@@ -76,8 +82,12 @@ def tables_of(session: Session) -> Tables:
         with session.sibling(name) as there:
             found = there.rows(TABLES)
         names[database] = name
-        relations[database] = {oid: qualified(*relation) for oid, *relation, _unlogged in found}
-        unlogged |= {(name, qualified(*relation)) for _oid, *relation, is_unlogged in found if is_unlogged}
+        relations[database] = {oid: qualified(schema, relation) for oid, schema, relation, *_facts in found}
+        unlogged |= {
+            (name, (sequence_subject if kind == "S" else str)(qualified(schema, relation)))
+            for _oid, schema, relation, is_unlogged, kind in found
+            if is_unlogged
+        }
     return Tables(names, relations, frozenset(unlogged))
 
 
@@ -99,7 +109,7 @@ def judge(before: Look, after: Tables, after_snapshot: str, restored: Tables, co
         here, now = restored.relations[database], after.relations[database]
         relations = before.tables.relations[database].items()
         lost += [f"{name}: {relation} is missing" for oid, relation in relations if oid in now and oid not in here]
-    # An unlogged table is empty in every physical copy, by design and whatever was in it.
+    # An unlogged table is empty in every physical copy, by design and whatever was in it, and its sequence begins anew.
     different = [
         difference
         for difference in compare(before.content, content)

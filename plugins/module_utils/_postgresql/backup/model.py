@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -21,6 +21,9 @@ RESTORE = "restore"
 TAKE = "take"
 PROVE = "prove"
 NOTHING = "nothing"
+
+# Every cluster has it, closed, and as initdb made it.
+UNTOUCHED = "template0"
 
 SCHEMA_VERSION = 1
 # An empty cluster of its own, with the WAL that a restore writes before it is recycled.
@@ -96,13 +99,17 @@ class Place:
 
 @dataclass(frozen=True)
 class Facts:
-    """What the format is chosen by; each tuple says what speaks against one."""
+    """What the format is chosen by: why it cannot be the one or the other, and what each leaves behind.
+
+    ``closed`` names the databases that allow no connections (:func:`closed_databases`).
+    """
 
     against_physical: tuple[str, ...]
     against_logical: tuple[str, ...]
     size_bytes: int
     database_bytes: int
     unlogged_tables: int = 0
+    closed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -219,7 +226,23 @@ def _warnings(chosen: str, facts: Facts) -> tuple[str, ...]:
             f"{facts.unlogged_tables} unlogged tables come back empty from a physical backup: Postgres keeps their"
             " content out of it. format: logical has it.",
         )
+    if chosen == LOGICAL and facts.closed:
+        return (
+            f"{', '.join(facts.closed)} will not be in a logical backup: pg_dump reads no database that allows no"
+            " connections. format: physical has it; or allow them (ALTER DATABASE ... WITH ALLOW_CONNECTIONS true).",
+        )
     return ()
+
+
+def closed_databases(names: Iterable[str]) -> tuple[str, ...]:
+    """Return what a dump lacks, of the databases that allow no connections."""
+    return tuple(name for name in names if name != UNTOUCHED)
+
+
+def not_dumped_in_words(evidence: Mapping[str, Any]) -> str:
+    """Say of a logical backup which databases are not in it; empty where it has them all."""
+    closed = closed_databases(evidence.get("not_dumped", ()))
+    return f"; not in it: {', '.join(closed)}, which allowed no connections" if closed else ""
 
 
 def changes_since(record: Record, *, files: int, size: int) -> Sequence[str]:

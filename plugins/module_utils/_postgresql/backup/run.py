@@ -46,6 +46,8 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.back
     Record,
     Wanted,
     changes_since,
+    closed_databases,
+    not_dumped_in_words,
     plan_backup,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import observe_cluster
@@ -107,6 +109,7 @@ def observe(source: Source, wanted: Wanted) -> Observed:
         size_bytes=cluster.size_bytes,
         database_bytes=cluster.database_bytes,
         unlogged_tables=cluster.unlogged_tables,
+        closed=closed_databases(one.name for one in cluster.databases if not one.allows_connections),
     )
     planned = plan_backup(wanted, facts, _place(wanted.path), existing, source.name)
     return Observed(replace(planned, warnings=(*planned.warnings, *_left_beside(wanted.path))), existing, route)
@@ -289,7 +292,8 @@ def _take_logical(source: Source, wanted: Wanted, route: routes.Route | None, pl
             wanted,
         )
     logical_proof.read_whole(source.engine, source.container.image_id, place=place, operation=operation, labels={})
-    return _record(source, "logical", place, evidence, "pg_restore read every dump to its end; it was restored nowhere")
+    read = f"pg_restore read every dump to its end; it was restored nowhere{not_dumped_in_words(evidence)}"
+    return _record(source, "logical", place, evidence, read)
 
 
 def _prove_logical(source: Source, made: Record, place: str, directory: str, operation: str, wanted: Wanted) -> Record:
@@ -308,7 +312,10 @@ def _prove_logical(source: Source, made: Record, place: str, directory: str, ope
     proof = (
         f"restored into a scratch container; {proved['tables_compared']} of {proved['tables_restored']} tables"
         f" ({proved['rows_compared']} rows) were compared with the snapshot of the dump, and are equal"
+        f"{not_dumped_in_words(made.evidence)}"
     )
+    if proved["left_out"]:
+        proof += f"; the server did not know these settings of roles and databases: {', '.join(proved['left_out'])}"
     return replace(made, prove=RESTORE, proof=proof, content=proved["content"])
 
 

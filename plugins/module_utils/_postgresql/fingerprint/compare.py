@@ -81,6 +81,10 @@ def compare(before: Fingerprint, after: Fingerprint) -> list[Difference]:
             found.extend(_compare_database(name, was, now))
         elif after.skipped.get(name) != NOT_ASKED_FOR:
             found.append(Difference("", f"database {name}", after.skipped.get(name, "is missing"), True))
+    # Nothing of a closed database can be compared but that it is there.
+    for name, reason in before.skipped.items():
+        if reason != NOT_ASKED_FOR and name not in after.databases and name not in after.skipped:
+            found.append(Difference("", f"database {name}", "is missing", True))
     for name in after.databases:
         if name not in before.databases and name not in before.skipped:
             found.append(Difference("", f"database {name}", "is new", False))
@@ -126,6 +130,9 @@ def compare_rows(database: str, before: Mapping[str, Counted], after: Mapping[st
 
 def _named(kind: str) -> Naming:
     return lambda name: f"{kind} {name}"
+
+
+sequence_subject = _named("sequence")
 
 
 def _redefined(was: str, now: str) -> tuple[str, bool]:
@@ -219,7 +226,7 @@ def _compare_sequences(
     database: str, before: Mapping[str, Sequence], after: Mapping[str, Sequence], changed: set[str]
 ) -> Iterator[Difference]:
     for name, was in before.items():
-        subject, now = f"sequence {name}", after.get(name)
+        subject, now = sequence_subject(name), after.get(name)
         if now is None:
             yield Difference(database, subject, "is missing", was.extension not in changed)
         elif was.next_value != now.next_value:
@@ -228,7 +235,7 @@ def _compare_sequences(
             yield Difference(database, subject, text, not ahead and not now.cycles)
     for name in after:
         if name not in before:
-            yield Difference(database, f"sequence {name}", "is new", False)
+            yield Difference(database, sequence_subject(name), "is new", False)
 
 
 def _compare_schema(database: str, before: Database, after: Database) -> Iterator[Difference]:

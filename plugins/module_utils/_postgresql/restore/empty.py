@@ -27,6 +27,8 @@ CATALOGS = {
     "pg_subscription": "subscriptions",
 }
 FIRST_WITH_PUBLICATIONS = 100000
+# Every database sees the subscriptions of all.
+OF_THIS = {"pg_subscription": " AND subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())"}
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ def occupants(session: Session, version: int, *, ours: Collection[str] = ()) -> 
 def content_of(session: Session, database: str, version: int) -> list[str]:
     """Return what a database holds beyond what it was made with, in words; empty for nothing."""
     questions = [
-        f"(SELECT count(*) FROM {catalog} WHERE oid >= {FIRST_OF_USERS})"
+        f"(SELECT count(*) FROM {catalog} WHERE oid >= {FIRST_OF_USERS}{OF_THIS.get(catalog, '')})"
         for catalog in CATALOGS
         if version >= FIRST_WITH_PUBLICATIONS or catalog not in ("pg_publication", "pg_subscription")
     ]

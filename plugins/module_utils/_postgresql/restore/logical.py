@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
@@ -26,7 +27,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql impo
     routes,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.backup.model import Record
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import observe_cluster
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import observe_cluster, own_role
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint.model import from_dict
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.logical_catalogue import Catalogue
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.logical_restore import TEMPLATE, Target
@@ -186,6 +187,7 @@ def carry_out(server: Server, planned: Plan, path: str, *, jobs: int, operation:
         logical_restore.missing_tablespaces(target, catalogue.globals),
     )
     note.write(server.directory, begun)
+    own = own_role(session)
     try:
         brought = logical_restore.bring(
             engine,
@@ -199,7 +201,7 @@ def carry_out(server: Server, planned: Plan, path: str, *, jobs: int, operation:
         )
         logical_restore.publish(session, catalogue)
     except BaseException as error:
-        _take_back(server, begun, error)
+        _take_back(server, begun, error, own)
         raise
     done = _finish(server, target, planned, path, dump, catalogue, begun, operation)
     also = "; nothing that the backup had when it was proved is missing" if record.content else ""
@@ -246,11 +248,11 @@ def _drop_leftovers(server: Server) -> tuple[str, ...]:
     return tuple(f"somebody wrote into a database that was to be replaced: it is kept as {name}" for name in kept)
 
 
-def _take_back(server: Server, begun: note.Note, error: BaseException) -> None:
+def _take_back(server: Server, begun: note.Note, error: BaseException, own: Mapping[str, str]) -> None:
     """Make the cluster empty again, and let the failure say what is in it."""
     name = server.container.name
     try:
-        with server.session.sibling() as session:
+        with server.session.sibling(settings=own) as session:
             if logical_restore.is_published(logical_restore.database_names(session)):
                 state = (
                     f"all databases are restored in {name} and have their names; the next run finishes what is left."
@@ -268,5 +270,7 @@ def _take_back(server: Server, begun: note.Note, error: BaseException) -> None:
             f" with {logical_restore.TEMPORARY}, and the roles {', '.join(begun.roles) or '(none)'}: {second.msg} The"
             f" backup in {begun.path} is untouched."
         )
+        if isinstance(error, StatefulError):
+            error.next_command = second.next_command or error.next_command
     if isinstance(error, StatefulError):
         error.state = state
