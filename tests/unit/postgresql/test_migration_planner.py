@@ -217,6 +217,10 @@ UNUSABLE = {
     ),
     "an undo for psql": (replace(a_file(1), undo="\\i other"), "what takes it back cannot be run: \\i is a command"),
     "an undo with data": (replace(a_file(1), undo="COPY a FROM STDIN"), "what takes it back cannot be run: COPY"),
+    "a NUL": (a_file(1, "INSERT 1;\n\0INSERT 2;"), "it holds a NUL byte"),
+    "UTF-16": (a_file(1, "SELECT 1".encode("utf-16-be").decode()), "it holds a NUL byte"),
+    "a script with a NUL": (a_file(1, "true\0", kind=SHELL), "it holds a NUL byte"),
+    "an undo with a NUL": (replace(a_file(1), undo="SELECT 1\0"), "what takes it back holds a NUL byte"),
     "rows of a script": (a_file(1, "true", Guards(expect_rows=Range(1, 1)), SHELL), "a script counts no rows"),
 }
 
@@ -226,6 +230,12 @@ def test_what_could_not_be_run_is_found_before_anything_is(what: str) -> None:
     migration, words = UNUSABLE[what]
     found = decide([migration, a_file(2)], [])
     assert only_blocker(found).startswith(f"{migration.name}: {words}")
+
+
+def test_what_has_run_is_in_nobodys_way_as_it_is_not_run_again() -> None:
+    done = a_file(1, "SELECT 1;\0")
+    assert decide([done, a_file(2)], [a_row(done)]).blockers == ()
+    assert only_blocker(decide([done], [a_row(done, FAILED)], retry=[1])).startswith("01-it.sql: it holds a NUL byte")
 
 
 def test_everything_that_is_wrong_with_a_file_is_told_at_once() -> None:

@@ -60,7 +60,9 @@ def decide(
     one that is wanted.
     """
     known = {row.number: row for row in ledger}
-    blockers = [*_misnumbered(migrations, known), *_unusable(migrations)]
+    # What has run is not run again: what would be wrong with it today is in nobody's way.
+    left = [each for each in migrations if each.number not in known or not known[each.number].complete]
+    blockers = [*_misnumbered(migrations, known), *_unusable(left)]
     decisions = []
     for migration in sorted(migrations, key=lambda each: each.number):
         row = known.get(migration.number)
@@ -144,6 +146,11 @@ def _unusable(migrations: Sequence[Migration]) -> list[Blocker]:
 def problems(migration: Migration) -> list[str]:
     """Return what is wrong with one file, in words."""
     guards = migration.guards
+    # Postgres' protocol and shells end a text there: what comes after it would not be run, and be noted as done.
+    texts = {"it": migration.content, "what takes it back": migration.undo}
+    cut = [what for what, text in texts.items() if "\0" in text]
+    if cut:
+        return [f"{what} holds a NUL byte, as text in UTF-16 does: save it in UTF-8." for what in cut]
     if migration.kind == SHELL:
         if isinstance(guards.expect_rows, Range):
             return ["a script counts no rows: expect_rows can only be a query here."]
