@@ -221,6 +221,28 @@ UNUSABLE = {
     "UTF-16": (a_file(1, "SELECT 1".encode("utf-16-be").decode()), "it holds a NUL byte"),
     "a script with a NUL": (a_file(1, "true\0", kind=SHELL), "it holds a NUL byte"),
     "an undo with a NUL": (replace(a_file(1), undo="SELECT 1\0"), "what takes it back holds a NUL byte"),
+    **{
+        f"a head below {where}": (
+            a_file(1, f"{above}-- selfhost.stateful:\n--   expect_rows: 1\nDELETE FROM i"),
+            "selfhost.stateful: stands in it where it is not read.",
+        )
+        for where, above in {
+            "a licence": "/* licence */\n",
+            "a statement": "SET a = 1;\n",
+            "an indentation": " ",
+            "another head": "-- selfhost.stateful: {repeatable: true}\n",
+            "a block": "/*\nselfhost.stateful:\n*/\n",
+        }.items()
+    },
+    "a head of another language": (a_file(1, "#selfhost.stateful:\ntrue"), "selfhost.stateful: stands in it"),
+    "a head of a script below a command": (
+        a_file(1, "set -e\n# selfhost.stateful: {repeatable: true}", kind=SHELL),
+        "selfhost.stateful: stands in it where it is not read. It is read once, from lines that begin with #,",
+    ),
+    "an undo with a head": (
+        replace(a_file(1), undo="-- selfhost.stateful: {transaction: false}\nSELECT 1"),
+        "selfhost.stateful: stands in what takes it back",
+    ),
     "rows of a script": (a_file(1, "true", Guards(expect_rows=Range(1, 1)), SHELL), "a script counts no rows"),
 }
 
@@ -248,10 +270,18 @@ def test_everything_that_is_wrong_with_a_file_is_told_at_once() -> None:
         a_file(1, "BEGIN; SELECT 1; COMMIT", NO_TRANSACTION),
         a_file(1, "SAVEPOINT a; SELECT 1; ROLLBACK TO a"),
         a_file(1, "SELECT 1", Guards(expect_rows=Range(1, 1))),
+        a_file(1, "-- Why.\n\n-- selfhost.stateful:\n--   transaction: true\nSELECT 'selfhost.stateful:'"),
         replace(a_file(1), undo="-- there is nothing to take back"),
         replace(a_file(1, "\\copy; BEGIN", Guards(expect_rows=Query("SELECT 1")), SHELL), undo="COMMIT"),
     ],
-    ids=["a transaction of its own", "a savepoint", "rows of SQL", "an undo of nothing", "a script may hold anything"],
+    ids=[
+        "a transaction of its own",
+        "a savepoint",
+        "rows of SQL",
+        "a head",
+        "an undo of nothing",
+        "a script may hold anything",
+    ],
 )
 def test_what_can_be_run_is_not_refused(migration: Migration) -> None:
     assert problems(migration) == []

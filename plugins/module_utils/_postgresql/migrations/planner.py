@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import Blocker
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations import head
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations.model import (
     SHELL,
     Migration,
@@ -151,12 +152,13 @@ def problems(migration: Migration) -> list[str]:
     cut = [what for what, text in texts.items() if "\0" in text]
     if cut:
         return [f"{what} holds a NUL byte, as text in UTF-16 does: save it in UTF-8." for what in cut]
+    found = _unread(migration)
     if migration.kind == SHELL:
         if isinstance(guards.expect_rows, Range):
-            return ["a script counts no rows: expect_rows can only be a query here."]
-        return []
+            found.append("a script counts no rows: expect_rows can only be a query here.")
+        return found
     statements = split(migration.content)
-    found = [] if statements else ["it holds no statement."]
+    found += [] if statements else ["it holds no statement."]
     found += _unfit(statements)
     if guards.transaction:
         found += [f"{each}, or declare transaction: false." for each in _ending(statements)]
@@ -164,6 +166,19 @@ def problems(migration: Migration) -> list[str]:
     # What takes a migration back always happens as a whole, also where the migration does not.
     unfit = (*_unfit(undo), *(f"{each}." for each in _ending(undo)))
     return found + [f"what takes it back cannot be run: {each}" for each in unfit]
+
+
+def _unread(migration: Migration) -> list[str]:
+    """A guard that is not read is one that does not hold, and who wrote it counts on it."""
+    found = []
+    if head.is_unread(migration.kind, migration.content):
+        found.append(
+            f"{head.HEADER} stands in it where it is not read. It is read once, from lines that begin with"
+            f" {head.COMMENT[migration.kind]}, before all else but empty lines: move it there."
+        )
+    if head.count(migration.undo):
+        found.append(f"{head.HEADER} stands in what takes it back, which has no guards of its own: leave it out.")
+    return found
 
 
 def _unfit(statements: Sequence[Statement]) -> list[str]:
