@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import as_stateful
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations import ledger
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations.model import (
     DONE,
@@ -47,11 +48,13 @@ WITH_PIPEFAIL = (
 class PartlyDone(StatefulError):
     """It failed and something of it is there. ``left`` and ``then``, among its facts, are its state and next command.
 
-    Among the facts, because what undoes an operation has words of its own for the others.
+    Among the facts, because what undoes an operation has words of its own for the others. ``again`` is among them
+    where it is False: the next run would do a second time what is there.
     """
 
-    def __init__(self, msg: str, left: str, then: str) -> None:
-        super().__init__(msg, state=left, next_command=then, left=left, then=then)
+    def __init__(self, msg: str, left: str, then: str, *, again: bool = True) -> None:
+        known = {} if again else {"again": again}
+        super().__init__(msg, state=left, next_command=then, safe_to_rerun=again, left=left, then=then, **known)
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,7 @@ def _in_one_transaction(server: Server, session: Session, series: str, migration
                 f"{migration.name} ended the transaction that it was run in.",
                 f"what it did before that is done in {server.name}, and the ledger has no row of it",
                 "look at what it did, and take it back by hand or give the migration a done_when that sees it",
+                again=False,
             )
         _as_ourselves(session)
         lacking = unmet(session, migration, before, ran.rows)
@@ -128,25 +132,41 @@ def _step_by_step(server: Server, session: Session, series: str, migration: Migr
     try:
         before = still_to_do(session, migration)
         rows, output = _statements(session, migration) if migration.kind == SQL else _script(server, migration)
-        lacking = unmet(session, migration, before, rows)
-        if lacking:
-            raise StatefulError(f"{migration.name}: {lacking}.")
-    except StatefulError as error:
-        # Where the session is gone the row goes on saying that it runs, which is read alike.
-        with suppress(SqlError):
-            ledger.write(session, series, replace(row, state=FAILED, seconds=round(time.monotonic() - began, 3)))
+        with _living(server, session, series) as there:
+            lacking = unmet(there, migration, before, rows)
+            if lacking:
+                raise StatefulError(f"{migration.name}: {lacking}.")
+            done = replace(row, state=DONE, rows=rows, seconds=round(time.monotonic() - began, 3))
+            ledger.write(there, series, done)
+    except Exception as error:
+        # Whatever it was: it has begun, and must not be told as one of which nothing is done.
+        failure, noted = as_stateful(error), row
+        # Where no session can be had the row goes on saying that it runs, which is read alike.
+        with suppress(StatefulError), _living(server, session, series) as there:
+            failed = replace(row, state=FAILED, seconds=round(time.monotonic() - began, 3))
+            ledger.write(there, series, failed)
+            noted = failed
         raise PartlyDone(
-            error.msg,
-            f"{migration.name} runs in no transaction: a part of it may be done in {server.name}, and the ledger says"
-            f" {FAILED}",
+            failure.msg,
+            f"{migration.name} runs in no transaction: a part of it may be done in {server.name}, or all of it, and"
+            f" the ledger says {noted.state}",
             "put right what msg names, and run the same task again: it is repeatable"
             if migration.guards.repeatable
             else f"look at what it did, put it right, and run the same task with retry: [{migration.number}]",
         ) from error
-    seconds = round(time.monotonic() - began, 3)
-    done = replace(row, state=DONE, rows=rows, seconds=seconds)
-    ledger.write(session, series, done)
-    return Ran(DONE, rows, seconds, output)
+    return Ran(DONE, rows, done.seconds or 0.0, output)
+
+
+@contextmanager
+def _living(server: Server, session: Session, series: str) -> Iterator[Session]:
+    """Hand out the session, or where it is gone a fresh one with its lock: a script may restart the server."""
+    try:
+        session.scalar("SELECT 1")
+    except SqlError:
+        with server.at_work(series) as fresh:
+            yield fresh
+        return
+    yield session
 
 
 def _statements(session: Session, migration: Migration) -> tuple[int, str]:

@@ -194,6 +194,7 @@ def _run(request: Request, operation: Operation) -> None:
             failure.next_command = failure.facts.pop(
                 "then", f"put right what msg names, and run the same task again: it goes on at {name}"
             )
+            failure.safe_to_rerun = failure.facts.pop("again", True)
             raise
         return {}
 

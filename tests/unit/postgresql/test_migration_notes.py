@@ -1,0 +1,122 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the ledger says of a migration that runs in no transaction, whatever becomes of our session meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations import ledger, perform
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations.model import (
+    DONE,
+    FAILED,
+    RUNNING,
+    SHELL,
+    SQL,
+    Migration,
+    Row,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.transport import Ran, SqlError
+
+SCRIPT = Migration(1, "01-all.sh", SHELL, "true", undo="false")
+
+
+@dataclass
+class Database:
+    """A session that may be gone, and the server that hands out another. ``noted``: states of the row, in order."""
+
+    noted: list[str] = field(default_factory=list)
+    name: str = "db"
+    user: str = "app"
+    gone: bool = False
+    answers: bool = True
+    transaction: int = 7
+
+    def scalar(self, query: str) -> Any:
+        if self.gone:
+            raise SqlError("the connection is closed")
+        return self.transaction if "txid" in query else 1
+
+    def run(self, statement: str) -> None:
+        self.scalar(statement)
+
+    def script(self, _text: str) -> Ran:
+        self.transaction += 1
+        return Ran(1)
+
+    @contextmanager
+    def at_work(self, _series: str) -> Iterator[Database]:
+        if not self.answers:
+            raise StatefulError("The server does not answer.")
+        yield Database(self.noted)
+
+
+@pytest.fixture
+def database(monkeypatch: pytest.MonkeyPatch) -> Database:
+    made = Database()
+
+    def write(session: Database, _series: str, row: Row) -> None:
+        session.run("INSERT")
+        made.noted.append(row.state)
+
+    monkeypatch.setattr(ledger, "write", write)
+    return made
+
+
+def runs(database: Any, migration: Migration = SCRIPT) -> perform.Ran:
+    return perform.run(database, database, "default", migration, "operation")
+
+
+def scripted(monkeypatch: pytest.MonkeyPatch, database: Database, error: Exception | None = None) -> None:
+    """Let a script end our session, and fail where there is an error."""
+
+    def execute(*_given: object) -> str:
+        database.gone = True
+        if error is not None:
+            raise error
+        return "said"
+
+    monkeypatch.setattr(perform, "execute", execute)
+
+
+def test_a_script_that_ends_our_session_is_noted_over_another(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scripted(monkeypatch, database)
+    assert runs(database).output == "said"
+    assert database.noted == [RUNNING, DONE]
+
+
+def test_what_cannot_be_noted_is_not_told_as_undone(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    scripted(monkeypatch, database)
+    database.answers = False
+    with pytest.raises(perform.PartlyDone, match="does not answer") as caught:
+        runs(database)
+    assert caught.value.state.endswith("or all of it, and the ledger says running")
+    assert "retry: [1]" in caught.value.next_command
+    assert database.noted == [RUNNING]
+
+
+@pytest.mark.parametrize("error", [StatefulError("It ended with 1."), OSError("a pipe is gone")], ids=str)
+def test_whatever_breaks_it_off_is_noted_as_such(
+    database: Database, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    scripted(monkeypatch, database, error)
+    with pytest.raises(perform.PartlyDone, match=str(error)):
+        runs(database)
+    assert database.noted == [RUNNING, FAILED]
+
+
+def test_what_would_be_done_twice_is_not_safe_to_run_again(database: Database) -> None:
+    with pytest.raises(perform.PartlyDone, match="ended the transaction") as caught:
+        runs(database, Migration(1, "01-a.sql", SQL, "CALL commits()"))
+    assert not caught.value.safe_to_rerun
+    assert caught.value.facts["again"] is False
