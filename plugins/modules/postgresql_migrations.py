@@ -34,7 +34,8 @@ notes:
     a script with C(#), and an undo file has none: a file with C(selfhost.stateful:) anywhere else is refused.
   - A guard that does not hold after a migration rolls it back, where it runs in a transaction.
   - Beside C(NN-description.sql) may lie C(NN-description.undo.sql), and the same with C(.sh). With it
-    M(selfhost.stateful.operation) takes the migration back. Without it the way back is the backup.
+    M(selfhost.stateful.operation) takes the migration back. Without it the way back is the backup. An undo script that
+    was broken off leaves the note C(undoing), and the migration does not count as done; it can be taken back again.
   - A second runner, from wherever it comes, is refused by an advisory lock of the database while one is at work.
   - Files are journaled as they are. They should hold no secrets; give those in O(environment).
   - A file runs with the settings of role and database, C(search_path) included, as the application's own sessions do.

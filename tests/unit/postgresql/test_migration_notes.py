@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import UndoRefused
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import SWITCH, Step
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations import ledger, perform
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations.model import (
     DONE,
@@ -21,9 +24,11 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migr
     RUNNING,
     SHELL,
     SQL,
+    UNDOING,
     Migration,
     Row,
 )
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations.steps import HANDLERS, MIGRATE
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.transport import Ran, SqlError
 
 SCRIPT = Migration(1, "01-all.sh", SHELL, "true", undo="false")
@@ -58,6 +63,13 @@ class Database:
             raise StatefulError("The server does not answer.")
         yield Database(self.noted)
 
+    @contextmanager
+    def connect(self) -> Iterator[Database]:
+        yield self
+
+
+DONE_ROW = Row(1, "01-all.sh", SCRIPT.sha256, DONE, "app", "host", "2026-01-02T03:04:05Z", operation="operation")
+
 
 @pytest.fixture
 def database(monkeypatch: pytest.MonkeyPatch) -> Database:
@@ -67,7 +79,16 @@ def database(monkeypatch: pytest.MonkeyPatch) -> Database:
         session.run("INSERT")
         made.noted.append(row.state)
 
+    def remove(session: Database, _series: str, _number: int) -> None:
+        session.run("DELETE")
+        made.noted.append("")
+
+    def read(_session: Database, _series: str) -> list[Row]:
+        return [replace(DONE_ROW, state=made.noted[-1])] if made.noted and made.noted[-1] else []
+
     monkeypatch.setattr(ledger, "write", write)
+    monkeypatch.setattr(ledger, "remove", remove)
+    monkeypatch.setattr(ledger, "read", read)
     return made
 
 
@@ -120,3 +141,23 @@ def test_what_would_be_done_twice_is_not_safe_to_run_again(database: Database) -
         runs(database, Migration(1, "01-a.sql", SQL, "CALL commits()"))
     assert not caught.value.safe_to_rerun
     assert caught.value.facts["again"] is False
+
+
+def test_what_is_half_taken_back_is_noted_and_taken_back_again(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database.noted.append(DONE)
+    args = {"series": "default", "name": SCRIPT.name, "content": SCRIPT.content, "undo": SCRIPT.undo, "guards": {}}
+    step = Step(MIGRATE, "run 01-all.sh", SWITCH, args, proves=True)
+    context: Any = SimpleNamespace(world=database, operation=SimpleNamespace(id="operation"))
+    scripted(monkeypatch, database, StatefulError("It ended with 1."))
+    for _each in range(2):
+        database.gone = False
+        with pytest.raises(UndoRefused, match="ended with 1") as caught:
+            HANDLERS[MIGRATE].undo(step, context)
+        assert database.noted[-1] == UNDOING
+        assert caught.value.state == "01-all.sh may be taken back in part in db, and the ledger says undoing"
+    database.gone = False
+    scripted(monkeypatch, database)
+    HANDLERS[MIGRATE].undo(step, context)
+    assert database.noted[-1] == ""

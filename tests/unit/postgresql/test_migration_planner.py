@@ -18,6 +18,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migr
     RUNNING,
     SHELL,
     SQL,
+    UNDOING,
     Guards,
     Migration,
     Query,
@@ -140,6 +141,15 @@ def test_what_was_broken_off_is_not_safe_because_its_text_says_so_today() -> Non
 def test_what_was_broken_off_may_have_been_put_right_in_its_text() -> None:
     found = decide([a_file(1, "SELECT 2", NO_TRANSACTION)], [a_row(a_file(1), FAILED)], retry=[1])
     assert (actions(found), found.blockers) == ([(1, RUN)], ())
+
+
+@pytest.mark.parametrize("guards", [NO_TRANSACTION, Guards(transaction=False, repeatable=True)])
+def test_what_was_half_taken_back_does_not_count_as_done(guards: Guards) -> None:
+    one = a_file(1, guards=guards)
+    found = decide([one, a_file(2)], [a_row(one, UNDOING)])
+    assert only_blocker(found).startswith("01-it.sql was being taken back on 2026-01-02T03:04:05Z, and that was broken")
+    assert "Roll the operation o back again" in only_blocker(found)
+    assert decide([one], [a_row(one, UNDOING)], retry=[1]).blockers == ()
 
 
 def test_two_files_of_one_number_have_no_order() -> None:

@@ -20,6 +20,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migr
     RECOGNISED,
     RUNNING,
     SQL,
+    UNDOING,
     Migration,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations.server import (
@@ -261,12 +262,17 @@ def take_back(server: Server, session: Session, series: str, migration: Migratio
             _as_ourselves(session)
             ledger.remove(session, series, migration.number)
     else:
+        # A part of it may be gone from here on, whatever breaks the script off: it must not count as done.
+        was = next((row for row in ledger.read(session, series) if row.number == migration.number), None)
+        if was is not None:
+            ledger.write(session, series, replace(was, state=UNDOING))
         try:
             execute(server, f"What takes {migration.name} back", migration.undo)
         except StatefulError as error:
-            error.state = f"{migration.name} may be taken back in part in {server.name}"
+            error.state = f"{migration.name} may be taken back in part in {server.name}, and the ledger says {UNDOING}"
             raise
-        ledger.remove(session, series, migration.number)
+        with _living(server, session, series) as there:
+            ledger.remove(there, series, migration.number)
     return rows
 
 

@@ -14,6 +14,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._errors import B
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations import head
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations.model import (
     SHELL,
+    UNDOING,
     Migration,
     Range,
     Row,
@@ -92,6 +93,12 @@ def _decide_one(
             f"{name} was changed after it ran on {row.at}{was}: it had sha256 {row.sha256[:12]} and has"
             f" {migration.sha256[:12]} now. Put the old text back, or name {number} in accept to go on with the new"
             " one, which is not run.",
+        )
+    if row.state == UNDOING and number not in retry:
+        return Decision(migration, KEEP, row), Blocker(
+            f"{name} was being taken back on {row.at}, and that was broken off: a part of it may be gone. Roll the"
+            f" operation {row.operation} back again; or look at what is left, and name {number} in retry to run it from"
+            " its beginning."
         )
     # One in a transaction leaves no such row behind: whatever the text says today, what was broken off ran in none.
     if migration.guards.repeatable or number in retry:

@@ -30,6 +30,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.back
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations import files, ledger, perform
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations.model import (
     RECOGNISED,
+    UNDOING,
     Migration,
     Row,
 )
@@ -154,7 +155,8 @@ class Migrate:
                     next_command="roll that operation back, on the host that has its journal",
                 )
             return {}
-        if row is None or not row.complete:
+        broken_off = row is not None and row.state == UNDOING and row.operation == context.operation.id
+        if row is None or not (row.complete or broken_off):
             return {}  # nothing of a transaction is left, and of what runs in none the ledger says what is known
         migration, series = migration_of(step), step.args["series"]
         if row.state == RECOGNISED:
@@ -175,6 +177,8 @@ class Migrate:
                 return {"rows": perform.take_back(context.world, session, series, migration)}
         except StatefulError as error:
             done = f"{migration.name} is done, and its row is in the ledger"
+            if broken_off:
+                done = f"{migration.name} may be taken back in part, and the ledger says {UNDOING}"
             raise UndoRefused(
                 f"{migration.name} could not be taken back: {error.msg}",
                 state=done if error.state == StatefulError.NOTHING_CHANGED else error.state,
