@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,8 +17,10 @@ import pytest
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import UndoRefused
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import DONE as OPERATION_DONE
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import SWITCH, Step
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations import ledger, perform
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import Operation, OperationStore
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations import ledger, perform, run
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations.model import (
     DONE,
     FAILED,
@@ -28,6 +31,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migr
     Migration,
     Row,
 )
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations.planner import decide
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations.steps import HANDLERS, MIGRATE
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.transport import Ran, SqlError
 
@@ -92,6 +96,26 @@ def database(monkeypatch: pytest.MonkeyPatch) -> Database:
     return made
 
 
+def context_of(database: Database, **facts: Any) -> Any:
+    operation = SimpleNamespace(
+        id="operation",
+        plan=SimpleNamespace(facts=facts),
+        history=lambda: SimpleNamespace(state=OPERATION_DONE, copies=list),
+    )
+    return SimpleNamespace(world=database, operation=operation)
+
+
+def step_of(migration: Migration) -> Step:
+    args = {
+        "series": "default",
+        "name": migration.name,
+        "content": migration.content,
+        "undo": migration.undo,
+        "guards": {},
+    }
+    return Step(MIGRATE, f"run {migration.name}", SWITCH, args, proves=True)
+
+
 def runs(database: Any, migration: Migration = SCRIPT) -> perform.Ran:
     return perform.run(database, database, "default", migration, "operation")
 
@@ -147,9 +171,8 @@ def test_what_is_half_taken_back_is_noted_and_taken_back_again(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     database.noted.append(DONE)
-    args = {"series": "default", "name": SCRIPT.name, "content": SCRIPT.content, "undo": SCRIPT.undo, "guards": {}}
-    step = Step(MIGRATE, "run 01-all.sh", SWITCH, args, proves=True)
-    context: Any = SimpleNamespace(world=database, operation=SimpleNamespace(id="operation"))
+    step = step_of(SCRIPT)
+    context = context_of(database)
     scripted(monkeypatch, database, StatefulError("It ended with 1."))
     for _each in range(2):
         database.gone = False
@@ -161,3 +184,45 @@ def test_what_is_half_taken_back_is_noted_and_taken_back_again(
     scripted(monkeypatch, database)
     HANDLERS[MIGRATE].undo(step, context)
     assert database.noted[-1] == ""
+
+
+def test_the_backup_of_the_first_one_is_the_way_back_of_those_after_it(database: Database, tmp_path: Path) -> None:
+    database.noted.append(DONE)
+    backup = {"role": "backup", "path": str(tmp_path)}
+    gone = {"role": "backup", "path": str(tmp_path / "gone")}
+    step = step_of(replace(SCRIPT, undo=""))
+    with pytest.raises(UndoRefused, match="no undo file") as caught:
+        HANDLERS[MIGRATE].undo(step, context_of(database, copies=[backup, gone]))
+    assert caught.value.copies == [backup]
+    assert "the backup that is named in copies" in caught.value.next_command
+    with pytest.raises(UndoRefused) as caught:
+        HANDLERS[MIGRATE].undo(step, context_of(database))
+    assert "named in copies" not in caught.value.next_command
+
+
+def test_each_of_a_run_knows_its_backup(database: Database, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    backup = {"role": "backup", "service": "db", "path": str(tmp_path), "moment": "2026-01-02T03:04:05Z"}
+    files = [replace(SCRIPT, number=number, name=f"0{number}-a.sh") for number in (1, 2, 3)]
+
+    def carries(_request: object, operation: Operation) -> None:
+        if operation.plan.summary["migration"] == "03-a.sh":
+            raise StatefulError("It ended with 1.")
+        copies = [backup] if operation.plan.facts["backup"] else []
+        operation.journal.evidence(MIGRATE, {"copies": copies, "row": {}})
+        operation.journal.state(OPERATION_DONE)
+
+    monkeypatch.setattr(run, "_run", carries)
+    looked = run.Looked("app", (), decide(files, []), {}, frozenset())
+    monkeypatch.setattr(run, "look", lambda *_given: looked)
+    operations = OperationStore(str(tmp_path / "operations"))
+    connect: Any = lambda: database  # noqa: E731 - a stand-in
+    request = run.Request("p", "default", files, {}, connect, backup_dir=str(tmp_path))
+    with pytest.raises(StatefulError, match="ended with 1") as caught:
+        run.carry_out(request, operations)
+    assert [each["path"] for each in caught.value.copies] == [str(tmp_path)]
+    known = {each.plan.summary["migration"]: each.plan.facts["copies"] for each in operations.of_project("p")}
+    assert {name: [copy["path"] for copy in copies] for name, copies in known.items()} == {
+        "01-a.sh": [],
+        "02-a.sh": [str(tmp_path)],
+        "03-a.sh": [str(tmp_path)],
+    }

@@ -155,19 +155,23 @@ def carry_out(request: Request, operations: OperationStore) -> dict[str, Any]:
     text = text_of(request, looked, server)
     _accept(request, server, looked)
     backup = request.backup
+    copies: list[dict[str, Any]] = []
     for decision in looked.decided.of(RUN):
         migration = decision.migration
         goal = goal_of(migration, project=request.project, series=request.series, database=looked.database)
         path = os.path.join(request.backup_dir, operations.next_id(goal))
         taken = {"format": backup, "path": path} if backup != NONE else {}
-        facts = {"subject": dict(request.subject), "backup": taken}
+        # The backup before the first one is also the way back of those after it.
+        facts = {"subject": dict(request.subject), "backup": taken, "copies": copies}
         operation = operations.begin(plan_one(migration, request.guards.get(migration.name, {}), goal, facts))
         try:
             _run(request, operation)
         except StatefulError as error:
             error.facts.update(ran=done, operations=made, plan_text=text)
+            error.copies = error.copies or copies
             raise
         backup = NONE  # one before the first
+        copies = [*copies, *(copy.as_dict() for copy in operation.history().copies())]
         made.append(operation.id)
         done.append(told(operation))
     with server.connect() as session:

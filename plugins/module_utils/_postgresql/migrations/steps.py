@@ -47,8 +47,8 @@ def goal_of(migration: Migration, *, project: str, series: str, database: str) -
 def plan_one(migration: Migration, guards: Mapping[str, Any], goal: Goal, facts: Mapping[str, Any]) -> Plan:
     """Return the plan of one migration. ``guards`` are those that were given beside the file.
 
-    ``facts`` hold ``subject`` (how the server is found again) and, where a backup is
-    taken first, ``backup``: format and directory.
+    ``facts`` hold ``subject`` (how the server is found again), where a backup is taken first
+    ``backup``: format and directory; and ``copies``, those that earlier ones of the same run took.
     """
     steps = []
     if facts.get("backup"):
@@ -163,13 +163,16 @@ class Migrate:
             with context.world.at_work(series) as session:
                 ledger.remove(session, series, migration.number)
             return {"recognised": True}
+        before = copies_of_run(context)
         if not migration.undo:
+            the_backup = "the backup that is named in copies" if before else "a backup of before"
             raise UndoRefused(
                 f"{migration.name} is done in {context.world.name}, and there is no undo file for it.",
                 state=f"{migration.name} is done, and its row is in the ledger",
+                copies=before,
                 next_command=(
-                    f"write {files.undo_name(migration.name)}, or restore the backup that is named in copies into an"
-                    " empty cluster (selfhost.stateful.postgresql_restore)"
+                    f"write {files.undo_name(migration.name)}, or restore {the_backup} into an empty cluster"
+                    " (selfhost.stateful.postgresql_restore)"
                 ),
             )
         try:
@@ -182,6 +185,7 @@ class Migrate:
             raise UndoRefused(
                 f"{migration.name} could not be taken back: {error.msg}",
                 state=done if error.state == StatefulError.NOTHING_CHANGED else error.state,
+                copies=before,
                 next_command=error.next_command or "put right what msg names, and roll it back again",
             ) from error
 
@@ -213,6 +217,13 @@ class Mark:
     def let_go(self, step: Step, context: Context[Server]) -> None:
         """The migration stays done, and so does its mark."""
         perform.mark(context.world, migration_of(step))
+
+
+def copies_of_run(context: Context[Server]) -> list[dict[str, Any]]:
+    """Return the backups that are there of before a migration: its own, or that of the first one that ran with it."""
+    own = [copy.as_dict() for copy in context.operation.history().copies()]
+    found = own or context.operation.plan.facts.get("copies", ())
+    return [dict(copy) for copy in found if os.path.lexists(copy["path"])]
 
 
 def _row(step: Step, context: Context[Server]) -> Row | None:
