@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -34,6 +36,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migr
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations.planner import decide
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations.steps import HANDLERS, MIGRATE
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.transport import Ran, SqlError
+from tests.unit.postgresql.fakes import a_container
 
 SCRIPT = Migration(1, "01-all.sh", SHELL, "true", undo="false")
 
@@ -48,6 +51,11 @@ class Database:
     gone: bool = False
     answers: bool = True
     transaction: int = 7
+    container: Any = field(default_factory=a_container)
+    processes: tuple[str, ...] = ()
+
+    def command(self, argv: tuple[str, ...]) -> tuple[int, str]:
+        return int(argv[-1] not in self.processes), ""
 
     def scalar(self, query: str) -> Any:
         if self.gone:
@@ -226,3 +234,27 @@ def test_each_of_a_run_knows_its_backup(database: Database, monkeypatch: pytest.
         "02-a.sh": [str(tmp_path)],
         "03-a.sh": [str(tmp_path)],
     }
+
+
+def test_a_script_that_goes_on_is_not_begun_a_second_time(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    scripted(monkeypatch, database)
+    database.noted.append(RUNNING)
+    database.processes = ("SELFHOST_STATEFUL_OPERATION=operation",)
+    with pytest.raises(StatefulError, match="is still running in the container app-db-1") as caught:
+        runs(database)
+    assert caught.value.next_command == "docker top app-db-1"
+    assert database.noted == [RUNNING]
+    database.processes = ()
+    runs(database)
+    assert database.noted == [RUNNING, RUNNING, DONE]
+
+
+def test_the_processes_of_a_script_are_found_by_its_operation() -> None:
+    environment = {"PATH": os.environ["PATH"], perform.MARK: "there"}
+    with subprocess.Popen(["sleep", "60"], env=environment) as sleeping:
+        asked = ["sh", "-c", perform.IS_RUNNING, "sh"]
+        found = [
+            subprocess.run([*asked, f"{perform.MARK}={which}"], check=False).returncode for which in ("there", "ther")
+        ]
+        sleeping.kill()
+    assert found == [0, 1]

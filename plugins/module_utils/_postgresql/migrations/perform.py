@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
-from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError, shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import as_stateful
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations import ledger
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations.model import (
@@ -43,6 +43,13 @@ WITH_PIPEFAIL = (
     ' if command -v "$shell" >/dev/null 2>&1 && "$shell" -c "set -o pipefail" 2>/dev/null; then'
     ' exec "$shell" -eu -o pipefail /dev/fd/3 3<&0 </dev/null 2>&1; fi;'
     ' done; echo "no shell here knows pipefail" >&2; exit 127'
+)
+MARK = "SELFHOST_STATEFUL_OPERATION"
+"""The variable by which the processes of a script are found: they outlive whoever began them."""
+# It does not find itself: what it is asked for is an argument, and not in its environment.
+IS_RUNNING = (
+    "for each in /proc/[0-9]*/environ; do"
+    ' if tr "\\0" "\\n" 2>/dev/null <"$each" | grep -qxF "$1"; then exit 0; fi; done 2>/dev/null; exit 1'
 )
 
 
@@ -128,11 +135,14 @@ def _as_ourselves(session: Session) -> None:
 
 def _step_by_step(server: Server, session: Session, series: str, migration: Migration, operation: str) -> Ran:
     began = time.monotonic()
+    _must_have_ended(server, session, series, migration)
     row = ledger.begun(migration, RUNNING, operation, session)
     ledger.write(session, series, row)
     try:
         before = still_to_do(session, migration)
-        rows, output = _statements(session, migration) if migration.kind == SQL else _script(server, migration)
+        rows, output = (
+            _statements(session, migration) if migration.kind == SQL else _script(server, migration, operation)
+        )
         with _living(server, session, series) as there:
             lacking = unmet(there, migration, before, rows)
             if lacking:
@@ -192,13 +202,35 @@ def _statements(session: Session, migration: Migration) -> tuple[int, str]:
     return rows, _kept("\n".join(remarks))
 
 
-def _script(server: Server, migration: Migration) -> tuple[None, str]:
+def _must_have_ended(server: Server, session: Session, series: str, migration: Migration) -> None:
+    """Raise where what was broken off goes on in the container: the lock ended with its worker, the script did not."""
+    was = next((row for row in ledger.read(session, series) if row.number == migration.number), None)
+    if was is None or was.complete or migration.kind == SQL:
+        return
+    rc, _said = server.command(("sh", "-c", IS_RUNNING, "sh", f"{MARK}={was.operation}"))
+    if rc == 0:
+        left = f"{migration.name} goes on in {server.name}, and the ledger says {was.state}"
+        then = shell("docker", "top", server.container.name)
+        raise StatefulError(
+            f"{migration.name}, which was begun on {was.at}, is still running in the container {server.container.name}:"
+            " it went on when its task was broken off. Run the same task again once it has ended.",
+            state=left,
+            next_command=then,
+            left=left,
+            then=then,
+        )
+
+
+def _script(server: Server, migration: Migration, operation: str) -> tuple[None, str]:
     """Run a script in the container, with the login in the variables that Postgres' programs read."""
-    return None, execute(server, migration.name, migration.content)
+    return None, execute(server, migration.name, migration.content, operation)
 
 
-def execute(server: Server, name: str, content: str) -> str:
-    """Run a script and return the end of what it said; raises where it does not end with 0."""
+def execute(server: Server, name: str, content: str, operation: str = "") -> str:
+    """Run a script and return the end of what it said; raises where it does not end with 0.
+
+    ``operation`` is what its processes are found by.
+    """
     said = bytearray()
 
     def take(piece: bytes) -> None:
@@ -214,6 +246,7 @@ def execute(server: Server, name: str, content: str) -> str:
         **({"PGHOST": login.socket_directory} if login.socket_directory else {}),
         **({"PGPASSWORD": login.password} if login.password else {}),
         **server.variables,
+        **({MARK: operation} if operation else {}),
     }
     answer = server.engine.stream(
         server.container.id,

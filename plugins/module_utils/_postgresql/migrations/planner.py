@@ -103,9 +103,12 @@ def _decide_one(
     # One in a transaction leaves no such row behind: whatever the text says today, what was broken off ran in none.
     if migration.guards.repeatable or number in retry:
         return Decision(migration, RUN, row), None
+    going_on = (
+        " A script may still be running in the container (docker top): let it end." if migration.kind == SHELL else ""
+    )
     return Decision(migration, KEEP, row), Blocker(
         f"{name} was begun on {row.at} and broken off ({row.state}); it ran in no transaction, so that a part may be"
-        f" done. Look at what it did; then name {number} in retry to run it from its beginning."
+        f" done.{going_on} Look at what it did; then name {number} in retry to run it from its beginning."
     )
 
 
