@@ -162,6 +162,14 @@ def test_a_number_that_is_nowhere_is_a_gap() -> None:
     assert "Between 03-it.sql and 07-it.sql there is a gap: 04, 06 is nowhere." in [b.text for b in found.blockers]
 
 
+def test_a_gap_behind_what_only_the_ledger_has_is_one() -> None:
+    rows = [a_row(a_file(1)), a_row(a_file(2))]
+    assert only_blocker(decide([a_file(4)], rows)) == (
+        "Between 02-it.sql, which ran, and 04-it.sql there is a gap: 03 is nowhere."
+    )
+    assert decide([a_file(3)], rows).blockers == ()
+
+
 def test_what_only_the_ledger_has_fills_a_gap() -> None:
     assert decide([a_file(3), a_file(5)], [a_row(a_file(3)), a_row(a_file(4))]).blockers == ()
 

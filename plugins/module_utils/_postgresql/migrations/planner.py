@@ -115,16 +115,27 @@ def _decide_one(
 def _misnumbered(migrations: Sequence[Migration], known: Mapping[int, Row]) -> list[Blocker]:
     """Two files of one number have no order, and a file that lacks may be one that others stand on."""
     found, by_number = [], sorted(migrations, key=lambda each: each.number)
+    last = max((row for row in known.values() if row.complete), key=lambda row: row.number, default=None)
+    # What is to follow what ran has to follow on it, also where src has none of those that ran.
+    if last is not None and by_number and by_number[0].number > last.number + 1:
+        missing = _named(range(last.number + 1, by_number[0].number))
+        found.append(
+            Blocker(f"Between {last.name}, which ran, and {by_number[0].name} there is a gap: {missing} is nowhere.")
+        )
     for one, other in zip(by_number, by_number[1:]):
         if one.number == other.number:
             found.append(Blocker(f"{one.name} and {other.name} have one number: each needs its own."))
         # As many as a sentence can bear: between two times of day there are millions.
         gap = (n for n in range(one.number + 1, other.number) if n not in known or not known[n].complete)
-        missing = [f"{n:02}" for n in islice(gap, NAMED + 1)]
+        missing = _named(gap)
         if missing:
-            numbers = ", ".join(missing if len(missing) <= NAMED else [*missing[:NAMED], "…"])
-            found.append(Blocker(f"Between {one.name} and {other.name} there is a gap: {numbers} is nowhere."))
+            found.append(Blocker(f"Between {one.name} and {other.name} there is a gap: {missing} is nowhere."))
     return found
+
+
+def _named(gap: Iterable[int]) -> str:
+    missing = [f"{n:02}" for n in islice(gap, NAMED + 1)]
+    return ", ".join(missing if len(missing) <= NAMED else [*missing[:NAMED], "…"])
 
 
 def _out_of_order(decisions: Sequence[Decision], known: dict[int, Row]) -> list[Blocker]:
