@@ -258,3 +258,12 @@ def test_the_processes_of_a_script_are_found_by_its_operation() -> None:
         ]
         sleeping.kill()
     assert found == [0, 1]
+
+
+def test_a_text_that_is_accepted_leaves_the_note_of_the_run_as_it_was() -> None:
+    said: list[tuple[str, tuple[Any, ...]]] = []
+    session: Any = SimpleNamespace(run=lambda statement, values: said.append((statement, values)))
+    ledger.accept(session, "default", SCRIPT)
+    ((statement, values),) = said
+    assert "SET name = %s, sha256 = %s WHERE series = %s AND number = %s" in statement
+    assert values == ("01-all.sh", SCRIPT.sha256, "default", 1)

@@ -238,9 +238,8 @@ def _accept(request: Request, server: Server, looked: Looked) -> None:
     if not accepted:
         return
     with server.at_work(request.series) as session:
-        for decision, was in ((each, each.row) for each in accepted if each.row is not None):
-            row = ledger.begun(decision.migration, was.state, was.operation, session)
-            ledger.write(session, request.series, row)
+        for decision in accepted:
+            ledger.accept(session, request.series, decision.migration)
 
 
 def told(operation: Operation) -> dict[str, Any]:
