@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError, shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import as_stateful
@@ -61,7 +62,7 @@ class PartlyDone(StatefulError):
     """
 
     def __init__(self, msg: str, left: str, then: str, *, again: bool = True) -> None:
-        known = {} if again else {"again": again}
+        known: dict[str, Any] = {} if again else {"again": again}
         super().__init__(msg, state=left, next_command=then, safe_to_rerun=again, left=left, then=then, **known)
 
 
