@@ -30,10 +30,12 @@ notes:
     again), C(expect_rows) (a number; a range such as C(10-20) or C({min: 1}); or a query that says how many rows are
     still to do, which have to be changed and then be none), C(done_when) (a query that is true once it is done: where
     it is true before, the migration is noted as done and not run), C(statement_timeout) and C(lock_timeout) (seconds),
-    and C(marker) (see O(migrations)).
+    and C(marker) (see O(migrations)). The comment stands before all else, each of its lines begins with C(--), or in
+    a script with C(#), and an undo file has none: a file with C(selfhost.stateful:) anywhere else is refused.
   - A guard that does not hold after a migration rolls it back, where it runs in a transaction.
   - Beside C(NN-description.sql) may lie C(NN-description.undo.sql), and the same with C(.sh). With it
-    M(selfhost.stateful.operation) takes the migration back. Without it the way back is the backup.
+    M(selfhost.stateful.operation) takes the migration back. Without it the way back is the backup. An undo script that
+    was broken off leaves the note C(undoing), and the migration does not count as done; it can be taken back again.
   - A second runner, from wherever it comes, is refused by an advisory lock of the database while one is at work.
   - Files are journaled as they are. They should hold no secrets; give those in O(environment).
   - A file runs with the settings of role and database, C(search_path) included, as the application's own sessions do.

@@ -28,6 +28,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql impo
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations import ledger, perform
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations.model import (
     RECOGNISED,
+    UNDOING,
     Migration,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations.server import Server
@@ -107,7 +108,7 @@ class Migrate(SelfProving):
                 row = known.get(migration.number)
                 if row is None or row.operation != context.operation.id:
                     continue
-                if not row.complete:
+                if not row.complete and row.state != UNDOING:
                     stays.append(migration.name)  # what the ledger says is all that is known of it
                 elif migration.undo and row.state != RECOGNISED:
                     perform.take_back(server, there, series, migration)

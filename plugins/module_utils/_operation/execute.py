@@ -217,7 +217,7 @@ def undo(operation: Operation, handlers: Handlers[W], world: W, *, reason: str) 
             raise UndoRefused(
                 " ".join([reason, refusal.msg, *hampered]),
                 state=refusal.state,
-                copies=[copy.as_dict() for copy in history.copies()],
+                copies=[copy.as_dict() for copy in history.copies()] or refusal.copies,
                 next_command=refusal.next_command,
                 operation=operation.id,
             ) from refusal

@@ -28,6 +28,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migr
     FAILED,
     RECOGNISED,
     RUNNING,
+    UNDOING,
     Migration,
     Row,
 )
@@ -163,6 +164,12 @@ def test_one_that_is_repeatable_is_begun_again(database: Database, operation: Op
     database.rows["concurrent"] = [row_of(SCRIPT, FAILED)]
     migrated({**SCRIPT, "repeatable": True}, operation)
     assert database.ran == [("concurrent", "04-fill.sh")]
+
+
+def test_one_that_is_half_taken_back_is_taken_back_again(database: Database, operation: Operation) -> None:
+    database.rows["concurrent"] = [row_of(SCRIPT, UNDOING, operation.id)]
+    assert taken_back({**SCRIPT, "undo": "true"}, operation) == {"stays": []}
+    assert database.ran == [("back", "")]
 
 
 def test_of_one_that_failed_half_way_the_note_stays_and_the_result_says_so(

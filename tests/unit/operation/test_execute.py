@@ -314,6 +314,18 @@ def test_a_refused_undo_makes_the_way_forward_the_only_one(tmp_path: Path) -> No
     assert world.on() == NAMES
 
 
+def test_a_refused_undo_may_name_copies_that_another_operation_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    operation, world = begun(tmp_path)
+    monkeypatch.setattr(type(operation.history()), "copies", lambda _self: [])
+    theirs = {"role": "backup", "path": "/b"}
+    world.fails = {"apply prove": StatefulError("It broke."), "undo move": execute.UndoRefused("No.", copies=[theirs])}
+    with pytest.raises(execute.UndoRefused) as caught:
+        run(operation, world)
+    assert caught.value.copies == [theirs]
+
+
 def test_advice_that_only_looks_is_passed_on(tmp_path: Path) -> None:
     operation, world = begun(tmp_path)
     world.fails = {"apply move": StatefulError("It broke.", next_command="docker logs --tail 50 db")}

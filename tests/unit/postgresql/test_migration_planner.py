@@ -18,6 +18,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migr
     RUNNING,
     SHELL,
     SQL,
+    UNDOING,
     Guards,
     Migration,
     Query,
@@ -142,6 +143,15 @@ def test_what_was_broken_off_may_have_been_put_right_in_its_text() -> None:
     assert (actions(found), found.blockers) == ([(1, RUN)], ())
 
 
+@pytest.mark.parametrize("guards", [NO_TRANSACTION, Guards(transaction=False, repeatable=True)])
+def test_what_was_half_taken_back_does_not_count_as_done(guards: Guards) -> None:
+    one = a_file(1, guards=guards)
+    found = decide([one, a_file(2)], [a_row(one, UNDOING)])
+    assert only_blocker(found).startswith("01-it.sql was being taken back on 2026-01-02T03:04:05Z, and that was broken")
+    assert "Roll the operation o back again" in only_blocker(found)
+    assert decide([one], [a_row(one, UNDOING)], retry=[1]).blockers == ()
+
+
 def test_two_files_of_one_number_have_no_order() -> None:
     found = decide([a_file(1), replace(a_file(1), name="1-else.sql")], [])
     assert only_blocker(found) == "01-it.sql and 1-else.sql have one number: each needs its own."
@@ -150,6 +160,14 @@ def test_two_files_of_one_number_have_no_order() -> None:
 def test_a_number_that_is_nowhere_is_a_gap() -> None:
     found = decide([a_file(3), a_file(7)], [a_row(a_file(5))])
     assert "Between 03-it.sql and 07-it.sql there is a gap: 04, 06 is nowhere." in [b.text for b in found.blockers]
+
+
+def test_a_gap_behind_what_only_the_ledger_has_is_one() -> None:
+    rows = [a_row(a_file(1)), a_row(a_file(2))]
+    assert only_blocker(decide([a_file(4)], rows)) == (
+        "Between 02-it.sql, which ran, and 04-it.sql there is a gap: 03 is nowhere."
+    )
+    assert decide([a_file(3)], rows).blockers == ()
 
 
 def test_what_only_the_ledger_has_fills_a_gap() -> None:
@@ -217,6 +235,32 @@ UNUSABLE = {
     ),
     "an undo for psql": (replace(a_file(1), undo="\\i other"), "what takes it back cannot be run: \\i is a command"),
     "an undo with data": (replace(a_file(1), undo="COPY a FROM STDIN"), "what takes it back cannot be run: COPY"),
+    "a NUL": (a_file(1, "INSERT 1;\n\0INSERT 2;"), "it holds a NUL byte"),
+    "UTF-16": (a_file(1, "SELECT 1".encode("utf-16-be").decode()), "it holds a NUL byte"),
+    "a script with a NUL": (a_file(1, "true\0", kind=SHELL), "it holds a NUL byte"),
+    "an undo with a NUL": (replace(a_file(1), undo="SELECT 1\0"), "what takes it back holds a NUL byte"),
+    **{
+        f"a head below {where}": (
+            a_file(1, f"{above}-- selfhost.stateful:\n--   expect_rows: 1\nDELETE FROM i"),
+            "selfhost.stateful: stands in it where it is not read.",
+        )
+        for where, above in {
+            "a licence": "/* licence */\n",
+            "a statement": "SET a = 1;\n",
+            "an indentation": " ",
+            "another head": "-- selfhost.stateful: {repeatable: true}\n",
+            "a block": "/*\nselfhost.stateful:\n*/\n",
+        }.items()
+    },
+    "a head of another language": (a_file(1, "#selfhost.stateful:\ntrue"), "selfhost.stateful: stands in it"),
+    "a head of a script below a command": (
+        a_file(1, "set -e\n# selfhost.stateful: {repeatable: true}", kind=SHELL),
+        "selfhost.stateful: stands in it where it is not read. It is read once, from lines that begin with #,",
+    ),
+    "an undo with a head": (
+        replace(a_file(1), undo="-- selfhost.stateful: {transaction: false}\nSELECT 1"),
+        "selfhost.stateful: stands in what takes it back",
+    ),
     "rows of a script": (a_file(1, "true", Guards(expect_rows=Range(1, 1)), SHELL), "a script counts no rows"),
 }
 
@@ -226,6 +270,12 @@ def test_what_could_not_be_run_is_found_before_anything_is(what: str) -> None:
     migration, words = UNUSABLE[what]
     found = decide([migration, a_file(2)], [])
     assert only_blocker(found).startswith(f"{migration.name}: {words}")
+
+
+def test_what_has_run_is_in_nobodys_way_as_it_is_not_run_again() -> None:
+    done = a_file(1, "SELECT 1;\0")
+    assert decide([done, a_file(2)], [a_row(done)]).blockers == ()
+    assert only_blocker(decide([done], [a_row(done, FAILED)], retry=[1])).startswith("01-it.sql: it holds a NUL byte")
 
 
 def test_everything_that_is_wrong_with_a_file_is_told_at_once() -> None:
@@ -238,10 +288,18 @@ def test_everything_that_is_wrong_with_a_file_is_told_at_once() -> None:
         a_file(1, "BEGIN; SELECT 1; COMMIT", NO_TRANSACTION),
         a_file(1, "SAVEPOINT a; SELECT 1; ROLLBACK TO a"),
         a_file(1, "SELECT 1", Guards(expect_rows=Range(1, 1))),
+        a_file(1, "-- Why.\n\n-- selfhost.stateful:\n--   transaction: true\nSELECT 'selfhost.stateful:'"),
         replace(a_file(1), undo="-- there is nothing to take back"),
         replace(a_file(1, "\\copy; BEGIN", Guards(expect_rows=Query("SELECT 1")), SHELL), undo="COMMIT"),
     ],
-    ids=["a transaction of its own", "a savepoint", "rows of SQL", "an undo of nothing", "a script may hold anything"],
+    ids=[
+        "a transaction of its own",
+        "a savepoint",
+        "rows of SQL",
+        "a head",
+        "an undo of nothing",
+        "a script may hold anything",
+    ],
 )
 def test_what_can_be_run_is_not_refused(migration: Migration) -> None:
     assert problems(migration) == []

@@ -26,9 +26,8 @@ from typing import Any
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, shell
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations import head
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations.model import (
-    SHELL,
-    SQL,
     Expectation,
     Guards,
     Marker,
@@ -38,8 +37,6 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migr
 )
 
 NAME = re.compile(r"(?P<number>\d+)-(?P<words>[\w.+-]+?)(?P<undo>\.undo)?\.(?P<kind>sql|sh)")
-HEADER = "selfhost.stateful:"
-COMMENT = {SQL: "--", SHELL: "#"}
 OPTIONS = {
     *("transaction", "repeatable", "expect_rows", "done_when", "statement_timeout", "lock_timeout", "marker"),
 }
@@ -68,7 +65,7 @@ def parse(files: Mapping[str, str], guards: Mapping[str, Mapping[str, Any]] | No
         if match["undo"]:
             undo[f"{match['number']}-{match['words']}.{match['kind']}"] = files[name]
             continue
-        given = {**dict((guards or {}).get(name, {})), **_head(name, match["kind"], files[name])}
+        given = {**dict((guards or {}).get(name, {})), **head.read(name, match["kind"], files[name])}
         read = guards_from(name, given)
         found.append(Migration(int(match["number"]), name, match["kind"], files[name], read))
     alone = sorted(set(undo) - {migration.name for migration in found})
@@ -78,40 +75,6 @@ def parse(files: Mapping[str, str], guards: Mapping[str, Mapping[str, Any]] | No
         Migration(m.number, m.name, m.kind, m.content, m.guards, undo.get(m.name, ""))
         for m in sorted(found, key=lambda each: each.number)
     )
-
-
-def _head(name: str, kind: str, content: str) -> dict[str, Any]:
-    """Return what the comment at the head says; nothing where it says nothing of ours."""
-    import yaml
-
-    mark = COMMENT[kind]
-    lines = []
-    for line in content.splitlines():
-        if not line.startswith(mark):
-            if line.strip():
-                break
-            continue
-        lines.append(line[len(mark) :].rstrip())
-    begins = next((index for index, line in enumerate(lines) if line.lstrip().startswith(HEADER)), None)
-    if begins is None:
-        return {}
-    indent = len(lines[begins]) - len(lines[begins].lstrip())
-    block = [lines[begins]]
-    for line in lines[begins + 1 :]:
-        if line.strip() and len(line) - len(line.lstrip()) <= indent:
-            break
-        block.append(line)
-    try:
-        said = yaml.safe_load("\n".join(block))
-    except yaml.YAMLError as error:
-        raise InvalidInput(f"The head of {name} cannot be read: {' '.join(str(error).split())}.") from error
-    options = said.get(HEADER[:-1]) if isinstance(said, dict) else None
-    # A guard that is not read is one that does not hold.
-    if not isinstance(options, dict):
-        raise InvalidInput(
-            f"The head of {name} has to be options with values, indented below {HEADER}, as `  transaction: false`."
-        )
-    return options
 
 
 def guards_from(name: str, given: Mapping[str, Any]) -> Guards:

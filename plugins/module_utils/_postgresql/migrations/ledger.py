@@ -79,6 +79,12 @@ def write(session: Session, series: str, row: Row) -> None:
     )
 
 
+def accept(session: Session, series: str, migration: Migration) -> None:
+    """Note another text for what ran; who ran it, when, and how many rows it changed stay as they were."""
+    values = (migration.name, migration.sha256, series, migration.number)
+    session.run(f"UPDATE {TABLE} SET name = %s, sha256 = %s WHERE series = %s AND number = %s", values)
+
+
 def remove(session: Session, series: str, number: int) -> None:
     session.run(f"DELETE FROM {TABLE} WHERE series = %s AND number = %s", (series, number))
 

@@ -12,8 +12,11 @@ from dataclasses import dataclass, field
 from typing import Any, Union
 
 SQL, SHELL = "sql", "sh"
-RUNNING, FAILED, DONE, RECOGNISED = "running", "failed", "done", "recognised"
-"""States of a row in the ledger. ``recognised``: it was done by other means, and was not run."""
+RUNNING, FAILED, DONE, RECOGNISED, UNDOING = "running", "failed", "done", "recognised", "undoing"
+"""States of a row in the ledger. ``recognised``: it was done by other means, and was not run.
+
+``undoing``: a script that takes it back has begun, and not ended.
+"""
 COMPLETE = (DONE, RECOGNISED)
 
 

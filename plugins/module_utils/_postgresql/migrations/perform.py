@@ -10,8 +10,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from typing import Any
 
-from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError, shell
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import as_stateful
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations import ledger
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations.model import (
     DONE,
@@ -19,6 +21,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migr
     RECOGNISED,
     RUNNING,
     SQL,
+    UNDOING,
     Migration,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations.server import (
@@ -42,16 +45,25 @@ WITH_PIPEFAIL = (
     ' exec "$shell" -eu -o pipefail /dev/fd/3 3<&0 </dev/null 2>&1; fi;'
     ' done; echo "no shell here knows pipefail" >&2; exit 127'
 )
+MARK = "SELFHOST_STATEFUL_OPERATION"
+"""The variable by which the processes of a script are found: they outlive whoever began them."""
+# It does not find itself: what it is asked for is an argument, and not in its environment.
+IS_RUNNING = (
+    "for each in /proc/[0-9]*/environ; do"
+    ' if tr "\\0" "\\n" 2>/dev/null <"$each" | grep -qxF "$1"; then exit 0; fi; done 2>/dev/null; exit 1'
+)
 
 
 class PartlyDone(StatefulError):
     """It failed and something of it is there. ``left`` and ``then``, among its facts, are its state and next command.
 
-    Among the facts, because what undoes an operation has words of its own for the others.
+    Among the facts, because what undoes an operation has words of its own for the others. ``again`` is among them
+    where it is False: the next run would do a second time what is there.
     """
 
-    def __init__(self, msg: str, left: str, then: str) -> None:
-        super().__init__(msg, state=left, next_command=then, left=left, then=then)
+    def __init__(self, msg: str, left: str, then: str, *, again: bool = True) -> None:
+        known: dict[str, Any] = {} if again else {"again": again}
+        super().__init__(msg, state=left, next_command=then, safe_to_rerun=again, left=left, then=then, **known)
 
 
 @dataclass(frozen=True)
@@ -87,6 +99,7 @@ def _in_one_transaction(server: Server, session: Session, series: str, migration
                 f"{migration.name} ended the transaction that it was run in.",
                 f"what it did before that is done in {server.name}, and the ledger has no row of it",
                 "look at what it did, and take it back by hand or give the migration a done_when that sees it",
+                again=False,
             )
         _as_ourselves(session)
         lacking = unmet(session, migration, before, ran.rows)
@@ -123,30 +136,49 @@ def _as_ourselves(session: Session) -> None:
 
 def _step_by_step(server: Server, session: Session, series: str, migration: Migration, operation: str) -> Ran:
     began = time.monotonic()
+    _must_have_ended(server, session, series, migration)
     row = ledger.begun(migration, RUNNING, operation, session)
     ledger.write(session, series, row)
     try:
         before = still_to_do(session, migration)
-        rows, output = _statements(session, migration) if migration.kind == SQL else _script(server, migration)
-        lacking = unmet(session, migration, before, rows)
-        if lacking:
-            raise StatefulError(f"{migration.name}: {lacking}.")
-    except StatefulError as error:
-        # Where the session is gone the row goes on saying that it runs, which is read alike.
-        with suppress(SqlError):
-            ledger.write(session, series, replace(row, state=FAILED, seconds=round(time.monotonic() - began, 3)))
+        rows, output = (
+            _statements(session, migration) if migration.kind == SQL else _script(server, migration, operation)
+        )
+        with _living(server, session, series) as there:
+            lacking = unmet(there, migration, before, rows)
+            if lacking:
+                raise StatefulError(f"{migration.name}: {lacking}.")
+            done = replace(row, state=DONE, rows=rows, seconds=round(time.monotonic() - began, 3))
+            ledger.write(there, series, done)
+    except Exception as error:
+        # Whatever it was: it has begun, and must not be told as one of which nothing is done.
+        failure, noted = as_stateful(error), row
+        # Where no session can be had the row goes on saying that it runs, which is read alike.
+        with suppress(StatefulError), _living(server, session, series) as there:
+            failed = replace(row, state=FAILED, seconds=round(time.monotonic() - began, 3))
+            ledger.write(there, series, failed)
+            noted = failed
         raise PartlyDone(
-            error.msg,
-            f"{migration.name} runs in no transaction: a part of it may be done in {server.name}, and the ledger says"
-            f" {FAILED}",
+            failure.msg,
+            f"{migration.name} runs in no transaction: a part of it may be done in {server.name}, or all of it, and"
+            f" the ledger says {noted.state}",
             "put right what msg names, and run the same task again: it is repeatable"
             if migration.guards.repeatable
             else f"look at what it did, put it right, and run the same task with retry: [{migration.number}]",
         ) from error
-    seconds = round(time.monotonic() - began, 3)
-    done = replace(row, state=DONE, rows=rows, seconds=seconds)
-    ledger.write(session, series, done)
-    return Ran(DONE, rows, seconds, output)
+    return Ran(DONE, rows, done.seconds or 0.0, output)
+
+
+@contextmanager
+def _living(server: Server, session: Session, series: str) -> Iterator[Session]:
+    """Hand out the session, or where it is gone a fresh one with its lock: a script may restart the server."""
+    try:
+        session.scalar("SELECT 1")
+    except SqlError:
+        with server.at_work(series) as fresh:
+            yield fresh
+        return
+    yield session
 
 
 def _statements(session: Session, migration: Migration) -> tuple[int, str]:
@@ -171,13 +203,35 @@ def _statements(session: Session, migration: Migration) -> tuple[int, str]:
     return rows, _kept("\n".join(remarks))
 
 
-def _script(server: Server, migration: Migration) -> tuple[None, str]:
+def _must_have_ended(server: Server, session: Session, series: str, migration: Migration) -> None:
+    """Raise where what was broken off goes on in the container: the lock ended with its worker, the script did not."""
+    was = next((row for row in ledger.read(session, series) if row.number == migration.number), None)
+    if was is None or was.complete or migration.kind == SQL:
+        return
+    rc, _said = server.command(("sh", "-c", IS_RUNNING, "sh", f"{MARK}={was.operation}"))
+    if rc == 0:
+        left = f"{migration.name} goes on in {server.name}, and the ledger says {was.state}"
+        then = shell("docker", "top", server.container.name)
+        raise StatefulError(
+            f"{migration.name}, which was begun on {was.at}, is still running in the container {server.container.name}:"
+            " it went on when its task was broken off. Run the same task again once it has ended.",
+            state=left,
+            next_command=then,
+            left=left,
+            then=then,
+        )
+
+
+def _script(server: Server, migration: Migration, operation: str) -> tuple[None, str]:
     """Run a script in the container, with the login in the variables that Postgres' programs read."""
-    return None, execute(server, migration.name, migration.content)
+    return None, execute(server, migration.name, migration.content, operation)
 
 
-def execute(server: Server, name: str, content: str) -> str:
-    """Run a script and return the end of what it said; raises where it does not end with 0."""
+def execute(server: Server, name: str, content: str, operation: str = "") -> str:
+    """Run a script and return the end of what it said; raises where it does not end with 0.
+
+    ``operation`` is what its processes are found by.
+    """
     said = bytearray()
 
     def take(piece: bytes) -> None:
@@ -193,6 +247,7 @@ def execute(server: Server, name: str, content: str) -> str:
         **({"PGHOST": login.socket_directory} if login.socket_directory else {}),
         **({"PGPASSWORD": login.password} if login.password else {}),
         **server.variables,
+        **({MARK: operation} if operation else {}),
     }
     answer = server.engine.stream(
         server.container.id,
@@ -241,12 +296,17 @@ def take_back(server: Server, session: Session, series: str, migration: Migratio
             _as_ourselves(session)
             ledger.remove(session, series, migration.number)
     else:
+        # A part of it may be gone from here on, whatever breaks the script off: it must not count as done.
+        was = next((row for row in ledger.read(session, series) if row.number == migration.number), None)
+        if was is not None:
+            ledger.write(session, series, replace(was, state=UNDOING))
         try:
             execute(server, f"What takes {migration.name} back", migration.undo)
         except StatefulError as error:
-            error.state = f"{migration.name} may be taken back in part in {server.name}"
+            error.state = f"{migration.name} may be taken back in part in {server.name}, and the ledger says {UNDOING}"
             raise
-        ledger.remove(session, series, migration.number)
+        with _living(server, session, series) as there:
+            ledger.remove(there, series, migration.number)
     return rows
 
 

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from itertools import islice
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import Blocker
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations import head
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations.model import (
     SHELL,
+    UNDOING,
     Migration,
     Range,
     Row,
@@ -60,7 +62,9 @@ def decide(
     one that is wanted.
     """
     known = {row.number: row for row in ledger}
-    blockers = [*_misnumbered(migrations, known), *_unusable(migrations)]
+    # What has run is not run again: what would be wrong with it today is in nobody's way.
+    left = [each for each in migrations if each.number not in known or not known[each.number].complete]
+    blockers = [*_misnumbered(migrations, known), *_unusable(left)]
     decisions = []
     for migration in sorted(migrations, key=lambda each: each.number):
         row = known.get(migration.number)
@@ -90,28 +94,48 @@ def _decide_one(
             f" {migration.sha256[:12]} now. Put the old text back, or name {number} in accept to go on with the new"
             " one, which is not run.",
         )
+    if row.state == UNDOING and number not in retry:
+        return Decision(migration, KEEP, row), Blocker(
+            f"{name} was being taken back on {row.at}, and that was broken off: a part of it may be gone. Roll the"
+            f" operation {row.operation} back again; or look at what is left, and name {number} in retry to run it from"
+            " its beginning."
+        )
     # One in a transaction leaves no such row behind: whatever the text says today, what was broken off ran in none.
     if migration.guards.repeatable or number in retry:
         return Decision(migration, RUN, row), None
+    going_on = (
+        " A script may still be running in the container (docker top): let it end." if migration.kind == SHELL else ""
+    )
     return Decision(migration, KEEP, row), Blocker(
         f"{name} was begun on {row.at} and broken off ({row.state}); it ran in no transaction, so that a part may be"
-        f" done. Look at what it did; then name {number} in retry to run it from its beginning."
+        f" done.{going_on} Look at what it did; then name {number} in retry to run it from its beginning."
     )
 
 
 def _misnumbered(migrations: Sequence[Migration], known: Mapping[int, Row]) -> list[Blocker]:
     """Two files of one number have no order, and a file that lacks may be one that others stand on."""
     found, by_number = [], sorted(migrations, key=lambda each: each.number)
+    last = max((row for row in known.values() if row.complete), key=lambda row: row.number, default=None)
+    # What is to follow what ran has to follow on it, also where src has none of those that ran.
+    if last is not None and by_number and by_number[0].number > last.number + 1:
+        missing = _named(range(last.number + 1, by_number[0].number))
+        found.append(
+            Blocker(f"Between {last.name}, which ran, and {by_number[0].name} there is a gap: {missing} is nowhere.")
+        )
     for one, other in zip(by_number, by_number[1:]):
         if one.number == other.number:
             found.append(Blocker(f"{one.name} and {other.name} have one number: each needs its own."))
         # As many as a sentence can bear: between two times of day there are millions.
         gap = (n for n in range(one.number + 1, other.number) if n not in known or not known[n].complete)
-        missing = [f"{n:02}" for n in islice(gap, NAMED + 1)]
+        missing = _named(gap)
         if missing:
-            numbers = ", ".join(missing if len(missing) <= NAMED else [*missing[:NAMED], "…"])
-            found.append(Blocker(f"Between {one.name} and {other.name} there is a gap: {numbers} is nowhere."))
+            found.append(Blocker(f"Between {one.name} and {other.name} there is a gap: {missing} is nowhere."))
     return found
+
+
+def _named(gap: Iterable[int]) -> str:
+    missing = [f"{n:02}" for n in islice(gap, NAMED + 1)]
+    return ", ".join(missing if len(missing) <= NAMED else [*missing[:NAMED], "…"])
 
 
 def _out_of_order(decisions: Sequence[Decision], known: dict[int, Row]) -> list[Blocker]:
@@ -144,12 +168,18 @@ def _unusable(migrations: Sequence[Migration]) -> list[Blocker]:
 def problems(migration: Migration) -> list[str]:
     """Return what is wrong with one file, in words."""
     guards = migration.guards
+    # Postgres' protocol and shells end a text there: what comes after it would not be run, and be noted as done.
+    texts = {"it": migration.content, "what takes it back": migration.undo}
+    cut = [what for what, text in texts.items() if "\0" in text]
+    if cut:
+        return [f"{what} holds a NUL byte, as text in UTF-16 does: save it in UTF-8." for what in cut]
+    found = _unread(migration)
     if migration.kind == SHELL:
         if isinstance(guards.expect_rows, Range):
-            return ["a script counts no rows: expect_rows can only be a query here."]
-        return []
+            found.append("a script counts no rows: expect_rows can only be a query here.")
+        return found
     statements = split(migration.content)
-    found = [] if statements else ["it holds no statement."]
+    found += [] if statements else ["it holds no statement."]
     found += _unfit(statements)
     if guards.transaction:
         found += [f"{each}, or declare transaction: false." for each in _ending(statements)]
@@ -157,6 +187,19 @@ def problems(migration: Migration) -> list[str]:
     # What takes a migration back always happens as a whole, also where the migration does not.
     unfit = (*_unfit(undo), *(f"{each}." for each in _ending(undo)))
     return found + [f"what takes it back cannot be run: {each}" for each in unfit]
+
+
+def _unread(migration: Migration) -> list[str]:
+    """A guard that is not read is one that does not hold, and who wrote it counts on it."""
+    found = []
+    if head.is_unread(migration.kind, migration.content):
+        found.append(
+            f"{head.HEADER} stands in it where it is not read. It is read once, from lines that begin with"
+            f" {head.COMMENT[migration.kind]}, before all else but empty lines: move it there."
+        )
+    if head.count(migration.undo):
+        found.append(f"{head.HEADER} stands in what takes it back, which has no guards of its own: leave it out.")
+    return found
 
 
 def _unfit(statements: Sequence[Statement]) -> list[str]:

@@ -155,19 +155,23 @@ def carry_out(request: Request, operations: OperationStore) -> dict[str, Any]:
     text = text_of(request, looked, server)
     _accept(request, server, looked)
     backup = request.backup
+    copies: list[dict[str, Any]] = []
     for decision in looked.decided.of(RUN):
         migration = decision.migration
         goal = goal_of(migration, project=request.project, series=request.series, database=looked.database)
         path = os.path.join(request.backup_dir, operations.next_id(goal))
         taken = {"format": backup, "path": path} if backup != NONE else {}
-        facts = {"subject": dict(request.subject), "backup": taken}
+        # The backup before the first one is also the way back of those after it.
+        facts = {"subject": dict(request.subject), "backup": taken, "copies": copies}
         operation = operations.begin(plan_one(migration, request.guards.get(migration.name, {}), goal, facts))
         try:
             _run(request, operation)
         except StatefulError as error:
             error.facts.update(ran=done, operations=made, plan_text=text)
+            error.copies = error.copies or copies
             raise
         backup = NONE  # one before the first
+        copies = [*copies, *(copy.as_dict() for copy in operation.history().copies())]
         made.append(operation.id)
         done.append(told(operation))
     with server.connect() as session:
@@ -194,6 +198,7 @@ def _run(request: Request, operation: Operation) -> None:
             failure.next_command = failure.facts.pop(
                 "then", f"put right what msg names, and run the same task again: it goes on at {name}"
             )
+            failure.safe_to_rerun = failure.facts.pop("again", True)
             raise
         return {}
 
@@ -233,9 +238,8 @@ def _accept(request: Request, server: Server, looked: Looked) -> None:
     if not accepted:
         return
     with server.at_work(request.series) as session:
-        for decision, was in ((each, each.row) for each in accepted if each.row is not None):
-            row = ledger.begun(decision.migration, was.state, was.operation, session)
-            ledger.write(session, request.series, row)
+        for decision in accepted:
+            ledger.accept(session, request.series, decision.migration)
 
 
 def told(operation: Operation) -> dict[str, Any]:

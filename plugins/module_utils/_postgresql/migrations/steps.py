@@ -30,6 +30,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.back
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations import files, ledger, perform
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations.model import (
     RECOGNISED,
+    UNDOING,
     Migration,
     Row,
 )
@@ -46,8 +47,8 @@ def goal_of(migration: Migration, *, project: str, series: str, database: str) -
 def plan_one(migration: Migration, guards: Mapping[str, Any], goal: Goal, facts: Mapping[str, Any]) -> Plan:
     """Return the plan of one migration. ``guards`` are those that were given beside the file.
 
-    ``facts`` hold ``subject`` (how the server is found again) and, where a backup is
-    taken first, ``backup``: format and directory.
+    ``facts`` hold ``subject`` (how the server is found again), where a backup is taken first
+    ``backup``: format and directory; and ``copies``, those that earlier ones of the same run took.
     """
     steps = []
     if facts.get("backup"):
@@ -154,20 +155,24 @@ class Migrate:
                     next_command="roll that operation back, on the host that has its journal",
                 )
             return {}
-        if row is None or not row.complete:
+        broken_off = row is not None and row.state == UNDOING and row.operation == context.operation.id
+        if row is None or not (row.complete or broken_off):
             return {}  # nothing of a transaction is left, and of what runs in none the ledger says what is known
         migration, series = migration_of(step), step.args["series"]
         if row.state == RECOGNISED:
             with context.world.at_work(series) as session:
                 ledger.remove(session, series, migration.number)
             return {"recognised": True}
+        before = copies_of_run(context)
         if not migration.undo:
+            the_backup = "the backup that is named in copies" if before else "a backup of before"
             raise UndoRefused(
                 f"{migration.name} is done in {context.world.name}, and there is no undo file for it.",
                 state=f"{migration.name} is done, and its row is in the ledger",
+                copies=before,
                 next_command=(
-                    f"write {files.undo_name(migration.name)}, or restore the backup that is named in copies into an"
-                    " empty cluster (selfhost.stateful.postgresql_restore)"
+                    f"write {files.undo_name(migration.name)}, or restore {the_backup} into an empty cluster"
+                    " (selfhost.stateful.postgresql_restore)"
                 ),
             )
         try:
@@ -175,9 +180,12 @@ class Migrate:
                 return {"rows": perform.take_back(context.world, session, series, migration)}
         except StatefulError as error:
             done = f"{migration.name} is done, and its row is in the ledger"
+            if broken_off:
+                done = f"{migration.name} may be taken back in part, and the ledger says {UNDOING}"
             raise UndoRefused(
                 f"{migration.name} could not be taken back: {error.msg}",
                 state=done if error.state == StatefulError.NOTHING_CHANGED else error.state,
+                copies=before,
                 next_command=error.next_command or "put right what msg names, and roll it back again",
             ) from error
 
@@ -209,6 +217,13 @@ class Mark:
     def let_go(self, step: Step, context: Context[Server]) -> None:
         """The migration stays done, and so does its mark."""
         perform.mark(context.world, migration_of(step))
+
+
+def copies_of_run(context: Context[Server]) -> list[dict[str, Any]]:
+    """Return the backups that are there of before a migration: its own, or that of the first one that ran with it."""
+    own = [copy.as_dict() for copy in context.operation.history().copies()]
+    found = own or context.operation.plan.facts.get("copies", ())
+    return [dict(copy) for copy in found if os.path.lexists(copy["path"])]
 
 
 def _row(step: Step, context: Context[Server]) -> Row | None:
