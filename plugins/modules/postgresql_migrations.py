@@ -29,8 +29,8 @@ notes:
     C(transaction) (true), C(repeatable) (false; a file without a transaction that was broken off may simply be run
     again), C(expect_rows) (a number; a range such as C(10-20) or C({min: 1}); or a query that says how many rows are
     still to do, which have to be changed and then be none), C(done_when) (a query that is true once it is done: where
-    it is true before, the migration is noted as done and not run), C(statement_timeout) and C(lock_timeout) (seconds),
-    and C(marker) (see O(migrations)).
+    it is true before, the migration is noted as done and not run, unless it was begun and broken off),
+    C(statement_timeout) and C(lock_timeout) (seconds), and C(marker) (see O(migrations)).
   - A guard that does not hold after a migration rolls it back, where it runs in a transaction.
   - Beside C(NN-description.sql) may lie C(NN-description.undo.sql), and the same with C(.sh). With it
     M(selfhost.stateful.operation) takes the migration back. Without it the way back is the backup.
@@ -101,7 +101,9 @@ options:
         description: How many rows it changes, as a number, a range, or a query.
         type: raw
       done_when:
-        description: A query that is true once it is done.
+        description:
+          - A query that is true once it is done, as a whole. An index that is built C(CONCURRENTLY) exists before, and
+            is done once it is C(indisvalid).
         type: str
       statement_timeout:
         description: Seconds that one statement may take. V(0) is no limit.

@@ -297,6 +297,26 @@ def test_what_needs_no_transaction_runs_in_none_and_is_not_begun_twice_unasked(r
     assert runner.sql("SELECT indisvalid FROM pg_index WHERE indexrelid = 'items_note'::regclass") == "t"
 
 
+@pytest.mark.faults
+def test_what_done_when_sees_of_one_that_was_broken_off_is_no_reason_to_skip_the_rest(runner: Runner) -> None:
+    runner.file(
+        "01-index.sql",
+        "-- selfhost.stateful:\n--   transaction: false\n"
+        "--   done_when: SELECT to_regclass('public.items_note') IS NOT NULL\n"
+        "DROP INDEX IF EXISTS items_note;\nCREATE UNIQUE INDEX CONCURRENTLY items_note ON items (note);\n"
+        "UPDATE items SET note = 'x' WHERE id = 1",
+    )
+    runner.sql("UPDATE items SET note = 'twice' WHERE id > 998")
+
+    failed = runner.run()
+    runner.sql("UPDATE items SET note = NULL")
+    retried = runner.run(retry=[1])
+
+    assert "items_note" in failed["msg"]
+    assert retried["ran"][0]["state"] == "done", retried
+    assert runner.sql("SELECT note FROM items WHERE id = 1") == "x"
+
+
 @pytest.mark.parametrize(
     "script",
     [

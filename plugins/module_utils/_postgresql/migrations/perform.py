@@ -65,12 +65,13 @@ class Ran:
 
 
 def run(server: Server, session: Session, series: str, migration: Migration, operation: str) -> Ran:
-    """Run it, or find that it is done; the session holds the lock of the series.
+    """Run it, or find that it is done by other means; the session holds the lock of the series.
 
     A failure of one in a transaction leaves nothing behind, also of its row; one of
     another leaves the row ``failed`` and raises :class:`PartlyDone`.
     """
-    if is_done_already(server, session, migration):
+    row = next((row for row in ledger.read(session, series) if row.number == migration.number), None)
+    if is_done_already(server, session, migration, row):
         ledger.write(session, series, ledger.begun(migration, RECOGNISED, operation, session))
         return Ran(RECOGNISED, None, 0.0)
     begins = _in_one_transaction if migration.in_transaction else _step_by_step

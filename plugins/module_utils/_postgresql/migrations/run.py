@@ -89,7 +89,7 @@ def look(request: Request, server: Server) -> Looked:
                 migration = decision.migration
                 theirs.run("BEGIN TRANSACTION READ ONLY")
                 try:
-                    if is_done_already(server, theirs, migration):
+                    if is_done_already(server, theirs, migration, decision.row):
                         recognised.add(migration.name)
                     elif migration.kind == SQL:
                         left = still_to_do(theirs, migration)

@@ -20,6 +20,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migr
     Migration,
     Query,
     Range,
+    Row,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.session import Session
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.transport import SqlError
@@ -90,9 +91,14 @@ def must_run(server: Server, what: str, argv: tuple[str, ...]) -> None:
         raise StatefulError(f"{what}: {argv[0]} ended with {rc}: {server.masked(said)[-500:]}")
 
 
-def is_done_already(server: Server, session: Session, migration: Migration) -> bool:
-    """Tell by marker and ``done_when`` whether it was done by other means; False where neither is given."""
+def is_done_already(server: Server, session: Session, migration: Migration, row: Row | None) -> bool:
+    """Tell by marker and ``done_when`` whether it was done by other means; False where neither is given.
+
+    Of one that ``row`` says was broken off, neither is believed: what they see may be no more than its first half.
+    """
     guards = migration.guards
+    if row is not None and not row.complete:
+        return False
     if guards.marker is not None and is_marked(server, guards.marker):
         return True
     return bool(guards.done_when) and answer_of_done_when(session, migration)
