@@ -352,11 +352,14 @@ def test_a_mark_that_a_command_keeps_is_read_set_and_removed(runner: Runner) -> 
     nothing_left = (runner.sql("SELECT count(note) FROM items"), runner.ledger())
     runner.project.exec("postgres", "sh", "-c", f"echo yes > {mark}")
     found = runner.run(migrations=[given])
+    runner.run("operation", id=found["operations"][0], state="rolled_back")
+    again = runner.run(migrations=[given])
 
     assert ran["ran"][0]["rows"] == ROWS
     assert back["changed"], back
     assert nothing_left == ("0", [])
     assert found["ran"][0]["state"] == "recognised"
+    assert again["ran"][0]["state"] == "recognised"
     assert runner.sql("SELECT count(note) FROM items") == "0"
 
 

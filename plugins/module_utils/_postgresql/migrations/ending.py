@@ -15,7 +15,10 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._operation.endin
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import Copy
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import Operation, OperationStore
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations.server import Server
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations.steps import HANDLERS
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations.steps import (
+    HANDLERS,
+    is_recognised,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.commit import remove_copy
 
 Connect = Callable[[Mapping[str, Any]], Server]
@@ -35,7 +38,14 @@ def ending_of_migrations(
         operations=operations,
         handlers=HANDLERS,
         open_world=lambda operation: nullcontext(connect(operation.plan.facts["subject"])),
-        back=lambda operation: f"{operation.plan.summary['migration']} is taken back by its undo file.",
+        back=_back,
         free=free,
         check_mode=check_mode,
     )
+
+
+def _back(operation: Operation) -> str:
+    name = operation.plan.summary["migration"]
+    if is_recognised(operation):
+        return f"the note of {name} is removed; it was done by other means, and stays done."
+    return f"{name} is taken back by its undo file."

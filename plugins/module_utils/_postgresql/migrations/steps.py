@@ -26,6 +26,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model
     Plan,
     Step,
 )
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import Operation
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.backup.taken import backed_up
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations import files, ledger, perform
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations.model import (
@@ -70,6 +71,12 @@ def plan_one(migration: Migration, guards: Mapping[str, Any], goal: Goal, facts:
         summary={**goal.wants, "sha256": migration.sha256},
         text=f"Run {migration.name} ({migration.sha256[:12]}) in the database {goal.wants['database']}",
     )
+
+
+def is_recognised(operation: Operation) -> bool:
+    """Tell whether the migration was done by other means, and was only noted."""
+    step = next(step for step in operation.plan.steps if step.proves)
+    return bool(operation.history().evidence.get(step.name, {}).get("row", {}).get("state") == RECOGNISED)
 
 
 def migration_of(step: Step) -> Migration:
@@ -203,6 +210,9 @@ class Mark:
 
     def undo(self, step: Step, context: Context[Server]) -> Evidence:
         """Before the migration is taken back: a mark of what is not there would keep it from ever running again."""
+        # One that was found set is true of what was done by other means, and keeps that from running a second time.
+        if is_recognised(context.operation) and step.name not in context.operation.history().intents:
+            return {}
         perform.unmark(context.world, migration_of(step))
         return {}
 

@@ -1,0 +1,132 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A migration as an operation: what is taken back, its mark and its row agree in the end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation import execute
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import Operation, OperationStore
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations import ledger, perform
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations.ending import (
+    ending_of_migrations,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations.files import of_list, parse
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations.model import (
+    DONE,
+    RECOGNISED,
+    Migration,
+    Row,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations.steps import (
+    HANDLERS,
+    goal_of,
+    plan_one,
+)
+
+MARKER = {"read": ["read"], "set": ["set"], "remove": ["remove"], "expected": "yes"}
+GIVEN = {"name": "01-inc.sql", "content": "UPDATE t SET n = n + 1", "undo": "UPDATE t SET n = n - 1", "marker": MARKER}
+
+
+@dataclass
+class World:
+    """A server with its ledger and one mark. ``state``: how the migration ends; ``fails``: exit codes by command."""
+
+    state: str = DONE
+    mark: bool = False
+    name: str = "db"
+    rows: list[Row] = field(default_factory=list)
+    ran: list[str] = field(default_factory=list)
+    fails: dict[str, int] = field(default_factory=dict)
+
+    @contextmanager
+    def connect(self) -> Iterator[World]:
+        yield self
+
+    @contextmanager
+    def at_work(self, _series: str) -> Iterator[World]:
+        yield self
+
+    def masked(self, text: str, *_more: str) -> str:
+        return text
+
+    def command(self, argv: tuple[str, ...]) -> tuple[int, str]:
+        if argv[0] in self.fails:
+            return self.fails[argv[0]], "it fails"
+        if argv[0] != "read":
+            self.mark = argv[0] == "set"
+        return 0, "yes" if self.mark else ""
+
+    def run(self, _server: Any, _there: Any, _series: str, migration: Migration, operation: str) -> perform.Ran:
+        row = Row(1, migration.name, migration.sha256, self.state, "me", "here", "2026-01-01T00:00:00Z")
+        self.rows.append(Row.from_dict({**row.as_dict(), "operation": operation}))
+        return perform.Ran(self.state, 1, 0.1)
+
+    def remove(self, *_any: Any) -> None:
+        self.rows.clear()
+
+    def take_back(self, *_any: Any) -> int:
+        self.ran.append("undo")
+        self.rows.clear()
+        return 1
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> World:
+    found = World()
+    monkeypatch.setattr(ledger, "read", lambda *_any: list(found.rows))
+    monkeypatch.setattr(ledger, "remove", found.remove)
+    monkeypatch.setattr(perform, "run", found.run)
+    monkeypatch.setattr(perform, "take_back", found.take_back)
+    return found
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> OperationStore:
+    return OperationStore(str(tmp_path / "operations"))
+
+
+def begun(store: OperationStore, **changes: Any) -> Operation:
+    contents, guards = of_list([{**GIVEN, **changes}])
+    (migration,) = parse(contents, guards)
+    goal = goal_of(migration, project="p", series="default", database="postgres")
+    return store.begin(plan_one(migration, guards[migration.name], goal, {"subject": {}}))
+
+
+def done(store: OperationStore, world: Any, **changes: Any) -> Operation:
+    operation = begun(store, **changes)
+    execute.run(operation, HANDLERS, world)
+    return operation
+
+
+def taken_back(store: OperationStore, operation: Operation, world: Any) -> str:
+    ending = ending_of_migrations(store, lambda _known: world, lambda: world, check_mode=True)
+    said = str(ending.roll_back(operation)["plan_text"])
+    execute.undo(operation, HANDLERS, world, reason="It was rolled back on request.")
+    return said
+
+
+@pytest.mark.parametrize(
+    "state,before,after,ran",
+    [(RECOGNISED, True, True, []), (RECOGNISED, False, False, []), (DONE, False, False, ["undo"])],
+    ids=["by a mark", "by done_when, and marked by us", "run"],
+)
+def test_a_mark_of_what_was_done_by_other_means_outlives_its_note(
+    store: OperationStore, world: World, state: str, before: bool, after: bool, ran: list[str]
+) -> None:
+    world.state, world.mark = state, before
+    operation = done(store, world)
+    assert world.mark
+    said = taken_back(store, operation, world)
+    assert (world.mark, world.rows, world.ran) == (after, [], ran)
+    assert ("stays done" in said) is (state == RECOGNISED)
+    assert ("undo file" in said) is (state == DONE)
