@@ -116,7 +116,9 @@ options:
         type: dict
         suboptions:
           read:
-            description: Prints the mark.
+            description:
+              - Prints the mark. Where it fails there is none, but where it cannot be run at all (exit code 126 or 127)
+                the task fails.
             type: list
             elements: str
             required: true
@@ -126,7 +128,9 @@ options:
             elements: str
             default: []
           remove:
-            description: Removes it, where the migration is taken back.
+            description:
+              - Removes it, where the migration is taken back, and is needed for that where there is
+                O(migrations[].marker.set). A mark that is still there then keeps the migration from being taken back.
             type: list
             elements: str
             default: []
@@ -152,7 +156,9 @@ options:
     elements: int
     default: []
   environment:
-    description: Further variables for scripts and for the commands of markers. They are not journaled.
+    description:
+      - Further variables for scripts and for the commands of markers. Their values are not journaled, so that
+        M(selfhost.stateful.operation) has to be given them again for a roll back.
     type: dict
     default: {}
   user:

@@ -364,6 +364,31 @@ def test_a_mark_that_a_command_keeps_is_read_set_and_removed(runner: Runner) -> 
 
 
 @pytest.mark.faults
+def test_a_mark_whose_command_needs_a_variable_is_removed_with_it_and_not_forgotten_without(runner: Runner) -> None:
+    marker = {
+        "read": ["sh", "-euc", 'cat "$MARK"'],
+        "set": ["sh", "-euc", 'echo yes > "$MARK"'],
+        "remove": ["sh", "-euc", 'rm "$MARK"'],
+    }
+    texts = {"content": "UPDATE items SET note = 'x'", "undo": "UPDATE items SET note = NULL"}
+    given = {"name": "01-marked.sql", **texts, "marker": marker}
+    environment = {"MARK": f"/tmp/{runner.series}"}
+
+    mistyped = runner.run(migrations=[{**given, "marker": {**marker, "read": ["no-such-program"]}}])
+    ran = runner.run(migrations=[given], environment=environment)
+    refused = runner.run("operation", id=ran["operations"][0], state="rolled_back")
+    still = runner.sql("SELECT count(note) FROM items")
+    back = runner.run("operation", id=ran["operations"][0], state="rolled_back", environment=environment)
+    again = runner.run(migrations=[given], environment=environment)
+
+    assert "cannot be read" in mistyped["msg"], mistyped
+    assert "MARK" in refused["msg"]
+    assert still == str(ROWS)
+    assert back["changed"], back
+    assert again["ran"][0]["state"] == "done"
+
+
+@pytest.mark.faults
 def test_a_way_back_that_was_not_written_is_refused(runner: Runner) -> None:
     runner.file("01-note.sql", "UPDATE items SET note = 'x'")
     runner.options = {"backup": "auto", "backup_dir": str(runner.directory / "backups")}

@@ -28,6 +28,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migr
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations.server import (
     Server,
     is_done_already,
+    is_marked,
     must_run,
 )
 from tests.unit.postgresql.fakes import FakeEngine, a_container
@@ -92,3 +93,10 @@ def test_what_was_broken_off_is_not_taken_for_done_by_what_sees_its_first_half(
     monkeypatch.setattr(perform, "_in_one_transaction", lambda *_any: perform.Ran(DONE, 0, 0.1))
     assert perform.run(server, session, "s", INDEX, "o").state == (RECOGNISED if done else DONE)
     assert written == ([RECOGNISED] if done else [])
+
+
+@pytest.mark.parametrize("rc", [126, 127])
+def test_a_mark_that_cannot_be_read_is_not_one_that_is_missing(rc: int) -> None:
+    assert not is_marked(a_server(1), Marker(("cat", "/mark")))
+    with pytest.raises(StatefulError, match=rf"The mark cannot be read: cat ended with {rc}: no such program"):
+        is_marked(a_server(rc, b"no such program"), Marker(("cat", "/mark")))

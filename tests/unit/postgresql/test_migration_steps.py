@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation import execute
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import Operation, OperationStore
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations import ledger, perform
@@ -95,21 +96,21 @@ def store(tmp_path: Path) -> OperationStore:
     return OperationStore(str(tmp_path / "operations"))
 
 
-def begun(store: OperationStore, **changes: Any) -> Operation:
+def begun(store: OperationStore, *environment: str, **changes: Any) -> Operation:
     contents, guards = of_list([{**GIVEN, **changes}])
     (migration,) = parse(contents, guards)
     goal = goal_of(migration, project="p", series="default", database="postgres")
-    return store.begin(plan_one(migration, guards[migration.name], goal, {"subject": {}}))
+    return store.begin(plan_one(migration, guards[migration.name], goal, {"subject": {}, "environment": environment}))
 
 
-def done(store: OperationStore, world: Any, **changes: Any) -> Operation:
-    operation = begun(store, **changes)
+def done(store: OperationStore, world: Any, *environment: str, **changes: Any) -> Operation:
+    operation = begun(store, *environment, **changes)
     execute.run(operation, HANDLERS, world)
     return operation
 
 
-def taken_back(store: OperationStore, operation: Operation, world: Any) -> str:
-    ending = ending_of_migrations(store, lambda _known: world, lambda: world, check_mode=True)
+def taken_back(store: OperationStore, operation: Operation, world: Any, *environment: str) -> str:
+    ending = ending_of_migrations(store, lambda _known: world, lambda: world, check_mode=True, environment=environment)
     said = str(ending.roll_back(operation)["plan_text"])
     execute.undo(operation, HANDLERS, world, reason="It was rolled back on request.")
     return said
@@ -130,3 +131,50 @@ def test_a_mark_of_what_was_done_by_other_means_outlives_its_note(
     assert (world.mark, world.rows, world.ran) == (after, [], ran)
     assert ("stays done" in said) is (state == RECOGNISED)
     assert ("undo file" in said) is (state == DONE)
+
+
+@pytest.mark.parametrize(
+    "marker,fails,words",
+    [
+        ({**MARKER, "remove": []}, {}, "still there and no command is given that removes it"),
+        ({**MARKER, "remove": ["set"]}, {}, "still there after it was removed"),
+        (MARKER, {"read": 127}, "The mark cannot be read: read ended with 127: it fails"),
+        (MARKER, {"remove": 1}, "could not be removed"),
+    ],
+)
+def test_what_stays_marked_is_not_taken_back(
+    store: OperationStore, world: World, marker: dict[str, Any], fails: dict[str, int], words: str
+) -> None:
+    operation = done(store, world, marker=marker)
+    world.fails = fails
+    with pytest.raises(execute.UndoRefused, match=words):
+        taken_back(store, operation, world)
+    assert (world.mark, world.ran, len(world.rows)) == (True, [], 1)
+
+    world.fails, world.mark = {}, False
+    taken_back(store, operation, world)
+    assert world.ran == ["undo"]
+
+
+@pytest.mark.parametrize(
+    "changes,refused",
+    [
+        ({}, True),
+        ({"marker": None}, False),
+        ({"marker": None, "name": "01-inc.sh"}, True),
+    ],
+    ids=["a marker", "neither", "a script"],
+)
+def test_variables_that_a_way_back_needs_are_asked_for_by_name(
+    store: OperationStore, world: World, changes: dict[str, Any], refused: bool
+) -> None:
+    operation = done(store, world, "TOKEN", "URL", **changes)
+    if refused:
+        with pytest.raises(InvalidInput, match=r"its way back needs them: TOKEN\.") as lacking:
+            taken_back(store, operation, world, "URL")
+        assert "with these in environment" in lacking.value.next_command
+        assert (world.ran, len(world.rows)) == ([], 1)
+        taken_back(store, operation, world, "URL", "TOKEN")
+    else:
+        taken_back(store, operation, world)
+    assert (world.mark, world.ran) == (False, ["undo"])

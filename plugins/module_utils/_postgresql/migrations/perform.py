@@ -227,10 +227,15 @@ def mark(server: Server, migration: Migration) -> None:
 
 
 def unmark(server: Server, migration: Migration) -> None:
-    """Remove the mark, where there is a command for that."""
+    """Remove the mark where there is a command for that, and read that it is gone; raises where it is not."""
     marker = migration.guards.marker
-    if marker is not None and marker.remove and is_marked(server, marker):
+    if marker is None or not is_marked(server, marker):
+        return
+    if marker.remove:
         must_run(server, f"The mark of {migration.name} could not be removed", marker.remove)
+    if is_marked(server, marker):
+        why = "after it was removed" if marker.remove else "and no command is given that removes it"
+        raise StatefulError(f"The mark of {migration.name} is still there {why}.")
 
 
 def take_back(server: Server, session: Session, series: str, migration: Migration) -> int | None:

@@ -160,7 +160,7 @@ def carry_out(request: Request, operations: OperationStore) -> dict[str, Any]:
         goal = goal_of(migration, project=request.project, series=request.series, database=looked.database)
         path = os.path.join(request.backup_dir, operations.next_id(goal))
         taken = {"format": backup, "path": path} if backup != NONE else {}
-        facts = {"subject": dict(request.subject), "backup": taken}
+        facts = {"subject": dict(request.subject), "backup": taken, "environment": sorted(server.environment)}
         operation = operations.begin(plan_one(migration, request.guards.get(migration.name, {}), goal, facts))
         try:
             _run(request, operation)

@@ -27,6 +27,8 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.tran
 
 OUTPUT = 1 << 14
 """Bytes that are kept of what a script says, its end."""
+NOT_RUN = (126, 127)
+"""Exit codes of a shell and of the engine where the command is not there, or may not be executed."""
 
 
 @dataclass(frozen=True)
@@ -80,8 +82,13 @@ class Server:
 
 
 def is_marked(server: Server, marker: Marker) -> bool:
-    """Ask the command that keeps the mark. One that fails has no mark."""
+    """Ask the command that keeps the mark. One that fails has no mark; one that cannot be run at all has no answer."""
     rc, said = server.command(marker.read)
+    if rc in NOT_RUN:
+        raise StatefulError(
+            f"The mark cannot be read: {marker.read[0]} ended with {rc}: {server.masked(said)[-500:]}",
+            next_command="put the command right that is read of marker, then run the same task again",
+        )
     return rc == 0 and (said == marker.expected if marker.expected else bool(said))
 
 

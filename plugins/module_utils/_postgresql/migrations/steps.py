@@ -48,7 +48,8 @@ def plan_one(migration: Migration, guards: Mapping[str, Any], goal: Goal, facts:
     """Return the plan of one migration. ``guards`` are those that were given beside the file.
 
     ``facts`` hold ``subject`` (how the server is found again) and, where a backup is
-    taken first, ``backup``: format and directory.
+    taken first, ``backup``: format and directory. ``environment`` names the variables
+    of scripts and commands, whose values are not journaled.
     """
     steps = []
     if facts.get("backup"):
@@ -213,7 +214,16 @@ class Mark:
         # One that was found set is true of what was done by other means, and keeps that from running a second time.
         if is_recognised(context.operation) and step.name not in context.operation.history().intents:
             return {}
-        perform.unmark(context.world, migration_of(step))
+        migration = migration_of(step)
+        try:
+            perform.unmark(context.world, migration)
+        except StatefulError as error:
+            # Going on would leave a mark of what is not there any more.
+            raise UndoRefused(
+                f"{migration.name} is not taken back: {error.msg}",
+                state=f"{migration.name} is done in {context.world.name}, and its row is in the ledger",
+                next_command="remove the mark by hand, or put right what msg names, and roll it back again",
+            ) from error
         return {}
 
     def let_go(self, step: Step, context: Context[Server]) -> None:
