@@ -6,9 +6,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import pytest
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation import execute
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import Operation, OperationStore
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations import ledger, perform
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations import ledger, perform, run
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations.ending import (
     ending_of_migrations,
 )
@@ -178,3 +179,57 @@ def test_variables_that_a_way_back_needs_are_asked_for_by_name(
     else:
         taken_back(store, operation, world)
     assert (world.mark, world.ran) == (False, ["undo"])
+
+
+MISTYPED = {**MARKER, "expected": "yse"}
+
+
+def a_request(world: Any, **changes: Any) -> run.Request:
+    contents, guards = of_list([{**GIVEN, **changes}])
+    return run.Request("p", "default", parse(contents, guards), guards, lambda: world)
+
+
+@pytest.mark.parametrize("in_head", [False, True])
+def test_a_marker_that_was_mistyped_is_taken_from_the_task_and_kept(
+    store: OperationStore, world: World, in_head: bool
+) -> None:
+    def given(marker: dict[str, Any]) -> dict[str, Any]:
+        head = f"-- selfhost.stateful:\n--   marker: {json.dumps(marker)}\n"
+        return {"content": head + GIVEN["content"], "marker": None} if in_head else {"marker": marker}
+
+    operation = begun(store, **given(MISTYPED))
+    with pytest.raises(execute.ProvedFailure, match="cannot be read back") as failed:
+        execute.run(operation, HANDLERS, world)  # type: ignore[arg-type]
+    assert "put the commands of marker right in the task" in failed.value.next_command
+    with pytest.raises(execute.ProvedFailure, match="cannot be read back"):
+        run._end_open(a_request(world, **given(MISTYPED)), store, [], [])
+
+    made: list[str] = []
+    run._end_open(a_request(world, **given(MARKER)), store, made, [])
+    assert (made, operation.history().state) == ([operation.id], DONE)
+    taken_back(store, operation, world)
+    assert (world.mark, world.ran) == (False, ["undo"])
+
+
+def test_another_text_or_series_has_no_say_in_a_marker(store: OperationStore, world: World) -> None:
+    operation = begun(store, marker=MISTYPED)
+    with pytest.raises(execute.ProvedFailure):
+        execute.run(operation, HANDLERS, world)  # type: ignore[arg-type]
+    for request in (a_request(world, content="SELECT 1"), replace(a_request(world), series="another")):
+        with pytest.raises(execute.ProvedFailure, match="cannot be read back"):
+            run._end_open(request, store, [], [])
+
+
+@pytest.mark.parametrize("remove,refused", [(["remove"], False), ([], True)])
+def test_a_mark_that_was_never_read_back_is_no_hindrance_to_going_back_where_it_can_be_removed(
+    store: OperationStore, world: World, remove: list[str], refused: bool
+) -> None:
+    operation = begun(store, marker={**MISTYPED, "remove": remove})
+    with pytest.raises(execute.ProvedFailure):
+        execute.run(operation, HANDLERS, world)  # type: ignore[arg-type]
+    if refused:
+        with pytest.raises(execute.UndoRefused, match="may be set"):
+            taken_back(store, operation, world)
+    else:
+        taken_back(store, operation, world)
+    assert (world.mark, world.ran) == ((True, []) if refused else (False, ["undo"]))

@@ -60,6 +60,8 @@ def ending_of_migrations(
         back=_back,
         free=free,
         check_mode=check_mode,
+        # Only the mark follows the proof, and whether it can be set says nothing of the way back.
+        back_once_proved=True,
     )
 
 

@@ -115,6 +115,14 @@ def _head(name: str, kind: str, content: str) -> dict[str, Any]:
     return options
 
 
+def body_of(migration: Migration) -> str:
+    """Return what a migration runs, without the comments at its head."""
+    lines = migration.content.splitlines()
+    mark = COMMENT[migration.kind]
+    first = next((n for n, line in enumerate(lines) if line.strip() and not line.startswith(mark)), len(lines))
+    return "\n".join(lines[first:])
+
+
 def guards_from(name: str, given: Mapping[str, Any]) -> Guards:
     """Return the guards that ``given`` names; raises :class:`InvalidInput` for what is no option, or no value of it."""
     unknown = sorted(map(str, set(given) - OPTIONS))

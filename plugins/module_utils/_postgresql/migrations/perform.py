@@ -223,13 +223,26 @@ def mark(server: Server, migration: Migration) -> None:
         raise StatefulError(
             f"{migration.name} is done, and the mark that says so cannot be read back.",
             state=f"{migration.name} is done in {server.name} and in the ledger; only its mark is missing",
+            next_command="put the commands of marker right in the task, which is taken from there",
         )
 
 
-def unmark(server: Server, migration: Migration) -> None:
-    """Remove the mark where there is a command for that, and read that it is gone; raises where it is not."""
+def unmark(server: Server, migration: Migration, *, unsure: bool = False) -> None:
+    """Remove the mark where there is a command for that, and read that it is gone; raises where it is not.
+
+    ``unsure``: it was never read back, so that one that is not seen may be there.
+    """
     marker = migration.guards.marker
-    if marker is None or not is_marked(server, marker):
+    if marker is None:
+        return
+    if not is_marked(server, marker):
+        if unsure and marker.remove:
+            server.command(marker.remove)  # which may fail where there is none
+        elif unsure and marker.set:
+            raise StatefulError(
+                f"The mark of {migration.name} may be set: it could not be read back, and no command is given that"
+                " removes it."
+            )
         return
     if marker.remove:
         must_run(server, f"The mark of {migration.name} could not be removed", marker.remove)

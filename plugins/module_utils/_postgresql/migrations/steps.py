@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
@@ -193,18 +194,24 @@ class Migrate:
         """It holds nothing: the lock ends with its session."""
 
 
+@dataclass(frozen=True)
 class Mark:
-    """The mark that a command keeps. ``args`` as of :class:`Migrate`."""
+    """The mark that a command keeps. ``args`` as of :class:`Migrate`.
 
+    ``given``: the migration as the task has it now, whose marker may have been put right since it was planned. With it
+    the mark is set, read and, from then on, removed.
+    """
+
+    given: Migration | None = None
     others_bring_about = False
 
     def is_done(self, step: Step, context: Context[Server]) -> Evidence | None:
-        marker = migration_of(step).guards.marker
-        return {} if marker is None or is_marked(context.world, marker) else None
+        marker = self._migration(step, context).guards.marker
+        return self._evidence() if marker is None or is_marked(context.world, marker) else None
 
     def apply(self, step: Step, context: Context[Server]) -> Evidence:
-        perform.mark(context.world, migration_of(step))
-        return {}
+        perform.mark(context.world, self._migration(step, context))
+        return self._evidence()
 
     def verify(self, step: Step, context: Context[Server], evidence: Evidence) -> None:
         """It was read back."""
@@ -214,21 +221,42 @@ class Mark:
         # One that was found set is true of what was done by other means, and keeps that from running a second time.
         if is_recognised(context.operation) and step.name not in context.operation.history().intents:
             return {}
-        migration = migration_of(step)
+        migration, unsure = self._migration(step, context), step.name not in context.evidence
         try:
-            perform.unmark(context.world, migration)
+            perform.unmark(context.world, migration, unsure=unsure)
         except StatefulError as error:
             # Going on would leave a mark of what is not there any more.
             raise UndoRefused(
                 f"{migration.name} is not taken back: {error.msg}",
                 state=f"{migration.name} is done in {context.world.name}, and its row is in the ledger",
-                next_command="remove the mark by hand, or put right what msg names, and roll it back again",
+                next_command="put marker right in the task and run that again, which ends the operation; then roll it"
+                " back"
+                if unsure
+                else "remove the mark by hand, or put right what msg names, and roll it back again",
             ) from error
         return {}
 
     def let_go(self, step: Step, context: Context[Server]) -> None:
         """The migration stays done, and so does its mark."""
-        perform.mark(context.world, migration_of(step))
+        perform.mark(context.world, self._migration(step, context))
+
+    def _migration(self, step: Step, context: Context[Server]) -> Migration:
+        planned, evidence = migration_of(step), context.evidence.get(step.name, {})
+        if self.given is not None:
+            marker = self.given.guards.marker
+        elif "marker" in evidence:
+            kept = evidence["marker"]
+            marker = files.guards_from(planned.name, {"marker": kept}).marker
+        else:
+            return planned
+        return replace(planned, guards=replace(planned.guards, marker=marker))
+
+    def _evidence(self) -> Evidence:
+        if self.given is None:
+            return {}
+        marker = self.given.guards.marker
+        commands = {} if marker is None else {n: list(getattr(marker, n)) for n in ("read", "set", "remove")}
+        return {"marker": commands and {**commands, "expected": marker.expected if marker else ""}}
 
 
 def _row(step: Step, context: Context[Server]) -> Row | None:
