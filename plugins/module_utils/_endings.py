@@ -84,6 +84,7 @@ def _of_migrations(call: Call) -> Ending:
         lambda known: server_from(call.with_known(known)),
         lambda: connect(connection(call.params)),
         check_mode=call.check_mode,
+        environment=call.params["environment"],
     )
 
 

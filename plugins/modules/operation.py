@@ -91,6 +91,12 @@ options:
         taken writes; all are named in the result.
     type: bool
     default: false
+  environment:
+    description:
+      - The variables that scripts and commands of a migration were given (M(selfhost.stateful.postgresql_migrations)).
+        Their values are not journaled; a roll back that needs them names those that it lacks.
+    type: dict
+    default: {}
   stop_timeout:
     description: Seconds that a store gets to stop.
     type: int
@@ -213,6 +219,7 @@ ARGUMENTS = {
     "backup": {"type": "str", "choices": ["auto", "physical", "logical", "none"], "default": "auto"},
     "backup_dir": {"type": "path", "default": ""},
     "discard_writes": {"type": "bool", "default": False},
+    "environment": {"type": "dict", "default": {}},
     "stop_timeout": {"type": "int", "default": 120},
     "ready_timeout": {"type": "int", "default": 120},
     "operations_dir": {"type": "path", "default": ""},

@@ -29,9 +29,10 @@ notes:
     C(transaction) (true), C(repeatable) (false; a file without a transaction that was broken off may simply be run
     again), C(expect_rows) (a number; a range such as C(10-20) or C({min: 1}); or a query that says how many rows are
     still to do, which have to be changed and then be none), C(done_when) (a query that is true once it is done: where
-    it is true before, the migration is noted as done and not run), C(statement_timeout) and C(lock_timeout) (seconds),
-    and C(marker) (see O(migrations)). The comment stands before all else, each of its lines begins with C(--), or in
-    a script with C(#), and an undo file has none: a file with C(selfhost.stateful:) anywhere else is refused.
+    it is true before, the migration is noted as done and not run, unless it was begun and broken off),
+    C(statement_timeout) and C(lock_timeout) (seconds), and C(marker) (see O(migrations)). The comment stands before
+    all else, each of its lines begins with C(--), or in a script with C(#), and an undo file has none: a file with
+    C(selfhost.stateful:) anywhere else is refused.
   - A guard that does not hold after a migration rolls it back, where it runs in a transaction.
   - Beside C(NN-description.sql) may lie C(NN-description.undo.sql), and the same with C(.sh). With it
     M(selfhost.stateful.operation) takes the migration back. Without it the way back is the backup. An undo script that
@@ -103,7 +104,9 @@ options:
         description: How many rows it changes, as a number, a range, or a query.
         type: raw
       done_when:
-        description: A query that is true once it is done.
+        description:
+          - A query that is true once it is done, as a whole. An index that is built C(CONCURRENTLY) exists before, and
+            is done once it is C(indisvalid).
         type: str
       statement_timeout:
         description: Seconds that one statement may take. V(0) is no limit.
@@ -116,7 +119,9 @@ options:
         type: dict
         suboptions:
           read:
-            description: Prints the mark.
+            description:
+              - Prints the mark. Where it fails there is none, but where it cannot be run at all (exit code 126 or 127)
+                the task fails.
             type: list
             elements: str
             required: true
@@ -126,7 +131,9 @@ options:
             elements: str
             default: []
           remove:
-            description: Removes it, where the migration is taken back.
+            description:
+              - Removes it, where the migration is taken back, and is needed for that where there is
+                O(migrations[].marker.set). A mark that is still there then keeps the migration from being taken back.
             type: list
             elements: str
             default: []
@@ -152,7 +159,9 @@ options:
     elements: int
     default: []
   environment:
-    description: Further variables for scripts and for the commands of markers. They are not journaled.
+    description:
+      - Further variables for scripts and for the commands of markers. Their values are not journaled, so that
+        M(selfhost.stateful.operation) has to be given them again for a roll back.
     type: dict
     default: {}
   user:

@@ -297,6 +297,26 @@ def test_what_needs_no_transaction_runs_in_none_and_is_not_begun_twice_unasked(r
     assert runner.sql("SELECT indisvalid FROM pg_index WHERE indexrelid = 'items_note'::regclass") == "t"
 
 
+@pytest.mark.faults
+def test_what_done_when_sees_of_one_that_was_broken_off_is_no_reason_to_skip_the_rest(runner: Runner) -> None:
+    runner.file(
+        "01-index.sql",
+        "-- selfhost.stateful:\n--   transaction: false\n"
+        "--   done_when: SELECT to_regclass('public.items_note') IS NOT NULL\n"
+        "DROP INDEX IF EXISTS items_note;\nCREATE UNIQUE INDEX CONCURRENTLY items_note ON items (note);\n"
+        "UPDATE items SET note = 'x' WHERE id = 1",
+    )
+    runner.sql("UPDATE items SET note = 'twice' WHERE id > 998")
+
+    failed = runner.run()
+    runner.sql("UPDATE items SET note = NULL")
+    retried = runner.run(retry=[1])
+
+    assert "items_note" in failed["msg"]
+    assert retried["ran"][0]["state"] == "done", retried
+    assert runner.sql("SELECT note FROM items WHERE id = 1") == "x"
+
+
 @pytest.mark.parametrize(
     "script",
     [
@@ -332,12 +352,40 @@ def test_a_mark_that_a_command_keeps_is_read_set_and_removed(runner: Runner) -> 
     nothing_left = (runner.sql("SELECT count(note) FROM items"), runner.ledger())
     runner.project.exec("postgres", "sh", "-c", f"echo yes > {mark}")
     found = runner.run(migrations=[given])
+    runner.run("operation", id=found["operations"][0], state="rolled_back")
+    again = runner.run(migrations=[given])
 
     assert ran["ran"][0]["rows"] == ROWS
     assert back["changed"], back
     assert nothing_left == ("0", [])
     assert found["ran"][0]["state"] == "recognised"
+    assert again["ran"][0]["state"] == "recognised"
     assert runner.sql("SELECT count(note) FROM items") == "0"
+
+
+@pytest.mark.faults
+def test_a_mark_whose_command_needs_a_variable_is_removed_with_it_and_not_forgotten_without(runner: Runner) -> None:
+    marker = {
+        "read": ["sh", "-euc", 'cat "$MARK"'],
+        "set": ["sh", "-euc", 'echo yes > "$MARK"'],
+        "remove": ["sh", "-euc", 'rm "$MARK"'],
+    }
+    texts = {"content": "UPDATE items SET note = 'x'", "undo": "UPDATE items SET note = NULL"}
+    given = {"name": "01-marked.sql", **texts, "marker": marker}
+    environment = {"MARK": f"/tmp/{runner.series}"}
+
+    mistyped = runner.run(migrations=[{**given, "marker": {**marker, "read": ["no-such-program"]}}])
+    ran = runner.run(migrations=[given], environment=environment)
+    refused = runner.run("operation", id=ran["operations"][0], state="rolled_back")
+    still = runner.sql("SELECT count(note) FROM items")
+    back = runner.run("operation", id=ran["operations"][0], state="rolled_back", environment=environment)
+    again = runner.run(migrations=[given], environment=environment)
+
+    assert "cannot be read" in mistyped["msg"], mistyped
+    assert "MARK" in refused["msg"]
+    assert still == str(ROWS)
+    assert back["changed"], back
+    assert again["ran"][0]["state"] == "done"
 
 
 @pytest.mark.faults

@@ -22,7 +22,12 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execu
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import DONE as OPERATION_DONE
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model import SWITCH, Step
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import Operation, OperationStore
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations import ledger, perform, run
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations import (
+    ledger,
+    outliving,
+    perform,
+    run,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations.model import (
     DONE,
     FAILED,
@@ -53,6 +58,7 @@ class Database:
     transaction: int = 7
     container: Any = field(default_factory=a_container)
     processes: tuple[str, ...] = ()
+    environment: dict[str, str] = field(default_factory=dict)
 
     def command(self, argv: tuple[str, ...]) -> tuple[int, str]:
         return int(argv[-1] not in self.processes), ""
@@ -250,11 +256,12 @@ def test_a_script_that_goes_on_is_not_begun_a_second_time(database: Database, mo
 
 
 def test_the_processes_of_a_script_are_found_by_its_operation() -> None:
-    environment = {"PATH": os.environ["PATH"], perform.MARK: "there"}
+    environment = {"PATH": os.environ["PATH"], outliving.VARIABLE: "there"}
     with subprocess.Popen(["sleep", "60"], env=environment) as sleeping:
-        asked = ["sh", "-c", perform.IS_RUNNING, "sh"]
+        asked = ["sh", "-c", outliving.IS_RUNNING, "sh"]
         found = [
-            subprocess.run([*asked, f"{perform.MARK}={which}"], check=False).returncode for which in ("there", "ther")
+            subprocess.run([*asked, f"{outliving.VARIABLE}={which}"], check=False).returncode
+            for which in ("there", "ther")
         ]
         sleeping.kill()
     assert found == [0, 1]

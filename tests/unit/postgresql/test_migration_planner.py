@@ -20,6 +20,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migr
     SQL,
     UNDOING,
     Guards,
+    Marker,
     Migration,
     Query,
     Range,
@@ -332,3 +333,12 @@ def test_a_row_survives_a_journal_and_leaves_out_what_it_does_not_know() -> None
 
 def test_the_hash_is_that_of_the_file() -> None:
     assert a_file(1, "SELECT 'é'\n").sha256 == "8947c71f2b8bcdb340fdb30d282c9433eb432588f0185d16ad88fea7389b338c"
+
+
+def test_a_mark_that_nothing_removes_is_refused_before_it_is_set_where_there_is_an_undo_file() -> None:
+    one = replace(a_file(1, guards=Guards(marker=Marker(("read",), set=("set",)))), undo="SELECT 2")
+    assert "01-it.sql: there is an undo file" in only_blocker(decide([one], []))
+    assert not decide([one], [a_row(one)]).blockers
+    assert not decide([replace(one, undo="")], []).blockers
+    for marker in (Marker(("read",)), Marker(("read",), set=("set",), remove=("remove",))):
+        assert not decide([replace(one, guards=Guards(marker=marker))], []).blockers

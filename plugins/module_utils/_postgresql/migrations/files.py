@@ -10,7 +10,8 @@ migration stands in a comment at its head, as YAML::
 
     -- selfhost.stateful:
     --   transaction: false
-    --   done_when: SELECT to_regclass('public.index_of_names') IS NOT NULL
+    --   done_when: SELECT EXISTS (SELECT FROM pg_index
+    --     WHERE indexrelid = to_regclass('public.index_of_names') AND indisvalid)
 """
 
 from __future__ import annotations

@@ -57,6 +57,13 @@ def _comment(kind: str, content: str) -> list[str]:
     return lines
 
 
+def body(kind: str, content: str) -> str:
+    """Return what a file runs, without the comments at its head."""
+    mark, lines = COMMENT[kind], content.splitlines()
+    first = next((n for n, line in enumerate(lines) if line.strip() and not line.startswith(mark)), len(lines))
+    return "\n".join(lines[first:])
+
+
 def is_unread(kind: str, content: str) -> bool:
     """Tell whether there is a head that :func:`read` does not read: below a statement or another comment, a second."""
     is_read = any(line.lstrip().startswith(HEADER) for line in _comment(kind, content))

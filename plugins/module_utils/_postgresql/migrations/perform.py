@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError, shell
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.execute import as_stateful
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations import ledger
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations.model import (
@@ -23,6 +23,10 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migr
     SQL,
     UNDOING,
     Migration,
+)
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations.outliving import (
+    VARIABLE,
+    must_have_ended,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations.server import (
     OUTPUT,
@@ -44,13 +48,6 @@ WITH_PIPEFAIL = (
     ' if command -v "$shell" >/dev/null 2>&1 && "$shell" -c "set -o pipefail" 2>/dev/null; then'
     ' exec "$shell" -eu -o pipefail /dev/fd/3 3<&0 </dev/null 2>&1; fi;'
     ' done; echo "no shell here knows pipefail" >&2; exit 127'
-)
-MARK = "SELFHOST_STATEFUL_OPERATION"
-"""The variable by which the processes of a script are found: they outlive whoever began them."""
-# It does not find itself: what it is asked for is an argument, and not in its environment.
-IS_RUNNING = (
-    "for each in /proc/[0-9]*/environ; do"
-    ' if tr "\\0" "\\n" 2>/dev/null <"$each" | grep -qxF "$1"; then exit 0; fi; done 2>/dev/null; exit 1'
 )
 
 
@@ -77,12 +74,13 @@ class Ran:
 
 
 def run(server: Server, session: Session, series: str, migration: Migration, operation: str) -> Ran:
-    """Run it, or find that it is done; the session holds the lock of the series.
+    """Run it, or find that it is done by other means; the session holds the lock of the series.
 
     A failure of one in a transaction leaves nothing behind, also of its row; one of
     another leaves the row ``failed`` and raises :class:`PartlyDone`.
     """
-    if is_done_already(server, session, migration):
+    row = next((row for row in ledger.read(session, series) if row.number == migration.number), None)
+    if is_done_already(server, session, migration, row):
         ledger.write(session, series, ledger.begun(migration, RECOGNISED, operation, session))
         return Ran(RECOGNISED, None, 0.0)
     begins = _in_one_transaction if migration.in_transaction else _step_by_step
@@ -136,7 +134,7 @@ def _as_ourselves(session: Session) -> None:
 
 def _step_by_step(server: Server, session: Session, series: str, migration: Migration, operation: str) -> Ran:
     began = time.monotonic()
-    _must_have_ended(server, session, series, migration)
+    must_have_ended(server, session, series, migration)
     row = ledger.begun(migration, RUNNING, operation, session)
     ledger.write(session, series, row)
     try:
@@ -203,25 +201,6 @@ def _statements(session: Session, migration: Migration) -> tuple[int, str]:
     return rows, _kept("\n".join(remarks))
 
 
-def _must_have_ended(server: Server, session: Session, series: str, migration: Migration) -> None:
-    """Raise where what was broken off goes on in the container: the lock ended with its worker, the script did not."""
-    was = next((row for row in ledger.read(session, series) if row.number == migration.number), None)
-    if was is None or was.complete or migration.kind == SQL:
-        return
-    rc, _said = server.command(("sh", "-c", IS_RUNNING, "sh", f"{MARK}={was.operation}"))
-    if rc == 0:
-        left = f"{migration.name} goes on in {server.name}, and the ledger says {was.state}"
-        then = shell("docker", "top", server.container.name)
-        raise StatefulError(
-            f"{migration.name}, which was begun on {was.at}, is still running in the container {server.container.name}:"
-            " it went on when its task was broken off. Run the same task again once it has ended.",
-            state=left,
-            next_command=then,
-            left=left,
-            then=then,
-        )
-
-
 def _script(server: Server, migration: Migration, operation: str) -> tuple[None, str]:
     """Run a script in the container, with the login in the variables that Postgres' programs read."""
     return None, execute(server, migration.name, migration.content, operation)
@@ -247,7 +226,7 @@ def execute(server: Server, name: str, content: str, operation: str = "") -> str
         **({"PGHOST": login.socket_directory} if login.socket_directory else {}),
         **({"PGPASSWORD": login.password} if login.password else {}),
         **server.variables,
-        **({MARK: operation} if operation else {}),
+        **({VARIABLE: operation} if operation else {}),
     }
     answer = server.engine.stream(
         server.container.id,
@@ -277,14 +256,32 @@ def mark(server: Server, migration: Migration) -> None:
         raise StatefulError(
             f"{migration.name} is done, and the mark that says so cannot be read back.",
             state=f"{migration.name} is done in {server.name} and in the ledger; only its mark is missing",
+            next_command="put the commands of marker right in the task, which is taken from there",
         )
 
 
-def unmark(server: Server, migration: Migration) -> None:
-    """Remove the mark, where there is a command for that."""
+def unmark(server: Server, migration: Migration, *, unsure: bool = False) -> None:
+    """Remove the mark where there is a command for that, and read that it is gone; raises where it is not.
+
+    ``unsure``: it was never read back, so that one that is not seen may be there.
+    """
     marker = migration.guards.marker
-    if marker is not None and marker.remove and is_marked(server, marker):
+    if marker is None:
+        return
+    if not is_marked(server, marker):
+        if unsure and marker.remove:
+            server.command(marker.remove)  # which may fail where there is none
+        elif unsure and marker.set:
+            raise StatefulError(
+                f"The mark of {migration.name} may be set: it could not be read back, and no command is given that"
+                " removes it."
+            )
+        return
+    if marker.remove:
         must_run(server, f"The mark of {migration.name} could not be removed", marker.remove)
+    if is_marked(server, marker):
+        why = "after it was removed" if marker.remove else "and no command is given that removes it"
+        raise StatefulError(f"The mark of {migration.name} is still there {why}.")
 
 
 def take_back(server: Server, session: Session, series: str, migration: Migration) -> int | None:

@@ -73,7 +73,7 @@ def decide(
         if decision.action == RUN and until is not None and migration.number > until:
             decision = Decision(migration, KEEP, row)
         decisions.append(decision)
-    blockers += _out_of_order(decisions, known)
+    blockers += [*_out_of_order(decisions, known), *_marked_for_good(decisions)]
     return Decided(tuple(decisions), tuple(blockers), tuple(_unknown(migrations, known)))
 
 
@@ -147,6 +147,20 @@ def _out_of_order(decisions: Sequence[Decision], known: dict[int, Row]) -> list[
         )
         for decision in decisions
         if decision.action == RUN and decision.migration.number < last and decision.row is None
+    ]
+
+
+def _marked_for_good(decisions: Sequence[Decision]) -> list[Blocker]:
+    """Find those that run and could not be taken back by their undo file: the mark would go on saying that they are."""
+    return [
+        Blocker(
+            f"{migration.name}: there is an undo file, and marker has a command that sets the mark and none that"
+            " removes it. Give remove beside set."
+        )
+        for migration, marker in (
+            (each.migration, each.migration.guards.marker) for each in decisions if each.action == RUN
+        )
+        if migration.undo and marker is not None and marker.set and not marker.remove
     ]
 
 

@@ -16,7 +16,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._operation impor
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.detached import run_detached
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.report import to_end
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import Operation, OperationStore
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations import ledger, planner
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations import head, ledger, planner
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations.model import (
     SQL,
     Migration,
@@ -35,8 +35,11 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migr
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations.steps import (
     HANDLERS,
+    MARK,
     MODULE,
+    Mark,
     goal_of,
+    migration_of,
     plan_one,
 )
 
@@ -89,7 +92,7 @@ def look(request: Request, server: Server) -> Looked:
                 migration = decision.migration
                 theirs.run("BEGIN TRANSACTION READ ONLY")
                 try:
-                    if is_done_already(server, theirs, migration):
+                    if is_done_already(server, theirs, migration, decision.row):
                         recognised.add(migration.name)
                     elif migration.kind == SQL:
                         left = still_to_do(theirs, migration)
@@ -162,7 +165,12 @@ def carry_out(request: Request, operations: OperationStore) -> dict[str, Any]:
         path = os.path.join(request.backup_dir, operations.next_id(goal))
         taken = {"format": backup, "path": path} if backup != NONE else {}
         # The backup before the first one is also the way back of those after it.
-        facts = {"subject": dict(request.subject), "backup": taken, "copies": copies}
+        facts = {
+            "subject": dict(request.subject),
+            "backup": taken,
+            "copies": copies,
+            "environment": sorted(server.environment),
+        }
         operation = operations.begin(plan_one(migration, request.guards.get(migration.name, {}), goal, facts))
         try:
             _run(request, operation)
@@ -225,12 +233,27 @@ def _end_open(request: Request, operations: OperationStore, made: list[str], don
     world = request.connect()
     context = execute.Context(world=world, operation=open_one, evidence=dict(open_one.history().evidence))
     step = next(step for step in open_one.plan.steps if step.proves)
-    if HANDLERS[step.kind].is_done(step, context) is not None and not open_one.history().undoing:
-        execute.run(open_one, HANDLERS, world)
+    handlers = {**HANDLERS, MARK: Mark(_as_given(request, open_one, migration_of(step)))}
+    if handlers[step.kind].is_done(step, context) is not None and not open_one.history().undoing:
+        execute.run(open_one, handlers, world)
         made.append(open_one.id)
         done.append(told(open_one))
     else:
-        execute.undo(open_one, HANDLERS, world, reason="It was interrupted.")
+        execute.undo(open_one, handlers, world, reason="It was interrupted.")
+
+
+def _as_given(request: Request, operation: Operation, planned: Migration) -> Migration:
+    """Return the migration with the marker that the task has now; what it does is as it was planned.
+
+    A marker that was mistyped would else hold up every migration of the server.
+    """
+    if operation.plan.goal.wants["series"] != request.series:
+        return planned
+    body = head.body(planned.kind, planned.content)
+    same = (
+        each for each in request.migrations if each.name == planned.name and head.body(each.kind, each.content) == body
+    )
+    return next(same, planned)
 
 
 def _accept(request: Request, server: Server, looked: Looked) -> None:

@@ -20,12 +20,15 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migr
     Migration,
     Query,
     Range,
+    Row,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.session import Session
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.transport import SqlError
 
 OUTPUT = 1 << 14
 """Bytes that are kept of what a script says, its end."""
+NOT_RUN = (126, 127)
+"""Exit codes of a shell and of the engine where the command is not there, or may not be executed."""
 
 
 @dataclass(frozen=True)
@@ -79,8 +82,13 @@ class Server:
 
 
 def is_marked(server: Server, marker: Marker) -> bool:
-    """Ask the command that keeps the mark. One that fails has no mark."""
+    """Ask the command that keeps the mark. One that fails has no mark; one that cannot be run at all has no answer."""
     rc, said = server.command(marker.read)
+    if rc in NOT_RUN:
+        raise StatefulError(
+            f"The mark cannot be read: {marker.read[0]} ended with {rc}: {server.masked(said)[-500:]}",
+            next_command="put the command right that is read of marker, then run the same task again",
+        )
     return rc == 0 and (said == marker.expected if marker.expected else bool(said))
 
 
@@ -90,9 +98,14 @@ def must_run(server: Server, what: str, argv: tuple[str, ...]) -> None:
         raise StatefulError(f"{what}: {argv[0]} ended with {rc}: {server.masked(said)[-500:]}")
 
 
-def is_done_already(server: Server, session: Session, migration: Migration) -> bool:
-    """Tell by marker and ``done_when`` whether it was done by other means; False where neither is given."""
+def is_done_already(server: Server, session: Session, migration: Migration, row: Row | None) -> bool:
+    """Tell by marker and ``done_when`` whether it was done by other means; False where neither is given.
+
+    Of one that ``row`` says was broken off, neither is believed: what they see may be no more than its first half.
+    """
     guards = migration.guards
+    if row is not None and not row.complete:
+        return False
     if guards.marker is not None and is_marked(server, guards.marker):
         return True
     return bool(guards.done_when) and answer_of_done_when(session, migration)

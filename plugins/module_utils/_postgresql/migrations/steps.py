@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
@@ -26,6 +27,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._operation.model
     Plan,
     Step,
 )
+from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import Operation
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.backup.taken import backed_up
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations import files, ledger, perform
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations.model import (
@@ -48,7 +50,8 @@ def plan_one(migration: Migration, guards: Mapping[str, Any], goal: Goal, facts:
     """Return the plan of one migration. ``guards`` are those that were given beside the file.
 
     ``facts`` hold ``subject`` (how the server is found again), where a backup is taken first
-    ``backup``: format and directory; and ``copies``, those that earlier ones of the same run took.
+    ``backup``: format and directory, and ``copies``, those that earlier ones of the same run took.
+    ``environment`` names the variables of scripts and commands, whose values are not journaled.
     """
     steps = []
     if facts.get("backup"):
@@ -71,6 +74,12 @@ def plan_one(migration: Migration, guards: Mapping[str, Any], goal: Goal, facts:
         summary={**goal.wants, "sha256": migration.sha256},
         text=f"Run {migration.name} ({migration.sha256[:12]}) in the database {goal.wants['database']}",
     )
+
+
+def is_recognised(operation: Operation) -> bool:
+    """Tell whether the migration was done by other means, and was only noted."""
+    step = next(step for step in operation.plan.steps if step.proves)
+    return bool(operation.history().evidence.get(step.name, {}).get("row", {}).get("state") == RECOGNISED)
 
 
 def migration_of(step: Step) -> Migration:
@@ -193,30 +202,71 @@ class Migrate:
         """It holds nothing: the lock ends with its session."""
 
 
+@dataclass(frozen=True)
 class Mark:
-    """The mark that a command keeps. ``args`` as of :class:`Migrate`."""
+    """The mark that a command keeps. ``args`` as of :class:`Migrate`.
 
+    ``given``: the migration as the task has it now, whose marker may have been put right since it was planned. With it
+    the mark is set, read and, from then on, removed.
+    """
+
+    given: Migration | None = None
     others_bring_about = False
 
     def is_done(self, step: Step, context: Context[Server]) -> Evidence | None:
-        marker = migration_of(step).guards.marker
-        return {} if marker is None or is_marked(context.world, marker) else None
+        marker = self._migration(step, context).guards.marker
+        return self._evidence() if marker is None or is_marked(context.world, marker) else None
 
     def apply(self, step: Step, context: Context[Server]) -> Evidence:
-        perform.mark(context.world, migration_of(step))
-        return {}
+        perform.mark(context.world, self._migration(step, context))
+        return self._evidence()
 
     def verify(self, step: Step, context: Context[Server], evidence: Evidence) -> None:
         """It was read back."""
 
     def undo(self, step: Step, context: Context[Server]) -> Evidence:
         """Before the migration is taken back: a mark of what is not there would keep it from ever running again."""
-        perform.unmark(context.world, migration_of(step))
+        # One that was found set is true of what was done by other means, and keeps that from running a second time.
+        if is_recognised(context.operation) and step.name not in context.operation.history().intents:
+            return {}
+        migration, unsure = self._migration(step, context), step.name not in context.evidence
+        try:
+            perform.unmark(context.world, migration, unsure=unsure)
+        except StatefulError as error:
+            # Going on would leave a mark of what is not there any more.
+            raise UndoRefused(
+                f"{migration.name} is not taken back: {error.msg}",
+                state=f"{migration.name} is done in {context.world.name}, and its row is in the ledger",
+                next_command="put marker right in the task and run that again, which ends the operation; then roll it"
+                " back"
+                if unsure
+                else "remove the mark by hand, or put right what msg names, and roll it back again",
+            ) from error
         return {}
 
     def let_go(self, step: Step, context: Context[Server]) -> None:
         """The migration stays done, and so does its mark."""
-        perform.mark(context.world, migration_of(step))
+        perform.mark(context.world, self._migration(step, context))
+
+    def _migration(self, step: Step, context: Context[Server]) -> Migration:
+        planned, evidence = migration_of(step), context.evidence.get(step.name, {})
+        if self.given is not None:
+            marker = self.given.guards.marker
+        elif "marker" in evidence:
+            kept = evidence["marker"]
+            marker = files.guards_from(planned.name, {"marker": kept}).marker
+        else:
+            return planned
+        return replace(planned, guards=replace(planned.guards, marker=marker))
+
+    def _evidence(self) -> Evidence:
+        if self.given is None:
+            return {}
+        marker = self.given.guards.marker
+        if marker is None:
+            return {"marker": {}}
+        commands = {name: list(getattr(marker, name)) for name in ("read", "set", "remove")}
+        return {"marker": {**commands, "expected": marker.expected}}
 
 
 def copies_of_run(context: Context[Server]) -> list[dict[str, Any]]:
