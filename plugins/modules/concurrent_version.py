@@ -38,7 +38,8 @@ notes:
     it meant where that is undone.
   - The roll back of V(columns) and V(query) keeps all data. That of V(reload) returns to the data that was set
     aside, and is refused once the new database or Redis has taken writes, or another cluster has come in its place
-    (see O(selfhost.stateful.operation#module:discard_writes)). Once a later operation of the project is committed,
+    (see O(selfhost.stateful.operation#module:discard_writes)). Of a key in Redis of more than 1000 items or 1 MiB only
+    the length and the ends are looked at. Once a later operation of the project is committed,
     there is no way back to before it.
   - What is proved and does not come up as a whole is finished by another run, or taken back by
     M(selfhost.stateful.operation), under the same conditions.

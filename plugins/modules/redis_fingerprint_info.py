@@ -16,6 +16,10 @@ description:
   - Counts the keys of every database by type, and those without a time to live, takes the length of every stream, and
     digests the contents of a sample. The sample is chosen by the keys' names, so that it is the same one every time and
     in every server.
+  - A key of more than 1000 items, or of more than 1 MiB, is not read whole, as the server would need its memory once
+    more and serve nobody meanwhile. It is digested by its length, and a string, a list, a sorted set or a stream by its
+    first and last items as well, unless these are too large themselves. What changed between these, at the same length,
+    is not seen.
   - Nothing is changed. The server looks through its keys a part at a time, and serves in between; contents do not leave
     it.
   - Keys with a time to live may end at any time. They are counted, and never missed.
@@ -62,7 +66,8 @@ fingerprint:
     - What the server holds; JSON all the way down, to be kept and given as O(against) later.
     - C(databases) has for each one C(keys), C(types) and C(lasting) (keys by type, the latter without a time to live),
       whether these are C(exact), C(streams) with the length of each (of more than ten thousand none is named),
-      C(stream_items), and the C(digest) of the C(sampled) keys, one of C(one_of).
+      C(stream_items), and the C(digest) of the C(sampled) keys, one of C(one_of), of which C(in_part) were too large to
+      be read whole.
   returned: success
   type: dict
 differences:

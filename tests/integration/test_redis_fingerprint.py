@@ -31,6 +31,17 @@ redis.call('SELECT', 3)
 redis.call('SET', 'Größe \\\\ "quoted"', 'in another database')
 """
 
+QUEUES = """
+for i = tonumber(ARGV[1]), tonumber(ARGV[1]) + 19999 do
+  redis.call('XADD', 'huge:stream', i .. '-1', 'body', string.rep('x', 80) .. i)
+  redis.call('RPUSH', 'huge:list', string.rep('x', 80) .. i)
+  redis.call('HSET', 'huge:hash', 'f' .. i, i)
+  redis.call('SADD', 'huge:set', 'member ' .. i)
+  redis.call('ZADD', 'huge:zset', i, 'member ' .. i)
+end
+redis.call('SET', 'huge:string', string.rep('x', 20000000))
+"""
+
 
 @pytest.fixture(params=["8", pytest.param("7", marks=pytest.mark.matrix)])
 def project(request: pytest.FixtureRequest, tmp_path: Path, shared_engine: Engine) -> Iterator[Project]:
@@ -84,6 +95,40 @@ def test_what_is_there_is_seen_and_so_is_what_is_not_any_more(project: Project) 
         change()
         lost = [str(difference) for difference in compare(before, taken(project, before)) if difference.lost]
         assert any(words in one for one in lost), (words, lost)
+
+
+@pytest.mark.faults
+def test_few_keys_that_are_huge_cost_the_server_no_memory_and_their_ends_are_seen(project: Project) -> None:
+    tell(project, "FLUSHALL")
+    for first in range(1, 200_000, 20_000):
+        tell(project, "EVAL", QUEUES, "0", str(first))
+    tell(project, "EVAL", "for i = 1, 40 do redis.call('RPUSH', 'wide', string.rep('x', 1000000)) end", "0")
+    needed = most_memory(project)
+    before = taken(project)
+    assert most_memory(project) - needed < 32 << 10
+    assert (before.databases["0"].sampled, before.databases["0"].in_part) == (7, 7)
+    assert compare(before, taken(project, before)) == []
+
+    for change in (
+        ("LSET", "huge:list", "-1", "another"),
+        ("LSET", "huge:list", "0", "another"),
+        ("ZADD", "huge:zset", "900000", "member 200000"),
+        ("XDEL", "huge:stream", "1-1"),
+        ("XADD", "huge:stream", "900000-1", "body", "another"),
+        ("HDEL", "huge:hash", "f5"),
+        ("SREM", "huge:set", "member 5"),
+        ("SETRANGE", "huge:string", "19999999", "y"),
+        ("RPOP", "wide"),
+    ):
+        tell(project, *change)
+        now = taken(project, before)
+        assert any("other content" in str(each) for each in compare(before, now)), change
+        before = now
+
+
+def most_memory(project: Project) -> int:
+    """Return the most KiB that the server has had so far, its scripts' included."""
+    return int(str(project.exec("redis", "grep", "VmHWM", "/proc/1/status")).split()[1])
 
 
 def is_sampled(name: str, one_of: int) -> bool:

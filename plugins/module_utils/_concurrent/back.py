@@ -35,7 +35,7 @@ SELECT coalesce(sum(n_tup_ins + n_tup_upd + n_tup_del), 0) FROM pg_stat_user_tab
 WHERE schemaname || '.' || relname = ANY(string_to_array(%s, ' '))
 """
 IDENTITY = "SELECT system_identifier FROM pg_control_system()"
-# A sample would not see that one setting of one user was written anew.
+# A sample would not see that one setting of one user was written anew. Of a large key the length and the ends are seen.
 EVERY_KEY = {str(number): 1 for number in range(16)}
 
 
@@ -93,7 +93,7 @@ def down_unwritten(host: Host, data: str, before: Mapping[str, int], tables: Col
 
 def _in_redis(host: Host) -> redis_fingerprint.Fingerprint:
     taken = redis_fingerprint.take(host.redis(), one_of=EVERY_KEY)
-    # The names of streams would be most of a journal; their items are in the sum and in the digest.
+    # The names of streams would be most of a journal; their items are in the sum, and their ends in the digest.
     databases = {number: replace(database, streams={}) for number, database in taken.databases.items()}
     return replace(taken, databases=databases)
 

@@ -4,7 +4,8 @@
 
 """What a Redis server holds, so that it can be compared with what it held before: keys, streams, sampled contents.
 
-The server looks through its keys a part at a time, and hands out numbers; contents never come over here.
+The server looks through its keys a part at a time, and hands out numbers; contents never come over here. While it does
+it serves nobody else, and what it reads it holds twice: of a large key it reads the length and the ends only.
 """
 
 from __future__ import annotations
@@ -23,46 +24,105 @@ SAMPLED = 1000
 STREAMS_NAMED = 10_000
 NO_SAMPLE = 1 << 32
 """One of so many keys is none, for all that a look at contents may cost."""
+WHOLE_ITEMS = 1000
+"""A key of more items is digested by its length and its ends. An earlier fingerprint can be compared only while this
+and :data:`WHOLE_BYTES` are what they were."""
+WHOLE_BYTES = 1 << 20
+"""And so is one whose items are longer together, or a longer string."""
+WORK_A_CALL = 10_000
+"""About so many items and KiB one call digests, well below a second's: the server serves nobody meanwhile."""
 
-# KEYS are none: it looks at all of a database. ARGV: the database, where to go on, how many keys to look at, and of how
-# many one is sampled. A key with a time to live may end at any time, and is no part of the sample. What a key holds is
-# put into an order first: sets and hashes have none of their own, and it differs with their encoding.
+# KEYS are none: it looks at all of a database. ARGV: the database, where to go on, how many keys to look at, of how
+# many one is sampled, and the limits from above. A key with a time to live may end at any time, and is no part of the
+# sample. What a key holds is put into an order first: sets and hashes have none of their own, and it differs with their
+# encoding. So does the memory that it takes: that keeps from reading, at four times of what may be read, and what was
+# read decides by its own length, which is the same in every server. Where there is no MEMORY the items' number has to
+# do. A step of the scan has about one key of the sample, as work is seen between steps only.
 LOOK = """
 redis.call('SELECT', ARGV[1])
 local cursor, most, modulus = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
-local types, lasting, streams, looked, sampled, digest = {}, {}, {}, 0, 0, 0
+local whole_items, whole_bytes, most_work = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
+local types, lasting, streams, looked, sampled, in_part, digest = {}, {}, {}, 0, 0, 0, 0
+local work, bytes = 0, 0
+local length_by = {string = 'STRLEN', list = 'LLEN', hash = 'HLEN', set = 'SCARD', zset = 'ZCARD', stream = 'XLEN'}
+
+local function of_item(value)
+  work = work + 1 + #value / 1024
+  bytes = bytes + #value
+  return redis.sha1hex(value)
+end
 
 local function sorted_pairs(flat)
   local pairs_of = {}
-  for i = 1, #flat, 2 do pairs_of[#pairs_of + 1] = redis.sha1hex(flat[i]) .. redis.sha1hex(flat[i + 1]) end
+  for i = 1, #flat, 2 do pairs_of[#pairs_of + 1] = of_item(flat[i]) .. of_item(flat[i + 1]) end
   table.sort(pairs_of)
   return table.concat(pairs_of)
 end
 
 local function nested(value)
-  if type(value) ~= 'table' then return redis.sha1hex(tostring(value)) end
+  if type(value) ~= 'table' then return of_item(tostring(value)) end
   local parts = {}
   for i, part in ipairs(value) do parts[i] = nested(part) end
   return redis.sha1hex(table.concat(parts))
 end
 
-local function content(key, kind)
-  if kind == 'string' then return redis.call('GET', key) end
+local function whole(key, kind)
+  if kind == 'string' then
+    local value = redis.call('GET', key)
+    of_item(value)
+    return value
+  end
   if kind == 'list' then return nested(redis.call('LRANGE', key, 0, -1)) end
   if kind == 'hash' then return sorted_pairs(redis.call('HGETALL', key)) end
   if kind == 'zset' then return sorted_pairs(redis.call('ZRANGE', key, 0, -1, 'WITHSCORES')) end
   if kind == 'stream' then return nested(redis.call('XRANGE', key, '-', '+')) end
   if kind == 'set' then
     local members = redis.call('SMEMBERS', key)
-    for i, member in ipairs(members) do members[i] = redis.sha1hex(member) end
+    for i, member in ipairs(members) do members[i] = of_item(member) end
     table.sort(members)
     return table.concat(members)
   end
   return ''
 end
 
+local function ends(key, kind)
+  local first, last = {}, {}
+  if kind == 'string' then
+    first, last = redis.call('GETRANGE', key, 0, 4095), redis.call('GETRANGE', key, -4096, -1)
+  elseif kind == 'list' then
+    first, last = redis.call('LRANGE', key, 0, 4), redis.call('LRANGE', key, -5, -1)
+  elseif kind == 'zset' then
+    first, last = redis.call('ZRANGE', key, 0, 4, 'WITHSCORES'), redis.call('ZRANGE', key, -5, -1, 'WITHSCORES')
+  elseif kind == 'stream' then
+    first = redis.call('XRANGE', key, '-', '+', 'COUNT', 5)
+    last = redis.call('XREVRANGE', key, '+', '-', 'COUNT', 5)
+  end
+  return nested({first, last})
+end
+
+local function content(key, kind)
+  if not length_by[kind] then return '' end
+  local length = redis.call(length_by[kind], key)
+  local memory, readable = length, length <= whole_bytes
+  if kind ~= 'string' then
+    local samples = length <= whole_items and 0 or 5
+    memory = tonumber(redis.pcall('MEMORY', 'USAGE', key, 'SAMPLES', samples)) or 0
+    readable = length <= whole_items and memory <= 4 * whole_bytes
+  end
+  if readable then
+    bytes = 0
+    local all = whole(key, kind)
+    if bytes <= whole_bytes then return all end
+  end
+  in_part = in_part + 1
+  if kind == 'string' or 10 * memory <= 4 * whole_bytes * length then
+    return 'in part ' .. length .. ' ' .. ends(key, kind)
+  end
+  return 'in part ' .. length
+end
+
 repeat
-  local found = redis.call('SCAN', cursor, 'COUNT', 500)
+  local found = redis.call('SCAN', cursor, 'COUNT', math.min(modulus, 500))
   cursor = found[1]
   for _, key in ipairs(found[2]) do
     local kind = redis.call('TYPE', key).ok
@@ -74,14 +134,14 @@ repeat
       local name = redis.sha1hex(key)
       if tonumber(string.sub(name, 1, 8), 16) % modulus == 0 then
         sampled = sampled + 1
-        local whole = redis.sha1hex(name .. kind .. redis.sha1hex(content(key, kind)))
-        digest = (digest + tonumber(string.sub(whole, 1, 12), 16)) % 281474976710656
+        local of_key = redis.sha1hex(name .. kind .. redis.sha1hex(content(key, kind)))
+        digest = (digest + tonumber(string.sub(of_key, 1, 12), 16)) % 281474976710656
       end
     end
   end
-until cursor == '0' or looked >= most
+until cursor == '0' or looked >= most or work >= most_work
 return cjson.encode({cursor = cursor, types = {types}, lasting = {lasting}, streams = streams,
-                     looked = looked, sampled = sampled, digest = string.format('%.0f', digest)})
+                     looked = looked, sampled = sampled, in_part = in_part, digest = string.format('%.0f', digest)})
 """
 
 
@@ -91,7 +151,8 @@ class Database:
 
     ``exact``: whether the scan saw each key once, told from their number. ``streams``: the length of each, of more
     than ten thousand of none; ``stream_items`` is their sum. ``digest``: of the contents of ``sampled`` keys, one of
-    ``one_of``, whatever their order.
+    ``one_of``, whatever their order. ``in_part``: so many of these were too large to be read whole, and are in the
+    digest by their length, and the ends of what has any; None where an earlier version read them whole.
     """
 
     keys: int
@@ -103,6 +164,7 @@ class Database:
     one_of: int
     sampled: int
     digest: str
+    in_part: int | None = None
 
 
 @dataclass(frozen=True)
@@ -154,11 +216,12 @@ def _database(session: Session, number: str, keys: int, modulus: int) -> Databas
     types: dict[str, int] = {}
     lasting: dict[str, int] = {}
     streams: dict[str, int] = {}
-    looked = sampled = digest = items = 0
+    looked = sampled = in_part = digest = items = 0
     named = True
     for part in _parts(session, number, modulus):
         looked += part["looked"]
         sampled += part["sampled"]
+        in_part += part["in_part"]
         digest = (digest + int(part["digest"])) % (1 << 48)
         _add(types, part["types"])
         _add(lasting, part["lasting"])
@@ -178,13 +241,15 @@ def _database(session: Session, number: str, keys: int, modulus: int) -> Databas
         one_of=modulus,
         sampled=sampled,
         digest=f"{digest:012x}",
+        in_part=in_part,
     )
 
 
 def _parts(session: Session, number: str, modulus: int) -> Iterator[dict[str, Any]]:
     cursor = "0"
+    limits = [str(limit) for limit in (KEYS_A_CALL, modulus, WHOLE_ITEMS, WHOLE_BYTES, WORK_A_CALL)]
     while True:
-        answer = command(session, "EVAL", LOOK, "0", number, cursor, str(KEYS_A_CALL), str(modulus))
+        answer = command(session, "EVAL", LOOK, "0", number, cursor, *limits)
         part: dict[str, Any] = json.loads(str(answer))
         yield part
         cursor = part["cursor"]
@@ -230,7 +295,10 @@ def _compare_database(number: str, was: Database, now: Database) -> Iterator[Dif
         text = f"the streams have {now.stream_items} items, {was.stream_items} before"
         yield Difference(number, text, now.stream_items < was.stream_items)
     if was.one_of == now.one_of and was.digest != now.digest:
-        if was.sampled == now.sampled:
+        if was.sampled == now.sampled and was.in_part is None and now.in_part:
+            text = f"whether the {now.sampled} sampled keys hold the same cannot be told: {now.in_part} of them are too"
+            yield Difference(number, f"{text} large to be read whole, as an earlier version had done", False)
+        elif was.sampled == now.sampled:
             yield Difference(number, f"the {now.sampled} sampled keys hold other content", True)
         else:
             yield Difference(

@@ -123,7 +123,7 @@ def ask(session: Session, *commands: Sequence[str]) -> tuple[Reply, ...]:
     output = result.stdout.decode("utf-8", "surrogateescape")
     blocks = _blocks(output, mark)
     if len(blocks) != len(commands):
-        raise _broken(session, result, output)
+        raise _broken(session, result, output.replace(f'"{mark}"\n', ""))
     return tuple(parse_reply(block) for block in blocks)
 
 
@@ -210,9 +210,13 @@ def _script(commands: Iterable[Sequence[str]], mark: str, password: str) -> str:
     return "\n".join([*lines, f"ECHO {mark}", ""])
 
 
+# The client writes how long it waited below a reply that took half a second and more.
+_TOOK = re.compile(r"\n\(\d+\.\d\ds\)\n*$")
+
+
 def _blocks(output: str, mark: str) -> list[str]:
     parts = output.split(f'"{mark}"\n')
-    return [part.strip("\r\n") for part in parts[1:-1]]
+    return [_TOOK.sub("", part).strip("\r\n") for part in parts[1:-1]]
 
 
 def _broken(session: Session, result: ExecResult, output: str) -> RedisError:

@@ -239,9 +239,10 @@ class RedisStore:
 def _is_server(pid: int) -> bool:
     try:
         with open(f"/proc/{pid}/comm", encoding="ascii", errors="replace") as handle:
-            return any(name in handle.read() for name in NAMES)
+            program = handle.read()
     except FileNotFoundError:
         return False
+    return any(name in program for name in NAMES)
 
 
 LEFT_OUT = frozenset({"startup", "databases"})

@@ -6,9 +6,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container, ExecResult
 from ansible_collections.selfhost.stateful.plugins.module_utils._redis.session import (
     ErrorReply,
     NotAnswering,
@@ -35,6 +37,15 @@ from tests.unit.redis.recorded import INFO, MODULES
 
 def session(engine: FakeEngine, password: str = "") -> Session:
     return Session(engine, "r", "app-redis-1", ("redis-cli",), password)  # type: ignore[arg-type]
+
+
+class Ending(FakeEngine):
+    """Its server answers the first mark, and nothing after it."""
+
+    def execute(self, container_id: str, argv: tuple[str, ...], **options: Any) -> ExecResult:
+        result = super().execute(container_id, argv, **options)
+        said = result.stdout.splitlines(keepends=True)[0]
+        return ExecResult(argv, 1, said, b"Error: Server closed the connection")
 
 
 def opened(engine: FakeEngine, container: Container, password: str = "") -> Session:
@@ -141,6 +152,17 @@ def test_a_server_that_does_not_answer(said: str) -> None:
     engine = FakeEngine(unreachable=said or " ")
     with pytest.raises(NotAnswering):
         opened(engine, a_container())
+
+
+def test_a_server_that_ends_while_it_is_asked_is_told_without_our_own_mark() -> None:
+    with pytest.raises(NotAnswering, match="does not answer: Error: Server closed the connection"):
+        command(session(Ending()), "EVAL", "...", "0")
+
+
+def test_how_long_the_client_waited_is_no_part_of_a_reply() -> None:
+    engine = FakeEngine({"EVAL": '"{}"\n(0.52s)', "SAVE": "(error) ERR disk\n(12.30s)", "DBSIZE": "(integer) 5"})
+    found = ask(session(engine), ("EVAL",), ("SAVE",), ("DBSIZE",))
+    assert found == ("{}", ErrorReply("ERR disk"), 5)
 
 
 def test_a_server_that_loads_does_not_answer_yet() -> None:

@@ -6,6 +6,9 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -32,3 +35,20 @@ def test_a_server_that_cannot_be_asked_is_no_plain_files(program: str, monkeypat
     monkeypatch.setattr(subject, "programs_in", lambda _container: frozenset({"tini", program}))
     with pytest.raises(StatefulError):
         recognised(image_ref="redis:7")
+
+
+@pytest.mark.parametrize("program", ["redis-server", "valkey-server", "keydb-server"])
+def test_the_server_itself_gets_the_stop_signal(program: str, tmp_path: Path) -> None:
+    place = tmp_path / program
+    shutil.copy(shutil.which("cat") or "", place)
+    with subprocess.Popen([place], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as running:
+        assert running.stdin is not None
+        assert running.stdout is not None
+        # It has its name only some time after it was started.
+        running.stdin.write(b"there\n")
+        running.stdin.flush()
+        assert running.stdout.readline() == b"there\n"
+        assert subject._is_server(running.pid)
+        running.stdin.close()
+        running.wait()
+    assert not subject._is_server(running.pid)
