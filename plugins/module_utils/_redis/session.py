@@ -210,8 +210,8 @@ def _script(commands: Iterable[Sequence[str]], mark: str, password: str) -> str:
     return "\n".join([*lines, f"ECHO {mark}", ""])
 
 
-# The client writes how long it waited below a reply that took half a second and more.
-_TOOK = re.compile(r"\n\(\d+\.\d\ds\)\n*$")
+# The client writes how long it waited below a reply that took half a second and more; that to a mark may be one, too.
+_TOOK = re.compile(r"\A\(\d+\.\d\ds\)\n|\n\(\d+\.\d\ds\)\n*\Z")
 
 
 def _blocks(output: str, mark: str) -> list[str]:
@@ -221,16 +221,22 @@ def _blocks(output: str, mark: str) -> list[str]:
 
 def _broken(session: Session, result: ExecResult, output: str) -> RedisError:
     said = (output + "\n" + result.stderr.decode("utf-8", "replace")).strip()
-    telling = next((line for line in said.splitlines() if line.strip()), "no answer")
+    lines = [line.strip() for line in said.splitlines() if line.strip()] or ["no answer"]
+    # A server that comes up meanwhile answers the later commands, and the client has told of the first elsewhere.
+    telling = next((line for line in lines if _by_error(_error_in(line)) is not RedisError), lines[0])
     if any(words in said for words in NOT_THERE):
         return _NoSuchClient(f"There is no {session.client[0]} in the container {session.container_name}.")
     if result.rc in COULD_NOT_RUN:
         return _could_not_run(session.client[0], session.container_name, telling)
-    error = telling[len("(error) ") :] if telling.startswith("(error) ") else telling
+    error = _error_in(telling)
     return _by_error(error)(
         f"The server in {session.container_name} does not answer: {error}",
         next_command=logs_of(session.container_name),
     )
+
+
+def _error_in(line: str) -> str:
+    return line[len("(error) ") :] if line.startswith("(error) ") else line
 
 
 def _could_not_run(program: str, container_name: str, telling: str) -> NotAnswering:

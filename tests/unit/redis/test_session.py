@@ -159,6 +159,32 @@ def test_a_server_that_ends_while_it_is_asked_is_told_without_our_own_mark() -> 
         command(session(Ending()), "EVAL", "...", "0")
 
 
+class Starting(FakeEngine):
+    """Its server comes up after the client has asked for the first mark."""
+
+    def execute(self, container_id: str, argv: tuple[str, ...], **options: Any) -> ExecResult:
+        result = super().execute(container_id, argv, **options)
+        said = b"".join(result.stdout.splitlines(keepends=True)[1:])
+        return ExecResult(argv, 0, said, b"Could not connect to Redis at 127.0.0.1:6379: Connection refused")
+
+
+def test_a_server_that_comes_up_while_it_is_asked_is_waited_for() -> None:
+    with pytest.raises(NotAnswering, match="Could not connect"):
+        opened(Starting(), a_container())
+
+
+class Slow(FakeEngine):
+    """Its server takes half a second for every answer."""
+
+    def execute(self, container_id: str, argv: tuple[str, ...], **options: Any) -> ExecResult:
+        result = super().execute(container_id, argv, **options)
+        return ExecResult(argv, 0, result.stdout.replace(b"\n", b"\n(0.50s)\n"), b"")
+
+
+def test_the_answer_to_a_mark_may_be_slow_too() -> None:
+    assert ask(session(Slow({"DBSIZE": "(integer) 5"})), ("DBSIZE",), ("PING",)) == (5, "PONG")
+
+
 def test_how_long_the_client_waited_is_no_part_of_a_reply() -> None:
     engine = FakeEngine({"EVAL": '"{}"\n(0.52s)', "SAVE": "(error) ERR disk\n(12.30s)", "DBSIZE": "(integer) 5"})
     found = ask(session(engine), ("EVAL",), ("SAVE",), ("DBSIZE",))
