@@ -232,7 +232,7 @@ def test_a_link_in_the_container_does_not_lead_into_this_host(tmp_path: Path, pa
     assert list(outside.joinpath(*pipe.PLACE).iterdir()) == []
 
 
-@pytest.mark.parametrize("pid", [0, os.getpid()])
-def test_there_is_none_in_what_is_not_that_container(pid: int) -> None:
-    with pipe.made(pid, "c0ffee" * 10) as found:
+@pytest.mark.parametrize("pid", [0, -1, None], ids=["none", "no number", "our own"])
+def test_there_is_none_in_what_is_not_that_container(pid: int | None) -> None:
+    with pipe.made(os.getpid() if pid is None else pid, "c0ffee" * 10) as found:
         assert found is None
