@@ -255,6 +255,25 @@ def test_a_script_that_goes_on_is_not_begun_a_second_time(database: Database, mo
     assert database.noted == [RUNNING, RUNNING, DONE]
 
 
+def test_what_takes_a_migration_back_is_not_begun_while_it_goes_on(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[tuple[object, ...]] = []
+    monkeypatch.setattr(perform, "execute", lambda *given: begun.append(given[1:]))
+    database.noted.append(UNDOING)
+    database.processes = ("SELFHOST_STATEFUL_OPERATION=operation",)
+    with pytest.raises(UndoRefused, match=r"What takes 01-all\.sh back, .* is still running") as caught:
+        HANDLERS[MIGRATE].undo(step_of(SCRIPT), context_of(database))
+    assert caught.value.state == "what takes 01-all.sh back goes on in db, and the ledger says undoing"
+    assert caught.value.next_command == "docker top app-db-1"
+    with pytest.raises(StatefulError, match="is still running"):
+        runs(database)
+    assert (database.noted, begun) == ([UNDOING], [])
+    database.processes = ()
+    HANDLERS[MIGRATE].undo(step_of(SCRIPT), context_of(database))
+    assert begun == [("What takes 01-all.sh back", "false", "operation")]
+
+
 def test_the_processes_of_a_script_are_found_by_its_operation() -> None:
     environment = {"PATH": os.environ["PATH"], outliving.VARIABLE: "there"}
     with subprocess.Popen(["sleep", "60"], env=environment) as sleeping:

@@ -8,7 +8,11 @@ from __future__ import annotations
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError, shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations import ledger
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations.model import SQL, Migration
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations.model import (
+    SQL,
+    UNDOING,
+    Migration,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations.server import Server
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.session import Session
 
@@ -28,11 +32,12 @@ def must_have_ended(server: Server, session: Session, series: str, migration: Mi
         return
     rc, _said = server.command(("sh", "-c", IS_RUNNING, "sh", f"{VARIABLE}={was.operation}"))
     if rc == 0:
-        left = f"{migration.name} goes on in {server.name}, and the ledger says {was.state}"
+        what = f"what takes {migration.name} back" if was.state == UNDOING else migration.name
+        left = f"{what} goes on in {server.name}, and the ledger says {was.state}"
         then = shell("docker", "top", server.container.name)
         raise StatefulError(
-            f"{migration.name}, which was begun on {was.at}, is still running in the container {server.container.name}:"
-            " it went on when its task was broken off. Run the same task again once it has ended.",
+            f"{what[0].upper()}{what[1:]}, which was begun on {was.at}, or a program that it started, is still running"
+            f" in the container {server.container.name}. Let it end, or end it; then run the same task again.",
             state=left,
             next_command=then,
             left=left,

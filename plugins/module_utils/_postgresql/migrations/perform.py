@@ -293,12 +293,15 @@ def take_back(server: Server, session: Session, series: str, migration: Migratio
             _as_ourselves(session)
             ledger.remove(session, series, migration.number)
     else:
+        must_have_ended(server, session, series, migration)
         # A part of it may be gone from here on, whatever breaks the script off: it must not count as done.
         was = next((row for row in ledger.read(session, series) if row.number == migration.number), None)
         if was is not None:
             ledger.write(session, series, replace(was, state=UNDOING))
         try:
-            execute(server, f"What takes {migration.name} back", migration.undo)
+            # Found by what the row names, as the script is that it takes back.
+            found_by = was.operation if was is not None else ""
+            execute(server, f"What takes {migration.name} back", migration.undo, found_by)
         except StatefulError as error:
             error.state = f"{migration.name} may be taken back in part in {server.name}, and the ledger says {UNDOING}"
             raise
