@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation import execute
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import Operation, OperationStore
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations import ledger, perform, run
@@ -26,6 +26,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migr
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations.model import (
     DONE,
     RECOGNISED,
+    UNDOING,
     Migration,
     Row,
 )
@@ -155,6 +156,22 @@ def test_what_stays_marked_is_not_taken_back(
     world.fails, world.mark = {}, False
     taken_back(store, operation, world)
     assert world.ran == ["undo"]
+
+
+@pytest.mark.parametrize("left,marked", [(UNDOING, False), (DONE, True)])
+def test_what_is_half_taken_back_is_marked_no_more(
+    store: OperationStore, world: World, monkeypatch: pytest.MonkeyPatch, left: str, marked: bool
+) -> None:
+    operation = done(store, world)
+
+    def breaks_off(*_any: Any) -> int:
+        world.rows[:] = [replace(row, state=left) for row in world.rows]
+        raise StatefulError("It ended with 1.")
+
+    monkeypatch.setattr(perform, "take_back", breaks_off)
+    with pytest.raises(execute.UndoRefused, match=r"ended with 1\.$"):
+        taken_back(store, operation, world)
+    assert world.mark is marked
 
 
 @pytest.mark.parametrize(

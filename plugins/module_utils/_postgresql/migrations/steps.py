@@ -245,8 +245,10 @@ class Mark:
         return {}
 
     def let_go(self, step: Step, context: Context[Server]) -> None:
-        """The migration stays done, and so does its mark."""
-        perform.mark(context.world, self._migration(step, context))
+        """The migration stays done, and so does its mark. What is half taken back must not be marked as done."""
+        row = _row(step, context)
+        if row is not None and row.complete:
+            perform.mark(context.world, self._migration(step, context))
 
     def _migration(self, step: Step, context: Context[Server]) -> Migration:
         planned, evidence = migration_of(step), context.evidence.get(step.name, {})
