@@ -219,7 +219,7 @@ ARGUMENTS = {
     "backup": {"type": "str", "choices": ["auto", "physical", "logical", "none"], "default": "auto"},
     "backup_dir": {"type": "path", "default": ""},
     "discard_writes": {"type": "bool", "default": False},
-    "environment": {"type": "dict", "default": {}},
+    "environment": {"type": "dict", "default": {}, "no_log": True},
     "stop_timeout": {"type": "int", "default": 120},
     "ready_timeout": {"type": "int", "default": 120},
     "operations_dir": {"type": "path", "default": ""},

@@ -323,6 +323,19 @@ def test_a_module_says_what_check_mode_and_diff_do(path: Path) -> None:
     assert ("supports_check_mode=True" in path.read_text(encoding="utf-8")) == claimed
 
 
+@shown(FILES)
+def test_no_option_that_may_hold_secrets_is_logged(path: Path) -> None:
+    """Ansible writes the options of every call to the host's log, but for those that say otherwise."""
+    logged = []
+    for node in ast.walk(parse(path)):
+        for key, value in zip(node.keys, node.values) if isinstance(node, ast.Dict) else ():
+            option = key.value if isinstance(key, ast.Constant) else None
+            if isinstance(value, ast.Dict) and str(option).endswith(("environment", "custom_env", "password")):
+                said = {each.value for each in value.keys if isinstance(each, ast.Constant)}
+                logged += [option] if "type" in said and "no_log" not in said else []
+    assert logged == []
+
+
 def test_sizes_are_those_of_one_idea() -> None:
     limits = {path: MODULE_LINES if path in MODULES else UTILITY_LINES for path in FILES}
     large = [

@@ -114,6 +114,13 @@ def test_the_variables_of_the_playbooks_are_documented() -> None:
     }
 
 
+def test_a_roll_back_can_be_given_what_is_not_journaled() -> None:
+    """The playbook is the next command of every message that says what a roll back lacks."""
+    play = (ROOT / "playbooks/operation_rollback.yml").read_text(encoding="utf-8")
+    for name in ("login_password", "redis_password", "environment"):
+        assert f'{name}: "{{{{ operation_{name} |' in play
+
+
 @pytest.mark.parametrize(
     "text",
     [ROOT / "README.md", *(ROOT / "roles").glob("*/templates/*.j2"), *(ROOT / "roles").glob("*/tasks/*.yml")],

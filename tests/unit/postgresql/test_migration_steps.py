@@ -190,7 +190,7 @@ def test_variables_that_a_way_back_needs_are_asked_for_by_name(
     if refused:
         with pytest.raises(InvalidInput, match=r"its way back needs them: TOKEN\.") as lacking:
             taken_back(store, operation, world, "URL")
-        assert "with these in environment" in lacking.value.next_command
+        assert "-e @FILE, where FILE has operation_environment with these" in lacking.value.next_command
         assert (world.ran, len(world.rows)) == ([], 1)
         taken_back(store, operation, world, "URL", "TOKEN")
     else:

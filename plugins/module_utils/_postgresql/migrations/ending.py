@@ -80,5 +80,7 @@ def _check_environment(operation: Operation, given: Collection[str]) -> None:
         raise InvalidInput(
             f"{operation.plan.summary['migration']} ran with variables that are not journaled, and its way back needs"
             f" them: {', '.join(lacking)}.",
-            next_command=f"{rolling_back(operation)}, with these in environment, as they were given when it ran",
+            # In a file, as they may be secrets: everybody sees the arguments of a program.
+            next_command=f"{rolling_back(operation)} -e @FILE, where FILE has operation_environment with these, as they"
+            " were given when it ran",
         )
