@@ -44,6 +44,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.tran
 from tests.unit.postgresql.fakes import a_container
 
 SCRIPT = Migration(1, "01-all.sh", SHELL, "true", undo="false")
+PARTLY_BACK = "01-all.sh may be taken back in part in db, or wholly, and the ledger says undoing"
 
 
 @dataclass
@@ -193,11 +194,24 @@ def test_what_is_half_taken_back_is_noted_and_taken_back_again(
         with pytest.raises(UndoRefused, match="ended with 1") as caught:
             HANDLERS[MIGRATE].undo(step, context)
         assert database.noted[-1] == UNDOING
-        assert caught.value.state == "01-all.sh may be taken back in part in db, and the ledger says undoing"
+        assert caught.value.state == PARTLY_BACK
     database.gone = False
     scripted(monkeypatch, database)
     HANDLERS[MIGRATE].undo(step, context)
     assert database.noted[-1] == ""
+
+
+def test_what_is_taken_back_and_cannot_be_noted_is_not_told_as_done(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database.noted.append(DONE)
+    scripted(monkeypatch, database)
+    database.answers = False
+    server: Any = database
+    with pytest.raises(StatefulError, match="does not answer") as caught:
+        perform.take_back(server, server, "default", SCRIPT)
+    assert caught.value.state == PARTLY_BACK
+    assert database.noted == [DONE, UNDOING]
 
 
 def test_the_backup_of_the_first_one_is_the_way_back_of_those_after_it(database: Database, tmp_path: Path) -> None:

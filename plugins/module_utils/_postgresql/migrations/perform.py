@@ -302,11 +302,13 @@ def take_back(server: Server, session: Session, series: str, migration: Migratio
             # Found by what the row names, as the script is that it takes back.
             found_by = was.operation if was is not None else ""
             execute(server, f"What takes {migration.name} back", migration.undo, found_by)
+            with _living(server, session, series) as there:
+                ledger.remove(there, series, migration.number)
         except StatefulError as error:
-            error.state = f"{migration.name} may be taken back in part in {server.name}, and the ledger says {UNDOING}"
+            error.state = (
+                f"{migration.name} may be taken back in part in {server.name}, or wholly, and the ledger says {UNDOING}"
+            )
             raise
-        with _living(server, session, series) as there:
-            ledger.remove(there, series, migration.number)
     return rows
 
 
