@@ -25,6 +25,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migr
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations.files import of_list, parse
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations.model import (
     DONE,
+    FAILED,
     RECOGNISED,
     UNDOING,
     Migration,
@@ -172,6 +173,16 @@ def test_what_is_half_taken_back_is_marked_no_more(
     with pytest.raises(execute.UndoRefused, match=r"ended with 1\.$"):
         taken_back(store, operation, world)
     assert world.mark is marked
+
+
+def test_what_was_run_again_since_and_broken_off_is_not_told_as_taken_back(store: OperationStore, world: World) -> None:
+    operation = done(store, world)
+    world.rows[:] = [replace(row, state=FAILED, operation="another") for row in world.rows]
+    with pytest.raises(
+        execute.UndoRefused, match=r"was run again since, by another, and that was broken off \(failed\)"
+    ):
+        taken_back(store, operation, world)
+    assert (world.ran, operation.history().state) == ([], DONE)
 
 
 @pytest.mark.parametrize(

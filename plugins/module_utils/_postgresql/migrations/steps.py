@@ -165,6 +165,12 @@ class Migrate:
                 )
             return {}
         broken_off = row is not None and row.state == UNDOING and row.operation == context.operation.id
+        if row is not None and not (row.complete or broken_off) and context.operation.history().state == DONE:
+            raise UndoRefused(
+                f"{step.args['name']} was run again since, by {row.operation}, and that was broken off ({row.state}).",
+                state=f"a part of {step.args['name']} may be done in {context.world.name}",
+                next_command=f"run it to its end, with retry: [{row.number}]; then roll that operation back",
+            )
         if row is None or not (row.complete or broken_off):
             return {}  # nothing of a transaction is left, and of what runs in none the ledger says what is known
         migration, series = migration_of(step), step.args["series"]
