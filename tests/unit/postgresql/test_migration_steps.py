@@ -51,6 +51,7 @@ class World:
     rows: list[Row] = field(default_factory=list)
     ran: list[str] = field(default_factory=list)
     fails: dict[str, int] = field(default_factory=dict)
+    environment: dict[str, str] = field(default_factory=dict)
 
     @contextmanager
     def connect(self) -> Iterator[World]:
@@ -237,6 +238,25 @@ def test_a_marker_that_was_mistyped_is_taken_from_the_task_and_kept(
     assert (made, operation.history().state) == ([operation.id], DONE)
     taken_back(store, operation, world)
     assert (world.mark, world.ran) == (False, ["undo"])
+
+
+def test_a_roll_back_goes_on_with_the_variables_that_it_needs_alone(store: OperationStore, world: World) -> None:
+    operation = done(store, world, "TOKEN")
+    operation.journal.undoing("It was rolled back on request.")
+    with pytest.raises(InvalidInput, match=r"its way back needs them: TOKEN\."):
+        run._end_open(a_request(world), store, [], [])
+    assert (world.mark, world.ran, operation.is_open) == (True, [], True)
+    world.environment = {"TOKEN": "any"}
+    run._end_open(a_request(world), store, [], [])
+    assert (world.mark, world.ran, operation.is_open) == (False, ["undo"], False)
+
+
+def test_a_roll_back_goes_on_whatever_text_was_accepted_since(store: OperationStore, world: World) -> None:
+    operation = done(store, world)
+    world.rows[:] = [replace(row, sha256="another") for row in world.rows]
+    operation.journal.undoing("It was rolled back on request.")
+    run._end_open(a_request(world), store, [], [])
+    assert (world.mark, world.ran, operation.is_open) == (False, ["undo"], False)
 
 
 def test_another_text_or_series_has_no_say_in_a_marker(store: OperationStore, world: World) -> None:

@@ -44,7 +44,7 @@ def ending_of_migrations(
             remove_copy(engine(), operation, copy)
 
     def check_back(operation: Operation) -> None:
-        _check_environment(operation, environment)
+        check_environment(operation, environment)
 
     def open_world(operation: Operation) -> AbstractContextManager[Server]:
         # Also where a roll back that was broken off goes on.
@@ -72,7 +72,7 @@ def _back(operation: Operation) -> str:
     return f"{name} is taken back by its undo file."
 
 
-def _check_environment(operation: Operation, given: Collection[str]) -> None:
+def check_environment(operation: Operation, given: Collection[str]) -> None:
     """Raise where a command or script would lack a variable: a mark that it then cannot find would count as gone."""
     uses = any(step.kind == MARK or step.args.get("name", "").endswith(f".{SHELL}") for step in operation.plan.steps)
     lacking = sorted({*operation.plan.facts.get("environment", ())} - {*given})

@@ -17,6 +17,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._operation.detac
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.report import to_end
 from ansible_collections.selfhost.stateful.plugins.module_utils._operation.store import Operation, OperationStore
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations import head, ledger, planner
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations.ending import check_environment
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migrations.model import (
     SQL,
     Migration,
@@ -234,7 +235,11 @@ def _end_open(request: Request, operations: OperationStore, made: list[str], don
     context = execute.Context(world=world, operation=open_one, evidence=dict(open_one.history().evidence))
     step = next(step for step in open_one.plan.steps if step.proves)
     handlers = {**HANDLERS, MARK: Mark(_as_given(request, open_one, migration_of(step)))}
-    if handlers[step.kind].is_done(step, context) is not None and not open_one.history().undoing:
+    history = open_one.history()
+    if history.undoing and history.proved:
+        check_environment(open_one, world.environment)
+    # Whether it is done still is of no matter to a roll back that was broken off: that goes on.
+    if not history.undoing and handlers[step.kind].is_done(step, context) is not None:
         execute.run(open_one, handlers, world)
         made.append(open_one.id)
         done.append(told(open_one))
