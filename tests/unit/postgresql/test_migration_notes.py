@@ -35,6 +35,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.migr
     SHELL,
     SQL,
     UNDOING,
+    Guards,
     Migration,
     Row,
 )
@@ -172,6 +173,19 @@ def test_whatever_breaks_it_off_is_noted_as_such(
     scripted(monkeypatch, database, error)
     with pytest.raises(perform.PartlyDone, match=str(error)):
         runs(database)
+    assert database.noted == [RUNNING, FAILED]
+
+
+def test_what_ended_the_session_is_told_and_not_that_it_is_gone(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ends(_text: str) -> Ran:
+        database.gone = True
+        raise SqlError("terminating connection due to administrator command")
+
+    monkeypatch.setattr(database, "script", ends)
+    with pytest.raises(perform.PartlyDone, match="due to administrator command"):
+        runs(database, Migration(1, "01-a.sql", SQL, "VACUUM", Guards(transaction=False)))
     assert database.noted == [RUNNING, FAILED]
 
 

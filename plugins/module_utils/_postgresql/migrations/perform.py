@@ -194,10 +194,12 @@ def _statements(session: Session, migration: Migration) -> tuple[int, str]:
         if session.scalar("SELECT now() <> statement_timestamp()"):
             raise StatefulError(f"{migration.name} leaves a transaction open, which is rolled back: it has no COMMIT.")
     finally:
-        # One that was broken off may have left a transaction of its own open.
-        session.run("ROLLBACK")
-        _as_ourselves(session)
-        session.without_timeouts()
+        # One that was broken off may have left a transaction of its own open; of a session that is gone all this has
+        # gone, and why it went is what has to be told.
+        with suppress(SqlError):
+            session.run("ROLLBACK")
+            _as_ourselves(session)
+            session.without_timeouts()
     return rows, _kept("\n".join(remarks))
 
 
