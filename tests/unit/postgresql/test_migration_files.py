@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import os
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -68,10 +68,11 @@ def test_an_undo_file_belongs_to_the_file_beside_it() -> None:
     assert [(each.name, each.undo) for each in found] == [("1-a.sql", "back"), ("2-b.sh", "off"), ("3-c.sql", "")]
 
 
+@pytest.mark.parametrize("read", [files.parse, files.as_list], ids=["of the host", "of the controller"])
 @pytest.mark.parametrize("beside", ["1-a.sh", "1-b.sql", "01-a.sql", "README"])
-def test_an_undo_file_of_nothing_is_refused(beside: str) -> None:
+def test_an_undo_file_of_nothing_is_refused(beside: str, read: Callable[[Mapping[str, str]], object]) -> None:
     with pytest.raises(InvalidInput, match=r"an undo file for 1-a\.sql and no such file"):
-        files.parse({"1-a.undo.sql": "", beside: ""})
+        read({"1-a.undo.sql": "", beside: ""})
 
 
 def test_every_guard_is_read_from_the_head() -> None:

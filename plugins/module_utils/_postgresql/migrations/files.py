@@ -21,7 +21,7 @@ import math
 import os
 import re
 import tarfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
@@ -69,13 +69,17 @@ def parse(files: Mapping[str, str], guards: Mapping[str, Mapping[str, Any]] | No
         given = {**dict((guards or {}).get(name, {})), **head.read(name, match["kind"], files[name])}
         read = guards_from(name, given)
         found.append(Migration(int(match["number"]), name, match["kind"], files[name], read))
-    alone = sorted(set(undo) - {migration.name for migration in found})
-    if alone:
-        raise InvalidInput(f"There is an undo file for {alone[0]} and no such file: both have to be of one kind.")
+    _check_beside(undo, {migration.name for migration in found})
     return tuple(
         Migration(m.number, m.name, m.kind, m.content, m.guards, undo.get(m.name, ""))
         for m in sorted(found, key=lambda each: each.number)
     )
+
+
+def _check_beside(undone: Collection[str], names: Collection[str]) -> None:
+    alone = sorted({*undone} - {*names})
+    if alone:
+        raise InvalidInput(f"There is an undo file for {alone[0]} and no such file: both have to be of one kind.")
 
 
 def guards_from(name: str, given: Mapping[str, Any]) -> Guards:
@@ -193,13 +197,17 @@ def of_list(given: Sequence[Mapping[str, Any]]) -> tuple[dict[str, str], dict[st
 
 
 def as_list(contents: Mapping[str, str]) -> list[dict[str, str]]:
-    """Return files as :func:`of_list` takes them."""
-    found = []
+    """Return files as :func:`of_list` takes them; raises :class:`InvalidInput` as :func:`parse` does."""
+    found, undone = [], []
     for name, content in contents.items():
         match = NAME.fullmatch(name)
-        if match is None or match["undo"]:
+        if match is None:
+            continue
+        if match["undo"]:
+            undone.append(f"{match['number']}-{match['words']}.{match['kind']}")
             continue
         found.append({"name": name, "content": content, "undo": contents.get(undo_name(name), "")})
+    _check_beside(undone, {each["name"] for each in found})
     return found
 
 
