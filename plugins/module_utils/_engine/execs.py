@@ -97,7 +97,14 @@ def _run(client: Any, asked: Asked, past_engine: pipe.OutputPipe | None = None) 
     answer = client.exec_start(made["Id"], socket=True)
     raw = getattr(answer, "_sock", answer)
     try:
-        err = exchange(raw, asked.stdin, asked.stdout, timeout=asked.timeout, pipe=past_engine)
+        err = exchange(
+            raw,
+            asked.stdin,
+            asked.stdout,
+            timeout=asked.timeout,
+            pipe=past_engine,
+            runs=lambda: bool(_followed(client, made["Id"])["Running"]),
+        )
     except Stopped as stopped:
         # Before the connection is closed: from that, a program that reads concludes that it has all.
         pid = end(lambda: _inspected(client, made["Id"]))
