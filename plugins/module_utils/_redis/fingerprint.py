@@ -37,7 +37,8 @@ WORK_A_CALL = 10_000
 # sample. What a key holds is put into an order first: sets and hashes have none of their own, and it differs with their
 # encoding. So does the memory that it takes: that keeps from reading, at four times of what may be read, and what was
 # read decides by its own length, which is the same in every server. Where there is no MEMORY the items' number has to
-# do. A step of the scan has about one key of the sample, as work is seen between steps only.
+# do. A step of the scan has about one key of the sample, as work is seen between steps only. Scores have been in the
+# fewest digits from 7.2 on (https://github.com/redis/redis/pull/10587): in as many as before, they are the same again.
 LOOK = """
 redis.call('SELECT', ARGV[1])
 local cursor, most, modulus = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
@@ -66,6 +67,11 @@ local function nested(value)
   return redis.sha1hex(table.concat(parts))
 end
 
+local function with_scores(flat)
+  for i = 2, #flat, 2 do flat[i] = string.format('%.17g', tonumber(flat[i])) end
+  return flat
+end
+
 local function whole(key, kind)
   if kind == 'string' then
     local value = redis.call('GET', key)
@@ -74,7 +80,7 @@ local function whole(key, kind)
   end
   if kind == 'list' then return nested(redis.call('LRANGE', key, 0, -1)) end
   if kind == 'hash' then return sorted_pairs(redis.call('HGETALL', key)) end
-  if kind == 'zset' then return sorted_pairs(redis.call('ZRANGE', key, 0, -1, 'WITHSCORES')) end
+  if kind == 'zset' then return sorted_pairs(with_scores(redis.call('ZRANGE', key, 0, -1, 'WITHSCORES'))) end
   if kind == 'stream' then return nested(redis.call('XRANGE', key, '-', '+')) end
   if kind == 'set' then
     local members = redis.call('SMEMBERS', key)
@@ -92,7 +98,8 @@ local function ends(key, kind)
   elseif kind == 'list' then
     first, last = redis.call('LRANGE', key, 0, 4), redis.call('LRANGE', key, -5, -1)
   elseif kind == 'zset' then
-    first, last = redis.call('ZRANGE', key, 0, 4, 'WITHSCORES'), redis.call('ZRANGE', key, -5, -1, 'WITHSCORES')
+    first = with_scores(redis.call('ZRANGE', key, 0, 4, 'WITHSCORES'))
+    last = with_scores(redis.call('ZRANGE', key, -5, -1, 'WITHSCORES'))
   elseif kind == 'stream' then
     first = redis.call('XRANGE', key, '-', '+', 'COUNT', 5)
     last = redis.call('XREVRANGE', key, '+', '-', 'COUNT', 5)
