@@ -122,7 +122,8 @@ local function content(key, kind)
     if bytes <= whole_bytes then return all end
   end
   in_part = in_part + 1
-  if kind == 'string' or 10 * memory <= 4 * whole_bytes * length then
+  local has_ends = kind ~= 'hash' and kind ~= 'set'
+  if kind == 'string' or (has_ends and 10 * memory <= 4 * whole_bytes * length) then
     return 'in part ' .. length .. ' ' .. ends(key, kind)
   end
   return 'in part ' .. length
