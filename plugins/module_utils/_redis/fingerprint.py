@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from ansible_collections.selfhost.stateful.plugins.module_utils._redis.counts import parse_keyspace
+from ansible_collections.selfhost.stateful.plugins.module_utils._redis.counts import KeyCount, parse_keyspace
 from ansible_collections.selfhost.stateful.plugins.module_utils._redis.session import Session, command
 
 KEYS_A_CALL = 10_000
@@ -157,9 +157,9 @@ return cjson.encode({cursor = cursor, types = {types}, lasting = {lasting}, stre
 class Database:
     """What one database holds. ``types`` and ``lasting`` are keys by type, the latter without a time to live.
 
-    ``exact``: whether the scan saw each key once, told from their number. ``streams``: the length of each, of more
-    than ten thousand of none; ``stream_items`` is their sum. ``digest``: of the contents of ``sampled`` keys, one of
-    ``one_of``, whatever their order. ``in_part``: so many of these were too large to be read whole, and are in the
+    ``exact``: whether the scan saw each of the latter once, told from their number. ``streams``: the length of each, of
+    more than ten thousand of none; ``stream_items`` is their sum. ``digest``: of the contents of ``sampled`` keys, one
+    of ``one_of``, whatever their order. ``in_part``: so many of these were too large to be read whole, and are in the
     digest by their length, and the ends of what has any; None where an earlier version read them whole.
     """
 
@@ -207,7 +207,7 @@ def take(session: Session, *, one_of: Mapping[str, int] | None = None) -> Finger
     found = {}
     for number, count in keyspace.items():
         modulus = (one_of or {}).get(number, max(1, count.keys // SAMPLED))
-        found[number] = _database(session, number, count.keys, modulus)
+        found[number] = _database(session, number, count, modulus)
     return Fingerprint(version, found)
 
 
@@ -220,14 +220,13 @@ def streams_of(session: Session) -> list[dict[str, int]]:
     ]
 
 
-def _database(session: Session, number: str, keys: int, modulus: int) -> Database:
+def _database(session: Session, number: str, count: KeyCount, modulus: int) -> Database:
     types: dict[str, int] = {}
     lasting: dict[str, int] = {}
     streams: dict[str, int] = {}
-    looked = sampled = in_part = digest = items = 0
+    sampled = in_part = digest = items = 0
     named = True
     for part in _parts(session, number, modulus):
-        looked += part["looked"]
         sampled += part["sampled"]
         in_part += part["in_part"]
         digest = (digest + int(part["digest"])) % (1 << 48)
@@ -240,10 +239,11 @@ def _database(session: Session, number: str, keys: int, modulus: int) -> Databas
             named = False
             streams.clear()
     return Database(
-        keys=keys,
+        keys=count.keys,
         types=types,
         lasting=lasting,
-        exact=looked == keys,
+        # Keys that have ended count until the server comes by them, and a scan does not show them.
+        exact=sum(lasting.values()) == count.keys - count.expires,
         stream_items=items,
         streams=streams if named else {},
         one_of=modulus,
