@@ -65,7 +65,7 @@ fingerprint:
   description:
     - What the server holds; JSON all the way down, to be kept and given as O(against) later.
     - C(databases) has for each one C(keys), C(types) and C(lasting) (keys by type, the latter without a time to live),
-      whether these are C(exact), C(streams) with the length of each (of more than ten thousand none is named),
+      whether the latter are C(exact), C(streams) with the length of each (of more than ten thousand none is named),
       C(stream_items), and the C(digest) of the C(sampled) keys, one of C(one_of), of which C(in_part) were too large to
       be read whole.
   returned: success

@@ -97,6 +97,17 @@ def test_what_is_there_is_seen_and_so_is_what_is_not_any_more(project: Project) 
         assert any(words in one for one in lost), (words, lost)
 
 
+def test_a_score_is_digested_in_the_digits_that_every_version_can_say(project: Project) -> None:
+    scores = {"half": 0.5, "tenth": 0.1, "status": 110876543210123456.0, "last": float("inf")}
+    tell(project, "FLUSHALL")
+    for member, score in scores.items():
+        tell(project, "ZADD", "feed:home:1", repr(score), member)
+    found = taken(project).databases["0"]
+    assert (found.sampled, found.in_part) == (1, 0)
+    pairs = sorted(sha1(member) + sha1(f"{score:.17g}") for member, score in scores.items())
+    assert found.digest == sha1(sha1("feed:home:1") + "zset" + sha1("".join(pairs)))[:12]
+
+
 @pytest.mark.faults
 def test_few_keys_that_are_huge_cost_the_server_no_memory_and_their_ends_are_seen(project: Project) -> None:
     tell(project, "FLUSHALL")
@@ -132,5 +143,9 @@ def most_memory(project: Project) -> int:
 
 
 def is_sampled(name: str, one_of: int) -> bool:
-    digest = subprocess.run(["sha1sum"], input=name.encode(), capture_output=True, check=True).stdout
-    return int(digest[:8], 16) % one_of == 0
+    return int(sha1(name)[:8], 16) % one_of == 0
+
+
+def sha1(text: str) -> str:
+    digest = subprocess.run(["sha1sum"], input=text.encode(), capture_output=True, check=True).stdout
+    return digest.split()[0].decode()

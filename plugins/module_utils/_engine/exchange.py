@@ -118,12 +118,13 @@ def exchange(
     *,
     timeout: float = 0,
     pipe: OutputPipe | None = None,
+    runs: Callable[[], bool] = lambda: False,
 ) -> bytes:
     """Hand ``stdin`` to a program that runs and its output to ``stdout``; return the end of what it said beside it.
 
     ``stdout`` is called in another thread, for one piece after the other. Raises :class:`Stopped`, with the connection
     still open towards the program, at once where ``stdin`` or ``stdout`` raises, and after ``timeout`` seconds (0:
-    never). ``pipe``: where the output comes, if not over the connection.
+    never). ``pipe``: where the output comes, if not over the connection, and ``runs`` whether the program goes on.
     """
     raw.settimeout(None)  # a program may be silent for as long as it works
     listening = _Listening(raw)
@@ -135,7 +136,7 @@ def exchange(
     if timeout:
         limit.start()
     handing_out = _HandingOut(None if pipe else stdout, listening)
-    draining = Draining(pipe, stdout, stopped=listening.stopped, failed=listening.stop) if pipe else None
+    draining = Draining(pipe, stdout, stopped=listening.stopped, failed=listening.stop, runs=runs) if pipe else None
     try:
         while listening.stopped() is None:
             buffer = handing_out.buffer()

@@ -16,6 +16,7 @@ from typing import Any
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine import pipe
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.ending import OutOfTime, Unheard, end
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.exchange import Stopped, exchange
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.frames import BrokenOff
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import ExecResult
 
 STARTS = 3
@@ -96,7 +97,14 @@ def _run(client: Any, asked: Asked, past_engine: pipe.OutputPipe | None = None) 
     answer = client.exec_start(made["Id"], socket=True)
     raw = getattr(answer, "_sock", answer)
     try:
-        err = exchange(raw, asked.stdin, asked.stdout, timeout=asked.timeout, pipe=past_engine)
+        err = exchange(
+            raw,
+            asked.stdin,
+            asked.stdout,
+            timeout=asked.timeout,
+            pipe=past_engine,
+            runs=lambda: bool(_followed(client, made["Id"])["Running"]),
+        )
     except Stopped as stopped:
         # Before the connection is closed: from that, a program that reads concludes that it has all.
         pid = end(lambda: _inspected(client, made["Id"]))
@@ -123,6 +131,18 @@ def _inspected(client: Any, exec_id: str) -> Mapping[str, Any]:
     return found
 
 
+def _followed(client: Any, exec_id: str) -> Mapping[str, Any]:
+    """Return what the engine knows of a program that was begun; raises :class:`BrokenOff` where it does not tell.
+
+    As one that is started anew: it answers nothing, or knows no more of a program that goes on.
+    """
+    try:
+        found: Mapping[str, Any] = client.exec_inspect(exec_id)
+    except Exception as error:
+        raise BrokenOff(f"the engine does not tell what became of it: {error}") from error
+    return found
+
+
 def _exit_code(client: Any, exec_id: str) -> int:
     """Return how a program ended whose output has ended; the engine may come to know of the end a little later.
 
@@ -130,7 +150,7 @@ def _exit_code(client: Any, exec_id: str) -> int:
     """
     ends = time.monotonic() + END_AFTER_OUTPUT
     while True:
-        found = client.exec_inspect(exec_id)
+        found = _followed(client, exec_id)
         if found["ExitCode"] is not None and not found["Running"]:
             return int(found["ExitCode"])
         if not found["Running"] or time.monotonic() >= ends:

@@ -68,11 +68,19 @@ class OutputPipe:
         self.path = path
         self.opened = False
 
-    def drain(self, stdout: Callable[[bytes], object], *, over: Callable[[], bool], ended: Callable[[], bool]) -> None:
+    def drain(
+        self,
+        stdout: Callable[[bytes], object],
+        *,
+        over: Callable[[], bool],
+        ended: Callable[[], bool],
+        runs: Callable[[], bool],
+    ) -> None:
         """Hand out what is written until all who write have closed it, or nobody listens any more (``over``).
 
-        ``ended``: whether the program has ended. Raises :class:`BrokenOff` where others hold its output since, and are
-        silent for too long to know whether it is whole.
+        ``ended``: whether all else that the program says has ended; ``runs``: whether the program itself goes on, as
+        one does that has closed its errors (``2>/dev/null``). Raises :class:`BrokenOff` where it does not, and others
+        hold its output and are silent for too long to know whether it is whole.
         """
         waiting = select.poll()
         waiting.register(self._handle, select.POLLIN)
@@ -85,7 +93,9 @@ class OutputPipe:
                     return
                 silent = silent + PATIENCE if had_ended else 0.0
                 if silent >= SILENCE:
-                    raise BrokenOff(f"others still hold its output, and have said nothing for {SILENCE:g} s")
+                    if not runs():
+                        raise BrokenOff(f"others still hold its output, and have said nothing for {SILENCE:g} s")
+                    silent = 0.0
                 continue
             silent = 0.0
             piece = os.read(self._handle, PIECE)
@@ -109,8 +119,9 @@ class Draining:
         *,
         stopped: Callable[[], Any],
         failed: Callable[[BaseException], object],
+        runs: Callable[[], bool],
     ) -> None:
-        self._pipe, self._stdout, self._stopped, self._failed = pipe, stdout, stopped, failed
+        self._pipe, self._stdout, self._stopped, self._failed, self._runs = pipe, stdout, stopped, failed, runs
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._work, daemon=True)
         self._thread.start()
@@ -122,7 +133,12 @@ class Draining:
 
     def _work(self) -> None:
         try:
-            self._pipe.drain(self._stdout, over=lambda: self._stopped() is not None, ended=self._ended.is_set)
+            self._pipe.drain(
+                self._stdout,
+                over=lambda: self._stopped() is not None,
+                ended=self._ended.is_set,
+                runs=self._runs,
+            )
         except BaseException as error:  # noqa: BLE001 - raised where somebody waits for it
             self._failed(error)
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from ansible_collections.selfhost.stateful.plugins.module_utils._redis.counts import parse_keyspace
+from ansible_collections.selfhost.stateful.plugins.module_utils._redis.counts import KeyCount, parse_keyspace
 from ansible_collections.selfhost.stateful.plugins.module_utils._redis.session import Session, command
 
 KEYS_A_CALL = 10_000
@@ -37,7 +37,8 @@ WORK_A_CALL = 10_000
 # sample. What a key holds is put into an order first: sets and hashes have none of their own, and it differs with their
 # encoding. So does the memory that it takes: that keeps from reading, at four times of what may be read, and what was
 # read decides by its own length, which is the same in every server. Where there is no MEMORY the items' number has to
-# do. A step of the scan has about one key of the sample, as work is seen between steps only.
+# do. A step of the scan has about one key of the sample, as work is seen between steps only. Scores have been in the
+# fewest digits from 7.2 on (https://github.com/redis/redis/pull/10587): in as many as before, they are the same again.
 LOOK = """
 redis.call('SELECT', ARGV[1])
 local cursor, most, modulus = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
@@ -66,6 +67,11 @@ local function nested(value)
   return redis.sha1hex(table.concat(parts))
 end
 
+local function with_scores(flat)
+  for i = 2, #flat, 2 do flat[i] = string.format('%.17g', tonumber(flat[i])) end
+  return flat
+end
+
 local function whole(key, kind)
   if kind == 'string' then
     local value = redis.call('GET', key)
@@ -74,7 +80,7 @@ local function whole(key, kind)
   end
   if kind == 'list' then return nested(redis.call('LRANGE', key, 0, -1)) end
   if kind == 'hash' then return sorted_pairs(redis.call('HGETALL', key)) end
-  if kind == 'zset' then return sorted_pairs(redis.call('ZRANGE', key, 0, -1, 'WITHSCORES')) end
+  if kind == 'zset' then return sorted_pairs(with_scores(redis.call('ZRANGE', key, 0, -1, 'WITHSCORES'))) end
   if kind == 'stream' then return nested(redis.call('XRANGE', key, '-', '+')) end
   if kind == 'set' then
     local members = redis.call('SMEMBERS', key)
@@ -92,7 +98,8 @@ local function ends(key, kind)
   elseif kind == 'list' then
     first, last = redis.call('LRANGE', key, 0, 4), redis.call('LRANGE', key, -5, -1)
   elseif kind == 'zset' then
-    first, last = redis.call('ZRANGE', key, 0, 4, 'WITHSCORES'), redis.call('ZRANGE', key, -5, -1, 'WITHSCORES')
+    first = with_scores(redis.call('ZRANGE', key, 0, 4, 'WITHSCORES'))
+    last = with_scores(redis.call('ZRANGE', key, -5, -1, 'WITHSCORES'))
   elseif kind == 'stream' then
     first = redis.call('XRANGE', key, '-', '+', 'COUNT', 5)
     last = redis.call('XREVRANGE', key, '+', '-', 'COUNT', 5)
@@ -115,7 +122,8 @@ local function content(key, kind)
     if bytes <= whole_bytes then return all end
   end
   in_part = in_part + 1
-  if kind == 'string' or 10 * memory <= 4 * whole_bytes * length then
+  local has_ends = kind ~= 'hash' and kind ~= 'set'
+  if kind == 'string' or (has_ends and 10 * memory <= 4 * whole_bytes * length) then
     return 'in part ' .. length .. ' ' .. ends(key, kind)
   end
   return 'in part ' .. length
@@ -149,9 +157,9 @@ return cjson.encode({cursor = cursor, types = {types}, lasting = {lasting}, stre
 class Database:
     """What one database holds. ``types`` and ``lasting`` are keys by type, the latter without a time to live.
 
-    ``exact``: whether the scan saw each key once, told from their number. ``streams``: the length of each, of more
-    than ten thousand of none; ``stream_items`` is their sum. ``digest``: of the contents of ``sampled`` keys, one of
-    ``one_of``, whatever their order. ``in_part``: so many of these were too large to be read whole, and are in the
+    ``exact``: whether the scan saw each of the latter once, told from their number. ``streams``: the length of each, of
+    more than ten thousand of none; ``stream_items`` is their sum. ``digest``: of the contents of ``sampled`` keys, one
+    of ``one_of``, whatever their order. ``in_part``: so many of these were too large to be read whole, and are in the
     digest by their length, and the ends of what has any; None where an earlier version read them whole.
     """
 
@@ -199,7 +207,7 @@ def take(session: Session, *, one_of: Mapping[str, int] | None = None) -> Finger
     found = {}
     for number, count in keyspace.items():
         modulus = (one_of or {}).get(number, max(1, count.keys // SAMPLED))
-        found[number] = _database(session, number, count.keys, modulus)
+        found[number] = _database(session, number, count, modulus)
     return Fingerprint(version, found)
 
 
@@ -212,14 +220,13 @@ def streams_of(session: Session) -> list[dict[str, int]]:
     ]
 
 
-def _database(session: Session, number: str, keys: int, modulus: int) -> Database:
+def _database(session: Session, number: str, count: KeyCount, modulus: int) -> Database:
     types: dict[str, int] = {}
     lasting: dict[str, int] = {}
     streams: dict[str, int] = {}
-    looked = sampled = in_part = digest = items = 0
+    sampled = in_part = digest = items = 0
     named = True
     for part in _parts(session, number, modulus):
-        looked += part["looked"]
         sampled += part["sampled"]
         in_part += part["in_part"]
         digest = (digest + int(part["digest"])) % (1 << 48)
@@ -232,10 +239,11 @@ def _database(session: Session, number: str, keys: int, modulus: int) -> Databas
             named = False
             streams.clear()
     return Database(
-        keys=keys,
+        keys=count.keys,
         types=types,
         lasting=lasting,
-        exact=looked == keys,
+        # Keys that have ended count until the server comes by them, and a scan does not show them.
+        exact=sum(lasting.values()) == count.keys - count.expires,
         stream_items=items,
         streams=streams if named else {},
         one_of=modulus,

@@ -134,10 +134,14 @@ def command(session: Session, *arguments: str) -> Reply:
 
 
 def checked(session: Session, reply: Reply, arguments: Sequence[str]) -> Reply:
-    """Return ``reply`` unless it is an error, which is raised with the command's name only: arguments may be secret."""
+    """Return ``reply`` unless it is an error, which is raised with the command's name only: arguments may be secret.
+
+    What follows a name is a part of it where it is a word, as in ``CONFIG GET``, and not where it is a script.
+    """
     if isinstance(reply, ErrorReply):
+        name = " ".join(word for word in arguments[:2] if word.isalpha())
         raise _by_error(reply.text)(
-            f"{session.container_name} answered {' '.join(arguments[:2])} with: {reply.text}",
+            f"{session.container_name} answered {name} with: {reply.text}",
             next_command=logs_of(session.container_name),
         )
     return reply

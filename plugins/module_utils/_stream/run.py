@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
-from ansible_collections.selfhost.stateful.plugins.module_utils._engine.ending import OutOfTime, Unheard
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container, ExecResult
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError, shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._stream.files import Destination, destination, pieces_of
@@ -83,7 +82,9 @@ def carry_out(engine: Engine, container: Container, request: Request) -> Streame
                 timeout=request.timeout,
                 much=bool(request.stdout_path),
             )
-        except (OutOfTime, Unheard) as error:
+        except StatefulError as error:
+            if error.state == StatefulError.NOTHING_CHANGED:
+                raise  # it was not begun
             raise _given_up(error, request) from error
         except (OSError, EOFError, zlib.error) as error:
             raise _broken_off(error, request, container) from error
@@ -116,7 +117,7 @@ def _refuse_failure(answer: ExecResult, request: Request, container: Container) 
 
 
 def _given_up(error: StatefulError, request: Request) -> StatefulError:
-    """Return what is said where the program was not waited for, and may go on."""
+    """Return what is said where the program was not waited for, or not followed to its end, and may go on."""
     return type(error)(
         error.msg,
         state=f"{_where(request)}; {error.state}",
@@ -148,6 +149,7 @@ def _failure(what: str, answer: ExecResult, request: Request, container: Contain
     return StatefulError(
         "\n".join([f"{what}{':' if said else '.'}", *said]),
         state=f"{_where(request)}{taken}",
+        safe_to_rerun=not request.stdin_path,
         next_command=shell("docker", "logs", "--tail", "50", container.name),
     )
 

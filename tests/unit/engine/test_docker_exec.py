@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine import execs
-from ansible_collections.selfhost.stateful.plugins.module_utils._engine.docker import DockerEngine
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.docker import DockerEngine, EngineRefused
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.ending import OutOfTime
 
 RUNS = {"Running": True, "ExitCode": None}
@@ -53,6 +53,18 @@ def test_an_end_that_nobody_knows_is_no_success(monkeypatch: pytest.MonkeyPatch)
     assert rc_of({"Running": False, "ExitCode": None}) == -1
     monkeypatch.setattr(execs, "END_AFTER_OUTPUT", 0.02)
     assert rc_of(RUNS) == -1
+
+
+@pytest.mark.parametrize("says", [ConnectionError("refused"), LookupError("No such exec instance")])
+def test_an_engine_that_is_started_anew_meanwhile_does_not_say_that_nothing_was_done(says: Exception) -> None:
+    class StartedAnew(Client):
+        def exec_inspect(self, _exec_id: str) -> dict[str, Any]:
+            raise says
+
+    engine = DockerEngine(StartedAnew())  # type: ignore[arg-type]
+    with pytest.raises(EngineRefused, match="cannot be followed to its end") as caught:
+        engine.stream("container", ("load",), stdout=bytes)
+    assert caught.value.state == "load may have gone on without being heard"
 
 
 def test_a_program_that_takes_too_long_is_told_with_what_became_of_it() -> None:

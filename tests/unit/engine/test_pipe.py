@@ -13,7 +13,7 @@ import signal
 import stat
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -55,10 +55,14 @@ class Heard:
         self.output = bytearray()
         self.stopped = threading.Event()
         self.causes: list[BaseException] = []
-        self.draining = Draining(made, self.take, stopped=self.why, failed=self.causes.append)
+        self.goes_on: Callable[[], bool] = lambda: False
+        self.draining = Draining(made, self.take, stopped=self.why, failed=self.causes.append, runs=self.runs)
 
     def take(self, piece: bytes) -> None:
         self.output += piece
+
+    def runs(self) -> bool:
+        return self.goes_on()
 
     def why(self) -> bool | None:
         return True if self.stopped.is_set() else None
@@ -94,6 +98,20 @@ def test_what_others_hold_in_silence_is_not_taken_for_whole(
         assert (heard.output, [type(cause) for cause in heard.causes]) == (b"half\n", [BrokenOff])
     finally:
         os.kill(int(held.read_text()), signal.SIGKILL)
+
+
+def test_a_program_that_has_closed_its_errors_may_be_silent_while_it_runs(
+    made: OutputPipe, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipe, "SILENCE", 0.2)
+    heard = Heard(made)
+    program = begun(made, root, "sh", "-c", "exec 2>/dev/null; echo first; sleep 1; echo late")
+    heard.goes_on = lambda: program.poll() is None
+    if program.stderr is not None:
+        assert program.stderr.read() == b""  # all that the engine sees of it, and its end long before the program's
+    heard.draining.join()
+    assert (bytes(heard.output), heard.causes) == (b"first\nlate\n", [])
+    assert program.wait(AT_ONCE) == 0
 
 
 def test_a_program_may_be_silent_for_as_long_as_it_runs(
@@ -186,7 +204,7 @@ def test_what_cannot_be_taken_is_told(made: OutputPipe, root: Path) -> None:
         raise OSError(errno.ENOSPC, "full")
 
     causes: list[BaseException] = []
-    draining = Draining(made, full, stopped=lambda: None, failed=causes.append)
+    draining = Draining(made, full, stopped=lambda: None, failed=causes.append, runs=lambda: False)
     program = begun(made, root, "sh", "-c", "echo a line; exec sleep 60")
     try:
         draining.join()

@@ -93,6 +93,12 @@ def test_an_error_reply_is_an_error_although_the_client_ends_with_0() -> None:
     assert "hush" not in caught.value.msg
 
 
+def test_an_error_reply_is_told_without_the_script_that_it_answers() -> None:
+    engine = FakeEngine({"EVAL return 1 0": "(error) NOPERM User default has no permissions to run the 'eval' command"})
+    with pytest.raises(Unauthorised, match=r"^app-redis-1 answered EVAL with: NOPERM User"):
+        command(session(engine), "EVAL", "return 1", "0")
+
+
 def test_the_password_is_in_no_argv() -> None:
     engine = FakeEngine(password="p w'\"\\x")
     assert command(session(engine, "p w'\"\\x"), "PING") == "PONG"

@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.docker import EngineRefused
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.ending import OutOfTime
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import ExecResult
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, StatefulError
@@ -176,6 +177,33 @@ def test_a_program_that_was_not_waited_for_leaves_what_was_there(there: Path, pi
     assert f"{there} is as it was before; ccadmin in 0123 " in caught.value.state
     assert (caught.value.safe_to_rerun, caught.value.next_command) == ((False, "kill 17") if pid else (True, ""))
     assert list(there.parent.iterdir()) == []
+
+
+UNFOLLOWED = EngineRefused("It cannot be followed.", state="ccadmin may have gone on without being heard")
+
+
+@pytest.mark.parametrize("fails", [None, UNFOLLOWED])
+def test_a_load_that_failed_is_not_repeated_unseen(there: Path, fails: StatefulError | None) -> None:
+    there.write_text("[]")
+    with pytest.raises(StatefulError) as caught:
+        streamed(Program(rc=1, fails=fails), stdin_path=str(there))
+    assert not caught.value.safe_to_rerun
+    assert caught.value.state.startswith("nothing was written on this host; ")
+
+
+def test_a_program_that_was_not_followed_to_its_end_leaves_what_was_there(there: Path) -> None:
+    with pytest.raises(EngineRefused) as caught:
+        streamed(Program((b"[",), fails=UNFOLLOWED), stdout_path=str(there))
+    assert caught.value.state == f"{there} is as it was before; {UNFOLLOWED.state}"
+    assert caught.value.safe_to_rerun
+    assert list(there.parent.iterdir()) == []
+
+
+def test_a_program_that_was_not_begun_has_taken_nothing(there: Path) -> None:
+    there.write_text("[]")
+    with pytest.raises(EngineRefused) as caught:
+        streamed(Program(fails=EngineRefused("The container is not running.")), stdin_path=str(there))
+    assert (caught.value.state, caught.value.safe_to_rerun) == (StatefulError.NOTHING_CHANGED, True)
 
 
 def test_what_a_killed_run_left_is_written_over(there: Path) -> None:
