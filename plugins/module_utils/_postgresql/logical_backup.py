@@ -40,6 +40,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql impo
     staging,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.basebackup import Progress
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import own_role
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.counts import (
     Count,
     Counts,
@@ -195,6 +196,10 @@ def take(
     dump = os.path.join(place, DUMP)
     basebackup.make_owned(dump, owner)
 
+    own = own_role(session)
+    # A role or a database may be somebody else by default, and a dump is a superuser's.
+    environment = {"PGOPTIONS": " ".join(f"-c {name}={value}" for name, value in own.items())} if own else {}
+
     def run(argv: tuple[str, ...], what: str) -> None:
         helper = Helper(
             operation=operation,
@@ -203,7 +208,7 @@ def take(
             argv=argv,
             user=f"{owner[0]}:{owner[1]}",
             binds=(Bind(dump, DUMP_TARGET, read_only=False), *route.binds),
-            environment={**helpers.ENGLISH, **route.environment},
+            environment={**helpers.ENGLISH, **route.environment, **environment},
             network_mode=route.network_mode,
             labels=labels,
         )
@@ -265,7 +270,7 @@ def _dump_database(
         ends = clock() + count_seconds
         return count_database(there, ends=ends, exact_up_to=EVERY_TABLE, clock=clock, in_transaction=in_transaction)
 
-    with session.sibling(name).without_timeouts() as there:
+    with session.sibling(name, own_role(session)).without_timeouts() as there:
         if there.holds_transactions:
             there.run("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
             snapshot = there.scalar("SELECT pg_export_snapshot()")

@@ -4,17 +4,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import AGAIN, StatefulError
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import counts, logical_backup
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import counts, helpers, logical_backup
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.counts import Count
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.globals import Globals
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.helpers import Finished
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.routes import Route
 from tests.unit.postgresql.fakes import FakeClock
+from tests.unit.postgresql.subjects import CLUSTER
 from tests.unit.postgresql.test_globals import GLOBALS
 
 
@@ -33,7 +38,8 @@ class Live:
         self.tables: dict[str, tuple[int, str | None]] = {"cache": (500, "base/5/1"), "kept": (7, "base/5/2")}
         self.said: list[str] = []
 
-    def sibling(self, database: str) -> Live:
+    def sibling(self, database: str, settings: Mapping[str, str]) -> Live:
+        assert settings == {"role": "none"}, "a database may have another role as its default"
         return self
 
     def without_timeouts(self) -> Live:
@@ -101,3 +107,30 @@ def test_a_dump_that_somebody_came_between_names_what_helps() -> None:
         logical_backup.refuse_queue(Finished("logical-backup", ("pg_dump",), 1, said), "The dump")
     assert caught.value.next_command == AGAIN
     logical_backup.refuse_queue(Finished("logical-backup", ("pg_dump",), 1, "pg_dump: error: other"), "The dump")
+
+
+def test_the_programs_are_who_we_are_whatever_role_a_database_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    helped = []
+
+    def run(_engine: Any, helper: Any, **_how: Any) -> Finished:
+        helped.append(helper)
+        return Finished(helper.role, helper.argv, 0, "")
+
+    monkeypatch.setattr(helpers, "run", run)
+    there: Any = Live()
+    there.container = SimpleNamespace(image_id="sha256:1")
+    clients = logical_backup.Clients("sha256:1", Route("/run", 5432, "postgres", "none", ()))
+    logical_backup.take(
+        SimpleNamespace(),  # type: ignore[arg-type]
+        there,
+        CLUSTER,
+        place=str(tmp_path),
+        owner=(os.geteuid(), os.getegid()),
+        operation="backup-1",
+        labels={},
+        clients=clients,
+    )
+    assert {helper.argv[0] for helper in helped} == {"pg_dumpall", "pg_dump"}
+    assert all(helper.environment["PGOPTIONS"] == "-c role=none" for helper in helped)

@@ -245,7 +245,9 @@ def test_another_databases_subscriptions_do_not_fill_this_one() -> None:
             asked.append(query)
             return [(0,) * 12] if "pg_largeobject" in query else []
 
-    assert empty.content_of(Empty(["postgres"]), "postgres", 170002) == []  # type: ignore[arg-type]
+    session = Empty(["postgres"])
+    assert empty.content_of(session, "postgres", 170002) == []  # type: ignore[arg-type]
+    assert session.told == ["connect to postgres as ourselves"]
     (told,) = (part for part in asked[0].split("(SELECT count(*) FROM ") if part.startswith("pg_subscription"))
     assert "subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())" in told
 
