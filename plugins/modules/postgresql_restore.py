@@ -27,7 +27,7 @@ notes:
     with has the password of the new cluster.
   - A setting that the server does not know any more is left out and named in RV(left_out).
   - A table that somebody emptied or rewrote while a backup was taken could not be counted. It is restored with the rows
-    that the dump has, and RV(proof) names it where its count was noted as 0.
+    that the dump has, and RV(proof) names it where its count was noted as 0 or the dump has no row of it.
   - A database that the image made for C(POSTGRES_DB) may be there, as long as it is empty.
   - A restored physical backup is the same cluster for every tool. Do not let it archive to where the original does.
   - A backup that restic, borgmatic or another tool keeps is brought back to a directory by that tool first, as root and

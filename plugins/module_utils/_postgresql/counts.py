@@ -212,6 +212,31 @@ def unless_replaced(
     }
 
 
+def replaced(
+    tables: Iterable[Relation], before: Mapping[str, str | None], after: Mapping[str, str | None]
+) -> tuple[str, ...]:
+    """Return the tables with rows of their own in a dump that lie in another file than before (:func:`files`).
+
+    Those that had no rows by the planner's statistics are left out.
+    """
+    held = [_name(table.schema, table.name) for table in tables if table.estimate and not table.is_derived]
+    return tuple(sorted(name for name in held if before.get(name) is None or before[name] != after.get(name)))
+
+
+def emptied_before(dump: Mapping[str, Iterable[str]], restored: Counts) -> list[str]:
+    """Return, of the tables of a dump that were :func:`replaced`, those that came out of it without a row.
+
+    pg_dump took its locks after its snapshot. Who rewrote a table in between (ALTER TABLE) lost none of its rows, and
+    the snapshot shows none of them.
+    """
+    return [
+        f"{database}: {name}"
+        for database, names in dump.items()
+        for name in names
+        if restored.databases.get(database, {}).get(name, Count(0, True)).rows == 0
+    ]
+
+
 def emptied_behind(dump: Counts, restored: Counts) -> dict[str, list[str]]:
     """Return, by database, the tables that a dump was counted to have nothing of, and that came out of it with rows.
 

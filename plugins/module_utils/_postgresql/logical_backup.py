@@ -40,12 +40,15 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql impo
     staging,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.basebackup import Progress
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import own_role
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.counts import (
     Count,
     Counts,
     as_dict,
     count_database,
     files,
+    relations,
+    replaced,
     unless_replaced,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.globals import (
@@ -94,13 +97,15 @@ class Clients:
 class Dumped:
     """One database's dump: when its snapshot was taken, and what that snapshot holds.
 
-    ``globals`` are those of the cluster at that moment: what is in the dump belongs to these roles.
+    ``globals`` are those of the cluster at that moment: what is in the dump belongs to these roles. ``replaced`` are
+    the tables of which only a restore tells whether their rows are in the dump (:func:`counts.replaced`).
     """
 
     name: str
     moment: datetime
     counts: Mapping[str, Count]
     globals: Globals
+    replaced: tuple[str, ...] = ()
 
 
 def take_proved(
@@ -195,6 +200,10 @@ def take(
     dump = os.path.join(place, DUMP)
     basebackup.make_owned(dump, owner)
 
+    own = own_role(session)
+    # A role or a database may be somebody else by default, and a dump is a superuser's.
+    environment = {"PGOPTIONS": " ".join(f"-c {name}={value}" for name, value in own.items())} if own else {}
+
     def run(argv: tuple[str, ...], what: str) -> None:
         helper = Helper(
             operation=operation,
@@ -203,7 +212,7 @@ def take(
             argv=argv,
             user=f"{owner[0]}:{owner[1]}",
             binds=(Bind(dump, DUMP_TARGET, read_only=False), *route.binds),
-            environment={**helpers.ENGLISH, **route.environment},
+            environment={**helpers.ENGLISH, **route.environment, **environment},
             network_mode=route.network_mode,
             labels=labels,
         )
@@ -265,18 +274,23 @@ def _dump_database(
         ends = clock() + count_seconds
         return count_database(there, ends=ends, exact_up_to=EVERY_TABLE, clock=clock, in_transaction=in_transaction)
 
-    with session.sibling(name).without_timeouts() as there:
+    with session.sibling(name, own_role(session)).without_timeouts() as there:
         if there.holds_transactions:
+            # Before the snapshot: what is replaced in between is not to be taken for what the snapshot shows.
+            lay_in = files(there)
             there.run("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
             snapshot = there.scalar("SELECT pg_export_snapshot()")
             moment = datetime.now(timezone.utc)
-            found, lay_in = read_globals(there, version), files(there)
+            found = read_globals(there, version)
             run((*argv, f"--snapshot={snapshot}"), what)
             # After the dump, so that no question waits for it.
+            tables = relations(there)
             counted = count(there, in_transaction=True)
             there.run("ROLLBACK")
             # What waited for the dump to let go of its tables was done before they were counted.
-            return Dumped(name, moment, unless_replaced(counted, lay_in, files(there)), found)
+            lie_in = files(there)
+            others = replaced(tables, lay_in, lie_in)
+            return Dumped(name, moment, unless_replaced(counted, lay_in, lie_in), found, others)
         before = count(there)
         moment = datetime.now(timezone.utc)
         run(argv, what)
@@ -296,6 +310,7 @@ def _write_catalogue(dump: str, cluster: Cluster, dumped: list[Dumped], client_v
         "directories": {one.name: directory_of(one.name) for one in dumped},
         "moments": {one.name: one.moment.isoformat(timespec="milliseconds") for one in dumped},
         "counts": as_dict(Counts({one.name: one.counts for one in dumped}, {})),
+        "replaced": {one.name: list(one.replaced) for one in dumped if one.replaced},
     }
     _write_json(os.path.join(dump, CATALOGUE), content)
 

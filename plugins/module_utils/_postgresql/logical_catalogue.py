@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
@@ -35,6 +35,8 @@ class Catalogue:
     globals: Globals
     client_version_num: int = 0
     """Of the program that dumped, 0 for the server's own: a dump names what differs from the defaults of its major."""
+    replaced: Mapping[str, list[str]] = field(default_factory=dict)
+    """By database, the tables that somebody replaced while it was dumped (:func:`counts.replaced`)."""
 
     @property
     def defaults_of(self) -> int:
@@ -52,6 +54,7 @@ def read_catalogue(dump: str) -> Catalogue:
             counts=from_dict(raw["counts"]),
             globals=cluster_globals.from_dict(frames),
             client_version_num=raw.get("client_version_num", 0),
+            replaced=raw.get("replaced", {}),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise StatefulError(f"The catalogue in {dump} cannot be understood: {error!r}.") from error

@@ -12,6 +12,7 @@ from typing import Any
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Bind, Container, Helper
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import (
     helpers,
     logical_catalogue,
@@ -19,7 +20,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql impo
     paths,
     scratch,
 )
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.counts import Counts
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.counts import Counts, emptied_before
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint.model import as_dict
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint.take import take
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.model import Cluster
@@ -43,8 +44,9 @@ def prove(
 ) -> dict[str, Any]:
     """Restore the backup in ``place`` into a scratch server and compare its rows; returns what was compared.
 
-    It is restored as it would be into a new cluster. Any error of the restore, and any
-    table with other rows than the dump's snapshot had, raises :class:`StatefulError`. With
+    It is restored as it would be into a new cluster. Any error of the restore, any table
+    with other rows than the dump's snapshot had, and any that was replaced when the dump
+    began and came out of it without a row, raises :class:`StatefulError`. With
     ``fingerprint`` the result also has, as ``content``, what the whole of it looks like.
     """
     dump = os.path.join(place, logical_catalogue.DUMP)
@@ -57,6 +59,7 @@ def prove(
     ):
         target = logical_restore.Target(session, cluster.server_version_num, server.route, server.image_id)
         brought = logical_restore.bring(engine, target, dump, catalogue, jobs=jobs, operation=operation, labels=labels)
+        _refuse_emptied(emptied_before(catalogue.replaced, brought.counts))
         proved: dict[str, Any] = {
             "databases": sorted(catalogue.directories),
             **compared(catalogue.counts, brought.counts),
@@ -69,6 +72,16 @@ def prove(
             logical_restore.drop_leftovers(session, is_empty=lambda name: True)
             proved["content"] = as_dict(take(session, jobs=jobs))
     return proved
+
+
+def _refuse_emptied(tables: list[str]) -> None:
+    if tables:
+        raise StatefulError(
+            f"The dump holds no row of {', '.join(tables[:20])}: somebody rewrote them (as many an ALTER TABLE does),"
+            " emptied them or made them anew when it began, and its snapshot shows nothing of that.",
+            next_command="wait until no migration is at work, move this backup away if it is there already, and run the"
+            " same task again",
+        )
 
 
 def read_whole(engine: Engine, image_id: str, *, place: str, operation: str, labels: Mapping[str, str]) -> None:

@@ -4,17 +4,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import AGAIN, StatefulError
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import counts, logical_backup
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import counts, helpers, logical_backup
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.counts import Count
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.globals import Globals
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.helpers import Finished
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.routes import Route
 from tests.unit.postgresql.fakes import FakeClock
+from tests.unit.postgresql.subjects import CLUSTER
 from tests.unit.postgresql.test_globals import GLOBALS
 
 
@@ -32,8 +37,10 @@ class Live:
     def __init__(self) -> None:
         self.tables: dict[str, tuple[int, str | None]] = {"cache": (500, "base/5/1"), "kept": (7, "base/5/2")}
         self.said: list[str] = []
+        self.before_the_dump: Any = lambda: None
 
-    def sibling(self, database: str) -> Live:
+    def sibling(self, database: str, settings: Mapping[str, str]) -> Live:
+        assert settings == {"role": "none"}, "a database may have another role as its default"
         return self
 
     def without_timeouts(self) -> Live:
@@ -51,6 +58,8 @@ class Live:
         self.said.append(statement)
 
     def scalar(self, query: str) -> str:
+        if "pg_export_snapshot" in query:
+            self.before_the_dump()
         return "00000003-1"
 
     def rows(self, query: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
@@ -58,7 +67,9 @@ class Live:
             return [("public", name, "r", "", True, rows) for name, (rows, _file) in self.tables.items()]
         if query == counts.FILES:
             return [("public", name, file) for name, (_rows, file) in self.tables.items()]
-        return [("public", name, rows) for name, (rows, _file) in self.tables.items() if f"'{name}', count" in query]
+        # What lies in another file than the snapshot knows shows no row in it.
+        held = {name: 0 if file == "base/5/3" else rows for name, (rows, file) in self.tables.items()}
+        return [("public", name, rows) for name, rows in held.items() if f"'{name}', count" in query]
 
     def read_globals(self) -> Globals:
         self.said.append("globals")
@@ -69,6 +80,10 @@ class Live:
         self.said.append(argv[0])
         self.tables["cache"] = (0, "base/5/3")
 
+    def alter(self, *_of_the_dump: Any) -> None:
+        """Rewrite a table, whose rows all are there as before."""
+        self.tables["cache"] = (500, "base/5/3")
+
 
 def dumped(there: Live, run: Any) -> logical_backup.Dumped:
     return logical_backup._dump_database(there, "app", 170000, (), run, FakeClock(), 1, 60)  # type: ignore[arg-type]
@@ -77,6 +92,21 @@ def dumped(there: Live, run: Any) -> logical_backup.Dumped:
 def test_a_table_that_was_emptied_behind_the_dump_is_not_taken_for_an_empty_one() -> None:
     there = Live()
     assert dumped(there, there.truncate).counts == {"public.cache": Count(0, False), "public.kept": Count(7, True)}
+
+
+def test_a_table_that_was_rewritten_before_the_dump_held_it_is_told_of() -> None:
+    there = Live()
+    found = dumped(there, there.alter)
+    assert found.replaced == ("public.cache",)
+    assert not found.counts["public.cache"].exact
+
+
+def test_what_is_rewritten_as_soon_as_there_is_a_snapshot_is_told_of_too() -> None:
+    there = Live()
+    there.before_the_dump = there.alter
+    found = dumped(there, lambda argv, what: None)
+    assert found.replaced == ("public.cache",)
+    assert not found.counts["public.cache"].exact
 
 
 def test_what_stands_still_is_counted_exactly() -> None:
@@ -101,3 +131,30 @@ def test_a_dump_that_somebody_came_between_names_what_helps() -> None:
         logical_backup.refuse_queue(Finished("logical-backup", ("pg_dump",), 1, said), "The dump")
     assert caught.value.next_command == AGAIN
     logical_backup.refuse_queue(Finished("logical-backup", ("pg_dump",), 1, "pg_dump: error: other"), "The dump")
+
+
+def test_the_programs_are_who_we_are_whatever_role_a_database_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    helped = []
+
+    def run(_engine: Any, helper: Any, **_how: Any) -> Finished:
+        helped.append(helper)
+        return Finished(helper.role, helper.argv, 0, "")
+
+    monkeypatch.setattr(helpers, "run", run)
+    there: Any = Live()
+    there.container = SimpleNamespace(image_id="sha256:1")
+    clients = logical_backup.Clients("sha256:1", Route("/run", 5432, "postgres", "none", ()))
+    logical_backup.take(
+        SimpleNamespace(),  # type: ignore[arg-type]
+        there,
+        CLUSTER,
+        place=str(tmp_path),
+        owner=(os.geteuid(), os.getegid()),
+        operation="backup-1",
+        labels={},
+        clients=clients,
+    )
+    assert {helper.argv[0] for helper in helped} == {"pg_dumpall", "pg_dump"}
+    assert all(helper.environment["PGOPTIONS"] == "-c role=none" for helper in helped)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -127,6 +128,39 @@ def test_every_kind_of_damage_is_named(tmp_path: Path) -> None:
         assert words in caught.value.msg
 
 
+@pytest.mark.parametrize("rows, refused", [(0, True), (500, False)])
+def test_no_proof_passes_over_a_table_that_was_rewritten_before_the_dump_held_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int, refused: bool
+) -> None:
+    counted = Counts({"forum": {"public.posts": Count(500, False)}}, {})
+    catalogue = replace(CATALOGUE, counts=counted, replaced={"forum": ["public.posts"]})
+    restored = Counts({"forum": {"public.posts": Count(rows, True)}}, {})
+    monkeypatch.setattr(logical_catalogue, "read_catalogue", lambda _: catalogue)
+    server = nullcontext(SimpleNamespace(route=None, image_id=""))
+    monkeypatch.setattr(logical_proof.scratch, "server", lambda *_, **__: server)
+    monkeypatch.setattr(logical_proof.scratch, "open_session", lambda *_: nullcontext(FakeSession([])))
+    monkeypatch.setattr(logical_restore, "bring", lambda *_, **__: logical_restore.Brought(restored, (), (), (), ()))
+
+    def prove() -> dict[str, Any]:
+        engine: Any = FakeEngine()
+        return logical_proof.prove(
+            engine,
+            a_container(),
+            CLUSTER,
+            place=str(tmp_path),
+            scratch_directory=str(tmp_path / "scratch"),
+            owner=OWNER,
+            operation="backup-1",
+            labels={},
+        )
+
+    if refused:
+        with pytest.raises(StatefulError, match=r"no row of forum: public\.posts"):
+            prove()
+    else:
+        assert prove()["tables_compared"] == 0
+
+
 def test_databases_are_restored_under_names_of_ours() -> None:
     names = logical_restore.temporary_names(CATALOGUE)
     assert names == {"forum": f"{TEMPORARY}0", "postgres": f"{TEMPORARY}1", "template1": TEMPLATE_TRIED}
@@ -245,7 +279,9 @@ def test_another_databases_subscriptions_do_not_fill_this_one() -> None:
             asked.append(query)
             return [(0,) * 12] if "pg_largeobject" in query else []
 
-    assert empty.content_of(Empty(["postgres"]), "postgres", 170002) == []  # type: ignore[arg-type]
+    session = Empty(["postgres"])
+    assert empty.content_of(session, "postgres", 170002) == []  # type: ignore[arg-type]
+    assert session.told == ["connect to postgres as ourselves"]
     (told,) = (part for part in asked[0].split("(SELECT count(*) FROM ") if part.startswith("pg_subscription"))
     assert "subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())" in told
 

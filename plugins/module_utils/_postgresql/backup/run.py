@@ -293,6 +293,12 @@ def _take_logical(source: Source, wanted: Wanted, route: routes.Route | None, pl
         )
     logical_proof.read_whole(source.engine, source.container.image_id, place=place, operation=operation, labels={})
     read = f"pg_restore read every dump to its end; it was restored nowhere{not_dumped_in_words(evidence)}"
+    others = [f"{one.name}: {table}" for one in dumped for table in one.replaced]
+    if others:
+        read += (
+            f"; somebody rewrote or emptied {', '.join(others[:20])} meanwhile: whether their rows are in it, only"
+            " prove: restore tells"
+        )
     return _record(source, "logical", place, evidence, read)
 
 

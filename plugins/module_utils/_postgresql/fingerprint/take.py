@@ -117,8 +117,12 @@ def databases_to_skip(known: Mapping[str, bool], wanted: Collection[str]) -> dic
     closed = [name for name in wanted if not known[name]]
     if closed:
         raise InvalidInput(f"The database {', '.join(closed)} does not allow connections.")
-    skipped = {name: model.NOT_ASKED_FOR for name in known if wanted and name not in wanted}
-    return {**skipped, **{name: "does not allow connections" for name, allowed in known.items() if not allowed}}
+    # What is not asked for is not missed either, whether it could be read or not.
+    return {
+        name: model.NOT_ASKED_FOR if wanted else "does not allow connections"
+        for name, allowed in known.items()
+        if (name not in wanted if wanted else not allowed)
+    }
 
 
 def _take_database(session: Session, version: int, *, counted: bool, content: bool, jobs: int) -> Database:

@@ -28,6 +28,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql impo
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.backup.model import Record
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import observe_cluster, own_role
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.counts import emptied_before
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint.model import from_dict
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.logical_catalogue import Catalogue
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.logical_restore import TEMPLATE, Target
@@ -209,6 +210,12 @@ def carry_out(server: Server, planned: Plan, path: str, *, jobs: int, operation:
         also += (
             f"; {', '.join(brought.emptied_behind[:20])}: emptied or rewritten while the dump was taken, could not be"
             " counted, and restored with the rows that the dump has"
+        )
+    without = emptied_before(catalogue.replaced, brought.counts)
+    if without:
+        also += (
+            f"; {', '.join(without[:20])}: rewritten or emptied when the dump began, which has no row of them, whatever"
+            " they held"
         )
     compared = logical_proof.compared(catalogue.counts, brought.counts)
     return Restored(
