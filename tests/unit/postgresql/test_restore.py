@@ -396,6 +396,37 @@ def test_what_was_killed_is_room_for_the_next(tmp_path: Path, monkeypatch: pytes
     assert blockers() == []
 
 
+DISKS = {"/srv/pg": (1, 10), "/disk/fast": (2, 90), "/srv/pg2": (1, 10)}
+
+
+@pytest.mark.parametrize("fast, missing", [("/disk/fast", False), ("/srv/pg2", True)])
+def test_a_tablespace_may_have_the_room_that_the_data_directory_lacks(
+    monkeypatch: pytest.MonkeyPatch, fast: str, missing: bool
+) -> None:
+    here = mounts.filesystem_of("/")
+
+    def filesystem_of(path: str) -> mounts.FileSystem:
+        device, free = DISKS[path]
+        return replace(here, path=path, device=device, bytes_free=free)
+
+    monkeypatch.setattr(mounts, "filesystem_of", filesystem_of)
+    mounted = (EngineMount("bind", "/srv/pg", DATA, True), EngineMount("bind", fast, "/fast", True))
+    container = a_container(status="exited", mounts=mounted)
+    monkeypatch.setattr(physical, "examine", lambda *_, **__: SimpleNamespace(user=OWNER, major="17"))
+    engine: Any = FakeEngine()
+    planned = physical.plan(engine, container, replace(RECORD, bytes=100), "/b", "restore-1")
+    assert any("are missing" in blocker.text for blocker in planned.blockers) is missing
+    # And so it is where a server runs.
+    found: list[mounts.FileSystem] = []
+    monkeypatch.setattr(logical, "_host_path", lambda _, path: fast if path == "/fast" else "/srv/pg")
+    monkeypatch.setattr(logical_catalogue, "read_catalogue", lambda _: CATALOGUE)
+    monkeypatch.setattr(logical, "_blockers", lambda *facts: [found.append(facts[4])][:0])
+    session: Any = FakeSession([])
+    server = logical.Server(engine, session, CLUSTER, "/nonexistent")
+    logical.plan(server, RECORD, "/b")
+    assert [system.bytes_free for system in found] == [10 if missing else 100]
+
+
 @pytest.mark.parametrize("moved", [False, True])
 def test_the_mark_that_a_killed_restore_left_in_a_tablespace_in_use_licenses_nothing(
     tmp_path: Path, moved: bool

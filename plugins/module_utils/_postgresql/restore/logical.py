@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
@@ -74,13 +74,16 @@ def open_server(engine: Engine, session: Session) -> Server:
 def plan(server: Server, record: Record, path: str) -> Plan:
     """Say what a run does; changes nothing."""
     cluster = server.cluster
-    system = mounts.filesystem_of(paths.mountable_path(server.container, cluster.data_directory) or server.directory)
+    system = mounts.filesystem_of(_host_path(server, cluster.data_directory))
     catalogue = logical_catalogue.read_catalogue(os.path.join(path, logical_catalogue.DUMP))
     target = f"the cluster {cluster.system_identifier} in {server.container.name}"
     left = note.read(server.directory)
     if left is not None and left.state == note.RESTORED and left.backup == record.id:
         text = f"{target} holds this backup already: it was restored there from {left.path}."
         return Plan(NOTHING, record, target, 0, system.bytes_free, text)
+    # A tablespace may lie on a disk of its own.
+    apart = [_host_path(server, space.location) for space in catalogue.globals.tablespaces]
+    system = replace(system, bytes_free=mounts.bytes_free((system.path, *apart)))
     # The dump is compressed; what it becomes was noted with it, if not by an earlier version.
     needed = max(2 * record.bytes, int(record.evidence.get("database_bytes", 0)))
     return Plan(
@@ -93,6 +96,10 @@ def plan(server: Server, record: Record, path: str) -> Plan:
         f" restored into {target}: {len(catalogue.directories)} databases and {len(catalogue.globals.roles)} roles.",
         blockers=tuple(_blockers(server, record, catalogue, left, system, needed)),
     )
+
+
+def _host_path(server: Server, path: str) -> str:
+    return paths.mountable_path(server.container, path) or paths.seen_path(server.container, path)
 
 
 def _blockers(

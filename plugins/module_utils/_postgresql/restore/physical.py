@@ -107,12 +107,14 @@ def plan(engine: Engine, container: Container, record: Record, path: str, operat
                 " go into the same major version only. Take a logical backup, or start from an image of that version."
             )
         )
-    missing = record.bytes - system.bytes_free - _reclaimed(place)
+    # A tablespace may lie on a disk of its own, because it would not fit beside the data.
+    free = mounts.bytes_free((place.data, *place.tablespaces.values()))
+    missing = record.bytes - free - _reclaimed(place)
     if missing > 0:
         blockers.append(
             Blocker(
-                f"{system.mount_point} has {system.bytes_free:,} bytes free, and the backup takes {record.bytes:,}:"
-                f" {missing:,} bytes are missing.",
+                f"{system.mount_point} has {free:,} bytes free{' with the tablespaces' if place.tablespaces else ''},"
+                f" and the backup takes {record.bytes:,}: {missing:,} bytes are missing.",
                 shell("df", "-h", system.mount_point),
             )
         )
@@ -121,7 +123,7 @@ def plan(engine: Engine, container: Container, record: Record, path: str, operat
         record=record,
         target=place.data,
         needed_bytes=record.bytes,
-        free_bytes=system.bytes_free,
+        free_bytes=free,
         text=f"The physical backup {path} ({record.source}, {record.moment}, Postgres {record.server_version}) is"
         f" restored into {place.data}, the data directory of {container.name}, which stays stopped.",
         blockers=tuple(blockers),

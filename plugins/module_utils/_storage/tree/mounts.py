@@ -120,6 +120,11 @@ def is_mount_point(path: PathLike) -> bool:
     return mount_id_of(resolved) != mount_id_of(os.path.dirname(resolved))
 
 
+def bytes_free(paths: Iterable[PathLike]) -> int:
+    """Return what is free under all of the paths; what shares a file system is counted once."""
+    return sum({found.device: found.bytes_free for found in map(filesystem_of, paths)}.values())
+
+
 def mount_points_below(path: PathLike, mounts: Iterable[Mount] | None = None) -> tuple[str, ...]:
     """Return the mount points strictly inside ``path``, in our own mount namespace."""
     prefix = os.path.realpath(path).rstrip("/") + "/"
