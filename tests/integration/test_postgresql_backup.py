@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -170,6 +171,8 @@ def test_a_logical_backup_is_restored_counted_and_shows_a_truncated_dump(lab: La
             there.run('CREATE TABLE public."it\'s" AS SELECT generate_series(1, 70) AS id')
             there.run('CREATE MATERIALIZED VIEW public.seen AS SELECT * FROM public."it\'s"')
             there.scalar("SELECT lo_from_bytea(0, 'large')")
+        # Whoever connects there is somebody who may read neither the roles nor all that is to be dumped.
+        connection.run(f"ALTER DATABASE {name} SET role = grp")
 
         writer = postgresql_lab.Writer(lab, container)
         writer.wait_for(5)
@@ -195,6 +198,32 @@ def test_a_logical_backup_is_restored_counted_and_shows_a_truncated_dump(lab: La
             _prove(lab, container, goal)
     lab.engine.stop(container.id, signal="SIGINT", timeout=60)
     assert len(writer.join()) > 5
+
+
+@pytest.mark.faults
+def test_a_table_that_is_rewritten_while_the_dump_waits_for_it_is_not_taken_for_an_empty_one(lab: Lab) -> None:
+    container = lab.start(USUAL)
+    lab.fill(container, 300)
+    goal = lab.directory / "dump"
+    with lab.session(container) as connection, lab.session(container) as admin, ThreadPoolExecutor(1) as beside:
+        cluster = lab.observe(container)
+        # It is never shown by a snapshot that is older than its end, and takes its lock until then.
+        admin.run("BEGIN")
+        admin.run("ALTER TABLE public.t ALTER COLUMN x TYPE integer USING length(x)")
+        backup = beside.submit(
+            logical_backup.take_proved,
+            *(lab.engine, connection, cluster),
+            destination=str(goal),
+            operation=lab.operation,
+        )
+        postgresql_lab.until(lambda: admin.scalar("SELECT count(*) FROM pg_locks WHERE NOT granted") > 0)
+        admin.run("COMMIT")
+        with pytest.raises(StatefulError, match=r"holds no row of postgres: public\.t"):
+            backup.result()
+        again = logical_backup.take_proved(
+            lab.engine, connection, cluster, destination=str(goal), operation=lab.operation
+        )
+    assert again["rows_compared"] == 300
 
 
 @pytest.mark.faults
