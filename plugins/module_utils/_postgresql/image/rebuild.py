@@ -194,7 +194,7 @@ class Upgrade(Rebuild):
         planned = step.args["refresh"]
         if not planned["order_changed"] and not planned["updates"]:
             return {}
-        with working.served(bench, cluster, bench.image_id, bench.new) as session:
+        with working.served(bench, cluster, bench.image_id, bench.new, working.UNTIL_WRITTEN_DOWN) as session:
             return refresh_as_planned(session, planned)
 
 

@@ -33,6 +33,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fing
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint.model import Fingerprint
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint.take import ESTIMATED, take
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.bench import (
+    UNTIL_WRITTEN_DOWN,
     WORK,
     Bench,
     locks_for,
@@ -47,8 +48,7 @@ SOCKET = "socket"
 JOBS_AT_MOST = 4
 FIRST_WITH_LZ4 = 160000
 QUICK_GZIP, LZ4 = "1", "lz4"
-# Durable is what is loaded once it is written down as a whole.
-LOADING = {**scratch.FAST, "max_wal_size": "8GB", "checkpoint_timeout": "1h", "maintenance_work_mem": "256MB"}
+LOADING = {**scratch.FAST, **UNTIL_WRITTEN_DOWN}
 
 
 @dataclass(frozen=True)
