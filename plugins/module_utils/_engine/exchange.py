@@ -78,6 +78,12 @@ class _HandingOut:
             return bytearray(BUFFER)
         return self._empty.get()
 
+    def put_copy(self, piece: bytes) -> None:
+        for at in range(0, len(piece), BUFFER):
+            part, buffer = piece[at : at + BUFFER], self.buffer()
+            buffer[: len(part)] = part
+            self.put(buffer, len(part))
+
     def put(self, buffer: bytearray, size: int) -> None:
         self._full.put((buffer, size))
 
@@ -116,6 +122,7 @@ def exchange(
     stdin: Iterator[bytes] | None,
     stdout: Callable[[bytes], object],
     *,
+    early: bytes = b"",
     timeout: float = 0,
     pipe: OutputPipe | None = None,
     runs: Callable[[], bool] = lambda: False,
@@ -124,7 +131,8 @@ def exchange(
 
     ``stdout`` is called in another thread, for one piece after the other. Raises :class:`Stopped`, with the connection
     still open towards the program, at once where ``stdin`` or ``stdout`` raises, and after ``timeout`` seconds (0:
-    never). ``pipe``: where the output comes, if not over the connection, and ``runs`` whether the program goes on.
+    never). ``early`` is what came before; ``pipe``: where the output comes, if not over the connection, and ``runs``
+    whether the program goes on.
     """
     raw.settimeout(None)  # a program may be silent for as long as it works
     listening = _Listening(raw)
@@ -138,6 +146,7 @@ def exchange(
     handing_out = _HandingOut(None if pipe else stdout, listening)
     draining = Draining(pipe, stdout, stopped=listening.stopped, failed=listening.stop, runs=runs) if pipe else None
     try:
+        handing_out.put_copy(early)
         while listening.stopped() is None:
             buffer = handing_out.buffer()
             try:

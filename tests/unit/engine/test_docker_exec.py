@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import socket
 import struct
+import threading
+from pathlib import Path
 from typing import Any
 
+import docker
 import pytest
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine import execs
@@ -37,6 +40,49 @@ class Client:
 
     def exec_inspect(self, _exec_id: str) -> dict[str, Any]:
         return self._inspections.pop(0) if len(self._inspections) > 1 else self._inspections[0]
+
+
+class Server:
+    """Answers as the engine does, on a socket in ``directory``, and says all of an exec at once with the answer's head.
+
+    So it looks to a client that comes to read when the program has ended.
+    """
+
+    def __init__(self, directory: Path, said: bytes) -> None:
+        self.path = directory / "engine"
+        self._said = said
+        self._listening = socket.socket(socket.AF_UNIX)
+        self._listening.bind(str(self.path))
+        self._listening.listen()
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            connection, _address = self._listening.accept()
+            threading.Thread(target=self._answer, args=(connection,), daemon=True).start()
+
+    def _answer(self, connection: socket.socket) -> None:
+        with connection, connection.makefile("rb") as requests:
+            while line := requests.readline().decode():
+                size = 0
+                while (head := requests.readline()).strip():
+                    name, _colon, value = head.decode().partition(":")
+                    size = int(value) if name.lower() == "content-length" else size
+                requests.read(size)
+                if "/start" in line:
+                    head = b"HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n"
+                    connection.sendall(head + self._said)
+                    return
+                body = b'{"Id": "one", "Running": false, "ExitCode": 0}'
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+
+
+@pytest.mark.parametrize("size", [6, 30_000])
+def test_what_comes_with_the_head_of_the_answer_is_not_lost(tmp_path: Path, size: int) -> None:
+    said = b"18.1\n" * (size // 5)
+    server = Server(tmp_path, struct.pack(">BxxxL", 1, len(said)) + said)
+    engine = DockerEngine(docker.APIClient(base_url=f"unix://{server.path}", version="1.41"))
+    assert engine.execute("container", ("postgres", "--version")).stdout == said
 
 
 def rc_of(*inspections: dict[str, Any]) -> int:
