@@ -33,10 +33,13 @@ START_SECONDS = 60.0
 USUAL_SEGMENT = 16
 
 # What is loaded is in the dump, too, so that a server may be fast instead of durable.
-FAST = {
+UNSYNCED = {
     "fsync": "off",
     "synchronous_commit": "off",
     "full_page_writes": "off",
+}
+FAST = {
+    **UNSYNCED,
     "autovacuum": "off",
     "wal_level": "minimal",
     "max_wal_senders": "0",

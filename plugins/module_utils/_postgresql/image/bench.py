@@ -48,9 +48,7 @@ WITHOUT_WORKERS = frozenset(("auth_delay", "auto_explain", "passwordcheck", "pg_
 FIRST_WITH_SCRAM, FIRST_WITH_SCRAM_BY_DEFAULT = 100000, 140000
 # For what is filled or rebuilt, and durable once it is written down as a whole.
 UNTIL_WRITTEN_DOWN = {
-    "fsync": "off",
-    "full_page_writes": "off",
-    "synchronous_commit": "off",
+    **scratch.UNSYNCED,
     "max_wal_size": "8GB",
     "checkpoint_timeout": "1h",
     "maintenance_work_mem": "256MB",
