@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
@@ -26,12 +26,16 @@ def serving(
     *,
     seconds: float,
     data_directory: str = "",
+    begun: Callable[[str], None] | None = None,
 ) -> Iterator[str]:
     """Run ``helper`` until it answers as the cluster that it is to be, hand out its id, and remove it at the end.
 
-    ``seconds`` is what it gets to answer; raises :class:`StatefulError` where it does not.
+    ``seconds`` is what it gets to answer; raises :class:`StatefulError` where it does not. ``begun`` gets the id first,
+    where the helper does something else before, and returns when that is over.
     """
     with helpers.running(engine, helper) as container_id:
+        if begun is not None:
+            begun(container_id)
         readiness.wait_ready(
             engine,
             container_id,

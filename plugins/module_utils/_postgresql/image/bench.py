@@ -13,8 +13,9 @@ user at the end.
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -175,13 +176,32 @@ def make_bare(bench: Bench, cluster: Cluster) -> None:
         os.chown(os.path.join(bench.old, name), *bench.owner)
 
 
+@dataclass(frozen=True)
+class Errand:
+    """What a container does before it serves: lines of a shell script, what they have mounted, and how it is awaited.
+
+    ``wait`` gets the container's id, and raises :class:`StatefulError` where the script fails.
+    """
+
+    script: str
+    binds: tuple[Bind, ...]
+    wait: Callable[[str], None]
+
+
 @contextmanager
 def served(
-    bench: Bench, cluster: Cluster, image_id: str, directory: str, overrides: Mapping[str, str] | None = None
+    bench: Bench,
+    cluster: Cluster,
+    image_id: str,
+    directory: str,
+    overrides: Mapping[str, str] | None = None,
+    *,
+    first: Errand | None = None,
 ) -> Iterator[Session]:
     """Serve ``old`` or ``new`` by its own image, to nobody but ourselves, and shut it down.
 
-    The session that is handed out is one of ``template1``; ``overrides`` are settings.
+    The session that is handed out is one of ``template1``; ``overrides`` are settings, ``first`` is what the same
+    container does before.
     """
     settings = {
         **second_server.ISOLATED,
@@ -190,10 +210,14 @@ def served(
         **(overrides or {}),
     }
     place = bench.seen(directory)
-    postgres = bench.helper(image_id, "postgres", "-D", place, *second_server.switches(settings), PGDATA=place)
+    argv: tuple[str, ...] = ("postgres", "-D", place, *second_server.switches(settings))
+    if first is not None:
+        argv = ("sh", "-ec", f"{first.script}\nexec {shlex.join(argv)}")
+    postgres = bench.helper(image_id, *argv, binds=first.binds if first else (), PGDATA=place)
     login = readiness.Login(user=cluster.superuser, database="template1")
     identifier = read_control(directory).system_identifier
-    with own_server.serving(bench.engine, postgres, identifier, login, seconds=MINUTES) as container_id:
+    begun = first.wait if first else None
+    with own_server.serving(bench.engine, postgres, identifier, login, seconds=MINUTES, begun=begun) as container_id:
         container = own_server.alive(bench.engine, container_id)
         with connect(bench.engine, container, user=cluster.superuser, database="template1") as session:
             yield session

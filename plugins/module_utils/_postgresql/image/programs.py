@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import paths
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image import quick_pg_ctl
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.model import (
     BY_DUMP,
     CandidateImage,
@@ -58,6 +59,9 @@ def copy_programs(container: Container, image: CandidateImage, destination: str)
     bin_directory = paths.named_inside(root, image.bin_directory)
     for name in RUN_BY_PG_UPGRADE:
         _wrap(os.path.join(destination + bin_directory, name), TARGET + bin_directory, loader, libraries)
+    pg_ctl = os.path.join(destination + bin_directory, "pg_ctl")
+    os.rename(pg_ctl, os.path.join(destination + bin_directory, quick_pg_ctl.PATIENT))
+    quick_pg_ctl.put(pg_ctl)
     return Programs(destination, TARGET + bin_directory)
 
 

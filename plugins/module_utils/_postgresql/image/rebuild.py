@@ -122,7 +122,9 @@ class MakeUpgradableCluster(MakeCluster):
         programs = copy_programs(container, sides.old, _programs_directory(context, transfer))
         with postgresql_store(world).session(world.engine, container) as session:
             login = session.login
-        upgrade.check(bench, container, cluster, programs, login, transfer.data_at(transfer.origin))
+        upgrade.prepare(bench)
+        source = transfer.data_at(transfer.origin)
+        upgrade.check(bench, container, cluster, programs, sides.new, login=login, source=source)
         return {"programs": {"root": programs.root, "bin_directory": programs.bin_directory}}
 
 
@@ -189,12 +191,12 @@ class Upgrade(Rebuild):
                 take_out(session, cluster)
         # What was served was recovered by that.
         recover = step.args["copied_by"] == REPLICA and not foreign
-        version = Sides.from_dict(step.args["sides"]).new.server_version_num
-        upgrade.upgrade(bench, cluster, Programs(**known["programs"]), version=version, recover=recover)
-        planned = step.args["refresh"]
+        programs, new = Programs(**known["programs"]), Sides.from_dict(step.args["sides"]).new
+        planned, settings = step.args["refresh"], working.UNTIL_WRITTEN_DOWN
         if not planned["order_changed"] and not planned["updates"]:
+            upgrade.upgrade(bench, cluster, programs, new, recover=recover)
             return {}
-        with working.served(bench, cluster, bench.image_id, bench.new, working.UNTIL_WRITTEN_DOWN) as session:
+        with upgrade.upgraded(bench, cluster, programs, new, recover=recover, settings=settings) as session:
             return refresh_as_planned(session, planned)
 
 

@@ -8,41 +8,54 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.last_words import last_words
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Bind, Container
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import AGAIN, StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import helpers, paths
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image import quick_pg_ctl
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.bench import (
     HOURS,
     MINUTES,
     WORK,
     Bench,
+    Errand,
     locks_for,
+    served,
 )
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.model import BY_DUMP
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.model import BY_DUMP, CandidateImage
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.programs import TARGET, Programs
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.model import Cluster
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.session import Session
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.transport import Login
 
 # What every session says where the order of text changes, which is seen to afterwards.
 NOISE = ("WARNING:  database", "HINT:  Rebuild all objects")
 _NAMED_FILE = re.compile(re.escape(WORK) + r"[^\s\"']+\.(?:txt|log)")
-# As the first process of its container, pg_upgrade would be handed the orphans of the servers that it starts, and takes
-# the end of one for that of a job of its own: it goes on while a database is still being restored.
-CHILD_OF_A_SHELL = ("sh", "-c", '"$@"; exit $?', "sh")
 # A standby that was stopped is no primary that was shut down, and pg_upgrade wants one. A single user's server
-# recovers, finds no command to carry out, and ends with a shutdown checkpoint. In the same container, because each
-# one that is started takes a third of a second.
-CHILD_THAT_FOLLOWS_A_RECOVERY = (
-    "sh",
-    "-c",
-    '"$0" --single -D "$1" template1 </dev/null >recovery.txt 2>&1 || { cat recovery.txt; exit 1; };'
-    ' shift; "$@"; exit $?',
-)
+# recovers, finds no command to carry out, and ends with a shutdown checkpoint.
+RECOVERY = "{recovery} </dev/null >recovery.txt 2>&1 || {{ cat recovery.txt; exit 1; }}"
+NEW_PROGRAMS = "programs"
+UPGRADED = "upgraded"
+"""A file in the work directory: pg_upgrade has ended well."""
 FIRST_WITHOUT_SYNC = 160000
+POLL = 0.02
 
 
-def check(bench: Bench, container: Container, cluster: Cluster, programs: Programs, login: Login, source: str) -> None:
+def check(
+    bench: Bench,
+    container: Container,
+    cluster: Cluster,
+    programs: Programs,
+    new: CandidateImage,
+    *,
+    login: Login,
+    source: str,
+) -> None:
     """Have pg_upgrade compare the running cluster with the new one; nothing of the running one can be written.
 
     Its data is mounted read-only, at the path that it knows itself by, and its socket directory at the path that its
@@ -64,8 +77,8 @@ def check(bench: Bench, container: Container, cluster: Cluster, programs: Progra
         Bind(programs.root, TARGET),
     )
     secrets = {"PGPASSWORD": login.password} if login.password else {}
-    argv = (*CHILD_OF_A_SHELL, *_pg_upgrade(bench, cluster, programs, cluster.data_directory), "--check")
-    helper = bench.helper(bench.image_id, *argv, binds=binds, **secrets)
+    script = _call(bench, cluster, programs, new, cluster.data_directory, "--check")
+    helper = bench.helper(bench.image_id, "sh", "-ec", script, binds=binds, **secrets)
     finished = helpers.run(bench.engine, helper, timeout=10 * MINUTES)
     if finished.rc != 0:
         raise StatefulError(
@@ -74,35 +87,93 @@ def check(bench: Bench, container: Container, cluster: Cluster, programs: Progra
         )
 
 
-def upgrade(bench: Bench, cluster: Cluster, programs: Programs, *, version: int, recover: bool) -> None:
-    """Run pg_upgrade from ``old``, which cannot be started afterwards, to ``new``, of ``version`` (server_version_num).
+def prepare(bench: Bench) -> None:
+    """Put into the work directory what pg_upgrade is run with."""
+    quick_pg_ctl.put(os.path.join(bench.work, quick_pg_ctl.NAME))
+
+
+def upgrade(bench: Bench, cluster: Cluster, programs: Programs, new: CandidateImage, *, recover: bool) -> None:
+    """Run pg_upgrade from ``old``, which cannot be started afterwards, to ``new``.
 
     ``recover``: whether ``old`` is a standby that was stopped. Nothing is on the disk for certain before the caller
     has written it down.
     """
-    old = bench.seen(bench.old)
-    shell = (*CHILD_THAT_FOLLOWS_A_RECOVERY, f"{programs.bin_directory}/postgres", old) if recover else CHILD_OF_A_SHELL
-    unsynced = ("--no-sync",) if version >= FIRST_WITHOUT_SYNC else ()
-    argv = (*shell, *_pg_upgrade(bench, cluster, programs, old), "--link", *unsynced)
-    helper = bench.helper(bench.image_id, *argv, binds=(Bind(programs.root, TARGET),))
+    script = _script(bench, cluster, programs, new, recover=recover)
+    helper = bench.helper(bench.image_id, "sh", "-ec", script, binds=(Bind(programs.root, TARGET),))
     finished = helpers.run(bench.engine, helper, timeout=12 * HOURS)
     if finished.rc != 0:
-        raise StatefulError(
-            f"pg_upgrade failed:\n{_said(bench, finished.output)}",
-            next_command=f"remove the cause that pg_upgrade names and {AGAIN}, or {BY_DUMP}",
+        raise _failed(bench, finished.output)
+
+
+@contextmanager
+def upgraded(
+    bench: Bench,
+    cluster: Cluster,
+    programs: Programs,
+    new: CandidateImage,
+    *,
+    recover: bool,
+    settings: Mapping[str, str],
+) -> Iterator[Session]:
+    """As :func:`upgrade`, and serve ``new`` with ``settings`` to nobody but ourselves.
+
+    Both in one container: each that is started costs a third of a second, in the downtime.
+    """
+    script = _script(bench, cluster, programs, new, recover=recover)
+
+    def wait(container_id: str) -> None:
+        ends = time.monotonic() + 12 * HOURS
+        while not os.path.exists(os.path.join(bench.work, UPGRADED)):
+            container = bench.engine.container(container_id)
+            if container is None or not container.running:
+                raise _failed(bench, last_words(bench.engine, container, tail=helpers.LOG_LINES) if container else "")
+            if time.monotonic() >= ends:
+                raise StatefulError("pg_upgrade has not ended within 12 hours; it was stopped.")
+            time.sleep(POLL)
+
+    first = Errand(f"{script}\n: >{UPGRADED}", (Bind(programs.root, TARGET),), wait)
+    with served(bench, cluster, bench.image_id, bench.new, settings, first=first) as session:
+        yield session
+
+
+def _script(bench: Bench, cluster: Cluster, programs: Programs, new: CandidateImage, *, recover: bool) -> str:
+    old = bench.seen(bench.old)
+    server = (f"{programs.bin_directory}/postgres", "--single", "-D", old, "template1")
+    unsynced = ("--no-sync",) if new.server_version_num >= FIRST_WITHOUT_SYNC else ()
+    return "\n".join(
+        (
+            *((RECOVERY.format(recovery=shlex.join(server)),) if recover else ()),
+            _call(bench, cluster, programs, new, old, "--link", *unsynced),
         )
+    )
 
 
-def _pg_upgrade(bench: Bench, cluster: Cluster, programs: Programs, old: str) -> tuple[str, ...]:
+def _failed(bench: Bench, output: str) -> StatefulError:
+    return StatefulError(
+        f"pg_upgrade failed:\n{_said(bench, output)}",
+        next_command=f"remove the cause that pg_upgrade names and {AGAIN}, or {BY_DUMP}",
+    )
+
+
+def _call(bench: Bench, cluster: Cluster, programs: Programs, new: CandidateImage, old: str, *switches: str) -> str:
+    """Return the lines of a shell script that run pg_upgrade.
+
+    It is the child of a shell, which becomes no program's place as long as something follows it: as the first process
+    of its container, it would be handed the orphans of the servers that it starts, and takes the end of one for that of
+    a job of its own: it goes on while a database is still being restored.
+    """
     options = {"max_locks_per_transaction": str(locks_for(cluster)), "jit": "off"}
     if cluster.shared_preload_libraries:
         options["shared_preload_libraries"] = f"'{cluster.shared_preload_libraries}'"
-    return (
+    argv = (
         "pg_upgrade",
-        *("-b", programs.bin_directory, "-d", old, "-D", bench.seen(bench.new), "-U", cluster.superuser),
+        *("-b", programs.bin_directory, "-B", f"{WORK}/{NEW_PROGRAMS}"),
+        *("-d", old, "-D", bench.seen(bench.new), "-U", cluster.superuser),
         *("-j", str(min(4, os.cpu_count() or 1))),
         *("-O", " ".join(f"-c {name}={value}" for name, value in options.items())),
+        *switches,
     )
+    return f"{quick_pg_ctl.beside(new.bin_directory, NEW_PROGRAMS)}\n{shlex.join(argv)} || exit"
 
 
 def _said(bench: Bench, output: str) -> str:
