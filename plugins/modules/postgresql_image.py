@@ -81,7 +81,8 @@ options:
       - V(pg_upgrade) upgrades a copy to a newer major version.
       - V(dump) loads a dump of everything into a new cluster, by parallel jobs and by the client programs of the newer
         image; also to another libc without building indexes anew, and to an older major version where nothing in the
-        database needs the newer one. It is made from a copy that nobody else reaches.
+        database needs the newer one. It is made from a copy that nobody else reaches. The rows of tables from 32 MiB on
+        go straight from one server into the other, and need no room for a file.
       - V(auto) takes the first that is possible, and says why. It never goes down a major version.
     type: str
     choices: [auto, swap, pg_upgrade, dump]
@@ -358,7 +359,9 @@ mounts:
   returned: success
   type: dict
 verification:
-  description: What was compared, before and after.
+  description:
+    - What was compared, before and after. After a V(dump), C(tables_compared) and C(rows_compared) by the number of
+      rows, C(contents_compared) tables by their content, and C(tables_streamed) went past the files of the dump.
   returned: changed
   type: dict
 steps:

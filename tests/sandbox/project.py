@@ -74,9 +74,9 @@ class Project:
         flags = ["-i"] if input is not None else []
         return self.engine.docker("exec", *flags, container, *argv, input=input, check=check)
 
-    def sql(self, statements: str) -> str:
+    def sql(self, statements: str, *, database: str = "") -> str:
         """Run SQL as the superuser; the rows come back as psql prints them unaligned."""
-        store = PostgresStore(user=self.postgres_user, database=self.database, setup=False)
+        store = PostgresStore(user=self.postgres_user, database=database or self.database, setup=False)
         with opened(store, self._pid("postgres")):
             return store.query(statements)
 

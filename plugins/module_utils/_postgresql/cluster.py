@@ -76,14 +76,6 @@ def server_version(session: Session) -> int:
     return int(session.scalar("SELECT current_setting('server_version_num')"))
 
 
-def own_role(session: Session) -> dict[str, str]:
-    """Return the settings by which a further session stays who this one is, whatever role is another's default.
-
-    A database, or a role that was restored, may have one (``ALTER DATABASE ... SET role``), which is no superuser then.
-    """
-    return {"role": "none"} if session.scalar("SELECT current_user = session_user") else {}
-
-
 def require_superuser(session: Session, to: str) -> None:
     """Raise :class:`StatefulError` unless the login is a superuser; ``to`` says what it could not do else."""
     if not session.scalar("SELECT rolsuper FROM pg_roles WHERE rolname = current_user"):

@@ -16,7 +16,9 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._engine.last_wor
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Helper
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 
-POLL = 0.05
+SHORTEST_LOOK, LONGEST_LOOK = 0.01, 0.25
+PATIENCE = 0.05
+"""The part of what a helper has run until now that its end may go unnoticed: each look is work for the engine."""
 TICK_EVERY = 1.0
 LOG_LINES = 400
 # What the programs say is looked at, so it must not depend on the image's language.
@@ -44,8 +46,8 @@ def run(
     tick: Callable[[], None] | None = None,
 ) -> Finished:
     """Run a helper to its end, calling ``tick`` about once a second, and remove it in any case."""
-    next_tick = time.monotonic()
-    ends = next_tick + timeout
+    began = next_tick = time.monotonic()
+    ends = began + timeout
     with running(engine, helper) as container_id:
         container = engine.container(container_id)
         while container is not None and container.running:
@@ -56,7 +58,8 @@ def run(
             if tick is not None and time.monotonic() >= next_tick:
                 tick()
                 next_tick = time.monotonic() + TICK_EVERY
-            time.sleep(POLL)
+            ran = time.monotonic() - began
+            time.sleep(min(LONGEST_LOOK, max(SHORTEST_LOOK, PATIENCE * ran)))
             container = engine.container(container_id)
         if container is None:
             raise StatefulError(f"The helper {helper.argv[0]} was removed by somebody else while it worked.")

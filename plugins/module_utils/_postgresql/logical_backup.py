@@ -21,7 +21,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
@@ -40,7 +40,6 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql impo
     staging,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.basebackup import Progress
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import own_role
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.counts import (
     Count,
     Counts,
@@ -186,11 +185,15 @@ def take(
     jobs: int = JOBS,
     clients: Clients | None = None,
     count_seconds: float = COUNT_SECONDS,
+    without_rows: Mapping[str, Sequence[str]] | None = None,
+    for_psql: bool = True,
 ) -> list[Dumped]:
     """Dump globals and databases into ``place``, a directory of ours; proves nothing yet.
 
     ``clients`` are the container's own, by the way that its server lets them in, where they are not given. Each
-    database is counted for ``count_seconds``; what is left then is an estimate.
+    database is counted for ``count_seconds``; what is left then is an estimate. ``without_rows`` are, by database, the
+    tables whose rows somebody else sees to, as patterns of pg_dump: they are counted all the same. ``for_psql``: with
+    the globals as a script, too, for whoever restores by hand.
     """
     if clients is None:
         route = routes.find_route(engine, session.container, cluster, session.login, replication=False)
@@ -200,7 +203,7 @@ def take(
     dump = os.path.join(place, DUMP)
     basebackup.make_owned(dump, owner)
 
-    own = own_role(session)
+    own = session.own_role()
     # A role or a database may be somebody else by default, and a dump is a superuser's.
     environment = {"PGOPTIONS": " ".join(f"-c {name}={value}" for name, value in own.items())} if own else {}
 
@@ -223,16 +226,18 @@ def take(
 
     frames = read_globals(session, cluster.server_version_num)
     argv = ("pg_dumpall", *route.switches(), "--globals-only", "-f", f"{DUMP_TARGET}/globals.sql")
-    # First, so that a login that will not do is told at once.
-    run(argv, "The dump of the roles")
+    if for_psql:
+        # First, so that a login that will not do is told at once.
+        run(argv, "The dump of the roles")
     switches = (*route.switches(), *((f"--compress={compression}",) if compression else ()))
-    dumped = [
-        _dump_database(session, name, cluster.server_version_num, switches, run, clock, jobs, count_seconds)
-        for name in (database.name for database in cluster.databases if database.allows_connections)
-    ]
+    dumped = []
+    for name in (database.name for database in cluster.databases if database.allows_connections):
+        left_out = tuple(f"--exclude-table-data={pattern}" for pattern in (without_rows or {}).get(name, ()))
+        one = (*switches, *left_out)
+        dumped.append(_dump_database(session, name, cluster.server_version_num, one, run, clock, jobs, count_seconds))
     # The dumps take hours, and a role that was made meanwhile may own what is in the later ones.
     found = functools.reduce(joined, (one.globals for one in dumped), frames)
-    if found != frames:
+    if for_psql and found != frames:
         run(argv, "The dump of the roles")
     _write_json(os.path.join(dump, GLOBALS), globals_as_dict(found))
     _write_catalogue(dump, cluster, dumped, clients.version_num)
@@ -274,7 +279,7 @@ def _dump_database(
         ends = clock() + count_seconds
         return count_database(there, ends=ends, exact_up_to=EVERY_TABLE, clock=clock, in_transaction=in_transaction)
 
-    with session.sibling(name, own_role(session)).without_timeouts() as there:
+    with session.sibling(name).without_timeouts() as there:
         if there.holds_transactions:
             # Before the snapshot: what is replaced in between is not to be taken for what the snapshot shows.
             lay_in = files(there)

@@ -24,6 +24,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.coun
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint.model import as_dict
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint.take import take
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.model import Cluster
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.pg_restore import Target
 
 ROLE = "logical-proof"
 JOBS = 2
@@ -57,7 +58,7 @@ def prove(
         ) as server,
         scratch.open_session(engine, server, logical_restore.TEMPLATE) as session,
     ):
-        target = logical_restore.Target(session, cluster.server_version_num, server.route, server.image_id)
+        target = Target(session, cluster.server_version_num, server.route, server.image_id)
         brought = logical_restore.bring(engine, target, dump, catalogue, jobs=jobs, operation=operation, labels=labels)
         _refuse_emptied(emptied_before(catalogue.replaced, brought.counts))
         proved: dict[str, Any] = {

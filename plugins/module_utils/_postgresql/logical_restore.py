@@ -11,17 +11,16 @@ and what an interrupted restore left can be removed without asking what is in it
 
 from __future__ import annotations
 
-import re
+import functools
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
-from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Bind, Helper
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError, shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import globals as cluster_globals
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import helpers, paths, sql
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import own_role, server_version
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import pg_restore, sql
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import server_version
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.counts import (
     Counts,
     compare_counts,
@@ -34,14 +33,12 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fing
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint.take import ESTIMATED, take
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.globals import Globals
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.logical_catalogue import (
-    DUMP_TARGET,
     Catalogue,
 )
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.routes import Route
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.pg_restore import Target
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.session import Session
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.transport import SqlError
 
-ROLE = "logical-restore"
 DAYS = 86400.0
 EVERY_TABLE = 1 << 62
 
@@ -56,26 +53,8 @@ FIRST_WITH_SUBSCRIPTIONS = 100000
 CLOSED_PUBLIC = 150000
 DATABASE_OWNER = 140000
 """The first server that has the role pg_database_owner."""
-# Newest first: transaction_timeout came with 17, default_toast_compression with 14, the other with 12.
-OF_A_DUMPS_SESSION = ("transaction_timeout", "default_toast_compression", "default_table_access_method")
-_REFUSED_SETTING = re.compile(r'unrecognized configuration parameter "([^"]+)"')
 RENAME_SECONDS = 60.0
 PAUSE = 0.2
-
-
-@dataclass(frozen=True)
-class Target:
-    """The server to restore into; ``session`` is a superuser's, ``route`` is for the client programs.
-
-    ``image_id`` is the image of those. Where they are newer than the server, ``unknown`` are the settings that they
-    make for their own session and that it does not know (:func:`unknown_settings`).
-    """
-
-    session: Session
-    version: int
-    route: Route
-    image_id: str
-    unknown: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -97,10 +76,15 @@ class Brought:
     emptied_behind: tuple[str, ...] = ()
 
 
-def unknown_settings(session: Session) -> tuple[str, ...]:
-    """Return the settings of a dump's own session that a server does not know: it refuses them, and that is all."""
-    known = cluster_globals.setting_names(session)
-    return tuple(name for name in OF_A_DUMPS_SESSION if name not in known)
+@dataclass(frozen=True)
+class Fill:
+    """Rows that are not in the dump, of some databases.
+
+    ``bring_rows`` gets a database's name and its temporary one, when its tables are there and nothing is built on them.
+    """
+
+    databases: frozenset[str]
+    bring_rows: Callable[[str, str], None]
 
 
 def missing_roles(target: Target, wanted: Globals) -> tuple[str, ...]:
@@ -124,10 +108,12 @@ def bring(
     operation: str,
     labels: Mapping[str, str],
     expected: Fingerprint | None = None,
+    fill: Fill | None = None,
 ) -> Brought:
     """Bring roles and tablespaces, restore every database under its temporary name, and compare the rows of each.
 
-    ``expected`` is what a server showed that was restored from this dump before.
+    ``expected`` is what a server showed that was restored from this dump before. ``fill`` brings rows that are not in
+    the dump.
 
     Any error of a client program and any table with other rows than the dump's snapshot
     had raises :class:`StatefulError`; :func:`clear` then takes everything back.
@@ -165,9 +151,17 @@ def bring(
         there, what = names[name], f"The restore of the database {name}"
         _run_all(session, [cluster_globals.creation(wanted.frame(name), there, target.version)], what)
         _prepare(target, catalogue, name, there, what)
-        restore_database(engine, target, dump, directory, there, what, jobs=jobs, operation=operation, labels=labels)
+        restore = functools.partial(
+            pg_restore.restore, engine, target, dump, directory, there, what, operation=operation, labels=labels
+        )
+        if fill is not None and name in fill.databases:
+            restore(jobs=jobs, sections=pg_restore.BEFORE_INDEXES)
+            fill.bring_rows(name, there)
+            restore(jobs=jobs, sections=pg_restore.INDEXES)
+        else:
+            restore(jobs=jobs)
         _dress(session, wanted, name, there, known)
-        with session.sibling(there, own_role(session)).without_timeouts() as opened:
+        with session.sibling(there).without_timeouts() as opened:
             found[name] = count_database(opened, ends=time.monotonic() + DAYS, exact_up_to=EVERY_TABLE)
             derived[name] = {f"{table.schema}.{table.name}" for table in relations(opened) if table.is_derived}
     counts = Counts(found, {})
@@ -246,7 +240,7 @@ def _prepare(target: Target, catalogue: Catalogue, name: str, database: str, wha
             owner = sql.identifier(catalogue.globals.frame(name).owner)
             statements.append(f"ALTER SCHEMA public OWNER TO {owner}")
     if statements:
-        with target.session.sibling(database, own_role(target.session)) as there:
+        with target.session.sibling(database) as there:
             _run_all(there, statements, what)
 
 
@@ -263,7 +257,7 @@ def fill_template(
     """Fill ``TEMPLATE``, which is empty, in one transaction; :func:`bring` has shown that its dump can be restored."""
     directory, what = catalogue.directories[TEMPLATE], f"The restore of the database {TEMPLATE}"
     _prepare(target, catalogue, TEMPLATE, TEMPLATE, what)
-    restore_database(engine, target, dump, directory, TEMPLATE, what, jobs=0, operation=operation, labels=labels)
+    pg_restore.restore(engine, target, dump, directory, TEMPLATE, what, jobs=0, operation=operation, labels=labels)
     _dress(target.session, catalogue.globals, TEMPLATE, TEMPLATE, cluster_globals.setting_names(target.session))
 
 
@@ -292,7 +286,7 @@ def publish(
     session.run(f"CREATE DATABASE {sql.identifier(DESK)} TEMPLATE template0")
     ends = clock() + RENAME_SECONDS
     # Nobody can rename the database that he is connected to.
-    with session.sibling(DESK, own_role(session)) as desk:
+    with session.sibling(DESK) as desk:
         while True:
             try:
                 desk.run(f"BEGIN; {swap}; COMMIT")
@@ -349,7 +343,7 @@ def _drop_subscriptions(session: Session, database: str) -> None:
         (database,),
     )
     if found:
-        with session.sibling(database, {**own_role(session), "default_transaction_read_only": "off"}) as there:
+        with session.sibling(database, {"default_transaction_read_only": "off"}) as there:
             for (name,) in found:
                 subscription = f"SUBSCRIPTION {sql.identifier(name)}"
                 _take_back(there, f"ALTER {subscription} DISABLE")
@@ -395,59 +389,3 @@ def _run_all(session: Session, statements: Iterable[str], what: str) -> None:
             session.run(statement)
         except SqlError as error:
             raise StatefulError(f"{what} failed: {error.msg}") from error
-
-
-def restore_database(
-    engine: Engine,
-    target: Target,
-    dump: str,
-    directory: str,
-    database: str,
-    what: str,
-    *,
-    jobs: int,
-    operation: str,
-    labels: Mapping[str, str],
-) -> None:
-    """Fill one database from its dump; without ``jobs`` in one transaction, unless the server refuses a setting.
-
-    Every error ends it; but for the refusal of a setting that the target is known not to know, which is
-    told from the words and from nothing being said beside it.
-    """
-    at_once: tuple[str, ...] = ("-j", str(jobs)) if jobs else ("--single-transaction",)
-    if target.unknown:
-        at_once = ("-j", str(max(1, jobs)))
-    owner = paths.owner_of(dump)
-    # A role or a database may be read-only by default, and be somebody else.
-    settings = {**own_role(target.session), "default_transaction_read_only": "off", "lc_messages": "C"}
-    helper = Helper(
-        operation=operation,
-        role=ROLE,
-        image_id=target.image_id,
-        argv=(
-            *("pg_restore", *(() if target.unknown else ("--exit-on-error",)), *at_once),
-            *(*target.route.switches(), "-d", database),
-            f"{DUMP_TARGET}/{directory}",
-        ),
-        user=f"{owner[0]}:{owner[1]}",
-        binds=(Bind(dump, DUMP_TARGET, read_only=True), *target.route.binds),
-        environment={
-            **helpers.ENGLISH,
-            **target.route.environment,
-            "PGOPTIONS": " ".join(f"-c {name}={value}" for name, value in settings.items()),
-        },
-        network_mode=target.route.network_mode,
-        labels=labels,
-    )
-    finished = helpers.run(engine, helper, timeout=DAYS)
-    if target.unknown and finished.rc == 1:
-        finished = replace(finished, rc=0, output=_but_refused_settings(finished.output, target.unknown, what))
-    helpers.must_be_silent(helpers.must_succeed(finished, what).output, what)
-
-
-def _but_refused_settings(output: str, unknown: tuple[str, ...], what: str) -> str:
-    """Return what a client program complained of beside settings; raises where not all of it can be read."""
-    lines = output.splitlines()
-    if len(lines) >= helpers.LOG_LINES:
-        raise StatefulError(f"{what} failed, and said more than is kept:\n" + "\n".join(lines[-8:]))
-    return "\n".join(line for line in lines if not set(_REFUSED_SETTING.findall(line)) & set(unknown))

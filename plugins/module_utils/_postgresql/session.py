@@ -44,6 +44,7 @@ class Session:
         self._container = container
         self._login = login
         self._transport = transport
+        self._own_role: dict[str, str] | None = None
 
     @property
     def user(self) -> str:
@@ -105,12 +106,21 @@ class Session:
         )
         return self
 
-    def sibling(self, database: str = "", settings: Mapping[str, str] | None = None) -> Session:
-        """Open another session with the same login, to ``database`` where one is named, and with further settings.
+    def own_role(self) -> dict[str, str]:
+        """Return the settings by which a further session stays who this one is, whatever role is another's default.
 
-        These hold from the start and under both transports. No value may hold a blank.
+        A database, or a role that was restored, may have one (``ALTER DATABASE ... SET role``), which is no superuser.
         """
-        extra = {**self._login.extra, **(settings or {})}
+        if self._own_role is None:
+            self._own_role = {"role": "none"} if self.scalar("SELECT current_user = session_user") else {}
+        return dict(self._own_role)
+
+    def sibling(self, database: str = "", settings: Mapping[str, str] | None = None) -> Session:
+        """Open another session with the same login and role, to ``database`` where one is named.
+
+        ``settings`` are further ones, which hold from the start and under both transports. No value may hold a blank.
+        """
+        extra = {**self._login.extra, **self.own_role(), **(settings or {})}
         login = replace(self._login, database=database or self._login.database, extra=extra)
         return _open(self._engine, self._container, login, only=self._transport.name)
 

@@ -20,6 +20,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql impo
     logical_catalogue,
     logical_proof,
     logical_restore,
+    pg_restore,
     staging,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.counts import (
@@ -89,7 +90,7 @@ class FakeSession:
             raise SqlError("is being accessed by other users", sqlstate="55006")
 
     def sibling(self, database: str, settings: Mapping[str, str] | None = None) -> FakeSession:
-        self.told.append(f"connect to {database}{' as ourselves' if settings and 'role' in settings else ''}")
+        self.told.append(f"connect to {database}")
         return self
 
     def __enter__(self) -> FakeSession:
@@ -177,7 +178,7 @@ def test_all_names_are_given_in_one_transaction_and_nobody_else_may_be_connected
         f' ALTER DATABASE "{TEMPORARY}1" RENAME TO "postgres"; COMMIT'
     )
     assert session.told == [
-        f'CREATE DATABASE "{DESK}" TEMPLATE template0', f"connect to {DESK} as ourselves", swap, "ROLLBACK", swap,
+        f'CREATE DATABASE "{DESK}" TEMPLATE template0', f"connect to {DESK}", swap, "ROLLBACK", swap,
     ]  # fmt: skip
     assert clock.pauses != []
 
@@ -251,7 +252,7 @@ def test_what_forbids_to_take_a_restore_back_goes_first() -> None:
     session = left_by_a_restore()
     logical_restore.clear(session, ["app", "never_made"], ["never_made"])  # type: ignore[arg-type]
     assert session.told == [
-        f"connect to {TEMPORARY}0 as ourselves",
+        f"connect to {TEMPORARY}0",
         'ALTER SUBSCRIPTION "feed" DISABLE',
         'ALTER SUBSCRIPTION "feed" SET (slot_name = NONE)',
         'DROP SUBSCRIPTION "feed"',
@@ -281,7 +282,7 @@ def test_another_databases_subscriptions_do_not_fill_this_one() -> None:
 
     session = Empty(["postgres"])
     assert empty.content_of(session, "postgres", 170002) == []  # type: ignore[arg-type]
-    assert session.told == ["connect to postgres as ourselves"]
+    assert session.told == ["connect to postgres"]
     (told,) = (part for part in asked[0].split("(SELECT count(*) FROM ") if part.startswith("pg_subscription"))
     assert "subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())" in told
 
@@ -516,7 +517,7 @@ def test_what_a_restore_computes_anew_is_not_compared() -> None:
 def test_a_dump_takes_the_defaults_of_its_program_for_granted(server: int, client: int, target: int, told: str) -> None:
     """pg_dump of 15 and later names what differs from its own defaults, whatever the server was."""
     session: Any = FakeSession([])
-    to = logical_restore.Target(session, target, None, "image")  # type: ignore[arg-type]
+    to = pg_restore.Target(session, target, None, "image")  # type: ignore[arg-type]
     catalogue = replace(CATALOGUE, server_version_num=server, client_version_num=client)
     logical_restore._prepare(to, catalogue, GLOBALS.databases[0].name, "there", "The restore")
     assert [word for word in session.told if "CREATE ON SCHEMA" in word] == ([told] if told else [])

@@ -135,3 +135,18 @@ def test_what_an_interrupted_drop_left_is_named(monkeypatch: pytest.MonkeyPatch)
         session._open(FakeEngine(), a_container(), login, only="psycopg")  # type: ignore[arg-type]
     assert told.value.next_command.startswith("docker exec app-db-1 psql -U boss -d template1")
     assert "DROP DATABASE" in told.value.next_command
+
+
+@pytest.mark.parametrize(("ourselves", "role"), [(True, {"role": "none"}), (False, {})])
+def test_another_session_stays_who_we_are_whatever_role_its_database_has(
+    ourselves: bool, role: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A login that became somebody else by its own default is left to that: it may be a superuser by it alone."""
+    opened: list[transport.Login] = []
+    monkeypatch.setattr(session, "_open", lambda engine, container, login, only: opened.append(login))
+    connection, engine = psql([{"?column?": ourselves}])
+    connection.sibling("forum", {"lock_timeout": "1000"})
+    connection.sibling()
+    assert [login.extra for login in opened] == [{**role, "lock_timeout": "1000"}, role]
+    assert opened[0].database == "forum"
+    assert len(engine.asked) == 1

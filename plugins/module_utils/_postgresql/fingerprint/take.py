@@ -15,7 +15,6 @@ from collections.abc import Collection, Mapping
 from ansible_collections.selfhost.stateful.plugins.module_utils._clock import moment
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import (
-    own_role,
     require_superuser,
     server_version,
 )
@@ -84,7 +83,7 @@ def take(
     """
     version = server_version(session)
     require_superuser(session, "read every table and the roles")
-    settings = {**questions.settings(version), **own_role(session)}
+    settings = questions.settings(version)
     with session.sibling(settings=settings) as there:
         known = {
             str(name): bool(allowed) for name, allowed in there.rows("SELECT datname, datallowconn FROM pg_database")

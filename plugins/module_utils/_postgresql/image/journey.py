@@ -32,6 +32,7 @@ TOLD = (
     "tables_compared",
     "rows_compared",
     "contents_compared",
+    "tables_streamed",
     "indexes_rebuilt",
     "extensions_updated",
     "logins_proved",

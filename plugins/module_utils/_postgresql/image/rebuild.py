@@ -221,6 +221,7 @@ class Reload(Rebuild):
             "tables_compared": loaded.tables,
             "rows_compared": loaded.rows,
             "contents_compared": loaded.contents,
+            "tables_streamed": loaded.streamed,
         }
 
 

@@ -169,7 +169,9 @@ def _note_versions(session: Session, version: int, *, prove: bool) -> None:
 
 def _patient(session: Session, database: str, **settings: str) -> Session:
     """Open a session whose statements may take as long as they need, and wait for others no longer than a minute."""
-    held = {"lock_timeout": str(round(1000 * LOCK_TIMEOUT)), **settings}
+    # Of a database it may be the default, and its extensions are updated all the same.
+    writable = {"default_transaction_read_only": "off"}
+    held = {**writable, "lock_timeout": str(round(1000 * LOCK_TIMEOUT)), **settings}
     return session.sibling(database, held).without_timeouts(keeping="lock_timeout")
 
 

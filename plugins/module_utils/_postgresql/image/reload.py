@@ -22,6 +22,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql impo
     logical_catalogue,
     logical_proof,
     logical_restore,
+    pg_restore,
     routes,
     scratch,
 )
@@ -32,6 +33,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fing
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint.model import Fingerprint
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint.take import ESTIMATED, take
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image import large_tables
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.bench import (
     UNTIL_WRITTEN_DOWN,
     WORK,
@@ -39,12 +41,13 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.imag
     locks_for,
     served,
 )
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.large_tables import LargeTable
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.model import CandidateImage, Sides
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.logical_restore import Brought
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.model import Cluster
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.session import Session
 
-SOCKET = "socket"
+OLD_SOCKET, NEW_SOCKET = "old-socket", "new-socket"
 JOBS_AT_MOST = 4
 FIRST_WITH_LZ4 = 160000
 QUICK_GZIP, LZ4 = "1", "lz4"
@@ -53,12 +56,16 @@ LOADING = {**scratch.FAST, **UNTIL_WRITTEN_DOWN}
 
 @dataclass(frozen=True)
 class Reloaded:
-    """What was brought over: ``left_out`` is what the new major does not know, of roles and databases."""
+    """What was brought over: ``left_out`` is what the new major does not know, of roles and databases.
+
+    ``streamed`` is how many tables' rows went straight from one server into the other.
+    """
 
     left_out: tuple[str, ...]
     tables: int
     rows: int
     contents: int
+    streamed: int
 
 
 def compression_of(clients: CandidateImage) -> str:
@@ -80,30 +87,33 @@ def reload(
     ``prepare`` is done to the copy first. With ``content`` every row is compared by a digest, else its table by the
     number of its rows.
     """
-    make_owned(os.path.join(bench.work, SOCKET), bench.owner)
+    for place in (OLD_SOCKET, NEW_SOCKET):
+        make_owned(os.path.join(bench.work, place), bench.owner)
     dump = os.path.join(bench.work, logical_catalogue.DUMP)
     jobs = min(JOBS_AT_MOST, os.cpu_count() or 1)
     clients = sides.newer
     compression = compression_of(clients)
-    route = routes.Route(
-        f"{WORK}/{SOCKET}",
-        cluster.port,
-        cluster.superuser,
-        "none",
-        (Bind(bench.work, WORK, read_only=False),),
-        helpers.ENGLISH,
+    settings = {"port": str(cluster.port), "max_locks_per_transaction": str(locks_for(cluster))}
+    old_route, new_route = (
+        routes.Route(
+            f"{WORK}/{place}",
+            cluster.port,
+            cluster.superuser,
+            "none",
+            (Bind(bench.work, WORK, read_only=False),),
+            helpers.ENGLISH,
+        )
+        for place in (OLD_SOCKET, NEW_SOCKET)
     )
-    ours = {
-        "unix_socket_directories": route.host,
-        "port": str(cluster.port),
-        "max_locks_per_transaction": str(locks_for(cluster)),
-    }
-    with served(bench, cluster, sides.old.id, bench.old, ours) as session:
-        prepare(session)
-        before = take(session, rows=ESTIMATED, content=content, jobs=jobs)
+    ours = {**settings, "unix_socket_directories": old_route.host}
+    loading = {**LOADING, **settings, "unix_socket_directories": new_route.host}
+    with served(bench, cluster, sides.old.id, bench.old, ours) as source:
+        prepare(source)
+        before = take(source, rows=ESTIMATED, content=content, jobs=jobs)
+        large = _large_tables(source, cluster)
         logical_backup.take(
             bench.engine,
-            session,
+            source,
             cluster,
             place=bench.work,
             owner=bench.owner,
@@ -112,23 +122,47 @@ def reload(
             progress=progress,
             jobs=jobs,
             count_seconds=logical_restore.DAYS,
-            clients=logical_backup.Clients(clients.id, route, compression, clients.server_version_num),
+            clients=logical_backup.Clients(clients.id, old_route, compression, clients.server_version_num),
+            without_rows=large_tables.patterns(large),
+            for_psql=False,
         )
-    catalogue = logical_catalogue.read_catalogue(dump)
-    with served(bench, cluster, sides.new.id, bench.new, {**LOADING, **ours}) as session:
-        target = logical_restore.Target(
-            session, sides.new.server_version_num, route, clients.id, logical_restore.unknown_settings(session)
-        )
-        brought = logical_restore.bring(
-            bench.engine, target, dump, catalogue, jobs=jobs, operation=bench.operation, labels={}
-        )
-        logical_restore.publish(session, catalogue)
-        if logical_restore.TEMPLATE in catalogue.directories:
-            logical_restore.fill_template(bench.engine, target, dump, catalogue, operation=bench.operation, labels={})
-        logical_restore.drop_leftovers(session, is_empty=lambda name: True)
-        for statement in cluster_globals.superuser_statements(catalogue.globals):
-            session.run(statement)
-        after = take(session, rows=ESTIMATED, content=content, jobs=jobs)
+        catalogue = logical_catalogue.read_catalogue(dump)
+        with served(bench, cluster, sides.new.id, bench.new, loading) as session:
+            target = pg_restore.Target(
+                session, sides.new.server_version_num, new_route, clients.id, pg_restore.unknown_settings(session)
+            )
+
+            def fill(name: str, there: str) -> None:
+                large_tables.pour(
+                    bench,
+                    clients.id,
+                    large[name],
+                    large_tables.End(source, old_route.host, name),
+                    large_tables.End(session, new_route.host, there),
+                    port=cluster.port,
+                    jobs=jobs,
+                    progress=progress,
+                )
+
+            brought = logical_restore.bring(
+                bench.engine,
+                target,
+                dump,
+                catalogue,
+                jobs=jobs,
+                operation=bench.operation,
+                labels={},
+                fill=logical_restore.Fill(frozenset(large), fill),
+            )
+            logical_restore.publish(session, catalogue)
+            if logical_restore.TEMPLATE in catalogue.directories:
+                logical_restore.fill_template(
+                    bench.engine, target, dump, catalogue, operation=bench.operation, labels={}
+                )
+            logical_restore.drop_leftovers(session, is_empty=lambda name: True)
+            for statement in cluster_globals.superuser_statements(catalogue.globals):
+                session.run(statement)
+            after = take(session, rows=ESTIMATED, content=content, jobs=jobs)
     wanted = _as_it_can_be(before, brought, sides.new.server_version_num)
     refuse_losses(wanted, after, "The new cluster lacks what the old one has")
     compared = logical_proof.compared(catalogue.counts, brought.counts)
@@ -141,7 +175,18 @@ def reload(
         tables=compared["tables_compared"],
         rows=compared["rows_compared"],
         contents=coverage(before, after).contents,
+        streamed=sum(len(tables) for tables in large.values()),
     )
+
+
+def _large_tables(source: Session, cluster: Cluster) -> dict[str, tuple[LargeTable, ...]]:
+    """Return, of the databases that have such, the tables whose rows need no file; a template is restored in one go."""
+    found: dict[str, tuple[LargeTable, ...]] = {}
+    for database in cluster.databases:
+        if database.allows_connections and database.name != logical_restore.TEMPLATE:
+            with source.sibling(database.name) as there:
+                found[database.name] = large_tables.of_database(there, cluster.server_version_num)
+    return {name: tables for name, tables in found.items() if tables}
 
 
 def _as_it_can_be(before: Fingerprint, brought: Brought, version: int) -> Fingerprint:

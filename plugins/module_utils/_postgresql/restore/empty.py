@@ -10,7 +10,6 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import logical_restore, sql
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import own_role
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.model import FIRST_OF_USERS
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.session import Session
 
@@ -68,7 +67,7 @@ def content_of(session: Session, database: str, version: int) -> list[str]:
         if version >= FIRST_WITH_PUBLICATIONS or catalog not in ("pg_publication", "pg_subscription")
     ]
     questions.append("(SELECT count(*) FROM pg_largeobject_metadata)")
-    with session.sibling(database, own_role(session)) as there:
+    with session.sibling(database) as there:
         (found,) = there.rows(f"SELECT {', '.join(questions)}")
         words = (*list(CATALOGS.values())[: len(questions) - 1], "large objects")
         held = [f"{count} {word}" for word, count in zip(words, found) if count]

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
@@ -27,12 +26,13 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql impo
     routes,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.backup.model import Record
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import observe_cluster, own_role
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.cluster import observe_cluster
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.counts import emptied_before
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint.model import from_dict
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.logical_catalogue import Catalogue
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.logical_restore import TEMPLATE, Target
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.logical_restore import TEMPLATE
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.model import Cluster
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.pg_restore import Target
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.restore import empty, note
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.restore.model import (
     NOTHING,
@@ -195,7 +195,6 @@ def carry_out(server: Server, planned: Plan, path: str, *, jobs: int, operation:
         logical_restore.missing_tablespaces(target, catalogue.globals),
     )
     note.write(server.directory, begun)
-    own = own_role(session)
     try:
         brought = logical_restore.bring(
             engine,
@@ -209,7 +208,7 @@ def carry_out(server: Server, planned: Plan, path: str, *, jobs: int, operation:
         )
         logical_restore.publish(session, catalogue)
     except BaseException as error:
-        _take_back(server, begun, error, own)
+        _take_back(server, begun, error)
         raise
     done = _finish(server, target, planned, path, dump, catalogue, begun, operation)
     also = "; nothing that the backup had when it was proved is missing" if record.content else ""
@@ -262,11 +261,11 @@ def _drop_leftovers(server: Server) -> tuple[str, ...]:
     return tuple(f"somebody wrote into a database that was to be replaced: it is kept as {name}" for name in kept)
 
 
-def _take_back(server: Server, begun: note.Note, error: BaseException, own: Mapping[str, str]) -> None:
+def _take_back(server: Server, begun: note.Note, error: BaseException) -> None:
     """Make the cluster empty again, and let the failure say what is in it."""
     name = server.container.name
     try:
-        with server.session.sibling(settings=own) as session:
+        with server.session.sibling() as session:
             if logical_restore.is_published(logical_restore.database_names(session)):
                 state = (
                     f"all databases are restored in {name} and have their names; the next run finishes what is left."

@@ -1,0 +1,98 @@
+# Copyright (c) 2026, the selfhost.stateful contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The rows of large tables go through pipes: what was not given to its end is never committed, and nobody waits on."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image import large_tables
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.large_tables import LargeTable
+
+MIB = 1 << 20
+# Two servers and their clients: "give" writes the pipe and prints how many rows, "take" reads it, and commits if the
+# script lets it. One that fails does so before it opens the pipe, or when it has dealt with a part of it.
+PSQL = """#!/bin/sh
+script=$3
+name=${script%.*}
+what="$1 $(sed -n 's/.*"public"[.]"\\([a-z]*\\)".*/\\1/p' $script | head -n 1)"
+case $what in $FAILS_BEFORE) exit 3 ;; esac
+case $1 in
+  give)
+    {
+      printf '1\\tone\\n'
+      case $what in $FAILS_WITHIN) exit 3 ;; esac
+      yes '2 two' | head -n 40000
+    } >$name && echo 40001
+    ;;
+  take)
+    case $what in $FAILS_WITHIN) head -n 1 $name >/dev/null; exit 3 ;; esac
+    taken=$(cat $name | wc -l)
+    given=$(eval "$(sed -n 's/^.set given `\\(.*\\)`$/\\1/p' $script)")
+    [ "$given" = "$taken" ] || exit 3
+    cp $script committed-${what#* }
+    ;;
+esac
+"""
+NOBODY = "none-of-them"
+
+
+def table(name: str, mebibytes: int = 100) -> LargeTable:
+    return LargeTable("public", name, mebibytes * MIB, 'id, "a word"')
+
+
+def poured(place: Path, names: str, *, before: str = NOBODY, within: str = NOBODY) -> tuple[int, dict[str, str]]:
+    """Return how the script ends where one of the two fails for a table, and what was committed of each."""
+    program = place / "psql"
+    program.write_text(PSQL)
+    program.chmod(0o755)
+    owner = (os.getuid(), os.getgid())
+    lane = [large_tables._lay(str(place), str(place), name, table(name), owner) for name in names.split()]
+    script = large_tables._script([lane], f"{program} give", f"{program} take")
+    env = {**os.environ, "FAILS_BEFORE": before, "FAILS_WITHIN": within}
+    ended = subprocess.run(["sh", "-c", script], cwd=place, env=env, check=False, capture_output=True, timeout=60)
+    return ended.returncode, {path.name[10:]: path.read_text() for path in place.glob("committed-*")}
+
+
+def test_all_rows_are_committed_by_what_emptied_the_table(tmp_path: Path) -> None:
+    rc, committed = poured(tmp_path, "one two")
+    assert rc == 0
+    assert sorted(committed) == ["one", "two"]
+    assert committed["one"].splitlines()[:3] == [
+        "BEGIN;",
+        'TRUNCATE TABLE ONLY "public"."one";',
+        f"""COPY "public"."one" (id, "a word") FROM '{tmp_path}/one' WITH (FREEZE);""",
+    ]
+    given = (tmp_path / "one.give").read_text()
+    assert given == f"""COPY "public"."one" (id, "a word") TO '{tmp_path}/one';\n\\echo :ROW_COUNT\n"""
+
+
+@pytest.mark.parametrize("who", ["give", "take"])
+@pytest.mark.parametrize("when", ["before", "within"])
+def test_one_that_fails_is_told_and_leaves_nobody_waiting(who: str, when: str, tmp_path: Path) -> None:
+    rc, committed = poured(tmp_path, "one two three", **{when: f"{who} two"})
+    assert rc == 1
+    assert sorted(committed) == ["one", "three"]
+
+
+def test_both_failing_is_told_too(tmp_path: Path) -> None:
+    assert poured(tmp_path, "one", before="* one") == (1, {})
+
+
+@pytest.mark.parametrize(
+    ("sizes", "jobs", "lanes"),
+    [
+        ((900, 300, 200, 100), 2, [[900], [300, 200, 100]]),
+        ((500, 400, 300), 4, [[500], [400], [300]]),
+        ((500, 400), 1, [[500, 400]]),
+    ],
+)
+def test_the_lanes_have_as_much_to_do(sizes: tuple[int, ...], jobs: int, lanes: list[list[int]]) -> None:
+    dealt = large_tables._lanes([table(f"of{size}", size) for size in sizes], jobs)
+    assert [[each.size // MIB for each in lane] for lane in dealt] == lanes
