@@ -6,10 +6,17 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
+import time
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import ROLE_LABEL
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.bench import ROLE
 from tests.integration.image.lab import (
     DB,
     MOMENTS,
@@ -22,7 +29,7 @@ from tests.integration.image.lab import (
     service,
 )
 from tests.integration.image_lab import image_lab
-from tests.integration.storage.lab import Lab
+from tests.integration.storage.lab import Lab, children, wait_until
 from tests.sandbox import images
 
 
@@ -324,6 +331,37 @@ def test_the_rows_of_large_tables_come_along_by_themselves(tmp_path: Path) -> No
         ask = "SET role none; SET statement_timeout = 0; "
         assert lab.project.sql(f"{ask}SELECT count(*) FROM shop.large", database="store").split()[-1] == "50000"
         assert lab.project.sql(f"{ask}SELECT count(*) FROM shop.parts", database="store").split()[-1] == "499999"
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("struck", ["old server", "new server", "clients", "worker"])
+def test_rows_that_are_on_their_way_when_somebody_ends(tmp_path: Path, struck: str) -> None:
+    """Half of a table is no table: all is undone, at once, and nobody stands before a pipe that nobody opens."""
+    calls = {"old server": "/work/old", "new server": "/work/new", "clients": "cd rows"}
+    with service(tmp_path, "15", "17", options={"strategy": "dump"}) as lab, lab.prober() as probe:
+        lab.project.sql("CREATE TABLE large AS SELECT g, repeat(md5(g::text), 40) w FROM generate_series(1, 300000) g")
+        process = lab.start()
+
+        def at_work() -> dict[str, str]:
+            found = lab.engine.api("/containers/json?filters=" + quote(json.dumps({"label": [f"{ROLE_LABEL}={ROLE}"]})))
+            return {who: one["Id"] for one in found for who, call in calls.items() if call in one["Command"]}
+
+        def on_their_way() -> bool:
+            assert process.poll() is None, lab.finish(process)
+            return at_work().keys() == calls.keys()
+
+        wait_until(on_their_way, "rows are on their way")
+        time.sleep(0.2)
+        if struck == "worker":
+            (worker,) = children(process.pid)
+            os.kill(worker, signal.SIGKILL)
+            assert lab.finish(process).failed
+            lab.end("rolled_back").ok()
+        else:
+            lab.engine.docker("kill", at_work()[struck])
+            answer = lab.finish(process)
+            assert "undone" in answer.data["state"], answer
+        lab.assert_not_moved(probe)
 
 
 @pytest.mark.faults

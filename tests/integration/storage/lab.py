@@ -427,6 +427,15 @@ def wait_until(condition: Callable[[], bool], what: str, *, timeout: float = 120
         time.sleep(every)
 
 
+def children(pid: int) -> list[int]:
+    """Return the processes that any thread of ``pid`` started."""
+    try:
+        told = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/children")]
+    except OSError:
+        return []
+    return [int(child) for line in told for child in line.split()]
+
+
 def snapshot(directory: Path) -> dict[str, tuple[Any, ...]]:
     """Return every entry below ``directory`` with what a change would show in."""
     found: dict[str, tuple[Any, ...]] = {}

@@ -18,7 +18,7 @@ from tests.sandbox.engine import OPERATION_LABEL
 from tests.sandbox.isolated import IsolatedEngine
 from tests.sandbox.loopfs import loopfs
 
-from .lab import DEPENDENT, Lab, fill, laid_out, wait_until
+from .lab import DEPENDENT, Lab, children, fill, laid_out, wait_until
 
 DB = "db:/var/lib/postgresql/data"
 
@@ -72,15 +72,6 @@ def labels(lab: Lab) -> Iterator[str]:
         operation = container["Labels"].get(OPERATION_LABEL, "")
         if operation.startswith(lab.project.name):
             yield operation
-
-
-def children(pid: int) -> list[int]:
-    """Return the processes that any thread of ``pid`` started."""
-    try:
-        told = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/children")]
-    except OSError:
-        return []
-    return [int(child) for line in told for child in line.split()]
 
 
 @pytest.mark.faults

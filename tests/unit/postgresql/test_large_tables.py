@@ -7,8 +7,10 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -96,3 +98,32 @@ def test_both_failing_is_told_too(tmp_path: Path) -> None:
 def test_the_lanes_have_as_much_to_do(sizes: tuple[int, ...], jobs: int, lanes: list[list[int]]) -> None:
     dealt = large_tables._lanes([table(f"of{size}", size) for size in sizes], jobs)
     assert [[each.size // MIB for each in lane] for lane in dealt] == lanes
+
+
+class Asked:
+    """A session of a server that knows a few settings, and has tables of which not all are plainly named."""
+
+    def own_role(self) -> dict[str, str]:
+        return {"role": "none"}
+
+    def rows(self, query: str, params: object = ()) -> list[tuple[object, ...]]:
+        if "pg_settings" in query:
+            return [("DateStyle",), ("search_path",), ("statement_timeout",)]
+        named = ("posts", "a table", 'quo"ted', "p*", "überall", "_Mixed1")
+        return [("public", name, 100 * MIB, "id") for name in named] + [("public", "without_columns", 100 * MIB, None)]
+
+
+def test_a_table_whose_name_could_be_a_pattern_stays_with_the_dump() -> None:
+    session: Any = Asked()
+    found = large_tables.of_database(session, 130000)
+    assert [each.pattern for each in found] == ['"public"."posts"', '"public"."_Mixed1"']
+    assert large_tables.of_database(session, 119999) == ()
+
+
+def test_a_server_is_only_told_what_it_knows() -> None:
+    session: Any = Asked()
+    end = large_tables.End(session, "/work/new-socket", "it's")
+    words = shlex.split(large_tables._psql(end, large_tables.TAKING, 5433, "admin"))
+    assert words[:2] == ["env", "PGOPTIONS=-c role=none -c DateStyle=ISO -c search_path= -c statement_timeout=0"]
+    assert words[2] == "psql"
+    assert words[-2:] == ["-d", "it's"]
