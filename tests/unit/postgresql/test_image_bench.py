@@ -6,13 +6,16 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image import bench, contents
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image import bench, contents, upgrade
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.programs import Programs
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.reload import compression_of
 from tests.unit.postgresql.subjects import CLUSTER, UPGRADED
 
@@ -67,3 +70,16 @@ def test_a_dump_is_packed_by_what_its_clients_were_built_with() -> None:
     assert compression_of(replace(UPGRADED, lz4=True)) == "lz4"
     assert compression_of(UPGRADED) == "1"
     assert compression_of(replace(UPGRADED, lz4=True, server_version_num=150004)) == "1"
+
+
+def test_nothing_is_run_from_where_the_data_lies() -> None:
+    """Its file system may be mounted so that nobody can."""
+    place: Any = SimpleNamespace(seen=lambda path: path, new="/w/new")
+    programs = Programs("/root", "/selfhost-stateful/old/usr/bin")
+    new: Any = SimpleNamespace(bin_directory="/usr/lib/postgresql/17/bin")
+    made, called = upgrade._call(place, CLUSTER, programs, new, "/w/old", "--check").splitlines()
+    words = shlex.split(called)
+    assert (words[0], words[-2:]) == ("pg_upgrade", ["||", "exit"])
+    for switch in ("-b", "-B"):
+        assert not words[words.index(switch) + 1].startswith(bench.WORK)
+    assert words[words.index("-B") + 1] in shlex.split(made)

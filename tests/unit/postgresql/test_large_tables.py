@@ -23,7 +23,8 @@ MIB = 1 << 20
 PSQL = """#!/bin/sh
 script=$3
 name=${script%.*}
-what="$1 $(sed -n 's/.*"public"[.]"\\([a-z]*\\)".*/\\1/p' $script | head -n 1)"
+table=${name##*/}
+what="$1 $(sed -n 's/.*"public"[.]"\\([a-z]*\\)".*/\\1/p' "$script" | head -n 1)"
 case $what in $FAILS_BEFORE) exit 3 ;; esac
 case $1 in
   give)
@@ -31,14 +32,14 @@ case $1 in
       printf '1\\tone\\n'
       case $what in $FAILS_WITHIN) exit 3 ;; esac
       yes '2 two' | head -n 40000
-    } >$name && echo 40001
+    } >"$name" && echo 40001
     ;;
   take)
-    case $what in $FAILS_WITHIN) head -n 1 $name >/dev/null; exit 3 ;; esac
-    taken=$(cat $name | wc -l)
-    given=$(eval "$(sed -n 's/^.set given `\\(.*\\)`$/\\1/p' $script)")
+    case $what in $FAILS_WITHIN) head -n 1 "$name" >/dev/null; exit 3 ;; esac
+    taken=$(cat "$name" | wc -l)
+    given=$(eval "$(sed -n 's/^.set given `\\(.*\\)`$/\\1/p' "$script")")
     [ "$given" = "$taken" ] || exit 3
-    cp $script committed-${what#* }
+    cp "$script" "$COMMITTED/$table"
     ;;
 esac
 """
@@ -51,15 +52,18 @@ def table(name: str, mebibytes: int = 100) -> LargeTable:
 
 def poured(place: Path, names: str, *, before: str = NOBODY, within: str = NOBODY) -> tuple[int, dict[str, str]]:
     """Return how the script ends where one of the two fails for a table, and what was committed of each."""
-    program = place / "psql"
+    program, rows, committed = place / "psql", place / "the rows", place / "committed"
     program.write_text(PSQL)
     program.chmod(0o755)
+    rows.mkdir()
+    committed.mkdir()
     owner = (os.getuid(), os.getgid())
-    lane = [large_tables._lay(str(place), str(place), name, table(name), owner) for name in names.split()]
-    script = large_tables._script([lane], f"{program} give", f"{program} take")
-    env = {**os.environ, "FAILS_BEFORE": before, "FAILS_WITHIN": within}
-    ended = subprocess.run(["sh", "-c", script], cwd=place, env=env, check=False, capture_output=True, timeout=60)
-    return ended.returncode, {path.name[10:]: path.read_text() for path in place.glob("committed-*")}
+    lane = [large_tables._lay(str(rows), str(rows), name, table(name), "LATIN1", owner) for name in names.split()]
+    marks = str(place / "marks")
+    script = large_tables._script([lane], str(rows), f"{program} give", f"{program} take", marks=marks)
+    env = {**os.environ, "FAILS_BEFORE": before, "FAILS_WITHIN": within, "COMMITTED": str(committed)}
+    ended = subprocess.run(["sh", "-c", script], env=env, check=False, capture_output=True, timeout=60)
+    return ended.returncode, {path.name: path.read_text() for path in committed.iterdir()}
 
 
 def test_all_rows_are_committed_by_what_emptied_the_table(tmp_path: Path) -> None:
@@ -69,10 +73,30 @@ def test_all_rows_are_committed_by_what_emptied_the_table(tmp_path: Path) -> Non
     assert committed["one"].splitlines()[:3] == [
         "BEGIN;",
         'TRUNCATE TABLE ONLY "public"."one";',
-        f"""COPY "public"."one" (id, "a word") FROM '{tmp_path}/one' WITH (FREEZE);""",
+        f"""COPY "public"."one" (id, "a word") FROM '{tmp_path}/the rows/one' WITH (FREEZE, ENCODING 'LATIN1');""",
     ]
-    given = (tmp_path / "one.give").read_text()
-    assert given == f"""COPY "public"."one" (id, "a word") TO '{tmp_path}/one';\n\\echo :ROW_COUNT\n"""
+    given = (tmp_path / "the rows" / "one.give").read_text()
+    assert given == (
+        f"""COPY "public"."one" (id, "a word") TO '{tmp_path}/the rows/one' WITH (ENCODING 'LATIN1');\n"""
+        "\\echo :ROW_COUNT\n"
+    )
+
+
+def test_what_nobody_knows_to_be_committed_is_told_as_not_brought(tmp_path: Path) -> None:
+    """Where not even an empty file can be made, the script does not get to the table."""
+    (tmp_path / "marks").mkdir()
+    assert poured(tmp_path, "one two") == (1, {})
+
+
+def test_the_clients_may_read_what_they_are_told_whatever_files_are_made_with(tmp_path: Path) -> None:
+    before = os.umask(0o777)
+    try:
+        large_tables._lay(str(tmp_path), str(tmp_path), "one", table("one"), "UTF8", (os.getuid(), os.getgid()))
+    finally:
+        os.umask(before)
+    assert {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == dict.fromkeys(
+        ("one", "one.give", "one.take"), 0o600
+    )
 
 
 @pytest.mark.parametrize("who", ["give", "take"])

@@ -28,8 +28,8 @@ class Programs:
         (place / "new" / "postgres").touch()
         (place / "new" / "pg_ctl").touch()
         quick_pg_ctl.put(str(place / quick_pg_ctl.NAME))
-        line = quick_pg_ctl.beside(str(place / "new"), self.directory.name)
-        subprocess.run(["sh", "-ec", line], cwd=place, check=True)
+        line = quick_pg_ctl.beside(str(place / "new"), str(self.directory), str(place / quick_pg_ctl.NAME))
+        subprocess.run(["sh", "-ec", line], check=True)
 
     def call(self, verb: str, does: str) -> int:
         patient = self.directory / quick_pg_ctl.PATIENT

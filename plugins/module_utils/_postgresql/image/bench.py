@@ -220,7 +220,8 @@ def served(
     with own_server.serving(bench.engine, postgres, identifier, login, seconds=MINUTES, begun=begun) as container_id:
         container = own_server.alive(bench.engine, container_id)
         with connect(bench.engine, container, user=cluster.superuser, database="template1") as session:
-            yield session
+            # It may have to wait for hours between two questions.
+            yield session.without_timeouts()
         bench.engine.stop(container_id, signal=shutdown.FAST_SHUTDOWN, timeout=10 * MINUTES)
     shutdown.prove_shut_down(directory)
 

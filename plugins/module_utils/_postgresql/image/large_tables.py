@@ -31,13 +31,16 @@ LARGE = 32 << 20
 """Bytes, with what is stored out of line: below, a pipe of its own is not worth its start."""
 FIRST_ASKED = 120000
 """The first server that has generated columns, which no COPY takes. Older ones are dumped whole."""
-PLACE, FAILED = "rows", "failed"
+PLACE = "rows"
+MARKS = "/dev/shm/rows"
+"""Where the clients keep what they know of each other: a file there needs no room on the disk that they fill."""
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # What an extension brings is its own affair. Below a table that is partitioned by hash, rows may belong elsewhere in
 # another cluster, and pg_dump sees to that.
 QUESTION = """
 SELECT n.nspname, c.relname, pg_table_size(c.oid)::bigint,
-       (SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum) FROM pg_attribute a
+       (SELECT string_agg('"' || replace(a.attname::text, '"', '""') || '"', ', ' ORDER BY a.attnum)
+          FROM pg_attribute a
          WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '')
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind = 'r' AND c.relpersistence <> 't'
@@ -72,7 +75,11 @@ PSQL = ("psql", "-X", "-q", "-A", "-t", "-w", "-v", "ON_ERROR_STOP=1")
 
 @dataclass(frozen=True)
 class LargeTable:
-    """A table whose rows are not in the dump; ``columns`` are those that have values of their own, quoted."""
+    """A table whose rows are not in the dump.
+
+    ``columns`` are those that have values of their own, each in quotes: what is a word of SQL differs from one major to
+    another.
+    """
 
     schema: str
     name: str
@@ -132,12 +139,14 @@ def pour(
     user, place = giving.session.user, os.path.join(bench.work, PLACE)
     shutil.rmtree(place, ignore_errors=True)
     make_owned(place, bench.owner)
+    seen = bench.seen(place)
     lanes = [
-        [_lay(place, bench.seen(place), f"{number}-{index}", table, bench.owner) for index, table in enumerate(lane)]
+        [_lay(place, seen, f"{number}-{index}", table, encoding, bench.owner) for index, table in enumerate(lane)]
         for number, lane in enumerate(_lanes(tables, jobs))
     ]
-    script = _script(lanes, _psql(giving, GIVING, port, user), _psql(taking, TAKING, port, user))
-    helper = bench.helper(image_id, "sh", "-c", f"cd {PLACE}\n{script}", PGCLIENTENCODING=encoding)
+    script = _script(lanes, seen, _psql(giving, GIVING, port, user), _psql(taking, TAKING, port, user))
+    # Names are written in UTF-8, whatever the rows are in.
+    helper = bench.helper(image_id, "sh", "-c", script, PGCLIENTENCODING="UTF8")
 
     def tick() -> None:
         held = int(taking.session.scalar("SELECT pg_database_size(%s)", (taking.database,)))
@@ -158,22 +167,21 @@ def _psql(end: End, settings: Mapping[str, str], port: int, user: str) -> str:
     return shlex.join(argv)
 
 
-def _lay(place: str, seen: str, name: str, table: LargeTable, owner: tuple[int, int]) -> str:
+def _lay(place: str, seen: str, name: str, table: LargeTable, encoding: str, owner: tuple[int, int]) -> str:
     """Lay out in ``place``, which servers and programs see as ``seen``, what carries the rows of one table over.
 
     As the table is emptied in the transaction that fills it, nothing of that is logged, and its rows are frozen at
     once. It ends with a commit only if as many rows were taken as were given: that the pipe has no more says nothing.
     Returns ``name``.
     """
-    pipe = sql.literal(f"{seen}/{name}")
-    os.mkfifo(os.path.join(place, name), 0o600)
-    os.chown(os.path.join(place, name), *owner)
-    _write(os.path.join(place, f"{name}.give"), f"COPY {table.sql} TO {pipe};", "\\echo :ROW_COUNT")
+    pipe, spoken = sql.literal(f"{seen}/{name}"), f"ENCODING {sql.literal(encoding)}"
+    os.mkfifo(os.path.join(place, name))
+    _write(os.path.join(place, f"{name}.give"), f"COPY {table.sql} TO {pipe} WITH ({spoken});", "\\echo :ROW_COUNT")
     _write(
         os.path.join(place, f"{name}.take"),
         "BEGIN;",
         f"TRUNCATE TABLE ONLY {table.pattern};",
-        f"COPY {table.sql} FROM {pipe} WITH (FREEZE);",
+        f"COPY {table.sql} FROM {pipe} WITH (FREEZE, {spoken});",
         "\\set taken :ROW_COUNT",
         f"\\set given `until [ -e {name}.given ]; do sleep 0.02; done; cat {name}.given`",
         "SELECT :'given' = :'taken' AS whole \\gset",
@@ -183,6 +191,9 @@ def _lay(place: str, seen: str, name: str, table: LargeTable, owner: tuple[int, 
         "DO 'BEGIN RAISE EXCEPTION ''the rows were not given to their end''; END';",
         "\\endif",
     )
+    for path in (name, f"{name}.give", f"{name}.take"):
+        os.chmod(os.path.join(place, path), 0o600)
+        os.chown(os.path.join(place, path), *owner)
     return name
 
 
@@ -193,30 +204,36 @@ def _write(path: str, *lines: str) -> None:
 
 # Who opens a pipe waits for the other end: one that is left alone is let go by somebody who opens both, and finds the
 # pipe at its end then, or broken.
-CARRY = f"""\
-carry() {{
-  {{
-    give -f "$1.give" >"$1.counted" || : >"$1.counted"
+CARRY = """\
+carry() {
+  {
+    give -f "$rows/$1.give" >"$1.counted" || : >"$1.counted"
     mv "$1.counted" "$1.given"
-    until [ -e "$1.taken" ]; do : <>"$1"; sleep 0.05; done
-  }} &
-  take -f "$1.take" || : >{FAILED}
+    until [ -e "$1.taken" ]; do : <>"$rows/$1"; sleep 0.05; done
+  } &
+  take -f "$rows/$1.take" && : >"$1.committed"
   : >"$1.taken"
-  until [ -e "$1.given" ]; do : <>"$1"; sleep 0.05; done
+  until [ -e "$1.given" ]; do : <>"$rows/$1"; sleep 0.05; done
   wait $!
-}}"""
+}"""
 
 
-def _script(lanes: Sequence[Sequence[str]], giving: str, taking: str) -> str:
-    """Return a shell script that is run where the pipes are; it ends with 0 only if all was committed."""
+def _script(lanes: Sequence[Sequence[str]], seen: str, giving: str, taking: str, *, marks: str = MARKS) -> str:
+    """Return a shell script that ends with 0 only if the rows of every table were committed.
+
+    ``seen`` is where the pipes are, ``marks`` a directory that is to be made.
+    """
+    committed = (f"[ -e {name}.committed ]" for lane in lanes for name in lane)
     return "\n".join(
         (
+            f"rows={shlex.quote(seen)}",
+            f"mkdir {shlex.quote(marks)} && cd {shlex.quote(marks)} || exit",
             f'give() {{ {giving} "$@"; }}',
             f'take() {{ {taking} "$@"; }}',
             CARRY,
             *(f"{{ {' '.join(f'carry {name};' for name in lane)} }} &" for lane in lanes),
             "wait",
-            f"! [ -e {FAILED} ]",
+            " && ".join(committed),
         )
     )
 

@@ -48,20 +48,20 @@ exit 0
 """
 
 
-def beside(programs: str, directory: str) -> str:
-    """Return the line of a shell script that makes ``directory``: as ``programs``, with the one that :func:`put` wrote.
+def beside(programs: str, directory: str, script: str) -> str:
+    """Return the line of a shell script that makes ``directory``, of links to ``programs``, with another pg_ctl.
 
-    ``directory`` is named from where that lies, and so is the script run.
+    That is ``script``, which :func:`put` wrote.
     """
     there = shlex.quote(directory)
     return (
-        f"rm -rf {there} && mkdir {there} && ln -s {shlex.quote(programs)}/* {there}"
-        f" && mv {there}/{NAME} {there}/{PATIENT} && ln -s ../{NAME} {there}/{NAME}"
+        f"mkdir {there} && ln -s {shlex.quote(programs)}/* {there}"
+        f" && mv {there}/{NAME} {there}/{PATIENT} && ln -s {shlex.quote(script)} {there}/{NAME}"
     )
 
 
 def put(path: str) -> None:
-    """Write it to ``path``, beside a :data:`PATIENT` one."""
+    """Write it to ``path``; it runs the :data:`PATIENT` one that lies beside the name by which it is called."""
     with open(path, "x", encoding="ascii") as script:
         script.write(SCRIPT)
     os.chmod(path, 0o755)

@@ -122,7 +122,6 @@ class MakeUpgradableCluster(MakeCluster):
         programs = copy_programs(container, sides.old, _programs_directory(context, transfer))
         with postgresql_store(world).session(world.engine, container) as session:
             login = session.login
-        upgrade.prepare(bench)
         source = transfer.data_at(transfer.origin)
         upgrade.check(bench, container, cluster, programs, sides.new, login=login, source=source)
         return {"programs": {"root": programs.root, "bin_directory": programs.bin_directory}}

@@ -39,7 +39,8 @@ _NAMED_FILE = re.compile(re.escape(WORK) + r"[^\s\"']+\.(?:txt|log)")
 # A standby that was stopped is no primary that was shut down, and pg_upgrade wants one. A single user's server
 # recovers, finds no command to carry out, and ends with a shutdown checkpoint.
 RECOVERY = "{recovery} </dev/null >recovery.txt 2>&1 || {{ cat recovery.txt; exit 1; }}"
-NEW_PROGRAMS = "programs"
+# In the helper's own file system: that of the data may let nobody run anything.
+NEW_PROGRAMS = "/tmp/programs"
 UPGRADED = "upgraded"
 """A file in the work directory: pg_upgrade has ended well."""
 FIRST_WITHOUT_SYNC = 160000
@@ -85,11 +86,6 @@ def check(
             f"pg_upgrade --check finds an obstacle:\n{_said(bench, finished.output)}",
             next_command=f"remove the cause that pg_upgrade names and {AGAIN}, or {BY_DUMP}",
         )
-
-
-def prepare(bench: Bench) -> None:
-    """Put into the work directory what pg_upgrade is run with."""
-    quick_pg_ctl.put(os.path.join(bench.work, quick_pg_ctl.NAME))
 
 
 def upgrade(bench: Bench, cluster: Cluster, programs: Programs, new: CandidateImage, *, recover: bool) -> None:
@@ -167,13 +163,14 @@ def _call(bench: Bench, cluster: Cluster, programs: Programs, new: CandidateImag
         options["shared_preload_libraries"] = f"'{cluster.shared_preload_libraries}'"
     argv = (
         "pg_upgrade",
-        *("-b", programs.bin_directory, "-B", f"{WORK}/{NEW_PROGRAMS}"),
+        *("-b", programs.bin_directory, "-B", NEW_PROGRAMS),
         *("-d", old, "-D", bench.seen(bench.new), "-U", cluster.superuser),
         *("-j", str(min(4, os.cpu_count() or 1))),
         *("-O", " ".join(f"-c {name}={value}" for name, value in options.items())),
         *switches,
     )
-    return f"{quick_pg_ctl.beside(new.bin_directory, NEW_PROGRAMS)}\n{shlex.join(argv)} || exit"
+    pg_ctl = f"{programs.bin_directory}/{quick_pg_ctl.NAME}"
+    return f"{quick_pg_ctl.beside(new.bin_directory, NEW_PROGRAMS, pg_ctl)}\n{shlex.join(argv)} || exit"
 
 
 def _said(bench: Bench, output: str) -> str:
