@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from tests.integration.image.lab import DB, around, assert_words, now_runs, service
 from tests.integration.storage.lab import fill
 from tests.sandbox import images
-from tests.sandbox.loopfs import loopfs
+from tests.sandbox.loopfs import FsType, loopfs
 
 pytestmark = pytest.mark.faults
 
@@ -45,6 +46,28 @@ def test_the_file_system_of_the_new_cluster_is_full(tmp_path: Path, strategy: st
             lab.run().ok()
             now_runs(lab)
             lab.assert_moved(again)
+
+
+@pytest.mark.parametrize(("kind", "mebibytes"), [("ext4", 3000), ("btrfs", 5000)])
+def test_the_disk_becomes_full_while_rows_are_on_their_way(tmp_path: Path, kind: FsType, mebibytes: int) -> None:
+    """Whether it takes an empty file yet or not: who fills it is told of it, and all is undone."""
+    options = {"strategy": "dump"}
+    with loopfs(kind, mebibytes) as place, service(tmp_path, "15", "17", place=place, options=options) as lab:
+        for number in range(3):
+            rows = f"SELECT g, repeat(md5(g::text), 40) w FROM generate_series(1, {100_000 + number}) g"
+            lab.project.sql(f"CREATE TABLE large{number} AS {rows}")
+        with lab.prober() as probe:
+            pause = lab.paused(f"reload {DB}", "before")
+            filler = fill(place)
+            os.truncate(filler, filler.stat().st_size - (200 << 20))
+            refused = pause.end().refusal()
+            assert "No space left" in refused or str(place) in refused, refused
+            lab.assert_not_moved(probe)
+            assert_words(lab)
+        filler.unlink()
+        os.sync()  # btrfs gives the room back with its next transaction
+        result = lab.run().ok()
+        assert result["verification"]["tables_streamed"] == 3
 
 
 def test_an_extension_that_the_image_lacks_is_found_before_anything_is_done(tmp_path: Path) -> None:
