@@ -59,9 +59,10 @@ def copy_programs(container: Container, image: CandidateImage, destination: str)
     bin_directory = paths.named_inside(root, image.bin_directory)
     for name in RUN_BY_PG_UPGRADE:
         _wrap(os.path.join(destination + bin_directory, name), TARGET + bin_directory, loader, libraries)
-    pg_ctl = os.path.join(destination + bin_directory, "pg_ctl")
-    os.rename(pg_ctl, os.path.join(destination + bin_directory, quick_pg_ctl.PATIENT))
-    quick_pg_ctl.put(pg_ctl)
+    pg_ctl = os.path.join(destination + bin_directory, quick_pg_ctl.NAME)
+    if os.path.isfile(pg_ctl):  # without one, pg_upgrade says what it lacks
+        os.rename(pg_ctl, os.path.join(destination + bin_directory, quick_pg_ctl.PATIENT))
+        quick_pg_ctl.put(pg_ctl)
     return Programs(destination, TARGET + bin_directory)
 
 
