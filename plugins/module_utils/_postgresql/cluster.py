@@ -78,12 +78,22 @@ def server_version(session: Session) -> int:
 
 def require_superuser(session: Session, to: str) -> None:
     """Raise :class:`StatefulError` unless the login is a superuser; ``to`` says what it could not do else."""
-    if not session.scalar("SELECT rolsuper FROM pg_roles WHERE rolname = current_user"):
-        owner = session.scalar("SELECT rolname FROM pg_roles WHERE oid = %s", (BOOTSTRAP_OID,))
+    is_superuser = "SELECT rolsuper FROM pg_roles WHERE rolname = "
+    if session.scalar(f"{is_superuser}current_user"):
+        return
+    if session.scalar(f"{is_superuser}session_user"):
+        became = session.scalar("SELECT current_user::text")
         raise StatefulError(
-            f"The role {session.user} is no superuser, so it cannot {to}.",
-            next_command=f"set login_user to a superuser, such as {owner!r}, and run the same task again",
+            f"In the database {session.database}, {session.user} becomes the role {became} by a default (ALTER DATABASE"
+            f" or ALTER ROLE, SET role), which is no superuser, so it cannot {to}.",
+            next_command="set login_db to a database without that default, such as 'template1', and run the same task"
+            " again",
         )
+    owner = session.scalar("SELECT rolname FROM pg_roles WHERE oid = %s", (BOOTSTRAP_OID,))
+    raise StatefulError(
+        f"The role {session.user} is no superuser, so it cannot {to}.",
+        next_command=f"set login_user to a superuser, such as {owner!r}, and run the same task again",
+    )
 
 
 def system_identifier(session: Session) -> int:

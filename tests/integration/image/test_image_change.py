@@ -368,6 +368,25 @@ def test_rows_that_are_on_their_way_when_somebody_ends(tmp_path: Path, struck: s
 
 
 @pytest.mark.faults
+@pytest.mark.parametrize("strategy", ["pg_upgrade", "dump"])
+def test_a_database_that_makes_its_visitors_somebody_else(tmp_path: Path, strategy: str) -> None:
+    """Its indexes are built anew, its extensions updated and its statistics taken by a superuser all the same."""
+    with service(tmp_path, "15-bookworm", "17", options={"strategy": strategy, "login_db": "template1"}) as lab:
+        lab.project.sql(
+            "CREATE ROLE visitor; CREATE TABLE kept (w text PRIMARY KEY); INSERT INTO kept VALUES ('one');"
+            "ALTER DATABASE postgres SET role = visitor;"
+            "ALTER DATABASE postgres SET default_transaction_read_only = on"
+        )
+        told = lab.run(login_db="postgres").refusal()
+        assert "postgres becomes the role visitor" in told
+        lab.run().ok()
+        now_runs(lab)
+        assert lab.project.sql("SELECT current_user; SET role none; SELECT w FROM kept").split() == ["visitor", "one"]
+        lab.end("rolled_back", login_db="template1").ok()
+        assert lab.project.sql("SHOW server_version_num").startswith("15")
+
+
+@pytest.mark.faults
 def test_what_cannot_be(tmp_path: Path) -> None:
     """Each is said in a sentence, and nothing is changed."""
     with service(tmp_path, "17", "17") as lab:

@@ -16,6 +16,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model im
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import (
     basebackup,
+    cluster,
     impediments,
     scratch,
     second_server,
@@ -215,3 +216,24 @@ def test_a_lock_file_that_is_left_is_refused_and_kept(tmp_path: Path) -> None:
     with pytest.raises(StatefulError, match=r"postmaster\.pid is left"):
         shutdown.prove_shut_down(str(directory))
     assert (directory / "postmaster.pid").exists()
+
+
+@pytest.mark.parametrize(
+    ("logged_in", "told", "follows"),
+    [
+        (False, "The role app is no superuser", "set login_user to a superuser, such as 'boss'"),
+        (True, "In the database forum, app becomes the role visitor by a default", "set login_db to a database"),
+    ],
+)
+def test_whoever_is_no_superuser_is_told_why(logged_in: bool, told: str, follows: str) -> None:
+    class Asked:
+        user, database = "app", "forum"
+
+        def scalar(self, question: str, _params: object = ()) -> object:
+            answers = {"rolname = current_user": False, "rolname = session_user": logged_in, "oid = %s": "boss"}
+            return next((answer for words, answer in answers.items() if words in question), "visitor")
+
+    session: Any = Asked()
+    with pytest.raises(StatefulError, match=told) as caught:
+        cluster.require_superuser(session, "see it")
+    assert caught.value.next_command.startswith(follows)

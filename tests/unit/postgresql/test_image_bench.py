@@ -77,7 +77,7 @@ def test_nothing_is_run_from_where_the_data_lies() -> None:
     place: Any = SimpleNamespace(seen=lambda path: path, new="/w/new")
     programs = Programs("/root", "/selfhost-stateful/old/usr/bin")
     new: Any = SimpleNamespace(bin_directory="/usr/lib/postgresql/17/bin")
-    made, called = upgrade._call(place, CLUSTER, programs, new, "/w/old", "--check").splitlines()
+    *_settings, made, called = upgrade._call(place, CLUSTER, programs, new, "/w/old", "--check").splitlines()
     words = shlex.split(called)
     assert (words[0], words[-2:]) == ("pg_upgrade", ["||", "exit"])
     for switch in ("-b", "-B"):

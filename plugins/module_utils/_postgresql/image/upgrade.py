@@ -43,6 +43,8 @@ RECOVERY = "{recovery} </dev/null >recovery.txt 2>&1 || {{ cat recovery.txt; exi
 NEW_PROGRAMS = "/tmp/programs"
 UPGRADED = "upgraded"
 """A file in the work directory: pg_upgrade has ended well."""
+# A database or a role may be somebody else by default, who may not read the roles. pg_upgrade adds to these settings.
+AS_OURSELVES = "export PGOPTIONS='-c role=none'"
 FIRST_WITHOUT_SYNC = 160000
 POLL = 0.02
 
@@ -168,7 +170,13 @@ def _call(bench: Bench, cluster: Cluster, programs: Programs, new: CandidateImag
         *switches,
     )
     pg_ctl = f"{programs.bin_directory}/{quick_pg_ctl.NAME}"
-    return f"{quick_pg_ctl.beside(new.bin_directory, NEW_PROGRAMS, pg_ctl)}\n{shlex.join(argv)} || exit"
+    return "\n".join(
+        (
+            AS_OURSELVES,
+            quick_pg_ctl.beside(new.bin_directory, NEW_PROGRAMS, pg_ctl),
+            f"{shlex.join(argv)} || exit",
+        )
+    )
 
 
 def _said(bench: Bench, output: str) -> str:
