@@ -69,6 +69,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.logi
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.model import Cluster
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.session import Session
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.transport import session_options
 
 ROLE = "logical-backup"
 JOBS = 2
@@ -205,7 +206,7 @@ def take(
 
     own = session.own_role()
     # A role or a database may be somebody else by default, and a dump is a superuser's.
-    environment = {"PGOPTIONS": " ".join(f"-c {name}={value}" for name, value in own.items())} if own else {}
+    environment = {"PGOPTIONS": session_options(own)} if own else {}
 
     def run(argv: tuple[str, ...], what: str) -> None:
         helper = Helper(

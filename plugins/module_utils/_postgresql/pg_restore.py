@@ -18,6 +18,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql impo
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.logical_catalogue import DUMP_TARGET
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.routes import Route
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.session import Session
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.transport import session_options
 
 ROLE = "logical-restore"
 DAYS = 86400.0
@@ -89,7 +90,7 @@ def restore(
         environment={
             **helpers.ENGLISH,
             **target.route.environment,
-            "PGOPTIONS": " ".join(f"-c {name}={value}" for name, value in settings.items()),
+            "PGOPTIONS": session_options(settings),
         },
         network_mode=target.route.network_mode,
         labels=labels,

@@ -188,6 +188,11 @@ def _changed_rows(connection: psycopg.Connection[tuple[Any, ...]], text: str) ->
     return rows
 
 
+def session_options(settings: Mapping[str, str]) -> str:
+    """Return how libpq is told that a session has ``settings`` from its start; no value may hold a blank."""
+    return " ".join(f"-c {name}={value}" for name, value in settings.items())
+
+
 def open_driver(container: Container, login: Login) -> DriverTransport:
     """Connect with psycopg; raises :class:`SqlError` where this way is closed."""
     lacking = driver_missing()
@@ -197,7 +202,7 @@ def open_driver(container: Container, login: Login) -> DriverTransport:
 
     if not login.socket_directory:
         raise SqlError(f"no socket for port {login.port} was found in the container")
-    options = " ".join(f"-c {name}={value}" for name, value in login.settings().items())
+    options = session_options(login.settings())
     try:
         connection = psycopg.connect(
             host=paths.seen_path(container, login.socket_directory),
@@ -240,7 +245,7 @@ class PsqlTransport:
     def send(self, statement: str) -> str:
         login = self._login
         environment = {
-            "PGOPTIONS": " ".join(f"-c {name}={value}" for name, value in login.settings().items()),
+            "PGOPTIONS": session_options(login.settings()),
             "PGCLIENTENCODING": "UTF8",
             "PGAPPNAME": APPLICATION_NAME,
             "PGPASSFILE": NO_PASSFILE,

@@ -26,6 +26,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql impo
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.basebackup import Progress, make_owned
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.bench import HOURS, Bench
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.session import Session
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.transport import session_options
 
 LARGE = 32 << 20
 """Bytes, with what is stored out of line: below, a pipe of its own is not worth its start."""
@@ -162,8 +163,8 @@ def _psql(end: End, settings: Mapping[str, str], port: int, user: str) -> str:
     """Return the call of psql, with the settings that the server knows, as a shell has it."""
     known = {name.lower() for name in cluster_globals.setting_names(end.session)}
     made = {**end.session.own_role(), **{name: value for name, value in settings.items() if name.lower() in known}}
-    options = " ".join(f"-c {name}={value}" for name, value in made.items())
-    argv = ("env", f"PGOPTIONS={options}", *PSQL, "-h", end.sockets, "-p", str(port), "-U", user, "-d", end.database)
+    settled = f"PGOPTIONS={session_options(made)}"
+    argv = ("env", settled, *PSQL, "-h", end.sockets, "-p", str(port), "-U", user, "-d", end.database)
     return shlex.join(argv)
 
 
