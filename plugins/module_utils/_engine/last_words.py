@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
@@ -20,8 +21,13 @@ _CONTINUED = re.compile(r"\t| *\^$")
 
 def last_words(engine: Engine, container: Container, *, tail: int) -> str:
     """Return the last lines that ``container`` logged, without what clients sent and without its own secrets."""
-    values = secrets_in(container.env.items(), [" ".join((*container.entrypoint, *container.command))])
-    return mask(without_statements(engine.logs(container.id, tail=tail)), values).strip()
+    said = engine.logs(container.id, tail=tail)
+    return fit_for_a_message(said, container.env, (*container.entrypoint, *container.command))
+
+
+def fit_for_a_message(said: str, environment: Mapping[str, str], argv: Iterable[str]) -> str:
+    """Return what a program said without what clients sent, and without what is secret in how it was started."""
+    return mask(without_statements(said), secrets_in(environment.items(), [" ".join(argv)])).strip()
 
 
 def without_statements(log: str) -> str:

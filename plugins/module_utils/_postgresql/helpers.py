@@ -6,14 +6,16 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
-from ansible_collections.selfhost.stateful.plugins.module_utils._engine.last_words import last_words
-from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Helper
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.last_words import fit_for_a_message
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container, Helper
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 
 SHORTEST_LOOK, LONGEST_LOOK = 0.01, 0.25
@@ -27,15 +29,22 @@ ENGLISH = {"LC_ALL": "C"}
 
 @dataclass(frozen=True)
 class Finished:
-    """How a helper ended, and what it said on both streams."""
+    """How a helper ended, and what it said on both streams; ``cut``: it said more than that, before."""
 
     role: str
     argv: tuple[str, ...]
     rc: int
     output: str
+    cut: bool = False
 
     def last_words(self) -> str:
         return "\n".join(self.output.strip().splitlines()[-8:])
+
+
+class Run(Protocol):
+    """What runs helpers to their ends: :func:`run` in a container each, :func:`toolbox.opened` in one for all."""
+
+    def __call__(self, helper: Helper, *, timeout: float, tick: Callable[[], None] | None = None) -> Finished: ...
 
 
 def run(
@@ -52,9 +61,7 @@ def run(
         container = engine.container(container_id)
         while container is not None and container.running:
             if time.monotonic() >= ends:
-                raise StatefulError(
-                    f"The helper {helper.argv[0]} has not ended within {timeout:.0f} s; it was stopped."
-                )
+                raise out_of_time(helper, timeout)
             if tick is not None and time.monotonic() >= next_tick:
                 tick()
                 next_tick = time.monotonic() + TICK_EVERY
@@ -63,7 +70,26 @@ def run(
             container = engine.container(container_id)
         if container is None:
             raise StatefulError(f"The helper {helper.argv[0]} was removed by somebody else while it worked.")
-        return Finished(helper.role, helper.argv, container.exit_code, last_words(engine, container, tail=LOG_LINES))
+        said = engine.logs(container.id, tail=LOG_LINES)
+        return finished(helper, container, rc=container.exit_code, said=said)
+
+
+def alone(engine: Engine) -> Run:
+    """Return what runs each helper in a container of its own."""
+    return functools.partial(run, engine)
+
+
+def finished(helper: Helper, container: Container, *, rc: int, said: str, cut: bool = False) -> Finished:
+    """Return how a helper ended in ``container``, which said this, or ``cut``, the end of it."""
+    lines = said.splitlines()
+    environment = {**container.env, **helper.environment}
+    argv = (*container.entrypoint, *container.command, *helper.argv)
+    words = fit_for_a_message("\n".join(lines[-LOG_LINES:]), environment, argv)
+    return Finished(helper.role, helper.argv, rc, words, cut or len(lines) >= LOG_LINES)
+
+
+def out_of_time(helper: Helper, timeout: float) -> StatefulError:
+    return StatefulError(f"The helper {helper.argv[0]} has not ended within {timeout:.0f} s; it was stopped.")
 
 
 @contextmanager

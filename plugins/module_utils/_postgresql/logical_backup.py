@@ -84,11 +84,12 @@ EVERY_TABLE = 1 << 62
 class Clients:
     """The programs that dump: of which image, by which way to the server, and how small (pg_dump's ``-Z``).
 
-    ``version_num`` is theirs, 0 where they are the server's own.
+    ``run`` runs them. ``version_num`` is theirs, 0 where they are the server's own.
     """
 
     image_id: str
     route: routes.Route
+    run: helpers.Run
     compression: str = ""
     version_num: int = 0
 
@@ -189,7 +190,7 @@ def take(
     without_rows: Mapping[str, Sequence[str]] | None = None,
     for_psql: bool = True,
 ) -> list[Dumped]:
-    """Dump globals and databases into ``place``, a directory of ours; proves nothing yet.
+    """Dump globals and databases into ``place``, a directory of ours, below ``DUMP``; proves nothing yet.
 
     ``clients`` are the container's own, by the way that its server lets them in, where they are not given. Each
     database is counted for ``count_seconds``; what is left then is an estimate. ``without_rows`` are, by database, the
@@ -198,11 +199,12 @@ def take(
     """
     if clients is None:
         route = routes.find_route(engine, session.container, cluster, session.login, replication=False)
-        clients = Clients(session.container.image_id, route)
+        clients = Clients(session.container.image_id, route, helpers.alone(engine))
     route = clients.route
     image_id, compression = clients.image_id, clients.compression
     dump = os.path.join(place, DUMP)
-    basebackup.make_owned(dump, owner)
+    if not os.path.isdir(dump):
+        basebackup.make_owned(dump, owner)
 
     own = session.own_role()
     # A role or a database may be somebody else by default, and a dump is a superuser's.
@@ -221,7 +223,7 @@ def take(
             labels=labels,
         )
         tick = (lambda: progress(staging.tree_size(dump)[1], cluster.database_bytes)) if progress else None
-        finished = helpers.run(engine, helper, timeout=DAYS, tick=tick)
+        finished = clients.run(helper, timeout=DAYS, tick=tick)
         refuse_queue(finished, what)
         helpers.must_be_silent(helpers.must_succeed(finished, what).output, what)
 

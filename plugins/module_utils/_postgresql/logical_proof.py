@@ -58,8 +58,8 @@ def prove(
         ) as server,
         scratch.open_session(engine, server, logical_restore.TEMPLATE) as session,
     ):
-        target = Target(session, cluster.server_version_num, server.route, server.image_id)
-        brought = logical_restore.bring(engine, target, dump, catalogue, jobs=jobs, operation=operation, labels=labels)
+        target = Target(session, cluster.server_version_num, server.route, server.image_id, helpers.alone(engine))
+        brought = logical_restore.bring(target, dump, catalogue, jobs=jobs, operation=operation, labels=labels)
         _refuse_emptied(emptied_before(catalogue.replaced, brought.counts))
         proved: dict[str, Any] = {
             "databases": sorted(catalogue.directories),
@@ -69,7 +69,7 @@ def prove(
         if fingerprint:
             logical_restore.publish(session, catalogue)
             if logical_restore.TEMPLATE in catalogue.directories:
-                logical_restore.fill_template(engine, target, dump, catalogue, operation=operation, labels=labels)
+                logical_restore.fill_template(target, dump, catalogue, operation=operation, labels=labels)
             logical_restore.drop_leftovers(session, is_empty=lambda name: True)
             proved["content"] = as_dict(take(session, jobs=jobs))
     return proved

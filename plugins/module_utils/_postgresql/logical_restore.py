@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError, shell
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import globals as cluster_globals
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import pg_restore, sql
@@ -99,7 +98,6 @@ def missing_tablespaces(target: Target, wanted: Globals) -> tuple[str, ...]:
 
 
 def bring(
-    engine: Engine,
     target: Target,
     dump: str,
     catalogue: Catalogue,
@@ -152,7 +150,7 @@ def bring(
         _run_all(session, [cluster_globals.creation(wanted.frame(name), there, target.version)], what)
         _prepare(target, catalogue, name, there, what)
         restore = functools.partial(
-            pg_restore.restore, engine, target, dump, directory, there, what, operation=operation, labels=labels
+            pg_restore.restore, target, dump, directory, there, what, operation=operation, labels=labels
         )
         if fill is not None and name in fill.databases:
             restore(jobs=jobs, sections=pg_restore.BEFORE_INDEXES)
@@ -252,12 +250,12 @@ def _dress(session: Session, wanted: Globals, name: str, there: str, known: set[
 
 
 def fill_template(
-    engine: Engine, target: Target, dump: str, catalogue: Catalogue, *, operation: str, labels: Mapping[str, str]
+    target: Target, dump: str, catalogue: Catalogue, *, operation: str, labels: Mapping[str, str]
 ) -> None:
     """Fill ``TEMPLATE``, which is empty, in one transaction; :func:`bring` has shown that its dump can be restored."""
     directory, what = catalogue.directories[TEMPLATE], f"The restore of the database {TEMPLATE}"
     _prepare(target, catalogue, TEMPLATE, TEMPLATE, what)
-    pg_restore.restore(engine, target, dump, directory, TEMPLATE, what, jobs=0, operation=operation, labels=labels)
+    pg_restore.restore(target, dump, directory, TEMPLATE, what, jobs=0, operation=operation, labels=labels)
     _dress(target.session, catalogue.globals, TEMPLATE, TEMPLATE, cluster_globals.setting_names(target.session))
 
 

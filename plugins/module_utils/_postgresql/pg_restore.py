@@ -10,7 +10,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Bind, Helper
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import globals as cluster_globals
@@ -32,14 +31,15 @@ BEFORE_INDEXES, INDEXES = ("pre-data", "data"), ("post-data",)
 class Target:
     """The server to restore into; ``session`` is a superuser's, ``route`` is for the client programs.
 
-    ``image_id`` is the image of those. Where they are newer than the server, ``unknown`` are the settings that they
-    make for their own session and that it does not know (:func:`unknown_settings`).
+    ``image_id`` is the image of those, ``run`` what runs them. Where they are newer than the server, ``unknown`` are
+    the settings that they make for their own session and that it does not know (:func:`unknown_settings`).
     """
 
     session: Session
     version: int
     route: Route
     image_id: str
+    run: helpers.Run
     unknown: tuple[str, ...] = ()
 
 
@@ -50,7 +50,6 @@ def unknown_settings(session: Session) -> tuple[str, ...]:
 
 
 def restore(
-    engine: Engine,
     target: Target,
     dump: str,
     directory: str,
@@ -95,15 +94,15 @@ def restore(
         network_mode=target.route.network_mode,
         labels=labels,
     )
-    finished = helpers.run(engine, helper, timeout=DAYS)
+    finished = target.run(helper, timeout=DAYS)
     if target.unknown and finished.rc == 1:
-        finished = replace(finished, rc=0, output=_but_refused_settings(finished.output, target.unknown, what))
+        finished = replace(finished, rc=0, output=_but_refused_settings(finished, target.unknown, what))
     helpers.must_be_silent(helpers.must_succeed(finished, what).output, what)
 
 
-def _but_refused_settings(output: str, unknown: tuple[str, ...], what: str) -> str:
+def _but_refused_settings(finished: helpers.Finished, unknown: tuple[str, ...], what: str) -> str:
     """Return what a client program complained of beside settings; raises where not all of it can be read."""
-    lines = output.splitlines()
-    if len(lines) >= helpers.LOG_LINES:
-        raise StatefulError(f"{what} failed, and said more than is kept:\n" + "\n".join(lines[-8:]))
+    if finished.cut:
+        raise StatefulError(f"{what} failed, and said more than is kept:\n{finished.last_words()}")
+    lines = finished.output.splitlines()
     return "\n".join(line for line in lines if not set(_REFUSED_SETTING.findall(line)) & set(unknown))

@@ -50,7 +50,9 @@ def table(name: str, mebibytes: int = 100) -> LargeTable:
     return LargeTable("public", name, mebibytes * MIB, 'id, "a word"')
 
 
-def poured(place: Path, names: str, *, before: str = NOBODY, within: str = NOBODY) -> tuple[int, dict[str, str]]:
+def poured(
+    place: Path, names: str, *, before: str = NOBODY, within: str = NOBODY, marks: str = "marks"
+) -> tuple[int, dict[str, str]]:
     """Return how the script ends where one of the two fails for a table, and what was committed of each."""
     program, rows, committed = place / "psql", place / "the rows", place / "committed"
     program.write_text(PSQL)
@@ -59,8 +61,7 @@ def poured(place: Path, names: str, *, before: str = NOBODY, within: str = NOBOD
     committed.mkdir()
     owner = (os.getuid(), os.getgid())
     lane = [large_tables._lay(str(rows), str(rows), name, table(name), "LATIN1", owner) for name in names.split()]
-    marks = str(place / "marks")
-    script = large_tables._script([lane], str(rows), f"{program} give", f"{program} take", marks=marks)
+    script = large_tables._script([lane], str(rows), f"{program} give", f"{program} take", marks=str(place / marks))
     env = {**os.environ, "FAILS_BEFORE": before, "FAILS_WITHIN": within, "COMMITTED": str(committed)}
     ended = subprocess.run(["sh", "-c", script], env=env, check=False, capture_output=True, timeout=60)
     return ended.returncode, {path.name: path.read_text() for path in committed.iterdir()}
@@ -84,8 +85,15 @@ def test_all_rows_are_committed_by_what_emptied_the_table(tmp_path: Path) -> Non
 
 def test_what_nobody_knows_to_be_committed_is_told_as_not_brought(tmp_path: Path) -> None:
     """Where not even an empty file can be made, the script does not get to the table."""
+    assert poured(tmp_path, "one two", marks="nowhere/marks") == (1, {})
+
+
+def test_what_was_known_of_another_database_is_not_taken_for_this_one(tmp_path: Path) -> None:
+    """Every database has tables of its own, which the same names stand for."""
     (tmp_path / "marks").mkdir()
-    assert poured(tmp_path, "one two") == (1, {})
+    for name in ("one.given", "one.taken", "one.committed"):
+        (tmp_path / "marks" / name).touch()
+    assert poured(tmp_path, "one", within="take one") == (1, {})
 
 
 def test_the_clients_may_read_what_they_are_told_whatever_files_are_made_with(tmp_path: Path) -> None:

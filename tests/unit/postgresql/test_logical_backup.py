@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import AGAIN, StatefulError
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import counts, helpers, logical_backup
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import counts, logical_backup
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.counts import Count
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.globals import Globals
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.helpers import Finished
@@ -135,19 +135,16 @@ def test_a_dump_that_somebody_came_between_names_what_helps() -> None:
     logical_backup.refuse_queue(Finished("logical-backup", ("pg_dump",), 1, "pg_dump: error: other"), "The dump")
 
 
-def test_the_programs_are_who_we_are_whatever_role_a_database_has(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_programs_are_who_we_are_whatever_role_a_database_has(tmp_path: Path) -> None:
     helped = []
 
-    def run(_engine: Any, helper: Any, **_how: Any) -> Finished:
+    def run(helper: Any, **_how: Any) -> Finished:
         helped.append(helper)
         return Finished(helper.role, helper.argv, 0, "")
 
-    monkeypatch.setattr(helpers, "run", run)
     there: Any = Live()
     there.container = SimpleNamespace(image_id="sha256:1")
-    clients = logical_backup.Clients("sha256:1", Route("/run", 5432, "postgres", "none", ()))
+    clients = logical_backup.Clients("sha256:1", Route("/run", 5432, "postgres", "none", ()), run)
     logical_backup.take(
         SimpleNamespace(),  # type: ignore[arg-type]
         there,

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container, EngineMount
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container, EngineMount, Helper
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import InvalidInput, StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import (
     logical_catalogue,
@@ -28,6 +28,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.coun
     Counts,
     emptied_behind,
 )
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.helpers import Finished
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.logical_catalogue import Catalogue
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.logical_restore import (
     DESK,
@@ -42,6 +43,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.rest
     physical,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.restore.model import NOTHING, RESTORE, Plan
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.routes import Route
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.transport import SqlError
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import mounts
 from tests.unit.postgresql.control_file import make_cluster
@@ -52,6 +54,10 @@ from tests.unit.postgresql.test_globals import GLOBALS
 
 DATA = "/var/lib/postgresql/data"
 CATALOGUE = Catalogue(170000, {"forum": "d1", "postgres": "d2", "template1": "d3"}, Counts({}, {}), GLOBALS)
+
+REFUSED = (
+    'pg_restore: error: could not execute query: ERROR:  unrecognized configuration parameter "transaction_timeout"'
+)
 
 
 @dataclass
@@ -517,10 +523,32 @@ def test_what_a_restore_computes_anew_is_not_compared() -> None:
 def test_a_dump_takes_the_defaults_of_its_program_for_granted(server: int, client: int, target: int, told: str) -> None:
     """pg_dump of 15 and later names what differs from its own defaults, whatever the server was."""
     session: Any = FakeSession([])
-    to = pg_restore.Target(session, target, None, "image")  # type: ignore[arg-type]
+    to = pg_restore.Target(session, target, None, "image", None)  # type: ignore[arg-type]
     catalogue = replace(CATALOGUE, server_version_num=server, client_version_num=client)
     logical_restore._prepare(to, catalogue, GLOBALS.databases[0].name, "there", "The restore")
     assert [word for word in session.told if "CREATE ON SCHEMA" in word] == ([told] if told else [])
+
+
+@pytest.mark.parametrize(
+    ("said", "cut", "words"),
+    [
+        (REFUSED, False, None),
+        (f"{REFUSED}\npg_restore: error: could not execute query: ERROR:  out of room", False, "out of room"),
+        ("pg_restore: error: could not execute query: ERROR:  out of room", False, "out of room"),
+        (REFUSED, True, "said more than is kept"),
+    ],
+)
+def test_only_the_refusal_of_a_setting_is_passed_over(said: str, cut: bool, words: str | None, tmp_path: Path) -> None:
+    """Newer clients set what an older server does not know; of an end that was cut off nobody knows the beginning."""
+    session: Any = SimpleNamespace(own_role=dict)
+
+    def run(helper: Helper, **_how: Any) -> Finished:
+        return Finished(helper.role, helper.argv, 1, said, cut)
+
+    route = Route("/run", 5432, "postgres", "none", ())
+    to = pg_restore.Target(session, 150000, route, "image", run, ("transaction_timeout",))
+    with pytest.raises(StatefulError, match=words) if words else nullcontext():
+        pg_restore.restore(to, str(tmp_path), "forum", "forum", "The restore", jobs=1, operation="one", labels={})
 
 
 def test_rows_of_a_table_that_was_emptied_behind_the_dump_are_told_and_not_refused() -> None:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 import os
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
-from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import clone, durable, errors
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import clone, durable, errors, libc
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.compare import compare_trees
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.links import hardlink_tree
 from tests.unit.storage_tree.trees import (
@@ -129,6 +131,43 @@ def test_atomic_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         durable.write_atomically(file, b"half")
     assert json.loads(file.read_text()) == {"a": [2], "b": 1}
     assert [path.name for path in tmp_path.iterdir()] == ["state.json"]
+
+
+def test_what_is_written_goes_out_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(durable, "BETWEEN_WRITES", 0.001)
+    synced, seen = threading.Event(), []
+
+    def sync(descriptor: int) -> None:
+        seen.append(os.fstat(descriptor).st_ino)
+        synced.set()
+
+    monkeypatch.setattr(libc, "syncfs", sync)
+    with durable.written_out_meanwhile(tmp_path):
+        assert synced.wait(30)
+    count = len(seen)
+    assert set(seen) == {tmp_path.stat().st_ino}
+    time.sleep(0.02)
+    assert len(seen) == count
+
+
+def test_what_could_not_be_written_meanwhile_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel tells it once: who asks again is told that all is well."""
+    monkeypatch.setattr(durable, "BETWEEN_WRITES", 0.001)
+    failed = threading.Event()
+
+    def sync(descriptor: int) -> None:
+        if not failed.is_set():
+            failed.set()
+            raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(libc, "syncfs", sync)
+    with pytest.raises(OSError, match="Input/output"), durable.written_out_meanwhile(tmp_path):
+        assert failed.wait(30)
+
+
+def test_what_went_wrong_within_is_told_first(tmp_path: Path) -> None:
+    with pytest.raises(KeyError, match="within"), durable.written_out_meanwhile(tmp_path):
+        raise KeyError("within")
 
 
 def test_staging_names(tmp_path: Path) -> None:

@@ -120,6 +120,7 @@ def of_database(session: Session, version: int) -> tuple[LargeTable, ...]:
 def pour(
     bench: Bench,
     image_id: str,
+    run: helpers.Run,
     tables: Sequence[LargeTable],
     giving: End,
     taking: End,
@@ -130,8 +131,8 @@ def pour(
 ) -> None:
     """Fill ``tables``, which have no rows and no index yet; raises :class:`StatefulError` unless all are committed.
 
-    ``image_id`` is the image of the client programs, which understand both servers. ``progress`` is told of the bytes
-    of the database that is filled, towards those of the other.
+    ``image_id`` is the image of the client programs, which understand both servers, and ``run`` runs them.
+    ``progress`` is told of the bytes of the database that is filled, towards those of the other.
     """
     size, encoding = giving.session.rows(
         "SELECT pg_database_size(oid)::bigint, pg_encoding_to_char(encoding) FROM pg_database WHERE datname = %s",
@@ -153,7 +154,7 @@ def pour(
         held = int(taking.session.scalar("SELECT pg_database_size(%s)", (taking.database,)))
         progress(min(held, size), size)
 
-    finished = helpers.run(bench.engine, helper, timeout=24 * HOURS, tick=tick)
+    finished = run(helper, timeout=24 * HOURS, tick=tick)
     what = f"Bringing the rows of {', '.join(table.pattern for table in tables)} in {giving.database} over"
     helpers.must_be_silent(helpers.must_succeed(finished, what).output, what)
     shutil.rmtree(place)
@@ -222,13 +223,13 @@ carry() {
 def _script(lanes: Sequence[Sequence[str]], seen: str, giving: str, taking: str, *, marks: str = MARKS) -> str:
     """Return a shell script that ends with 0 only if the rows of every table were committed.
 
-    ``seen`` is where the pipes are, ``marks`` a directory that is to be made.
+    ``seen`` is where the pipes are, ``marks`` a directory that is made anew.
     """
     committed = (f"[ -e {name}.committed ]" for lane in lanes for name in lane)
     return "\n".join(
         (
             f"rows={shlex.quote(seen)}",
-            f"mkdir {shlex.quote(marks)} && cd {shlex.quote(marks)} || exit",
+            f"rm -rf {shlex.quote(marks)} && mkdir {shlex.quote(marks)} && cd {shlex.quote(marks)} || exit",
             f'give() {{ {giving} "$@"; }}',
             f'take() {{ {taking} "$@"; }}',
             CARRY,

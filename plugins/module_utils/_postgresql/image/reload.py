@@ -25,6 +25,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql impo
     pg_restore,
     routes,
     scratch,
+    toolbox,
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.basebackup import make_owned
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.fingerprint.compare import (
@@ -46,6 +47,8 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.imag
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.logical_restore import Brought
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.model import Cluster
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.session import Session
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.together import entered_together
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import durable
 
 OLD_SOCKET, NEW_SOCKET = "old-socket", "new-socket"
 JOBS_AT_MOST = 4
@@ -107,7 +110,16 @@ def reload(
     )
     ours = {**settings, "unix_socket_directories": old_route.host}
     loading = {**LOADING, **settings, "unix_socket_directories": new_route.host}
-    with served(bench, cluster, sides.old.id, bench.old, ours) as source:
+    make_owned(dump, bench.owner)
+    dumps = Bind(dump, logical_catalogue.DUMP_TARGET, read_only=False)
+    with (
+        durable.written_out_meanwhile(bench.work),
+        entered_together(
+            toolbox.opened(bench.engine, bench.helper(clients.id, binds=(dumps,))),
+            served(bench, cluster, sides.old.id, bench.old, ours),
+            served(bench, cluster, sides.new.id, bench.new, loading),
+        ) as (run, source, session),
+    ):
         prepare(source)
         before = take(source, rows=ESTIMATED, content=content, jobs=jobs)
         large = _large_tables(source, cluster)
@@ -122,47 +134,44 @@ def reload(
             progress=progress,
             jobs=jobs,
             count_seconds=logical_restore.DAYS,
-            clients=logical_backup.Clients(clients.id, old_route, compression, clients.server_version_num),
+            clients=logical_backup.Clients(clients.id, old_route, run, compression, clients.server_version_num),
             without_rows=large_tables.patterns(large),
             for_psql=False,
         )
         catalogue = logical_catalogue.read_catalogue(dump)
-        with served(bench, cluster, sides.new.id, bench.new, loading) as session:
-            target = pg_restore.Target(
-                session, sides.new.server_version_num, new_route, clients.id, pg_restore.unknown_settings(session)
-            )
+        target = pg_restore.Target(
+            session, sides.new.server_version_num, new_route, clients.id, run, pg_restore.unknown_settings(session)
+        )
 
-            def fill(name: str, there: str) -> None:
-                large_tables.pour(
-                    bench,
-                    clients.id,
-                    large[name],
-                    large_tables.End(source, old_route.host, name),
-                    large_tables.End(session, new_route.host, there),
-                    port=cluster.port,
-                    jobs=jobs,
-                    progress=progress,
-                )
-
-            brought = logical_restore.bring(
-                bench.engine,
-                target,
-                dump,
-                catalogue,
+        def fill(name: str, there: str) -> None:
+            large_tables.pour(
+                bench,
+                clients.id,
+                run,
+                large[name],
+                large_tables.End(source, old_route.host, name),
+                large_tables.End(session, new_route.host, there),
+                port=cluster.port,
                 jobs=jobs,
-                operation=bench.operation,
-                labels={},
-                fill=logical_restore.Fill(frozenset(large), fill),
+                progress=progress,
             )
-            logical_restore.publish(session, catalogue)
-            if logical_restore.TEMPLATE in catalogue.directories:
-                logical_restore.fill_template(
-                    bench.engine, target, dump, catalogue, operation=bench.operation, labels={}
-                )
-            logical_restore.drop_leftovers(session, is_empty=lambda name: True)
-            for statement in cluster_globals.superuser_statements(catalogue.globals):
-                session.run(statement)
-            after = take(session, rows=ESTIMATED, content=content, jobs=jobs)
+
+        brought = logical_restore.bring(
+            target,
+            dump,
+            catalogue,
+            jobs=jobs,
+            operation=bench.operation,
+            labels={},
+            fill=logical_restore.Fill(frozenset(large), fill),
+        )
+        logical_restore.publish(session, catalogue)
+        if logical_restore.TEMPLATE in catalogue.directories:
+            logical_restore.fill_template(target, dump, catalogue, operation=bench.operation, labels={})
+        logical_restore.drop_leftovers(session, is_empty=lambda name: True)
+        for statement in cluster_globals.superuser_statements(catalogue.globals):
+            session.run(statement)
+        after = take(session, rows=ESTIMATED, content=content, jobs=jobs)
     wanted = _as_it_can_be(before, brought, sides.new.server_version_num)
     refuse_losses(wanted, after, "The new cluster lacks what the old one has")
     compared = logical_proof.compared(catalogue.counts, brought.counts)

@@ -19,6 +19,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._errors import (
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import globals as cluster_globals
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import (
+    helpers,
     logical_catalogue,
     logical_proof,
     logical_restore,
@@ -181,7 +182,7 @@ def carry_out(server: Server, planned: Plan, path: str, *, jobs: int, operation:
     dump = os.path.join(path, logical_catalogue.DUMP)
     catalogue = logical_catalogue.read_catalogue(dump)
     route = routes.find_route(engine, server.container, server.cluster, session.login, replication=False)
-    target = Target(session, server.cluster.server_version_num, route, server.container.image_id)
+    target = Target(session, server.cluster.server_version_num, route, server.container.image_id, helpers.alone(engine))
     if left is not None and left.state == note.RESTORING:
         if _is_published(server, record, left):
             return _finish(server, target, planned, path, dump, catalogue, left, operation)
@@ -197,7 +198,6 @@ def carry_out(server: Server, planned: Plan, path: str, *, jobs: int, operation:
     note.write(server.directory, begun)
     try:
         brought = logical_restore.bring(
-            engine,
             target,
             dump,
             catalogue,
@@ -245,7 +245,7 @@ def _finish(
     """Fill template1, which the others do not need, and note that all is there."""
     if TEMPLATE in catalogue.directories and not server.content_of(TEMPLATE):
         try:
-            logical_restore.fill_template(server.engine, target, dump, catalogue, operation=operation, labels={})
+            logical_restore.fill_template(target, dump, catalogue, operation=operation, labels={})
         except StatefulError as error:
             error.state = (
                 f"all databases but {TEMPLATE} are restored in {server.container.name}, compared, and in use;"

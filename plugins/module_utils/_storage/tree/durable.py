@@ -10,6 +10,10 @@ import json
 import os
 import re
 import tempfile
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Union
 
@@ -18,6 +22,8 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree im
 
 PathLike = Union[str, "os.PathLike[str]"]
 
+BETWEEN_WRITES = 0.3
+"""Seconds that what is dirty gathers."""
 _STAGING_NAME = re.compile(r"\..+\.partial-[^/]+", re.DOTALL)
 
 
@@ -56,6 +62,32 @@ def sync_file_system(path: PathLike) -> None:
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         libc.syncfs(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def written_out_meanwhile(path: PathLike) -> Iterator[None]:
+    """Have what is written on the file system of ``path`` go to the disk while more is written.
+
+    For a long load in a downtime: left alone, the kernel begins late, and most of it is waited for at the end. Raises
+    OSError then if anything could not be written: that is told once, and :func:`sync_file_system` would not hear of it.
+    """
+    over = threading.Event()
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+    def work() -> None:
+        while not over.wait(BETWEEN_WRITES):
+            libc.syncfs(descriptor)
+
+    try:
+        with ThreadPoolExecutor(1, thread_name_prefix="write-out") as pool:
+            working = pool.submit(work)
+            try:
+                yield
+            finally:
+                over.set()
+        working.result()
     finally:
         os.close(descriptor)
 
