@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable, Mapping
 
@@ -25,8 +26,14 @@ def last_words(engine: Engine, container: Container, *, tail: int) -> str:
     return fit_for_a_message(said, container.env, (*container.entrypoint, *container.command))
 
 
-def fit_for_a_message(said: str, environment: Mapping[str, str], argv: Iterable[str]) -> str:
-    """Return what a program said without what clients sent, and without what is secret in how it was started."""
+def fit_for_a_message(said: str, environment: Mapping[str, str], argv: Iterable[str], *, cut: bool = False) -> str:
+    """Return what a program said without what clients sent, and without what is secret in how it was started.
+
+    ``cut``: its beginning is missing, so that nobody knows what the first line is the rest of.
+    """
+    if cut:
+        _first, *lines = said.splitlines() or [""]
+        said = "\n".join(itertools.dropwhile(_CONTINUED.match, lines))
     return mask(without_statements(said), secrets_in(environment.items(), [" ".join(argv)])).strip()
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -29,7 +29,7 @@ ENGLISH = {"LC_ALL": "C"}
 
 @dataclass(frozen=True)
 class Finished:
-    """How a helper ended, and what it said on both streams; ``cut``: it said more than that, before."""
+    """How a helper ended, and what it said on both streams; ``cut``: it may have said more than that, before."""
 
     role: str
     argv: tuple[str, ...]
@@ -84,8 +84,9 @@ def finished(helper: Helper, container: Container, *, rc: int, said: str, cut: b
     lines = said.splitlines()
     environment = {**container.env, **helper.environment}
     argv = (*container.entrypoint, *container.command, *helper.argv)
-    words = fit_for_a_message("\n".join(lines[-LOG_LINES:]), environment, argv)
-    return Finished(helper.role, helper.argv, rc, words, cut or len(lines) >= LOG_LINES)
+    cut = cut or len(lines) >= LOG_LINES
+    words = fit_for_a_message("\n".join(lines[-LOG_LINES:]), environment, argv, cut=cut)
+    return Finished(helper.role, helper.argv, rc, words, cut)
 
 
 def out_of_time(helper: Helper, timeout: float) -> StatefulError:
@@ -98,8 +99,12 @@ def running(engine: Engine, helper: Helper) -> Iterator[str]:
     container_id = start(engine, helper)
     try:
         yield container_id
-    finally:
-        engine.remove_container(container_id, force=True)
+    except BaseException:
+        # An engine that does not remove it either is no better cause. The next run removes it, by its label.
+        with suppress(StatefulError, OSError):
+            engine.remove_container(container_id, force=True)
+        raise
+    engine.remove_container(container_id, force=True)
 
 
 def start(engine: Engine, helper: Helper) -> str:

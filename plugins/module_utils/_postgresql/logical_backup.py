@@ -206,9 +206,8 @@ def take(
     if not os.path.isdir(dump):
         basebackup.make_owned(dump, owner)
 
-    own = session.own_role()
     # A role or a database may be somebody else by default, and a dump is a superuser's.
-    environment = {"PGOPTIONS": session_options(own)} if own else {}
+    environment = {"PGOPTIONS": session_options(session.for_programs())}
 
     def run(argv: tuple[str, ...], what: str) -> None:
         helper = Helper(

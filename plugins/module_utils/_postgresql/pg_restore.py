@@ -24,6 +24,8 @@ DAYS = 86400.0
 # Newest first: transaction_timeout came with 17, default_toast_compression with 14, the other with 12.
 OF_A_DUMPS_SESSION = ("transaction_timeout", "default_toast_compression", "default_table_access_method")
 _REFUSED_SETTING = re.compile(r'unrecognized configuration parameter "([^"]+)"')
+AT_ITS_END = "errors ignored on restore"
+"""What pg_restore says last where it went on after errors."""
 BEFORE_INDEXES, INDEXES = ("pre-data", "data"), ("post-data",)
 
 
@@ -72,8 +74,8 @@ def restore(
     if target.unknown:
         at_once = ("-j", str(max(1, jobs)))
     owner = paths.owner_of(dump)
-    # A role or a database may be read-only by default, and be somebody else.
-    settings = {**target.session.own_role(), "default_transaction_read_only": "off", "lc_messages": "C"}
+    # A role or a database may be read-only by default, be somebody else, and have little time.
+    settings = {**target.session.for_programs(), "default_transaction_read_only": "off", "lc_messages": "C"}
     helper = Helper(
         operation=operation,
         role=ROLE,
@@ -103,6 +105,8 @@ def restore(
 def _but_refused_settings(finished: helpers.Finished, unknown: tuple[str, ...], what: str) -> str:
     """Return what a client program complained of beside settings; raises where not all of it can be read."""
     if finished.cut:
-        raise StatefulError(f"{what} failed, and said more than is kept:\n{finished.last_words()}")
+        raise StatefulError(f"{what} failed, and may have said more than is kept:\n{finished.last_words()}")
+    if AT_ITS_END not in finished.output:
+        raise StatefulError(f"{what} failed before its end:\n{finished.last_words()}")
     lines = finished.output.splitlines()
     return "\n".join(line for line in lines if not set(_REFUSED_SETTING.findall(line)) & set(unknown))

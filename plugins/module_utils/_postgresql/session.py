@@ -35,6 +35,12 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.tran
 SOCKET_DIRECTORIES = ("/var/run/postgresql", "/tmp")
 DEFAULT_PORT = 5432
 
+# Which of them there are depends on the server's major.
+TIMEOUTS = (
+    "FROM pg_settings WHERE name IN ('statement_timeout', 'lock_timeout', 'idle_session_timeout',"
+    " 'idle_in_transaction_session_timeout', 'transaction_timeout')"
+)
+
 
 class Session:
     """A connection in autocommit mode, to be used as a context manager."""
@@ -99,12 +105,16 @@ class Session:
 
         ``keeping`` names the one that the session was opened with and that stays.
         """
-        self.rows(
-            "SELECT set_config(name, '0', false) FROM pg_settings WHERE name IN ('statement_timeout', 'lock_timeout',"
-            " 'idle_session_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout') AND name <> %s",
-            (keeping,),
-        )
+        self.rows(f"SELECT set_config(name, '0', false) {TIMEOUTS} AND name <> %s", (keeping,))
         return self
+
+    def for_programs(self) -> dict[str, str]:
+        """Return the settings with which a program opens sessions beside this one.
+
+        Each stays who this one is, and has all the time that it needs: a program lifts such limits late, or never.
+        """
+        timeouts = self.rows(f"SELECT name {TIMEOUTS} ORDER BY name")
+        return {**self.own_role(), **{str(name): "0" for (name,) in timeouts}}
 
     def own_role(self) -> dict[str, str]:
         """Return the settings by which a further session stays who this one is, whatever role is another's default.

@@ -22,7 +22,7 @@ def entered_together(
 ) -> Iterator[tuple[First, Second, Third]]:
     """Enter three contexts at the same time, and leave them one by one, the last one first.
 
-    Where one cannot be entered, the others are left again, and its error is raised, of several the first one's.
+    Where one cannot be entered, the others are left again, and its error is raised, of several that of the first named.
     """
     with ExitStack() as entered:
         pool = ThreadPoolExecutor(3)

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import OPERATION_LABEL, ROLE_LABEL
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import toolbox
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.bench import ROLE
 from tests.integration.image.lab import (
     DB,
@@ -310,6 +311,7 @@ ALTER DATABASE store SET intervalstyle = 'sql_standard';
 ALTER DATABASE store SET extra_float_digits = -5;
 ALTER DATABASE store SET search_path = shop;
 ALTER DATABASE store SET default_transaction_read_only = on;
+ALTER DATABASE store SET statement_timeout = '1ms';
 ALTER DATABASE store SET client_encoding = 'UTF8';
 ALTER DATABASE template1 SET idle_session_timeout = '600ms';
 """
@@ -328,6 +330,7 @@ def test_the_rows_of_large_tables_come_along_by_themselves(tmp_path: Path) -> No
         # The table with a blank in its name and those below a hash went by the dump's files.
         assert told["tables_streamed"] == 3
         assert told["contents_compared"] == told["tables_compared"]
+        lab.project.sql("ALTER DATABASE store RESET statement_timeout")
         ask = "SET role none; "
         assert lab.project.sql(f"{ask}SELECT count(*) FROM shop.large", database="store").split()[-1] == "50000"
         assert lab.project.sql(f"{ask}SELECT count(*) FROM shop.parts", database="store").split()[-1] == "499999"
@@ -338,7 +341,7 @@ def test_the_rows_of_large_tables_come_along_by_themselves(tmp_path: Path) -> No
 def test_rows_that_are_on_their_way_when_somebody_ends(tmp_path: Path, struck: str) -> None:
     """Half of a table is no table: all is undone, at once, and nobody stands before a pipe that nobody opens."""
     calls = {"old server": "-D /selfhost-stateful/work/old ", "new server": "-D /selfhost-stateful/work/new "}
-    calls["clients"] = "sleep 1000000"
+    calls["clients"] = " ".join(toolbox.IDLE)
     with service(tmp_path, "15", "17", options={"strategy": "dump"}) as lab, lab.prober() as probe:
         lab.project.sql("CREATE TABLE large AS SELECT g, repeat(md5(g::text), 40) w FROM generate_series(1, 300000) g")
         process = lab.start()

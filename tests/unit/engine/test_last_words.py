@@ -7,7 +7,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from ansible_collections.selfhost.stateful.plugins.module_utils._engine.last_words import last_words
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.last_words import fit_for_a_message, last_words
 from tests.unit.postgresql.fakes import a_container
 
 POSTGRES = """\
@@ -47,3 +47,10 @@ def test_secrets_of_the_container_are_masked() -> None:
     command = ("redis-server", "--requirepass", "open-sesame")
     said = words("s3cret w0rd open-sesame, trust: 1\n", env=env, command=command)
     assert said == "******** ******** ********, trust: 1"
+
+
+def test_of_what_lacks_its_beginning_the_first_statement_is_left_out_too() -> None:
+    said = "word 'hunter2' OR\n\t  'swordfish'\n2026-01-01 UTC [9] ERROR:  no such role"
+    assert fit_for_a_message(said, {}, (), cut=True) == "2026-01-01 UTC [9] ERROR:  no such role"
+    assert fit_for_a_message(said, {}, ()) == said
+    assert fit_for_a_message("", {}, (), cut=True) == ""

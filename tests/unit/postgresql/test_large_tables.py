@@ -135,12 +135,12 @@ def test_the_lanes_have_as_much_to_do(sizes: tuple[int, ...], jobs: int, lanes: 
 class Asked:
     """A session of a server that knows a few settings, and has tables of which not all are plainly named."""
 
-    def own_role(self) -> dict[str, str]:
-        return {"role": "none"}
+    def for_programs(self) -> dict[str, str]:
+        return {"role": "none", "statement_timeout": "0"}
 
     def rows(self, query: str, params: object = ()) -> list[tuple[object, ...]]:
         if "pg_settings" in query:
-            return [("DateStyle",), ("search_path",), ("statement_timeout",)]
+            return [("DateStyle",), ("search_path",)]
         named = ("posts", "a table", 'quo"ted', "p*", "überall", "_Mixed1")
         return [("public", name, 100 * MIB, "id") for name in named] + [("public", "without_columns", 100 * MIB, None)]
 
@@ -156,6 +156,6 @@ def test_a_server_is_only_told_what_it_knows() -> None:
     session: Any = Asked()
     end = large_tables.End(session, "/work/new-socket", "it's")
     words = shlex.split(large_tables._psql(end, large_tables.TAKING, 5433, "admin"))
-    assert words[:2] == ["env", "PGOPTIONS=-c role=none -c DateStyle=ISO -c search_path= -c statement_timeout=0"]
+    assert words[:2] == ["env", "PGOPTIONS=-c role=none -c statement_timeout=0 -c DateStyle=ISO -c search_path="]
     assert words[2] == "psql"
     assert words[-2:] == ["-d", "it's"]

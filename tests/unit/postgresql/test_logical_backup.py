@@ -39,7 +39,7 @@ class Live:
         self.said: list[str] = []
         self.before_the_dump: Any = lambda: None
 
-    def own_role(self) -> dict[str, str]:
+    def for_programs(self) -> dict[str, str]:
         return {"role": "none"}
 
     def sibling(self, database: str) -> Live:

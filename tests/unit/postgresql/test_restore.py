@@ -58,6 +58,7 @@ CATALOGUE = Catalogue(170000, {"forum": "d1", "postgres": "d2", "template1": "d3
 REFUSED = (
     'pg_restore: error: could not execute query: ERROR:  unrecognized configuration parameter "transaction_timeout"'
 )
+GONE_ON = "pg_restore: warning: errors ignored on restore: 1"
 
 
 @dataclass
@@ -532,15 +533,16 @@ def test_a_dump_takes_the_defaults_of_its_program_for_granted(server: int, clien
 @pytest.mark.parametrize(
     ("said", "cut", "words"),
     [
-        (REFUSED, False, None),
-        (f"{REFUSED}\npg_restore: error: could not execute query: ERROR:  out of room", False, "out of room"),
-        ("pg_restore: error: could not execute query: ERROR:  out of room", False, "out of room"),
-        (REFUSED, True, "said more than is kept"),
+        (f"{REFUSED}\n{GONE_ON}", False, None),
+        (f"{REFUSED}\npg_restore: error: could not execute query: ERROR:  full\n{GONE_ON}", False, "ERROR:  full"),
+        (f"pg_restore: error: could not execute query: ERROR:  full\n{GONE_ON}", False, "ERROR:  full"),
+        (f"{REFUSED}\n{GONE_ON}", True, "said more than is kept"),
+        (REFUSED, False, "before its end"),
     ],
 )
 def test_only_the_refusal_of_a_setting_is_passed_over(said: str, cut: bool, words: str | None, tmp_path: Path) -> None:
     """Newer clients set what an older server does not know; of an end that was cut off nobody knows the beginning."""
-    session: Any = SimpleNamespace(own_role=dict)
+    session: Any = SimpleNamespace(for_programs=dict)
 
     def run(helper: Helper, **_how: Any) -> Finished:
         return Finished(helper.role, helper.argv, 1, said, cut)

@@ -13,8 +13,14 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.docker import EngineRefused
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.exchange import ERRORS_KEPT
-from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Bind, ExecResult, Helper
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import (
+    OPERATION_LABEL,
+    Bind,
+    ExecResult,
+    Helper,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import helpers, toolbox
 from tests.support.memory_engine import MemoryEngine
@@ -93,6 +99,7 @@ def test_it_is_told_whether_all_that_a_program_said_is_known(said: bytes, cut: b
         {"writes": "read"},
         {"image_id": "sha256:another"},
         {"network_mode": "container:1"},
+        {"volumes": ("kept",)},
     ],
 )
 def test_what_would_find_something_else_there_is_refused(other: dict[str, object], engine: MemoryEngine) -> None:
@@ -153,6 +160,48 @@ def test_what_fails_beside_a_program_ends_it(engine: MemoryEngine, monkeypatch: 
         run(replace(made, argv=("pg_dump",)), timeout=60, tick=tick)
     assert removed.is_set()
     assert not engine.held
+
+
+def test_an_engine_that_does_not_answer_keeps_nobody(engine: MemoryEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cause is told, and not that the container could not be removed; the next run does that, by its label."""
+    monkeypatch.setattr(helpers, "TICK_EVERY", 0.01)
+    over = threading.Event()
+
+    def command(container: object, argv: tuple[str, ...], *how: object) -> ExecResult:
+        over.wait(60)
+        return ExecResult(argv, 0, b"", b"")
+
+    def before(verb: str) -> None:
+        if verb == "remove_container":
+            raise EngineRefused("The engine does not answer.")
+
+    engine.command, engine.before = command, before
+    made = frame(engine)
+    with pytest.raises(StatefulError, match="pg_dump has not ended"), toolbox.opened(engine, made) as run:
+        run(replace(made, argv=("pg_dump",)), timeout=0)
+    assert not over.is_set()
+    (left,) = engine.held.values()
+    assert left.labels[OPERATION_LABEL] == "upgrade-1"
+    over.set()
+
+
+def test_a_container_that_has_gone_without_a_word_is_told(
+    engine: MemoryEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("TICK_EVERY", "LOOK_EVERY", "GRACE"):
+        monkeypatch.setattr(helpers if name == "TICK_EVERY" else toolbox, name, 0.01)
+    over = threading.Event()
+
+    def command(container: object, argv: tuple[str, ...], *how: object) -> ExecResult:
+        engine.held.clear()
+        over.wait(60)
+        return ExecResult(argv, 0, b"", b"")
+
+    engine.command = command
+    made = frame(engine)
+    with pytest.raises(StatefulError, match="container of pg_dump has ended"), toolbox.opened(engine, made) as run:
+        run(replace(made, argv=("pg_dump",)), timeout=60)
+    over.set()
 
 
 def test_a_program_that_the_engine_lost_is_an_error_and_no_end(engine: MemoryEngine) -> None:

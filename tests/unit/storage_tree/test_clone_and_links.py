@@ -156,16 +156,25 @@ def test_what_could_not_be_written_meanwhile_is_told(tmp_path: Path, monkeypatch
     failed = threading.Event()
 
     def sync(descriptor: int) -> None:
-        if not failed.is_set():
-            failed.set()
-            raise OSError(5, "Input/output error")
+        failed.set()
+        raise OSError(5, "Input/output error")
 
     monkeypatch.setattr(libc, "syncfs", sync)
-    with pytest.raises(OSError, match="Input/output"), durable.written_out_meanwhile(tmp_path):
+    with pytest.raises(errors.TreeError, match=f"{tmp_path}.*Input/output"), durable.written_out_meanwhile(tmp_path):
         assert failed.wait(30)
+    failed.clear()
+
+    def fail() -> None:
+        with durable.written_out_meanwhile(tmp_path):
+            assert failed.wait(30)
+            raise errors.NoSpace("within.")
+
+    with pytest.raises(errors.NoSpace) as caught:
+        fail()
+    assert caught.value.msg == f"within. What lies in {tmp_path} could not be written to the disk: Input/output error."
 
 
-def test_what_went_wrong_within_is_told_first(tmp_path: Path) -> None:
+def test_what_went_wrong_within_is_told(tmp_path: Path) -> None:
     with pytest.raises(KeyError, match="within"), durable.written_out_meanwhile(tmp_path):
         raise KeyError("within")
 

@@ -34,7 +34,10 @@ FIRST_ASKED = 120000
 """The first server that has generated columns, which no COPY takes. Older ones are dumped whole."""
 PLACE = "rows"
 MARKS = "/dev/shm/rows"
-"""Where the clients keep what they know of each other: a file there needs no room on the disk that they fill."""
+"""Where the clients keep what they know of each other: a file there needs no room on the disk that they fill.
+
+One database after another may be poured in the same container.
+"""
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # What an extension brings is its own affair. Below a table that is partitioned by hash, rows may belong elsewhere in
 # another cluster, and pg_dump sees to that.
@@ -63,11 +66,6 @@ COMMON = {
     "lc_monetary": "C",
     "search_path": "",
     "row_security": "off",
-    "statement_timeout": "0",
-    "lock_timeout": "0",
-    "idle_in_transaction_session_timeout": "0",
-    "idle_session_timeout": "0",
-    "transaction_timeout": "0",
 }
 GIVING = {**COMMON, "extra_float_digits": "3", "bytea_output": "hex", "synchronize_seqscans": "off"}
 TAKING = {**COMMON, "default_transaction_read_only": "off", "xmloption": "content", "array_nulls": "on"}
@@ -163,7 +161,7 @@ def pour(
 def _psql(end: End, settings: Mapping[str, str], port: int, user: str) -> str:
     """Return the call of psql, with the settings that the server knows, as a shell has it."""
     known = {name.lower() for name in cluster_globals.setting_names(end.session)}
-    made = {**end.session.own_role(), **{name: value for name, value in settings.items() if name.lower() in known}}
+    made = {**end.session.for_programs(), **{name: value for name, value in settings.items() if name.lower() in known}}
     settled = f"PGOPTIONS={session_options(made)}"
     argv = ("env", settled, *PSQL, "-h", end.sockets, "-p", str(port), "-U", user, "-d", end.database)
     return shlex.join(argv)

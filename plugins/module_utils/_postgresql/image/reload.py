@@ -110,6 +110,7 @@ def reload(
     )
     ours = {**settings, "unix_socket_directories": old_route.host}
     loading = {**LOADING, **settings, "unix_socket_directories": new_route.host}
+    # Before its container: what it has mounted is there when it starts.
     make_owned(dump, bench.owner)
     dumps = Bind(dump, logical_catalogue.DUMP_TARGET, read_only=False)
     with (

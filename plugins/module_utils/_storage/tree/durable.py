@@ -12,13 +12,14 @@ import re
 import tempfile
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Union
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._durable import fsync_directory
+from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree import libc
+from ansible_collections.selfhost.stateful.plugins.module_utils._storage.tree.errors import TreeError
 
 PathLike = Union[str, "os.PathLike[str]"]
 
@@ -71,25 +72,34 @@ def written_out_meanwhile(path: PathLike) -> Iterator[None]:
     """Have what is written on the file system of ``path`` go to the disk while more is written.
 
     For a long load in a downtime: left alone, the kernel begins late, and most of it is waited for at the end. Raises
-    OSError then if anything could not be written: that is told once, and :func:`sync_file_system` would not hear of it.
+    :class:`TreeError` at the end if the disk did not take all of it: whoever asks for that first is told, and
+    :func:`sync_file_system` may not hear of it any more. What went wrong within is told together with that.
     """
-    over = threading.Event()
+    over, refused = threading.Event(), []
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
     def work() -> None:
-        while not over.wait(BETWEEN_WRITES):
-            libc.syncfs(descriptor)
+        try:
+            while not over.wait(BETWEEN_WRITES):
+                libc.syncfs(descriptor)
+        except OSError as error:
+            refused.append(f"What lies in {os.fspath(path)} could not be written to the disk: {error.strerror}.")
 
+    working = threading.Thread(target=work, name="write-out")
+    working.start()
     try:
-        with ThreadPoolExecutor(1, thread_name_prefix="write-out") as pool:
-            working = pool.submit(work)
-            try:
-                yield
-            finally:
-                over.set()
-        working.result()
+        try:
+            yield
+        finally:
+            over.set()
+            working.join()
+    except StatefulError as error:
+        error.msg = " ".join((error.msg, *refused))
+        raise
     finally:
         os.close(descriptor)
+    if refused:
+        raise TreeError(refused[0])
 
 
 def write_atomically(path: PathLike, content: bytes, *, mode: int = 0o600) -> None:
