@@ -55,23 +55,29 @@ def run(
     tick: Callable[[], None] | None = None,
 ) -> Finished:
     """Run a helper to its end, calling ``tick`` about once a second, and remove it in any case."""
-    began = next_tick = time.monotonic()
-    ends = began + timeout
     with running(engine, helper) as container_id:
+        return to_its_end(engine, container_id, helper, timeout=timeout, tick=tick)
+
+
+def to_its_end(
+    engine: Engine, container_id: str, helper: Helper, *, timeout: float, tick: Callable[[], None] | None = None
+) -> Finished:
+    """Wait until a helper that runs has ended, calling ``tick`` about once a second."""
+    began = next_tick = time.monotonic()
+    container = engine.container(container_id)
+    while container is not None and container.running:
+        if time.monotonic() >= began + timeout:
+            raise out_of_time(helper, timeout)
+        if tick is not None and time.monotonic() >= next_tick:
+            tick()
+            next_tick = time.monotonic() + TICK_EVERY
+        ran = time.monotonic() - began
+        time.sleep(min(LONGEST_LOOK, max(SHORTEST_LOOK, PATIENCE * ran)))
         container = engine.container(container_id)
-        while container is not None and container.running:
-            if time.monotonic() >= ends:
-                raise out_of_time(helper, timeout)
-            if tick is not None and time.monotonic() >= next_tick:
-                tick()
-                next_tick = time.monotonic() + TICK_EVERY
-            ran = time.monotonic() - began
-            time.sleep(min(LONGEST_LOOK, max(SHORTEST_LOOK, PATIENCE * ran)))
-            container = engine.container(container_id)
-        if container is None:
-            raise StatefulError(f"The helper {helper.argv[0]} was removed by somebody else while it worked.")
-        said = engine.logs(container.id, tail=LOG_LINES)
-        return finished(helper, container, rc=container.exit_code, said=said)
+    if container is None:
+        raise StatefulError(f"The helper {helper.argv[0]} was removed by somebody else while it worked.")
+    said = engine.logs(container.id, tail=LOG_LINES)
+    return finished(helper, container, rc=container.exit_code, said=said)
 
 
 def alone(engine: Engine) -> Run:
@@ -97,8 +103,15 @@ def out_of_time(helper: Helper, timeout: float) -> StatefulError:
 def running(engine: Engine, helper: Helper) -> Iterator[str]:
     """Start a helper, hand out its id, and remove it with what it was given."""
     container_id = start(engine, helper)
-    try:
+    with removed_after(engine, container_id):
         yield container_id
+
+
+@contextmanager
+def removed_after(engine: Engine, container_id: str) -> Iterator[None]:
+    """Remove a helper of ours in any case."""
+    try:
+        yield
     except BaseException:
         # An engine that does not remove it either is no better cause. The next run removes it, by its label.
         with suppress(StatefulError, OSError):

@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.last_words import last_words
-from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container, Helper
+from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Container
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import helpers, readiness
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import readiness
 
 
 @contextmanager
 def serving(
     engine: Engine,
-    helper: Helper,
+    running: AbstractContextManager[str],
     system_identifier: int,
     login: readiness.Login,
     *,
@@ -28,12 +28,13 @@ def serving(
     data_directory: str = "",
     begun: Callable[[str], None] | None = None,
 ) -> Iterator[str]:
-    """Run ``helper`` until it answers as the cluster that it is to be, hand out its id, and remove it at the end.
+    """Wait until a server answers as the cluster that it is to be, and hand out the id of its container.
 
-    ``seconds`` is what it gets to answer; raises :class:`StatefulError` where it does not. ``begun`` gets the id first,
-    where the helper does something else before, and returns when that is over.
+    ``running`` starts it, hands out that id, and removes it at the end (:func:`helpers.running`). ``seconds`` is what
+    it gets to answer; raises :class:`StatefulError` where it does not. ``begun`` gets the id first, where the container
+    does something else before, and returns when that is over.
     """
-    with helpers.running(engine, helper) as container_id:
+    with running as container_id:
         if begun is not None:
             begun(container_id)
         readiness.wait_ready(

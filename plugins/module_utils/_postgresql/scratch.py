@@ -95,7 +95,9 @@ def server(
         )
         login = readiness.Login(user=cluster.superuser, database="postgres")
         identifier = read_control(os.path.join(directory, "data")).system_identifier
-        with own_server.serving(engine, postgres, identifier, login, seconds=START_SECONDS) as container_id:
+        with own_server.serving(
+            engine, helpers.running(engine, postgres), identifier, login, seconds=START_SECONDS
+        ) as container_id:
             route = Route(SOCKET_TARGET, cluster.port, cluster.superuser, "none", binds)
             yield Scratch(container_id, route, container.image_id, owner)
     finally:

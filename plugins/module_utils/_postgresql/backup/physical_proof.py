@@ -15,6 +15,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api impo
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Bind, Container, Helper
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import (
     basebackup,
+    helpers,
     own_server,
     physical_backup,
     readiness,
@@ -88,7 +89,7 @@ def restored(
         login = readiness.Login(user=cluster.superuser, database=DATABASE)
         with own_server.serving(
             engine,
-            postgres,
+            helpers.running(engine, postgres),
             cluster.system_identifier,
             login,
             seconds=RECOVERY_SECONDS,

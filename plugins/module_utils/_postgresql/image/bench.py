@@ -16,7 +16,7 @@ import os
 import shlex
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.api import Engine
@@ -178,13 +178,14 @@ def make_bare(bench: Bench, cluster: Cluster) -> None:
 
 @dataclass(frozen=True)
 class Errand:
-    """What a container does before it serves: lines of a shell script, what they have mounted, and how it is awaited.
+    """What a container does before it serves: lines of a shell script, how it is begun, and how it is awaited.
 
-    ``wait`` gets the container's id, and raises :class:`StatefulError` where the script fails.
+    ``begin`` gets the whole script, hands out the id of the container that runs it, and removes that. ``wait`` gets
+    the id, and raises :class:`StatefulError` where the script fails.
     """
 
     script: str
-    binds: tuple[Bind, ...]
+    begin: Callable[[str], AbstractContextManager[str]]
     wait: Callable[[str], None]
 
 
@@ -212,12 +213,13 @@ def served(
     place = bench.seen(directory)
     argv: tuple[str, ...] = ("postgres", "-D", place, *second_server.switches(settings))
     if first is not None:
-        argv = ("sh", "-ec", f"{first.script}\nexec {shlex.join(argv)}")
-    postgres = bench.helper(image_id, *argv, binds=first.binds if first else (), PGDATA=place)
+        running = first.begin(f"{first.script}\nexec {shlex.join(argv)}")
+    else:
+        running = helpers.running(bench.engine, bench.helper(image_id, *argv, PGDATA=place))
     login = readiness.Login(user=cluster.superuser, database="template1")
     identifier = read_control(directory).system_identifier
     begun = first.wait if first else None
-    with own_server.serving(bench.engine, postgres, identifier, login, seconds=MINUTES, begun=begun) as container_id:
+    with own_server.serving(bench.engine, running, identifier, login, seconds=MINUTES, begun=begun) as container_id:
         container = own_server.alive(bench.engine, container_id)
         with connect(bench.engine, container, user=cluster.superuser, database="template1") as session:
             # It may have to wait for hours between two questions.

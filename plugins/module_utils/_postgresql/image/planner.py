@@ -152,7 +152,16 @@ def steps_for(
     versions = (found.subject.image.version, found.candidate.version)
     elsewhere = transfer.goal.target not in ("", transfer.target)
     pre = before_the_stop(request.hooks, transfer, versions, layout_changes=elsewhere, backup_dir=backup_dir)
-    steps += [looking_step(found, transfer), *stopping, *pre, remembering, *order_back, stop, *moving]
+    steps += [
+        looking_step(found, transfer),
+        *awaiting_steps(found, transfer),
+        *stopping,
+        *pre,
+        remembering,
+        *order_back,
+        stop,
+        *moving,
+    ]
     if found.findings.rewrite.paths:
         steps.append(Step("rewrite", "rewrite the compose file", SWITCH, rewrite_args(request, transfer)))
     *starting, proving = start_steps(context, identified_by)
@@ -174,6 +183,15 @@ def looking_step(found: ImageFindings, transfer: Transfer) -> Step:
         "superuser": found.subject.cluster.superuser,
     }
     return Step("look_again", LOOK, SWITCH, args)
+
+
+def awaiting_steps(found: ImageFindings, transfer: Transfer) -> list[Step]:
+    """Return what starts, in the last moment before anything stops, what is to work in the downtime."""
+    if transfer.strategy != PG_UPGRADE:
+        return []
+    sides = Sides(found.subject.image, found.candidate).as_dict()
+    args = {"transfer": transfer.as_dict(), "sides": sides, "made_by": _making(transfer)}
+    return [Step("await_upgrade", _awaiting(transfer), SWITCH, args)]
 
 
 def _applications(found: ImageFindings) -> list[str]:
@@ -201,7 +219,7 @@ def rebuild_steps(
     sides = Sides(found.subject.image, found.candidate).as_dict()
     copied = copy_for(transfer, found.copying.strategy, operation)
     making_kind, kind = MADE_BY[transfer.strategy]
-    made = Step(making_kind, f"make the new cluster of {transfer.service}", PREPARE, {**one, "sides": sides})
+    made = Step(making_kind, _making(transfer), PREPARE, {**one, "sides": sides})
     making = [
         made,
         *_copy_steps(copied, transfer, WARM_KINDS, _preparing(transfer), PREPARE),
@@ -214,6 +232,7 @@ def rebuild_steps(
         "copied_by": copied.strategy,
         "refresh": refresh_args(found),
         "verify": request.verify,
+        **({"awaited_by": _awaiting(transfer)} if transfer.strategy == PG_UPGRADE else {}),
     }
     moving = [
         *_copy_steps(copied, transfer, MOVE_KINDS, f"copy {transfer.name}", SWITCH),
@@ -265,6 +284,16 @@ def _copy_steps(copied: Transfer, rebuilt: Transfer, kinds: Mapping[str, str], n
         "standby": _preparing(rebuilt),
     }
     return [Step(f"{kinds[copied.strategy]}_to_rebuild", name, phase, args)]
+
+
+def _making(transfer: Transfer) -> str:
+    """Return the name of the step that makes the new cluster."""
+    return f"make the new cluster of {transfer.service}"
+
+
+def _awaiting(transfer: Transfer) -> str:
+    """Return the name of the step that starts what is to run pg_upgrade."""
+    return f"be ready to upgrade {transfer.service}"
 
 
 def _preparing(rebuilt: Transfer) -> str:

@@ -11,6 +11,7 @@ import shutil
 from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._durable import fsync_directory
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import StatefulError, shell
@@ -38,6 +39,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.imag
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.refresh import refresh_as_planned
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.reload import reload
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.waiting import Waiting
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.model import Cluster
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.paths import owner_of
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.standby_steps import MOVE_HANDLERS
@@ -178,8 +180,30 @@ class Rebuild(StagedMove):
         return context.world.store(transfer).prove_stopped(transfer.staged_data, transfer.store_facts)
 
 
+class AwaitUpgrade(SelfProving):
+    """The container that is to run pg_upgrade, started right before the stop.
+
+    args: ``transfer``, ``sides``, ``made_by``: name of the step that made the cluster.
+    """
+
+    def is_done(self, step: Step, context: Context[World]) -> Evidence | None:
+        return context.evidence.get(step.name)
+
+    def apply(self, step: Step, context: Context[World]) -> Evidence:
+        transfer, known = transfer_of(step), context.evidence[step.args["made_by"]]
+        owner = (known["owner"][0], known["owner"][1])
+        bench = bench_of(transfer, Sides.from_dict(step.args["sides"]), context, owner)
+        return asdict(upgrade.wait_for_it(bench, Programs(**known["programs"])))
+
+    def undo(self, step: Step, context: Context[World]) -> Evidence:
+        known = context.evidence.get(step.name)
+        if known:
+            context.world.engine.remove_container(known["container_id"], force=True)
+        return {}
+
+
 class Upgrade(Rebuild):
-    """By pg_upgrade, with hard links to the copy."""
+    """By pg_upgrade, with hard links to the copy. args: also ``awaited_by``: name of the step :class:`AwaitUpgrade`."""
 
     program = "pg_upgrade"
 
@@ -191,11 +215,16 @@ class Upgrade(Rebuild):
         # What was served was recovered by that.
         recover = step.args["copied_by"] == REPLICA and not foreign
         programs, new = Programs(**known["programs"]), Sides.from_dict(step.args["sides"]).new
+        # A plan of an earlier version has no such step.
+        awaited = context.evidence.get(step.args.get("awaited_by", ""))
+        waiting = Waiting(awaited["container_id"], awaited["pipe"]) if awaited else None
         planned, settings = step.args["refresh"], working.UNTIL_WRITTEN_DOWN
         if not planned["order_changed"] and not planned["updates"]:
-            upgrade.upgrade(bench, cluster, programs, new, recover=recover)
+            upgrade.upgrade(bench, cluster, programs, new, recover=recover, waiting=waiting)
             return {}
-        with upgrade.upgraded(bench, cluster, programs, new, recover=recover, settings=settings) as session:
+        with upgrade.upgraded(
+            bench, cluster, programs, new, recover=recover, settings=settings, waiting=waiting
+        ) as session:
             return refresh_as_planned(session, planned)
 
 
@@ -313,6 +342,7 @@ def remove_work(transfer: Transfer, context: Context[World]) -> None:
 REBUILD_HANDLERS: dict[str, Handler[World]] = {
     "make_cluster": MakeCluster(),
     "make_upgradable_cluster": MakeUpgradableCluster(),
+    "await_upgrade": AwaitUpgrade(),
     "upgrade": Upgrade(),
     "reload": Reload(),
     "discard": Discard(),

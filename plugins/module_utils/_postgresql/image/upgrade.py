@@ -18,6 +18,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model im
 from ansible_collections.selfhost.stateful.plugins.module_utils._errors import AGAIN, StatefulError
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import helpers, paths
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image import quick_pg_ctl
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image import waiting as waiting_container
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.bench import (
     HOURS,
     MINUTES,
@@ -29,6 +30,7 @@ from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.imag
 )
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.model import BY_DUMP, CandidateImage
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.programs import TARGET, Programs
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.waiting import Waiting
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.model import Cluster
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.session import Session
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.transport import Login
@@ -46,7 +48,7 @@ UPGRADED = "upgraded"
 # A database or a role may be somebody else by default, who may not read the roles. pg_upgrade adds to these settings.
 AS_OURSELVES = "export PGOPTIONS='-c role=none'"
 FIRST_WITHOUT_SYNC = 160000
-POLL = 0.02
+POLL, LOOK_EVERY = 0.01, 0.25
 
 
 def check(
@@ -90,15 +92,24 @@ def check(
         )
 
 
-def upgrade(bench: Bench, cluster: Cluster, programs: Programs, new: CandidateImage, *, recover: bool) -> None:
+def upgrade(
+    bench: Bench,
+    cluster: Cluster,
+    programs: Programs,
+    new: CandidateImage,
+    *,
+    recover: bool,
+    waiting: Waiting | None = None,
+) -> None:
     """Run pg_upgrade from ``old``, which cannot be started afterwards, to ``new``.
 
-    ``recover``: whether ``old`` is a standby that was stopped. Nothing is on the disk for certain before the caller
-    has written it down.
+    ``recover``: whether ``old`` is a standby that was stopped; ``waiting``: the container of :func:`wait_for_it`.
+    Nothing is on the disk for certain before the caller has written it down.
     """
-    script = _script(bench, cluster, programs, new, recover=recover)
-    helper = bench.helper(bench.image_id, "sh", "-ec", script, binds=(Bind(programs.root, TARGET),))
-    finished = helpers.run(bench.engine, helper, timeout=12 * HOURS)
+    script, binds = _script(bench, cluster, programs, new, recover=recover), _binds(programs)
+    with waiting_container.begun(bench, waiting, script, binds) as container_id:
+        helper = waiting_container.helper_for(bench, script, binds)
+        finished = helpers.to_its_end(bench.engine, container_id, helper, timeout=12 * HOURS)
     if finished.rc != 0:
         raise _failed(bench, finished.output)
 
@@ -111,6 +122,7 @@ def upgraded(
     *,
     recover: bool,
     settings: Mapping[str, str],
+    waiting: Waiting | None = None,
 ) -> AbstractContextManager[Session]:
     """As :func:`upgrade`, and serve ``new`` with ``settings`` to nobody but ourselves.
 
@@ -118,18 +130,35 @@ def upgraded(
     """
     script = _script(bench, cluster, programs, new, recover=recover)
 
+    def begin(whole: str) -> AbstractContextManager[str]:
+        return waiting_container.begun(bench, waiting, whole, _binds(programs))
+
     def wait(container_id: str) -> None:
-        ends = time.monotonic() + 12 * HOURS
+        ends, look = time.monotonic() + 12 * HOURS, 0.0
         while not os.path.exists(os.path.join(bench.work, UPGRADED)):
-            container = bench.engine.container(container_id)
-            if container is None or not container.running:
-                raise _failed(bench, last_words(bench.engine, container, tail=helpers.LOG_LINES) if container else "")
-            if time.monotonic() >= ends:
+            now = time.monotonic()
+            if now >= look:
+                # Seldom: each look is work for the engine.
+                container, look = bench.engine.container(container_id), now + LOOK_EVERY
+                if container is None or not container.running:
+                    words = last_words(bench.engine, container, tail=helpers.LOG_LINES) if container else ""
+                    raise _failed(bench, words)
+            if now >= ends:
                 raise StatefulError("pg_upgrade has not ended within 12 hours; it was stopped.")
             time.sleep(POLL)
 
-    first = Errand(f"{script}\n: >{UPGRADED}", (Bind(programs.root, TARGET),), wait)
-    return served(bench, cluster, bench.image_id, bench.new, settings, first=first)
+    return served(
+        bench, cluster, bench.image_id, bench.new, settings, first=Errand(f"{script}\n: >{UPGRADED}", begin, wait)
+    )
+
+
+def wait_for_it(bench: Bench, programs: Programs) -> Waiting:
+    """Start the container that is to run pg_upgrade, before the downtime."""
+    return waiting_container.start(bench, _binds(programs))
+
+
+def _binds(programs: Programs) -> tuple[Bind, ...]:
+    return (Bind(programs.root, TARGET),)
 
 
 def _script(bench: Bench, cluster: Cluster, programs: Programs, new: CandidateImage, *, recover: bool) -> str:
