@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A container that waits is told once what to do; one that does not wait any more does nothing, however late."""
+"""A container that waits is told what to do; one that does not wait any more does nothing, however late."""
 
 from __future__ import annotations
 
@@ -48,7 +48,9 @@ def bench(tmp_path: Path) -> Bench:
 
 
 @pytest.fixture
-def shells(bench: Bench, stack: ExitStack) -> Shells:
+def shells(bench: Bench, stack: ExitStack, monkeypatch: pytest.MonkeyPatch) -> Shells:
+    """Shells of a host that may be busy: they get all the time to come to their pipes."""
+    monkeypatch.setattr(waiting, "LATE", 30)
     shells = Shells(Path(bench.work))
     stack.callback(shells.end)
     assert isinstance(bench.engine, MemoryEngine)
@@ -94,7 +96,10 @@ def test_without_one_that_waits_another_is_started(bench: Bench, shells: Shells)
 
 
 @pytest.mark.parametrize("gone", ["ended", "removed", "its pipe too"])
-def test_one_that_has_gone_is_replaced(gone: str, bench: Bench, shells: Shells) -> None:
+def test_one_that_has_gone_is_replaced(
+    gone: str, bench: Bench, shells: Shells, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "LATE", 0)
     waits = waiting.start(bench, ())
     shells.end()
     if gone != "ended":
@@ -108,7 +113,7 @@ def test_one_that_has_gone_is_replaced(gone: str, bench: Bench, shells: Shells) 
     assert not held(bench)
 
 
-def test_one_that_comes_late_is_gone_before_another_begins(bench: Bench, shells: Shells) -> None:
+def test_one_that_comes_late_is_gone_before_another_begins(bench: Bench) -> None:
     """Two that run pg_upgrade on the same files would be the end of them."""
     assert isinstance(bench.engine, MemoryEngine)
     bench.engine.started = lambda container: None

@@ -126,7 +126,7 @@ def upgraded(
 ) -> AbstractContextManager[Session]:
     """As :func:`upgrade`, and serve ``new`` with ``settings`` to nobody but ourselves.
 
-    Both in one container: each that is started costs a third of a second, in the downtime.
+    Both in one container: each that is started and taken away costs a fifth of a second, in the downtime.
     """
     script = _script(bench, cluster, programs, new, recover=recover)
 
