@@ -100,6 +100,14 @@ def test_an_upgrade_prepares_all_it_can_and_proves_before_it_lets_anybody_in() -
     json.dumps([step.as_dict() for step in planned])
 
 
+def test_it_is_told_what_is_done_and_why_nothing_faster() -> None:
+    assert found(UPGRADED).way.reason == (
+        "the files are taken from 15.4 to 17.2 by hard links on a standby that is promoted, and the original stays"
+        " (no swap: a server of 17 cannot run on the files of 15)"
+    )
+    assert found(UPGRADED, "pg_upgrade").way.reason.endswith("and the original stays")
+
+
 def test_both_images_have_a_name_of_ours_while_they_are_needed() -> None:
     keeping = [step.args for step in steps(found(UPGRADED)) if step.kind == "keep_image"]
     assert [args["image"] for args in keeping] == [IMAGE.id, UPGRADED.id]

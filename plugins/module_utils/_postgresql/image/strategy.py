@@ -27,6 +27,7 @@ def choose_way(comparison: Comparison, wanted: str) -> Choice:
         against[DUMP] = "it would go down a major version, which it does where it is named: strategy: dump"
     for strategy in STRATEGIES:
         if strategy not in against:
-            faster = [f"{name}: {against[name]}" for name in STRATEGIES[: STRATEGIES.index(strategy)]]
-            return Choice(strategy, "; ".join(faster) or comparison.way(strategy).reason, against)
+            reason = comparison.way(strategy).reason
+            faster = [f"no {name}: {against[name]}" for name in STRATEGIES[: STRATEGIES.index(strategy)]]
+            return Choice(strategy, f"{reason} ({'; '.join(faster)})" if faster else reason, against)
     return Choice("", "no way leads from this cluster to that image", against)
