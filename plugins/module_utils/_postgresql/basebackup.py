@@ -34,6 +34,12 @@ def make_owned(directory: str, owner: tuple[int, int]) -> None:
     os.chown(directory, *owner)
 
 
+def give_privately(path: str, owner: tuple[int, int]) -> None:
+    """Give a file or a pipe to the server's user, and to nobody else, whatever files are made with."""
+    os.chmod(path, 0o600)
+    os.chown(path, *owner)
+
+
 def left_out(container: Container, cluster: Cluster) -> list[str]:
     """Return the symbolic links below the data directory that a base backup leaves out.
 

@@ -80,8 +80,7 @@ def make_signal_file(directory: str, owner: tuple[int, int]) -> None:
     """Tell the server that starts here to follow; without this file the same directory is a primary."""
     path = os.path.join(directory, SIGNAL_FILE)
     with open(path, "x", encoding="ascii"):
-        os.chmod(path, 0o600)
-        os.chown(path, *owner)
+        basebackup.give_privately(path, owner)
     staging.sync_directory(directory)
 
 

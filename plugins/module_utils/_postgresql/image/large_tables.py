@@ -23,7 +23,11 @@ from dataclasses import dataclass
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import globals as cluster_globals
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import helpers, sql
-from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.basebackup import Progress, make_owned
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.basebackup import (
+    Progress,
+    give_privately,
+    make_owned,
+)
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.bench import HOURS, Bench
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.session import Session
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.transport import session_options
@@ -192,8 +196,7 @@ def _lay(place: str, seen: str, name: str, table: LargeTable, encoding: str, own
         "\\endif",
     )
     for path in (name, f"{name}.give", f"{name}.take"):
-        os.chmod(os.path.join(place, path), 0o600)
-        os.chown(os.path.join(place, path), *owner)
+        give_privately(os.path.join(place, path), owner)
     return name
 
 

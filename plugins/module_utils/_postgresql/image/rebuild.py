@@ -143,7 +143,7 @@ class Rebuild(StagedMove):
         known, sides = context.evidence[step.args["made_by"]], Sides.from_dict(step.args["sides"])
         seen = last_seen(step, context)
         cluster = seen.cluster
-        bench = bench_of(transfer, sides, context, (known["owner"][0], known["owner"][1]))
+        bench = bench_made(step, context)
         begun = os.path.join(bench.work, BEGUN)
         if os.path.exists(begun):
             raise StatefulError(
@@ -190,10 +190,8 @@ class AwaitUpgrade(SelfProving):
         return context.evidence.get(step.name)
 
     def apply(self, step: Step, context: Context[World]) -> Evidence:
-        transfer, known = transfer_of(step), context.evidence[step.args["made_by"]]
-        owner = (known["owner"][0], known["owner"][1])
-        bench = bench_of(transfer, Sides.from_dict(step.args["sides"]), context, owner)
-        return asdict(upgrade.wait_for_it(bench, Programs(**known["programs"])))
+        known = context.evidence[step.args["made_by"]]
+        return asdict(upgrade.wait_for_it(bench_made(step, context), Programs(**known["programs"])))
 
     def undo(self, step: Step, context: Context[World]) -> Evidence:
         known = context.evidence.get(step.name)
@@ -323,6 +321,12 @@ def bench_of(transfer: Transfer, sides: Sides, context: Context[World], owner: t
         old_subpath=transfer.subpath,
         new_subpath=transfer.goal.subpath or "",
     )
+
+
+def bench_made(step: Step, context: Context[World]) -> Bench:
+    """Return the bench of the step that made the new cluster; args: ``transfer``, ``sides``, ``made_by``."""
+    uid, gid = context.evidence[step.args["made_by"]]["owner"]
+    return bench_of(transfer_of(step), Sides.from_dict(step.args["sides"]), context, (uid, gid))
 
 
 def _programs_directory(context: Context[World], transfer: Transfer) -> str:

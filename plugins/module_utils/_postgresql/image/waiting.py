@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 from ansible_collections.selfhost.stateful.plugins.module_utils._engine.model import Bind, Helper
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql import helpers
+from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.basebackup import give_privately
 from ansible_collections.selfhost.stateful.plugins.module_utils._postgresql.image.bench import Bench
 
 SCRIPT = "errand.sh"
@@ -45,8 +46,7 @@ def start(bench: Bench, binds: tuple[Bind, ...]) -> Waiting:
     pipe = f"begin-{secrets.token_hex(4)}"
     path = os.path.join(bench.work, pipe)
     os.mkfifo(path)
-    os.chmod(path, 0o600)
-    os.chown(path, *bench.owner)
+    give_privately(path, bench.owner)
     script = f"read -r begin <{pipe}; . ./{SCRIPT}"
     return Waiting(helpers.start(bench.engine, helper_for(bench, script, binds)), pipe)
 
@@ -72,8 +72,7 @@ def _told(bench: Bench, waiting: Waiting, script: str) -> bool:
     """Tell the container that waits what to do; False if it does not wait."""
     path = os.path.join(bench.work, SCRIPT)
     with open(path, "w", encoding="utf-8") as file:
-        os.chmod(file.fileno(), 0o600)
-        os.chown(file.fileno(), *bench.owner)
+        give_privately(path, bench.owner)
         file.write(f"{script}\n")
     ends = time.monotonic() + LATE
     while True:

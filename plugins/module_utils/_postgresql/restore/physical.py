@@ -243,8 +243,7 @@ def carry_out(engine: Engine, container: Container, planned: Plan, path: str, *,
         _prove(engine, container, record, place, locations, path, operation)
         version = os.path.join(place.data, f".{VERSION}.selfhost-stateful")
         shutil.copyfile(os.path.join(origin, VERSION), version)
-        os.chown(version, *image.user)
-        os.chmod(version, 0o600)
+        basebackup.give_privately(version, image.user)
         note.write(place.data, note.Note(note.RESTORED, record.id, path, record.moment))
         for directory in (*place.tablespaces.values(), place.data):
             staging.sync_tree(directory)
