@@ -124,6 +124,8 @@ def test_another_build_of_one_major_serves_the_same_files(tmp_path: Path, moment
 def test_another_cluster_killed_while_it_is_made(tmp_path: Path, strategy: str, verb: str) -> None:
     """What was begun is thrown away, the service comes up on the old image, and a new attempt succeeds."""
     steps = ["make the new cluster of db", f"{verb} {DB}"]
+    if strategy == "pg_upgrade":
+        steps.append("be ready to upgrade db")
     with service(tmp_path, "15", "17", options={"strategy": strategy}) as lab, lab.prober() as probe:
         lab.sweep(moments=MOMENTS, effects=[1], steps=steps)
         now_runs(lab)
@@ -131,6 +133,20 @@ def test_another_cluster_killed_while_it_is_made(tmp_path: Path, strategy: str, 
         assert_words(lab)
         struck = {name for name, _moment, _effect, undone in lab.points() if not undone}
         assert struck == set(steps)
+
+
+@pytest.mark.faults
+def test_another_container_upgrades_where_the_one_that_waits_is_killed(tmp_path: Path) -> None:
+    with service(tmp_path, "15", "17", options={"strategy": "pg_upgrade"}) as lab, lab.prober() as probe:
+        pause = lab.paused(f"upgrade {DB}", "before")
+        helpers = [one for one in lab.engine.api("/containers/json") if one["Labels"].get(ROLE_LABEL) == ROLE]
+        (waiting,) = [one for one in helpers if one["Labels"][OPERATION_LABEL].startswith(lab.project.name)]
+        lab.engine.docker("kill", waiting["Id"])
+        pause.end().ok()
+        now_runs(lab)
+        lab.assert_moved(probe)
+        assert_words(lab)
+        assert lab.engine.docker("ps", "-aq", "--no-trunc", "--filter", f"id={waiting['Id']}") == ""
 
 
 @pytest.mark.faults
